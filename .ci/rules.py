@@ -1,0 +1,70 @@
+"""Two rules no linter knows.
+
+The reader sees gtnet's public names only; torch is seen by csrc's adapter and executors only.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+TORCH = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|Python\.h)')
+
+
+def public_names() -> set[str]:
+    """What gtnet/__init__.py binds without a leading underscore."""
+    names: set[str] = set()
+    for node in ast.parse(Path("gtnet/__init__.py").read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("_")} | {"__version__"}
+
+
+def private_uses(tree: ast.AST, public: set[str]) -> Iterator[tuple[int, str]]:
+    """Lines that reach past gtnet's public names, with what they reach for."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level > 1 or (module.startswith("gtnet.") and not is_reader(module)):
+                yield node.lineno, f"from {'.' * node.level}{module}"
+            elif module == "gtnet":
+                for alias in node.names:
+                    if alias.name not in public | {"reader"}:
+                        yield node.lineno, f"from gtnet import {alias.name}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("gtnet.") and not is_reader(alias.name):
+                    yield node.lineno, f"import {alias.name}"
+        elif (
+            isinstance(node, ast.Attribute)
+            and ast.unparse(node.value) == "gtnet"
+            and node.attr not in public | {"reader"}
+        ):
+            yield node.lineno, f"gtnet.{node.attr}"
+
+
+def is_reader(module: str) -> bool:
+    return module == "gtnet.reader" or module.startswith("gtnet.reader.")
+
+
+def complaints() -> Iterator[str]:
+    public = public_names()
+    for path in sorted(Path("gtnet/reader").rglob("*.py")):
+        for line, name in private_uses(ast.parse(path.read_text()), public):
+            yield f"{path}:{line}: the reader uses gtnet's public names only, not '{name}'"
+    for path in sorted(Path("csrc").rglob("*.*")):
+        for line, text in enumerate(path.read_text().splitlines(), 1):
+            if TORCH.match(text) and not path.name.startswith(("ops", "executor")):
+                yield f"{path}:{line}: only ops* and executor* include torch: {text}"
+
+
+found = list(complaints())
+print(*found, sep="\n", end="\n" if found else "")
+sys.exit(bool(found))

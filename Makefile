@@ -1,0 +1,68 @@
+# Each target sets up what it needs in .venv, once. PYTHON names the interpreter to build it with.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help build demo test bench lint format wheel clean
+help:
+	@echo "make demo    train the check-amount reader and write demo/"
+	@echo "make test    run the tests"
+	@echo "make bench   time gtnet beside its peers"
+	@echo "make lint    formats, types, import rules;  make format repairs the formats"
+	@echo "make wheel   sdist and abi3 wheel into dist/, audited"
+	@echo "make clean   remove everything these targets made"
+
+build: gtnet/_cpu.abi3.so
+
+demo: .venv/has-reader
+	$(BIN)/gtnet train --data digits --demo --out demo
+
+test: .venv/has-test
+	$(BIN)/python -m pytest -q $(ARGS)
+
+bench: .venv/has-test
+	$(BIN)/python -m benchmarks $(ARGS)
+
+CXX_FILES = $(wildcard $(addprefix csrc/*.,h cuh cpp cu))
+
+lint: .venv/has-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/rules.py
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: .venv/has-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+wheel: .venv/has-dist
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/abi3audit --strict --summary dist/*.whl
+
+clean:
+	rm -rf .venv build demo dist *.egg-info gtnet/*.so
+
+.venv/has-torch: constraints.txt
+	@command -v $(PYTHON) > /dev/null || { echo "gtnet needs Python 3.10 or newer and there is no $(PYTHON): install python3, or name one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "gtnet needs Python 3.10 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1): name another with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@command -v $(firstword $(CXX)) > /dev/null || { echo "gtnet needs a C++20 compiler and found no $(firstword $(CXX)): install g++, or name another with make CXX=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) 'setuptools>=77' 'torch>=2.10' numpy
+	@touch $@
+
+gtnet/_cpu.abi3.so: .venv/has-torch setup.py $(CXX_FILES)
+	CXX='$(CXX)' $(BIN)/python setup.py build_ext --inplace
+	@touch $@
+
+# Compiled already by the rule above; this adds the entry point and the extra's packages.
+.venv/has-%: gtnet/_cpu.abi3.so pyproject.toml
+	$(PIP) --no-build-isolation --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,128 @@
+"""The extensions: the CPU one always, the CUDA one when nvcc exists, and nothing else.
+
+They are torch libraries, not Python modules: no PyInit, no Python.h, loaded by
+`torch.ops.load_library`. Environment: GTNET_CUDA=0 never builds the CUDA one and 1 demands it;
+GTNET_WERROR=1 turns warnings into errors; MAX_JOBS limits the compilers run at once; CXX and
+CXXFLAGS as usual.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, PlatformError
+from setuptools.modified import newer_group
+
+# Any Python from 3.10 and any torch from 2.10 may load what is compiled with these.
+ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DPy_LIMITED_API=0x030a0000"]
+HOST = ["-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
+MATH = ["-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]  # so that loops vectorize
+GPUS = ["arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]"]
+CUDA = os.environ.get("GTNET_CUDA", "")
+WERROR = os.environ.get("GTNET_WERROR") == "1"
+
+
+def find_cxx() -> list[str]:
+    if sys.platform != "linux":
+        raise PlatformError(f"gtnet is built on Linux so far, and this is {sys.platform}.")
+    cxx = shlex.split(os.environ.get("CXX") or "g++")
+    if shutil.which(cxx[0]) is None:
+        raise PlatformError(
+            f"gtnet needs a C++20 compiler and found no {cxx[0]}: "
+            "install g++ 11 or newer, or name another compiler in CXX."
+        )
+    return cxx
+
+
+def find_nvcc() -> str | None:
+    homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")] + ["/usr/local/cuda"]
+    places = [f"{home}/bin" for home in homes if home] + [os.environ.get("PATH", "")]
+    return shutil.which("nvcc", path=os.pathsep.join(places))
+
+
+def find_torch() -> Path:
+    spec = importlib.util.find_spec("torch")
+    if spec is None or not spec.submodule_search_locations:
+        raise PlatformError(
+            "gtnet is compiled against torch >= 2.10 and this Python has no torch: "
+            "pip install torch, or leave out --no-build-isolation."
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def run(command: list[str]) -> None:
+    print(shlex.join(command), flush=True)
+    if subprocess.run(command).returncode != 0:
+        raise CompileError(f"{command[0]} failed; its messages stand above.")
+
+
+class Build(build_ext):
+    """Compiles stale files side by side and links them; torch's headers are its only need."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return fullname.replace(".", os.sep) + ".abi3.so"
+
+    def build_extension(self, ext: Extension) -> None:
+        torch = find_torch()
+        includes = ["-isystem", str(torch / "include")]
+        libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
+        compiler, linker = self.cuda() if ext.name == "gtnet._cuda" else self.cpu()
+        # Objects depend on neither Python nor the kind of build, so all builds share them.
+        folder = Path("build", "objects", ext.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        objects = {source: str(folder / f"{Path(source).name}.o") for source in ext.sources}
+        commands = [
+            [*compiler, "-std=c++20", "-O3", *ABI, *includes, "-c", source, "-o", out]
+            for source, out in objects.items()
+            if self.force or newer_group([source, *ext.depends, __file__], out)
+        ]
+        cores = max(2, len(os.sched_getaffinity(0)))
+        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or cores)) as pool:
+            list(pool.map(run, commands))
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        run([*linker, "-shared", "-o", str(target), *objects.values(), *libraries])
+
+    def cpu(self) -> tuple[list[str], list[str]]:
+        cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
+        werror = ["-Werror"] if WERROR else []
+        return [*cxx, *HOST, *MATH, *werror, *flags], [*cxx, "-Wl,--no-as-needed"]
+
+    def cuda(self) -> tuple[list[str], list[str]]:
+        found = find_nvcc()
+        if found is None:
+            raise PlatformError(
+                "GTNET_CUDA=1 demands the CUDA extension and no nvcc was found: "
+                "install the CUDA toolkit, or name its folder in CUDA_HOME."
+            )
+        nvcc = [found, "-ccbin", find_cxx()[0]]
+        gpus = [f"-gencode={gpu}" for gpu in GPUS]
+        werror = ["-Werror", "all-warnings"] if WERROR else []
+        compiler = [*nvcc, "-DUSE_CUDA", *gpus, *werror, f"-Xcompiler={','.join(HOST + MATH)}"]
+        # Its own hidden copy of the runtime: the file loads beside a torch of another CUDA.
+        return compiler, [*nvcc, "-cudart=static", "-Xlinker=--no-as-needed,--exclude-libs,ALL"]
+
+
+def extension(name: str, suffix: str) -> Extension:
+    headers = [*Path("csrc").glob("*.h"), *Path("csrc").glob("*.cuh")]
+    sources = sorted(map(str, Path("csrc").glob(f"*.{suffix}")))
+    return Extension(name, sources, depends=sorted(map(str, headers)), py_limited_api=True)
+
+
+extensions = [extension("gtnet._cpu", "cpp")]
+if CUDA == "1" or (CUDA != "0" and find_nvcc()):
+    extensions.append(extension("gtnet._cuda", "cu"))
+setup(
+    ext_modules=[ext for ext in extensions if ext.sources],
+    cmdclass={"build_ext": Build},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)
