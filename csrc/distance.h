@@ -1,0 +1,123 @@
+// Shortest distance in the log semiring over acyclic graphs (Mohri 2009, section 3), and its
+// gradient. Both are written per state in gather form: a state reduces its own arcs, so threads
+// need no atomics and results repeat bit for bit. Exponentials are of the weights' type; distances
+// and sums are doubles, so that errors do not grow with the number of steps.
+#pragma once
+
+#include "math.h"
+#include "topology.h"
+
+namespace gtnet {
+
+// alpha[s] = log(exp(start[s]) + sum over entering arcs a of exp(alpha[source(a)] + weight[a])).
+template <class T>
+struct LogDistance {
+  Incidence entering;
+  const T* weights;
+  const T* start;
+  double* alpha;
+
+  GTNET_HD GTNET_INLINE double through(int32_t k) const {
+    return alpha[entering.states[k]] + static_cast<double>(weights[entering.arcs[k]]);
+  }
+
+  GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
+    const int32_t begin = entering.offsets[s], end = entering.offsets[s + 1];
+    const double first = start[s];
+    if (end - begin == 1 && first == kNegInf) {  // most states of a trie: nothing to sum
+      alpha[s] = through(begin);
+      return;
+    }
+    double best = first;
+    GTNET_SIMD(reduction(max : best))
+    for (int32_t k = begin; k < end; ++k) {
+      const double x = through(k);
+      best = x > best ? x : best;
+    }
+    if (best == kNegInf) {
+      alpha[s] = kNegInf;
+      return;
+    }
+    double total = exp_of<T>(first - best);
+    GTNET_SIMD(reduction(+ : total))
+    for (int32_t k = begin; k < end; ++k) total += exp_of<T>(through(k) - best);
+    alpha[s] = best + log(total);
+  }
+};
+
+// score[g] = log of the sum over the states s of graph g of exp(alpha[s] + accept[s]).
+template <class T>
+struct LogTotal {
+  const int64_t* state_offsets;
+  const T* accept;
+  const double* alpha;
+  double* score;
+
+  GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
+    double best = kNegInf;
+    for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
+      const double x = alpha[s] + static_cast<double>(accept[s]);
+      best = x > best ? x : best;
+    }
+    double total = 0;
+    if (best != kNegInf) {
+      for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
+        total += exp_of<double>(alpha[s] + static_cast<double>(accept[s]) - best);
+      }
+    }
+    score[graph] = best == kNegInf ? kNegInf : best + log(total);
+  }
+};
+
+// The adjoint: flow[s] = d loss / d alpha[s], gathered over the arcs a that leave s,
+//   flow[s] = grad_alpha[s] + grad_score * exp(alpha[s] + accept[s] - score)
+//           + sum of flow[target(a)] * exp(alpha[s] + weight[a] - alpha[target(a)]).
+// Each term of the sum is the gradient of that arc's weight. What no path reaches gets 0.
+template <class T>
+struct LogDistanceGradient {
+  Incidence leaving;
+  const T* weights;
+  const T* start;
+  const T* accept;
+  const double* alpha;
+  const double* score;
+  const double* grad_alpha;  // may be null
+  const double* grad_score;
+  double* flow;
+  T* grad_weights;
+  T* grad_start;
+  T* grad_accept;
+
+  GTNET_HD GTNET_INLINE double share(double from, int32_t k) const {
+    const double weight = weights[leaving.arcs[k]];
+    const double x = weight == kNegInf ? kNegInf : from + weight - alpha[leaving.states[k]];
+    return exp_of<T>(x);
+  }
+
+  GTNET_HD GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
+    const int32_t begin = leaving.offsets[s], end = leaving.offsets[s + 1];
+    const double from = alpha[s];
+    if (from == kNegInf) {
+      for (int32_t k = begin; k < end; ++k) grad_weights[leaving.arcs[k]] = 0;
+      flow[s] = 0;
+      grad_start[s] = 0;
+      grad_accept[s] = 0;
+      return;
+    }
+    const double last = static_cast<double>(accept[s]);
+    const double ending =
+        last == kNegInf ? 0 : grad_score[graph] * exp_of<double>(from + last - score[graph]);
+    double total = ending + (grad_alpha ? grad_alpha[s] : 0);
+    GTNET_SIMD(reduction(+ : total))
+    for (int32_t k = begin; k < end; ++k) {
+      const double term = flow[leaving.states[k]] * share(from, k);
+      grad_weights[leaving.arcs[k]] = static_cast<T>(term);
+      total += term;
+    }
+    flow[s] = total;
+    grad_start[s] = static_cast<T>(total * exp_of<double>(static_cast<double>(start[s]) - from));
+    grad_accept[s] = static_cast<T>(ending);
+  }
+};
+
+}  // namespace gtnet

@@ -1,0 +1,71 @@
+// The CPU executor: graphs of a batch side by side on threads, states of a graph in order. Loops
+// run in the best instruction set of the machine, chosen at run time, so one binary serves all.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+
+#include "topology.h"
+
+namespace gtnet {
+
+// Compiles `body` (a callable whose operator() is always_inline) once per instruction set and runs
+// the best version that this processor has.
+template <class Body>
+struct Vectorized {
+#if defined(__x86_64__) && defined(__GNUC__)
+  __attribute__((
+      target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,prefer-vector-width=512"))) static void
+  avx512(const Body& body) {
+    body();
+  }
+  __attribute__((target("avx2,fma"))) static void avx2(const Body& body) { body(); }
+#endif
+  static void baseline(const Body& body) { body(); }
+
+  static void run(const Body& body) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    static const int level =
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") ? 2
+        : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")        ? 1
+                                                                                 : 0;
+    if (level == 2) return avx512(body);
+    if (level == 1) return avx2(body);
+#endif
+    baseline(body);
+  }
+};
+
+constexpr int64_t kStatesPerThread = 4096;  // fewer states than this are not worth a thread
+
+// How many graphs a thread takes at once so that it has enough states to do.
+inline int64_t grain(int64_t num_graphs, int64_t num_states) {
+  if (num_states <= kStatesPerThread) return num_graphs + 1;
+  return 1 + kStatesPerThread * num_graphs / num_states;
+}
+
+// functor(graph) for every graph.
+template <class Functor>
+void for_each_graph(int64_t num_graphs, int64_t num_states, const Functor& functor) {
+  torch::stable::parallel_for(0, num_graphs, grain(num_graphs, num_states),
+                              [&](int64_t begin, int64_t end) {
+                                for (int64_t graph = begin; graph < end; ++graph) functor(graph);
+                              });
+}
+
+// functor(graph, state) for every state of every graph, in the order of the walk.
+template <class Functor>
+void for_each_state(const Walk& walk, int64_t num_states, const Functor& functor) {
+  for_each_graph(walk.num_graphs, num_states, [&](int64_t graph) {
+    const int64_t begin = walk.state_offsets[graph], end = walk.state_offsets[graph + 1];
+    const auto body = [&]() __attribute__((always_inline)) {
+      if (walk.reverse) {
+        for (int64_t i = end; i-- > begin;) functor(graph, walk.order[i]);
+      } else {
+        for (int64_t i = begin; i < end; ++i) functor(graph, walk.order[i]);
+      }
+    };
+    Vectorized<decltype(body)>::run(body);
+  });
+}
+
+}  // namespace gtnet

@@ -1,0 +1,397 @@
+// The operators torch.ops.gtnet.*: their schemas and CPU implementations.
+#include "best_path.h"
+#include "compose.h"
+#include "connect.h"
+#include "distance.h"
+#include "executor_cpu.h"
+#include "incidence.h"
+#include "k_best.h"
+#include "ops.h"
+#include "take.h"
+
+namespace gtnet {
+namespace {
+
+std::tuple<Tensor, Tensor, Tensor> incidence(const Tensor& state_offsets, const Tensor& arc_offsets,
+                                             const Tensor& by, const Tensor& other,
+                                             int64_t num_states) {
+  const int64_t num_arcs = by.numel();
+  Tensor offsets = empty<int32_t>(by, num_states + 1);
+  Tensor arcs = empty<int32_t>(by, num_arcs), states = empty<int32_t>(by, num_arcs);
+  output<int32_t>(offsets)[num_states] = static_cast<int32_t>(num_arcs);
+  for_each_graph(graphs(state_offsets), num_states,
+                 GroupArcs{input<int64_t>(state_offsets), input<int64_t>(arc_offsets),
+                           input<int32_t>(by), input<int32_t>(other), output<int32_t>(offsets),
+                           output<int32_t>(arcs), output<int32_t>(states)});
+  return {offsets, arcs, states};
+}
+
+std::tuple<Tensor, Tensor, Tensor> sort_by_label(const Tensor& state_offsets, const Tensor& offsets,
+                                                 const Tensor& arcs, const Tensor& states,
+                                                 const Tensor& labels) {
+  const int64_t num_arcs = arcs.numel();
+  Tensor sorted_arcs = empty<int32_t>(arcs, num_arcs),
+         sorted_states = empty<int32_t>(arcs, num_arcs);
+  Tensor sorted_labels = empty<int32_t>(arcs, num_arcs);
+  for_each_graph(graphs(state_offsets), offsets.numel() - 1,
+                 SortByLabel{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
+                             input<int32_t>(labels), output<int32_t>(sorted_arcs),
+                             output<int32_t>(sorted_states), output<int32_t>(sorted_labels)});
+  return {sorted_arcs, sorted_states, sorted_labels};
+}
+
+std::tuple<Tensor, Tensor> topological_order(const Tensor& state_offsets, const Tensor& offsets,
+                                             const Tensor& sources) {
+  const int64_t num_states = offsets.numel() - 1, num_graphs = graphs(state_offsets);
+  Tensor order = empty<int32_t>(offsets, num_states), cyclic = empty<int64_t>(offsets, num_graphs);
+  for_each_graph(
+      num_graphs, num_states,
+      TopologicalOrder{input<int64_t>(state_offsets), input<int32_t>(offsets),
+                       input<int32_t>(sources), output<int32_t>(order), output<int64_t>(cyclic)});
+  return {order, cyclic};
+}
+
+Walk walk_of(const Tensor& state_offsets, const Tensor& order, bool reverse) {
+  return {graphs(state_offsets), input<int64_t>(state_offsets), input<int32_t>(order), reverse};
+}
+
+std::tuple<Tensor, Tensor> layers(const Tensor& state_offsets, const Tensor& order,
+                                  const Tensor& offsets, const Tensor& sources) {
+  const int64_t num_states = order.numel();
+  Tensor layered = empty<int32_t>(order, num_states);
+  Tensor bounds = torch::stable::new_empty(order, {2, num_states}, ScalarType::Int);
+  int32_t* const begin = output<int32_t>(bounds);
+  for_each_graph(
+      graphs(state_offsets), num_states,
+      Layers{input<int64_t>(state_offsets), input<int32_t>(offsets), input<int32_t>(sources),
+             input<int32_t>(order), output<int32_t>(layered), begin, begin + num_states});
+  return {layered, bounds};
+}
+
+std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& start,
+                                        const Tensor& accept, const Tensor& state_offsets,
+                                        const Tensor& order,
+                                        const std::optional<Tensor>& /*bounds*/,
+                                        const Tensor& offsets, const Tensor& arcs,
+                                        const Tensor& states, bool reverse) {
+  const int64_t num_states = start.numel(), num_graphs = graphs(state_offsets);
+  Tensor alpha = empty<double>(start, num_states), score = empty<double>(start, num_graphs);
+  with_scores(weights, [&](auto zero) {
+    using T = decltype(zero);
+    const Walk walk = walk_of(state_offsets, order, reverse);
+    for_each_state(walk, num_states,
+                   LogDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights),
+                                  input<T>(start), output<double>(alpha)});
+    for_each_graph(num_graphs, num_states,
+                   LogTotal<T>{walk.state_offsets, input<T>(accept), output<double>(alpha),
+                               output<double>(score)});
+  });
+  return {alpha, score};
+}
+
+std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
+    const Tensor& grad_score, const std::optional<Tensor>& grad_alpha, const Tensor& alpha,
+    const Tensor& score, const Tensor& weights, const Tensor& start, const Tensor& accept,
+    const Tensor& state_offsets, const Tensor& order, const std::optional<Tensor>& /*bounds*/,
+    const Tensor& offsets, const Tensor& arcs, const Tensor& states, bool reverse) {
+  const int64_t num_states = start.numel();
+  LogGradients out(weights, start, accept);
+  with_scores(weights, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_state(walk_of(state_offsets, order, reverse), num_states,
+                   out.functor<T>(incidence_of(offsets, arcs, states), weights, start, accept,
+                                  alpha, score, grad_alpha, grad_score));
+  });
+  return {out.weights, out.start, out.accept};
+}
+
+std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& start,
+                                         const Tensor& state_offsets, const Tensor& order,
+                                         const std::optional<Tensor>& /*bounds*/,
+                                         const Tensor& offsets, const Tensor& arcs,
+                                         const Tensor& states, bool reverse) {
+  const int64_t num_states = start.numel();
+  Tensor alpha = empty<double>(start, num_states), came_by = empty<int32_t>(start, num_states);
+  with_scores(weights, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_state(
+        walk_of(state_offsets, order, reverse), num_states,
+        BestDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights), input<T>(start),
+                        output<double>(alpha), output<int32_t>(came_by)});
+  });
+  return {alpha, came_by};
+}
+
+std::tuple<Tensor, Tensor, Tensor> best_end(const Tensor& alpha, const Tensor& came_by,
+                                            const Tensor& accept, const Tensor& state_offsets,
+                                            const Tensor& offsets, const Tensor& arcs,
+                                            const Tensor& states) {
+  const int64_t num_graphs = graphs(state_offsets);
+  Tensor score = empty<double>(accept, num_graphs), last = empty<int32_t>(accept, num_graphs);
+  Tensor length = empty<int64_t>(accept, num_graphs);
+  with_scores(accept, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_graph(
+        num_graphs, accept.numel(),
+        BestEnd<T>{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
+                   input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
+                   output<double>(score), output<int32_t>(last), output<int64_t>(length)});
+  });
+  return {score, last, length};
+}
+
+std::tuple<Tensor, Tensor> trace(const Tensor& came_by, const Tensor& last,
+                                 const Tensor& path_offsets, const Tensor& offsets,
+                                 const Tensor& arcs, const Tensor& states, int64_t num_arcs) {
+  Tensor path_arcs = empty<int32_t>(last, num_arcs), first = empty<int32_t>(last, last.numel());
+  for_each_graph(
+      last.numel(), num_arcs,
+      Trace{incidence_of(offsets, arcs, states), input<int32_t>(came_by), input<int32_t>(last),
+            input<int64_t>(path_offsets), output<int32_t>(path_arcs), output<int32_t>(first)});
+  return {path_arcs, first};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> k_best(
+    const Tensor& to_end, const Tensor& weights, const Tensor& start, const Tensor& accept,
+    const std::optional<Tensor>& labels, const Tensor& state_offsets, const Tensor& offsets,
+    const Tensor& arcs, const Tensor& states, int64_t k) {
+  const int64_t num_graphs = graphs(state_offsets);
+  const int64_t* const begin = input<int64_t>(state_offsets);
+  const Incidence leaving = incidence_of(offsets, arcs, states);
+  std::vector<Paths> found(num_graphs);
+  with_scores(weights, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
+      KBest<T>(leaving, input<T>(weights), input<T>(start), input<T>(accept), input<double>(to_end),
+               labels ? input<int32_t>(*labels) : nullptr, k)
+          .run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]), found[g]);
+    });
+  });
+  int64_t num_paths = 0, num_arcs = 0;
+  for (const Paths& paths : found) {
+    num_paths += static_cast<int64_t>(paths.lengths.size());
+    num_arcs += static_cast<int64_t>(paths.arcs.size());
+  }
+  Tensor counts = empty<int64_t>(start, num_graphs), lengths = empty<int64_t>(start, num_paths);
+  Tensor path_arcs = empty<int32_t>(start, num_arcs);
+  Tensor first = empty<int32_t>(start, num_paths), last = empty<int32_t>(start, num_paths);
+  int64_t* count = output<int64_t>(counts);
+  int64_t* length = output<int64_t>(lengths);
+  int32_t* arc = output<int32_t>(path_arcs);
+  int32_t *head = output<int32_t>(first), *tail = output<int32_t>(last);
+  for (const Paths& paths : found) {
+    *count++ = static_cast<int64_t>(paths.lengths.size());
+    length = std::copy(paths.lengths.begin(), paths.lengths.end(), length);
+    arc = std::copy(paths.arcs.begin(), paths.arcs.end(), arc);
+    head = std::copy(paths.first.begin(), paths.first.end(), head);
+    tail = std::copy(paths.last.begin(), paths.last.end(), tail);
+  }
+  return {counts, lengths, path_arcs, first, last};
+}
+
+// The graph of an operand that takes part in item g of the batch: its own, or the only one.
+Operand operand(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
+                const Tensor& states, const Tensor& labels, const Tensor& is_start,
+                const Tensor& is_accept, int64_t g) {
+  const int64_t* const begin = input<int64_t>(state_offsets) + (graphs(state_offsets) == 1 ? 0 : g);
+  return {incidence_of(offsets, arcs, states),
+          input<int32_t>(labels),
+          input<bool>(is_start),
+          input<bool>(is_accept),
+          static_cast<int32_t>(begin[0]),
+          static_cast<int32_t>(begin[1])};
+}
+
+// Whether each graph of an operand has an epsilon on the side that is matched.
+std::vector<char> with_epsilon(const Tensor& state_offsets, const Tensor& offsets,
+                               const Tensor& labels) {
+  const int64_t* const state = input<int64_t>(state_offsets);
+  const int32_t *const arc = input<int32_t>(offsets), *const label = input<int32_t>(labels);
+  std::vector<char> found(graphs(state_offsets));
+  for (size_t g = 0; g < found.size(); ++g) {
+    const int32_t* const end = label + arc[state[g + 1]];
+    found[g] = std::find(label + arc[state[g]], end, kEpsilon) != end;
+  }
+  return found;
+}
+
+std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offsets,
+                            const Tensor& a_arcs, const Tensor& a_states, const Tensor& a_labels,
+                            const Tensor& a_start, const Tensor& a_accept, const Tensor& a_ilabels,
+                            const Tensor& b_state_offsets, const Tensor& b_offsets,
+                            const Tensor& b_arcs, const Tensor& b_states, const Tensor& b_labels,
+                            const Tensor& b_start, const Tensor& b_accept, const Tensor& b_olabels,
+                            bool acceptors, int64_t num_graphs, int64_t max_arcs) {
+  const std::vector<char> a_epsilon = with_epsilon(a_state_offsets, a_offsets, a_labels);
+  const std::vector<char> b_epsilon = with_epsilon(b_state_offsets, b_offsets, b_labels);
+  std::vector<Product> products(num_graphs);
+  Budget budget{max_arcs};
+  const int64_t work = a_arcs.numel() + b_arcs.numel();
+  torch::stable::parallel_for(
+      0, num_graphs, grain(num_graphs, work), [&](int64_t begin, int64_t end) {
+        PairTable table;
+        for (int64_t g = begin; g < end; ++g) {
+          const Operand a =
+              operand(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, a_accept, g);
+          const Operand b =
+              operand(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, b_accept, g);
+          const bool both =
+              a_epsilon[a_epsilon.size() == 1 ? 0 : g] && b_epsilon[b_epsilon.size() == 1 ? 0 : g];
+          Explore(a, b, both ? 3 : 1, budget, table, products[g]).run();
+          if (products[g].too_large) continue;
+          const auto explored = static_cast<int64_t>(products[g].arcs.size());
+          trim(a, b, products[g]);
+          budget.used -= explored - static_cast<int64_t>(products[g].arcs.size());
+        }
+      });
+
+  Tensor too_large = empty<bool>(a_arcs, 1);
+  Tensor state_offsets = empty<int64_t>(a_arcs, num_graphs + 1);
+  Tensor arc_offsets = empty<int64_t>(a_arcs, num_graphs + 1);
+  int64_t* const states_begin = output<int64_t>(state_offsets);
+  int64_t* const arcs_begin = output<int64_t>(arc_offsets);
+  bool fits = true;
+  states_begin[0] = arcs_begin[0] = 0;
+  for (int64_t g = 0; g < num_graphs; ++g) {
+    fits = fits && !products[g].too_large;
+    states_begin[g + 1] = states_begin[g] + static_cast<int64_t>(products[g].states.size());
+    arcs_begin[g + 1] = arcs_begin[g] + static_cast<int64_t>(products[g].arcs.size());
+  }
+  *output<bool>(too_large) = !fits;
+  const int64_t num_states = fits ? states_begin[num_graphs] : 0;
+  const int64_t num_arcs = fits ? arcs_begin[num_graphs] : 0;
+  Tensor source = empty<int32_t>(a_arcs, num_arcs), target = empty<int32_t>(a_arcs, num_arcs);
+  Tensor ilabels = empty<int32_t>(a_arcs, num_arcs);
+  Tensor olabels = empty<int32_t>(a_arcs, acceptors ? 0 : num_arcs);
+  Tensor arc_a = empty<int32_t>(a_arcs, num_arcs), arc_b = empty<int32_t>(a_arcs, num_arcs);
+  Tensor state_a = empty<int32_t>(a_arcs, num_states), state_b = empty<int32_t>(a_arcs, num_states);
+  Tensor filter = empty<int8_t>(a_arcs, num_states);
+  if (fits) {
+    for_each_graph(num_graphs, num_arcs, [&](int64_t g) {
+      const int64_t s = states_begin[g], k = arcs_begin[g];
+      write(products[g], input<int32_t>(a_ilabels), input<int32_t>(b_olabels),
+            {output<int32_t>(source) + k, output<int32_t>(target) + k, output<int32_t>(ilabels) + k,
+             acceptors ? nullptr : output<int32_t>(olabels) + k, output<int32_t>(arc_a) + k,
+             output<int32_t>(arc_b) + k, output<int32_t>(state_a) + s, output<int32_t>(state_b) + s,
+             output<int8_t>(filter) + s});
+      products[g] = Product{};
+    });
+  }
+  return {too_large, state_offsets, arc_offsets, source,  target,  ilabels,
+          olabels,   arc_a,         arc_b,       state_a, state_b, filter};
+}
+
+Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
+             const Tensor& states, const Tensor& seeds) {
+  Tensor reached = zeros<bool>(seeds, seeds.numel());
+  for_each_graph(graphs(state_offsets), seeds.numel(),
+                 Reach{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
+                       input<bool>(seeds), output<bool>(reached)});
+  return reached;
+}
+
+Tensor take(const Tensor& values, const Tensor& index) {
+  Tensor result = torch::stable::new_empty(values, {index.numel()}, values.scalar_type());
+  with_scores(values, [&](auto zero) {
+    using T = decltype(zero);
+    const Take<T> one{input<T>(values), input<int32_t>(index), output<T>(result)};
+    torch::stable::parallel_for(0, index.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) one(i);
+    });
+  });
+  return result;
+}
+
+// Without `by_index`, one sweep over the map in its order: the same sums, and on one thread faster
+// than grouping the places first.
+Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optional<Tensor>& by_index,
+                     int64_t size) {
+  Tensor result = torch::stable::new_empty(grad, {size}, grad.scalar_type());
+  with_scores(grad, [&](auto zero) {
+    using T = decltype(zero);
+    const int32_t* const place = input<int32_t>(index);
+    const T* const value = input<T>(grad);
+    T* const total = output<T>(result);
+    if (by_index) {
+      const TakeGradient<T> one{place, input<int64_t>(*by_index), value, total, index.numel()};
+      for (int64_t j = 0; j < size; ++j) one(j);
+      return;
+    }
+    std::vector<double> sums(size, 0);
+    for (int64_t i = 0; i < index.numel(); ++i) {
+      if (place[i] != kNone) sums[place[i]] += static_cast<double>(value[i]);
+    }
+    std::transform(sums.begin(), sums.end(), total, [](double x) { return static_cast<T>(x); });
+  });
+  return result;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY(gtnet, m) {
+  m.def(
+      "incidence(Tensor state_offsets, Tensor arc_offsets, Tensor by, Tensor other, "
+      "int num_states) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "sort_by_label(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, "
+      "Tensor labels) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "topological_order(Tensor state_offsets, Tensor offsets, Tensor sources) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "layers(Tensor state_offsets, Tensor order, Tensor offsets, Tensor sources) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "log_distance(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
+      "Tensor order, Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "log_distance_backward(Tensor grad_score, Tensor? grad_alpha, Tensor alpha, Tensor score, "
+      "Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, Tensor order, "
+      "Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
+      "-> (Tensor, Tensor, Tensor)");
+  m.def(
+      "best_distance(Tensor weights, Tensor start, Tensor state_offsets, Tensor order, "
+      "Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "best_end(Tensor alpha, Tensor came_by, Tensor accept, Tensor state_offsets, "
+      "Tensor offsets, Tensor arcs, Tensor states) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "trace(Tensor came_by, Tensor last, Tensor path_offsets, Tensor offsets, Tensor arcs, "
+      "Tensor states, int num_arcs) -> (Tensor, Tensor)");
+  m.def(
+      "k_best(Tensor to_end, Tensor weights, Tensor start, Tensor accept, Tensor? labels, "
+      "Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, int k) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "compose(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
+      "Tensor a_labels, Tensor a_start, Tensor a_accept, Tensor a_ilabels, "
+      "Tensor b_state_offsets, Tensor b_offsets, Tensor b_arcs, Tensor b_states, "
+      "Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_olabels, bool acceptors, "
+      "int num_graphs, int max_arcs) -> Tensor[]");
+  m.def(
+      "reach(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor seeds) "
+      "-> Tensor");
+  m.def("take(Tensor values, Tensor index) -> Tensor");
+  m.def("take_backward(Tensor grad, Tensor index, Tensor? by_index, int size) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
+  m.impl("incidence", TORCH_BOX(&incidence));
+  m.impl("sort_by_label", TORCH_BOX(&sort_by_label));
+  m.impl("topological_order", TORCH_BOX(&topological_order));
+  m.impl("layers", TORCH_BOX(&layers));
+  m.impl("log_distance", TORCH_BOX(&log_distance));
+  m.impl("log_distance_backward", TORCH_BOX(&log_distance_backward));
+  m.impl("best_distance", TORCH_BOX(&best_distance));
+  m.impl("best_end", TORCH_BOX(&best_end));
+  m.impl("trace", TORCH_BOX(&trace));
+  m.impl("k_best", TORCH_BOX(&k_best));
+  m.impl("compose", TORCH_BOX(&compose));
+  m.impl("reach", TORCH_BOX(&reach));
+  m.impl("take", TORCH_BOX(&take));
+  m.impl("take_backward", TORCH_BOX(&take_backward));
+}
+
+}  // namespace gtnet

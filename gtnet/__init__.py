@@ -1,0 +1,28 @@
+"""gtnet: train neural networks through weighted finite-state graphs."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from gtnet import losses as losses
+from gtnet._checks import EPSILON as EPSILON
+from gtnet.build import GraphBuilder as GraphBuilder
+from gtnet.build import ctc_graph as ctc_graph
+from gtnet.build import linear as linear
+from gtnet.build import trie as trie
+from gtnet.compose import compose as compose
+from gtnet.compose import connect as connect
+from gtnet.compose import intersect as intersect
+from gtnet.distance import forward_score as forward_score
+from gtnet.distance import posteriors as posteriors
+from gtnet.distance import shortest_distance as shortest_distance
+from gtnet.distance import viterbi_score as viterbi_score
+from gtnet.draw import GraphvizMissingError as GraphvizMissingError
+from gtnet.draw import draw as draw
+from gtnet.draw import to_dot as to_dot
+from gtnet.emissions import Emissions as Emissions
+from gtnet.graph import Graph as Graph
+from gtnet.graph import stack as stack
+from gtnet.paths import k_best as k_best
+from gtnet.paths import label_sequences as label_sequences
+from gtnet.paths import viterbi_path as viterbi_path

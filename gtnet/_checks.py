@@ -1,0 +1,146 @@
+"""Argument checks of the public functions: one wording for every error."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from gtnet.graph import Graph
+
+EPSILON = -1
+NEG_INF = float("-inf")
+LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
+
+
+def integers(function: str, name: str, values: object) -> Tensor:
+    """`values` as a one-dimensional int32 tensor; floats and booleans are refused."""
+    tensor = torch.as_tensor(values)
+    if tensor.numel() == 0 and not isinstance(values, Tensor):
+        tensor = tensor.to(torch.int32)
+    if tensor.dtype not in (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64):
+        raise TypeError(f"{function}: {name} must be integers, got {tensor.dtype}")
+    if tensor.ndim != 1:
+        raise ValueError(f"{function}: {name} must have one dimension, got {list(tensor.shape)}")
+    if tensor.dtype == torch.int64 and tensor.numel():
+        for extreme in (int(x) for x in tensor.aminmax()):
+            if abs(extreme) > LARGEST:
+                raise ValueError(f"{function}: {name} must fit in 32 bits, got {extreme}")
+    return tensor.to(torch.int32, copy=True).contiguous()  # later writes must not reach a topology
+
+
+def scores(
+    function: str,
+    name: str,
+    values: object,
+    size: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """`values` as a float32 or float64 tensor of log-domain scores, -inf allowed.
+
+    Python numbers have no dtype of their own and take `dtype`, by default torch's default.
+    """
+    if isinstance(values, Sequence):
+        tensor = torch.tensor(values, dtype=dtype or torch.get_default_dtype())
+    else:
+        tensor = torch.as_tensor(values)
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{function}: {name} must be float32 or float64, got {tensor.dtype}")
+    if size is not None and tuple(tensor.shape) != (size,):
+        raise ValueError(f"{function}: {name} must have shape [{size}], got {list(tensor.shape)}")
+    finite_or_zero(function, name, tensor)
+    return tensor
+
+
+def finite_or_zero(function: str, name: str, tensor: Tensor) -> None:
+    """Refuse NaN and +inf; -inf is the zero of the semiring. Not looked for on a GPU: no syncs."""
+    if tensor.device.type != "cpu" or tensor.numel() == 0:
+        return
+    largest = float(tensor.detach().max())  # max propagates NaN
+    if largest == float("inf") or largest != largest:
+        bad = int((~(tensor.detach() < float("inf"))).flatten().nonzero()[0])
+        raise ValueError(
+            f"{function}: {name} must not hold NaN or +inf, got {largest} at position {bad}"
+        )
+
+
+def count(function: str, name: str, value: object) -> int:
+    """`value` as a count between 0 and what 32 bits number."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{function}: {name} must be an integer, got {value!r}") from None
+    if not 0 <= number <= LARGEST:
+        raise ValueError(f"{function}: {name} must lie in [0, {LARGEST}], got {number}")
+    return number
+
+
+def inside(function: str, name: str, tensor: Tensor, size: int, of: str) -> None:
+    """Refuse indices outside [0, size)."""
+    if tensor.numel() == 0:
+        return
+    low, high = (int(x) for x in tensor.aminmax())
+    if low < 0 or high >= size:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{function}: {name} must lie in [0, {size}) ({of}), got {wrong}")
+
+
+def labels(function: str, name: str, tensor: Tensor) -> None:
+    """Refuse labels below EPSILON."""
+    if tensor.numel() and int(tensor.min()) < EPSILON:
+        raise ValueError(
+            f"{function}: {name} must be labels >= 0 or EPSILON ({EPSILON}), "
+            f"got {int(tensor.min())}"
+        )
+
+
+def countable(function: str, what: str, count: int) -> None:
+    """Refuse batches whose states or arcs cannot be numbered in 32 bits."""
+    if count > LARGEST:
+        raise ValueError(
+            f"{function}: a batch holds at most {LARGEST} {what}, got {count}: split the batch"
+        )
+
+
+def graph(function: str, name: str, value: object) -> None:
+    """Refuse what is not a Graph."""
+    from gtnet.graph import Graph
+
+    if not isinstance(value, Graph):
+        raise TypeError(f"{function}: {name} must be a Graph, got {type(value).__name__}")
+
+
+def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:
+    """Refuse tensors of other devices where only the CPU is served."""
+    if value.device.type != "cpu":
+        raise ValueError(f"{function}: {name} must be on the cpu ({why}), got {value.device}")
+
+
+def same_device(function: str, **tensors: Tensor) -> None:
+    """Refuse mixed devices: nothing is moved behind the user's back."""
+    places = {name: tensor.device for name, tensor in tensors.items()}
+    if len(set(places.values())) > 1:
+        listed = ", ".join(f"{name} on {device}" for name, device in places.items())
+        raise ValueError(f"{function}: all must be on one device, got {listed}: move with .to()")
+
+
+def same_dtype(function: str, **tensors: Tensor) -> None:
+    """Refuse mixed precisions: nothing is cast behind the user's back."""
+    kinds = {name: tensor.dtype for name, tensor in tensors.items()}
+    if len(set(kinds.values())) > 1:
+        listed = ", ".join(f"{name} {dtype}" for name, dtype in kinds.items())
+        raise TypeError(f"{function}: all must have one dtype, got {listed}: cast with .to()")
+
+
+def pair(function: str, a: Graph, b: Graph) -> None:
+    """Refuse operands whose batches do not broadcast or that live apart."""
+    if len(a) != len(b) and 1 not in (len(a), len(b)):
+        raise ValueError(
+            f"{function}: a has {len(a)} graphs, b has {len(b)} (equal or 1 is needed)"
+        )
+    same_device(function, a=a.weights, b=b.weights)
+    same_dtype(function, a=a.weights, b=b.weights)

@@ -1,0 +1,122 @@
+"""DOT text to pictures: the ``dot`` program, or the Graphviz library inside pygraphviz's wheel."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import struct
+import tempfile
+import warnings
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+FORMATS = ("svg", "png", "pdf")
+FONT = "Arial"
+_FONT_FAMILY = "Arial,Helvetica,'Liberation Sans',sans-serif"
+_MISSING = (
+    "Graphviz is missing: pip install pygraphviz (its wheel carries the library), or install the "
+    "dot program and pip install graphviz"
+)
+
+
+class GraphvizMissingError(RuntimeError):
+    """Nothing on this machine can lay out a graph."""
+
+
+def render(dot: str, format: str, images: Mapping[str, bytes] | None = None) -> bytes:
+    """Lay out and draw DOT text.
+
+    Args:
+        dot: DOT text; its ``IMG SRC`` names are the keys of ``images``.
+        format: "svg", "png" (144 dots per inch) or "pdf".
+        images: PNG files by name; an SVG carries them inside itself.
+
+    Returns:
+        The bytes of the picture.
+
+    Raises:
+        ValueError: another format.
+        GraphvizMissingError: neither the ``dot`` program nor pygraphviz is installed.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"render: format is {format!r}, expected one of {', '.join(FORMATS)}")
+    images = images or {}
+    with tempfile.TemporaryDirectory(prefix="gtnet-draw-") as folder:
+        for name, data in images.items():
+            (Path(folder) / name).write_bytes(data)
+            dot = dot.replace(f'SRC="{name}"', f'SRC="{(Path(folder) / name).as_posix()}"')
+        output = _lay_out(dot, format)
+        return _inline(output, images).encode() if format == "svg" else output
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Encode an image as a PNG file.
+
+    Args:
+        image: [height, width] grey or [height, width, 3] colour; uint8, or float in [0, 1].
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: another shape, or an image without pixels.
+    """
+    pixels = np.asarray(image)
+    if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+        raise ValueError(
+            f"png_bytes: image has shape {pixels.shape}, expected [height, width] or "
+            "[height, width, 3] with at least one pixel"
+        )
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(np.clip(pixels.astype(float), 0, 1) * 255).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    colour = 0 if pixels.ndim == 2 else 2
+    rows = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    body = zlib.compress(rows.tobytes(), 9)
+    chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG file as text that an HTML or SVG file can carry."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+def _lay_out(dot: str, format: str) -> bytes:
+    if shutil.which("dot"):
+        try:
+            import graphviz
+        except ImportError:
+            pass
+        else:
+            source = dot.replace("digraph {", "digraph { dpi=144;", 1) if format == "png" else dot
+            return graphviz.pipe("dot", format, source.encode(), quiet=True)
+    try:
+        import pygraphviz
+    except ImportError:
+        raise GraphvizMissingError(_MISSING) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        args = "-Gdpi=144" if format == "png" else ""
+        return pygraphviz.AGraph(string=dot).draw(format=format, prog="dot", args=args)
+
+
+def _inline(svg: bytes, images: Mapping[str, bytes]) -> str:
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    text = text.replace(f'font-family="{FONT}"', f'font-family="{_FONT_FAMILY}"')
+
+    def embed(match: re.Match[str]) -> str:
+        return f'xlink:href="{data_uri(images[Path(match[1]).name])}"'
+
+    return re.sub(r'xlink:href="([^"]+\.png)"', embed, text)

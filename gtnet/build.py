@@ -1,0 +1,212 @@
+"""Graphs made from scratch: arc by arc, label sequences, tries and CTC topologies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks
+from gtnet._checks import EPSILON, NEG_INF
+from gtnet.graph import Graph, stack
+
+Labels = Sequence[int] | Sequence[Sequence[int]] | Tensor
+
+
+class GraphBuilder:
+    """Builds one graph state by state and arc by arc; for many arcs, `Graph(...)` takes arrays."""
+
+    def __init__(self) -> None:
+        self._start: list[float] = []
+        self._accept: list[float] = []
+        self._arcs: list[tuple[int, int, int, int]] = []
+        self._weights: list[float] = []
+
+    @property
+    def num_states(self) -> int:
+        """States added so far."""
+        return len(self._start)
+
+    @property
+    def num_arcs(self) -> int:
+        """Arcs added so far."""
+        return len(self._arcs)
+
+    def add_state(self, start: bool | float = False, accept: bool | float = False) -> int:
+        """Add a state and return its number; True means a score of 0, a float is the score."""
+        self._start.append(_score(start))
+        self._accept.append(_score(accept))
+        return len(self._start) - 1
+
+    def add_arc(
+        self,
+        source: int,
+        target: int,
+        ilabel: int,
+        olabel: int | None = None,
+        weight: float = 0.0,
+    ) -> int:
+        """Add an arc and return its number; without `olabel` it writes what it reads."""
+        for name, state in (("source", source), ("target", target)):
+            if not 0 <= state < len(self._start):
+                raise ValueError(
+                    f"add_arc: {name} must be one of the {len(self._start)} states, got {state}"
+                )
+        self._arcs.append((source, target, ilabel, ilabel if olabel is None else olabel))
+        self._weights.append(weight)
+        return len(self._arcs) - 1
+
+    def build(self, dtype: torch.dtype = torch.float32) -> Graph:
+        """The graph of what was added; the builder may go on being used."""
+        source, target, ilabels, olabels = zip(*self._arcs) if self._arcs else ((), (), (), ())
+        return Graph(
+            source,
+            target,
+            ilabels,
+            None if ilabels == olabels else olabels,
+            torch.tensor(self._weights, dtype=dtype),
+            start=torch.tensor(self._start, dtype=dtype),
+            accept=torch.tensor(self._accept, dtype=dtype),
+            num_states=self.num_states,
+        )
+
+
+def _score(given: bool | float) -> float:
+    if isinstance(given, bool):
+        return 0.0 if given else NEG_INF
+    return float(given)
+
+
+def linear(
+    labels: Labels,
+    weights: Tensor | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Graph:
+    """The acceptor of one label sequence, or a batch of acceptors for a list of sequences.
+
+    Arguments: `labels` integers [length], or a list of such sequences; `weights` float [labels of
+    all sequences together], by default 0. A two-dimensional integer tensor is a batch as well.
+    Raises TypeError or ValueError as `Graph` does. Complexity: O(labels).
+    """
+    rows = _rows("linear", "labels", labels)
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    empty = torch.empty(0, dtype=torch.int32)
+    source = torch.cat([empty, *(torch.arange(len(row), dtype=torch.int32) for row in rows)])
+    return _chains(torch.cat([empty, *rows]), source, lengths, weights, dtype)
+
+
+def _rows(function: str, name: str, labels: Labels) -> list[Tensor]:
+    """The label sequences of a batch, from one sequence or several; EPSILON and up."""
+    if isinstance(labels, Tensor):
+        rows = (
+            {name: labels}
+            if labels.ndim == 1
+            else {f"{name}[{i}]": r for i, r in enumerate(labels)}
+        )
+    elif len(labels) and hasattr(labels[0], "__len__"):
+        rows = {f"{name}[{i}]": row for i, row in enumerate(labels)}
+    else:
+        rows = {name: labels}
+    checked = [_checks.integers(function, place, row) for place, row in rows.items()]
+    for place, row in zip(rows, checked, strict=True):
+        _checks.labels(function, place, row)
+    return checked
+
+
+def _chains(
+    labels: Tensor,
+    source: Tensor,
+    lengths: Tensor,
+    weights: Tensor | None,
+    dtype: torch.dtype,
+) -> Graph:
+    from gtnet.topology import Topology
+
+    num_arcs, num_states = len(labels), len(labels) + len(lengths)
+    if weights is None:
+        weights = torch.zeros(num_arcs, dtype=dtype)
+    weights = _checks.scores("linear", "weights", weights, num_arcs)
+    zero = lengths.new_zeros(1)
+    state_offsets = torch.cat([zero, (lengths + 1).cumsum(0)])
+    start = torch.full((num_states,), NEG_INF, dtype=weights.dtype)
+    accept = start.clone()
+    start[state_offsets[:-1]] = 0
+    accept[state_offsets[1:] - 1] = 0
+    topology = Topology(
+        state_offsets,
+        torch.cat([zero, lengths.cumsum(0)]),
+        source,
+        source + 1,
+        labels,
+        labels,
+        num_states,
+    )
+    return Graph.from_topology(topology, weights, start, accept)
+
+
+def trie(words: Sequence[Sequence[int]], *, dtype: torch.dtype = torch.float32) -> Graph:
+    """The transducer from token sequences to word numbers, with shared prefixes.
+
+    Word i, a sequence of tokens, is written (as label i) by the last arc of its path; every other
+    arc writes EPSILON. Every word ends in a state of its own, so homophones stay apart.
+
+    Raises ValueError for a word without tokens or a token below 0. Complexity: O(tokens).
+    """
+    builder = GraphBuilder()
+    root = builder.add_state(start=True)
+    prefixes: dict[tuple[int, int], int] = {}
+    for word, tokens in enumerate(words):
+        tokens = [_checks.count("trie", f"words[{word}]", token) for token in tokens]
+        if not tokens:
+            raise ValueError(f"trie: word {word} has no tokens, at least one is needed")
+        state = root
+        for token in tokens[:-1]:
+            known = prefixes.get((state, token))
+            if known is None:
+                known = prefixes[state, token] = builder.add_state()
+                builder.add_arc(state, known, token, EPSILON)
+            state = known
+        last = builder.add_state(accept=True)
+        builder.add_arc(state, last, tokens[-1], word)
+    return builder.build(dtype)
+
+
+def ctc_graph(
+    targets: Labels,
+    blank: int = 0,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Graph:
+    """The CTC topologies of label sequences: all frame labellings that collapse to the target.
+
+    Reads frame labels and writes the target: blanks and repetitions write EPSILON. State 2i is
+    the blank before target i, state 2i + 1 the target i; a blank may be skipped except between
+    equal labels (Graves et al. 2006, section 4.1).
+
+    Arguments: `targets` integers [length] or a list of such sequences (a batch); `blank` a label
+    that no target holds. Raises ValueError if a target holds the blank. Complexity: O(labels).
+    """
+    blank = _checks.count("ctc_graph", "blank", blank)
+    rows = _rows("ctc_graph", "targets", targets)
+    return stack([_ctc_chain(row.tolist(), blank, dtype) for row in rows])
+
+
+def _ctc_chain(target: list[int], blank: int, dtype: torch.dtype) -> Graph:
+    if blank in target or EPSILON in target:
+        raise ValueError(
+            f"ctc_graph: a target must not hold the blank {blank} or EPSILON, got {target}"
+        )
+    builder = GraphBuilder()
+    last = 2 * len(target)
+    for state in range(last + 1):
+        builder.add_state(start=state == 0, accept=state >= last - 1)
+        label = blank if state % 2 == 0 else target[state // 2]
+        builder.add_arc(state, state, label, EPSILON)
+        written = EPSILON if state % 2 == 0 else label
+        if state >= 1:
+            builder.add_arc(state - 1, state, label, written)
+        if state >= 3 and state % 2 == 1 and label != target[state // 2 - 1]:
+            builder.add_arc(state - 2, state, label, written)
+    return builder.build(dtype)

@@ -1,0 +1,148 @@
+"""Emissions: what a network says, one vector of label scores per frame or per segment."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks
+from gtnet._checks import NEG_INF
+from gtnet.graph import Graph
+from gtnet.topology import Topology
+
+
+class Emissions:
+    """Label scores along a chain of frames, or along the arcs of a segmentation graph.
+
+    Arguments:
+        scores: float32 or float64. For a chain, [batch, frames, labels]; over a segmentation
+            graph, [arcs of the graph, labels]. -inf is allowed, NaN and +inf are not.
+        lengths: frames of each item, integers [batch]; by default all of them. Chain only.
+        graph: an acyclic Graph (a batch) whose arc i carries row i of `scores`; its own weights
+            are added to all labels of the arc.
+
+    Raises TypeError or ValueError for wrong dtypes, shapes, lengths or devices.
+    Composing it (`emissions @ graph`) builds the product with `.graph()`.
+    """
+
+    def __init__(
+        self,
+        scores: Tensor,
+        lengths: Tensor | list[int] | None = None,
+        *,
+        graph: Graph | None = None,
+    ) -> None:
+        self.scores = _checks.scores("Emissions", "scores", scores)
+        if graph is None:
+            self.segmentation = _frames(self.scores, lengths)
+        else:
+            if lengths is not None:
+                raise ValueError("Emissions: lengths belong to frames, graph to segments: give one")
+            self.segmentation = _segments(self.scores, graph)
+
+    def __len__(self) -> int:
+        """Items in the batch."""
+        return len(self.segmentation)
+
+    @property
+    def num_labels(self) -> int:
+        """Labels that every frame or segment has a score for."""
+        return self.scores.shape[-1]
+
+    def __repr__(self) -> str:
+        rows = f"{self.segmentation.num_arcs} rows of {self.num_labels} scores"
+        return f"Emissions({len(self)} items, {rows}, {self.scores.device})"
+
+    def __matmul__(self, other: Graph) -> Graph:
+        """Composition: `emissions @ graph`."""
+        from gtnet.compose import compose
+
+        return compose(self, other)
+
+    def graph(self) -> Graph:
+        """The acceptor with one arc per (frame or segment, label).
+
+        Arc k of the segmentation and label c make arc k * labels + c. `arc_maps[0]` says which
+        segmentation arc each arc came from: for a chain, frames are counted through the batch.
+        Complexity: O(frames · labels). Gradients flow to `scores`.
+        """
+        path, labels = self.segmentation, self.num_labels
+        _checks.countable("Emissions.graph", "arcs", path.num_arcs * labels)
+        topology = path.topology
+        arc = torch.arange(path.num_arcs, dtype=torch.int32, device=path.device)
+        ilabels = torch.arange(labels, dtype=torch.int32, device=path.device).repeat(path.num_arcs)
+        expanded = Topology(
+            topology.state_offsets,
+            topology.arc_offsets * labels,
+            topology.source.repeat_interleave(labels),
+            topology.target.repeat_interleave(labels),
+            ilabels,
+            ilabels,
+            topology.num_states,
+        )
+        weights = (self._rows() + path.weights.unsqueeze(1)).flatten()
+        return Graph.from_topology(
+            expanded,
+            weights,
+            path.start,
+            path.accept,
+            arc_maps=(arc.repeat_interleave(labels),),
+            state_maps=(torch.arange(path.num_states, dtype=torch.int32, device=path.device),),
+        )
+
+    def _rows(self) -> Tensor:
+        """One row of scores per arc of the segmentation."""
+        if self.scores.ndim == 2:
+            return self.scores
+        batch, frames, labels = self.scores.shape
+        lengths = self.segmentation.arc_offsets.diff()
+        if self.segmentation.num_arcs == batch * frames:
+            return self.scores.reshape(batch * frames, labels)
+        inside = torch.arange(frames, device=self.scores.device) < lengths.unsqueeze(1)
+        return self.scores[inside]
+
+
+def _frames(scores: Tensor, lengths: Tensor | list[int] | None) -> Graph:
+    """A chain of frames per item, as a segmentation graph with scores of 0."""
+    if scores.ndim != 3:
+        raise ValueError(
+            f"Emissions: scores must be [batch, frames, labels], got {list(scores.shape)}"
+        )
+    batch, frames, _ = scores.shape
+    device = scores.device
+    if lengths is None:
+        lengths = torch.full((batch,), frames, device=device)
+    lengths = _checks.integers("Emissions", "lengths", lengths).long()
+    if lengths.shape[0] != batch:
+        raise ValueError(f"Emissions: scores have {batch} items, lengths {lengths.shape[0]}")
+    _checks.same_device("Emissions", scores=scores, lengths=lengths)
+    _checks.inside("Emissions", "lengths", lengths, frames + 1, "the frames of scores")
+    zero = lengths.new_zeros(1)
+    state_offsets = torch.cat([zero, (lengths + 1).cumsum(0)])
+    arc_offsets = torch.cat([zero, lengths.cumsum(0)])
+    num_arcs = int(arc_offsets[-1])
+    source = torch.arange(num_arcs, device=device) - torch.repeat_interleave(
+        arc_offsets[:-1], lengths, output_size=num_arcs
+    )
+    source = source.to(torch.int32)
+    start = torch.full((num_arcs + batch,), NEG_INF, dtype=scores.dtype, device=device)
+    accept = start.clone()
+    start[state_offsets[:-1]] = 0
+    accept[state_offsets[1:] - 1] = 0
+    topology = Topology(
+        state_offsets, arc_offsets, source, source + 1, source, source, num_arcs + batch
+    )
+    weights = torch.zeros(num_arcs, dtype=scores.dtype, device=device)
+    return Graph.from_topology(topology, weights, start, accept)
+
+
+def _segments(scores: Tensor, graph: Graph) -> Graph:
+    _checks.graph("Emissions", "graph", graph)
+    if scores.ndim != 2 or scores.shape[0] != graph.num_arcs:
+        raise ValueError(
+            f"Emissions: scores must be [arcs of the graph ({graph.num_arcs}), labels], "
+            f"got {list(scores.shape)}"
+        )
+    _checks.same_device("Emissions", scores=scores, graph=graph.weights)
+    _checks.same_dtype("Emissions", scores=scores, graph=graph.weights)
+    return graph

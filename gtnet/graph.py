@@ -1,0 +1,445 @@
+"""Graph: a batch of weighted automata whose scores are ordinary torch tensors."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, SupportsIndex
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks, _ops
+from gtnet._checks import NEG_INF
+from gtnet._isomorphism import isomorphic
+from gtnet._text import describe
+from gtnet.topology import Topology, stack_topologies
+
+
+class Graph:
+    """A batch of weighted acceptors or transducers; a batch of one is the common case.
+
+    `Graph(source, target, ilabels, ...)` builds one graph from arrays of its arcs; `stack` makes
+    a batch of several. Weights are log-domain scores: larger is better, -inf is impossible. The
+    topology never changes; `weights`, `start` and `accept` are torch tensors that may require
+    grad.
+
+    Arguments:
+        source, target: states of each arc, integers [arcs].
+        ilabels: label read by each arc, integers [arcs]; `EPSILON` (-1) reads nothing.
+        olabels: label written by each arc, integers [arcs]; None makes an acceptor.
+        weights: score of each arc, float32 or float64 [arcs]; None means 0 everywhere.
+        start, accept: where paths begin and end: a state, several states (score 0 each), a
+            mapping state -> score, or a float tensor of scores [states] (-inf: not such a state).
+        num_states: number of states; by default one more than the largest state named.
+
+    Raises: TypeError for wrong dtypes; ValueError for NaN or +inf scores, arrays of different
+    lengths, mixed devices, states out of range, labels below EPSILON.
+    Complexity: O(states + arcs), without any work per arc in Python.
+    """
+
+    __slots__ = ("__weakref__", "accept", "arc_maps", "start", "state_maps", "topology", "weights")
+
+    topology: Topology
+    weights: Tensor
+    start: Tensor
+    accept: Tensor
+    arc_maps: tuple[Tensor, ...] | None
+    state_maps: tuple[Tensor, ...] | None
+
+    def __init__(
+        self,
+        source: Any,
+        target: Any,
+        ilabels: Any,
+        olabels: Any = None,
+        weights: Any = None,
+        *,
+        start: Any = 0,
+        accept: Any,
+        num_states: int | None = None,
+    ) -> None:
+        arrays = {
+            "source": _checks.integers("Graph", "source", source),
+            "target": _checks.integers("Graph", "target", target),
+            "ilabels": _checks.integers("Graph", "ilabels", ilabels),
+        }
+        if olabels is not None:
+            arrays["olabels"] = _checks.integers("Graph", "olabels", olabels)
+        num_arcs = len(arrays["source"])
+        for name, array in arrays.items():
+            if len(array) != num_arcs:
+                raise ValueError(f"Graph: source has {num_arcs} arcs, {name} has {len(array)}")
+        device = arrays["source"].device
+        if weights is None:
+            weights = torch.zeros(num_arcs, device=device)
+        weights = _checks.scores("Graph", "weights", weights, num_arcs)
+        _checks.same_device("Graph", **arrays, weights=weights)
+
+        if num_states is not None:
+            num_states = _checks.count("Graph", "num_states", num_states)
+        else:
+            num_states = _smallest_size(arrays["source"], arrays["target"], start, accept)
+        for name in ("source", "target"):
+            _checks.inside("Graph", name, arrays[name], num_states, "the states of the graph")
+        for name in ("ilabels", "olabels"):
+            if name in arrays:
+                _checks.labels("Graph", name, arrays[name])
+        start = _state_scores("start", start, num_states, weights)
+        accept = _state_scores("accept", accept, num_states, weights)
+        _checks.same_device("Graph", weights=weights, start=start, accept=accept)
+        _checks.same_dtype("Graph", weights=weights, start=start, accept=accept)
+        topology = Topology(
+            torch.tensor([0, num_states], device=device),
+            torch.tensor([0, num_arcs], device=device),
+            arrays["source"],
+            arrays["target"],
+            arrays["ilabels"],
+            arrays.get("olabels", arrays["ilabels"]),
+            num_states,
+        )
+        self._fill(topology, weights, start, accept)
+
+    def _fill(
+        self,
+        topology: Topology,
+        weights: Tensor,
+        start: Tensor,
+        accept: Tensor,
+        arc_maps: tuple[Tensor, ...] | None = None,
+        state_maps: tuple[Tensor, ...] | None = None,
+    ) -> None:
+        self.topology = topology
+        self.weights = weights
+        self.start = start
+        self.accept = accept
+        self.arc_maps = arc_maps
+        self.state_maps = state_maps
+
+    @classmethod
+    def from_topology(
+        cls,
+        topology: Topology,
+        weights: Tensor,
+        start: Tensor,
+        accept: Tensor,
+        *,
+        arc_maps: tuple[Tensor, ...] | None = None,
+        state_maps: tuple[Tensor, ...] | None = None,
+    ) -> Graph:
+        """Scores put on an existing topology, unchecked: for code that made both itself."""
+        graph = cls.__new__(cls)
+        graph._fill(topology, weights, start, accept, arc_maps, state_maps)
+        return graph
+
+    # Sizes and places
+
+    def __len__(self) -> int:
+        """Graphs in the batch."""
+        return self.topology.num_graphs
+
+    @property
+    def num_states(self) -> int:
+        """States of the whole batch."""
+        return self.topology.num_states
+
+    @property
+    def num_arcs(self) -> int:
+        """Arcs of the whole batch."""
+        return self.topology.num_arcs
+
+    @property
+    def state_offsets(self) -> Tensor:
+        """Graph i owns the states [state_offsets[i], state_offsets[i + 1]), int64 [graphs + 1]."""
+        return self.topology.state_offsets
+
+    @property
+    def arc_offsets(self) -> Tensor:
+        """Graph i owns the arcs [arc_offsets[i], arc_offsets[i + 1]), int64 [graphs + 1]."""
+        return self.topology.arc_offsets
+
+    @property
+    def source(self) -> Tensor:
+        """Source state of each arc, numbered within its graph, int32 [arcs]."""
+        return self.topology.source
+
+    @property
+    def target(self) -> Tensor:
+        """Target state of each arc, numbered within its graph, int32 [arcs]."""
+        return self.topology.target
+
+    @property
+    def ilabels(self) -> Tensor:
+        """Label that each arc reads, int32 [arcs]."""
+        return self.topology.ilabels
+
+    @property
+    def olabels(self) -> Tensor:
+        """Label that each arc writes, int32 [arcs]."""
+        return self.topology.olabels
+
+    @property
+    def is_acceptor(self) -> bool:
+        """Whether every arc writes what it reads."""
+        return self.topology.is_acceptor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the graph lives."""
+        return self.weights.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+        return self.weights.dtype
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether any score of the graph requires grad."""
+        return any(t.requires_grad for t in (self.weights, self.start, self.accept))
+
+    # Batches
+
+    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | Tensor) -> Graph:
+        """One graph, a slice, or a choice of graphs of the batch; scores stay in autograd."""
+        if isinstance(index, slice):
+            first, last, step = index.indices(len(self))
+            if step == 1:
+                return self._span(first, max(first, last))
+            index = list(range(first, last, step))
+        if isinstance(index, SupportsIndex) and not (torch.is_tensor(index) and index.ndim):
+            index = operator.index(index)
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"Graph: index {index} in a batch of {len(self)} graphs")
+            first = index % len(self)
+            return self._span(first, first + 1)
+        chosen = [self[int(i)] for i in index]
+        return _with_maps(stack(chosen), chosen) if chosen else self._span(0, 0)
+
+    def __iter__(self) -> Iterator[Graph]:
+        """The graphs of the batch, one by one."""
+        return (self[i] for i in range(len(self)))
+
+    def _span(self, first: int, last: int) -> Graph:
+        topology, states, arcs = self.topology.span(first, last)
+        return Graph.from_topology(
+            topology,
+            self.weights[arcs],
+            self.start[states],
+            self.accept[states],
+            arc_maps=self.arc_maps and tuple(m[arcs] for m in self.arc_maps),
+            state_maps=self.state_maps and tuple(m[states] for m in self.state_maps),
+        )
+
+    # New scores on the same topology
+
+    def with_weights(self, weights: Any = None, *, start: Any = None, accept: Any = None) -> Graph:
+        """The same topology under new scores: `weights` [arcs], `start` and `accept` [states].
+
+        What is None stays. Raises TypeError or ValueError as the constructor does.
+        """
+        sizes = {"weights": self.num_arcs, "start": self.num_states, "accept": self.num_states}
+        given = {"weights": weights, "start": start, "accept": accept}
+        new = {
+            name: getattr(self, name)
+            if value is None
+            else _checks.scores("with_weights", name, value, sizes[name])
+            for name, value in given.items()
+        }
+        _checks.same_device("with_weights", graph=self.source, **new)
+        _checks.same_dtype("with_weights", **new)
+        return Graph.from_topology(
+            self.topology,
+            new["weights"],
+            new["start"],
+            new["accept"],
+            arc_maps=self.arc_maps,
+            state_maps=self.state_maps,
+        )
+
+    def detach(self) -> Graph:
+        """The same graph outside autograd."""
+        return self._with_each(Tensor.detach)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Graph:
+        """Ask for gradients of all scores, in place; returns the graph."""
+        for tensor in (self.weights, self.start, self.accept):
+            tensor.requires_grad_(requires_grad)
+        return self
+
+    def to(self, *targets: torch.device | torch.dtype | str) -> Graph:
+        """The graph on another device and/or with scores of another dtype."""
+        graph = self
+        for target in targets:
+            if isinstance(target, torch.dtype):
+                if target not in (torch.float32, torch.float64):
+                    raise TypeError(f"to: scores must be float32 or float64, got {target}")
+                graph = graph._with_each(lambda t, dtype=target: t.to(dtype))
+            else:
+                graph = graph._moved(_device(target))
+        return graph
+
+    def _with_each(self, change: Any) -> Graph:
+        return Graph.from_topology(
+            self.topology,
+            change(self.weights),
+            change(self.start),
+            change(self.accept),
+            arc_maps=self.arc_maps,
+            state_maps=self.state_maps,
+        )
+
+    def _moved(self, device: torch.device) -> Graph:
+        if device.type == "cuda" and not _ops.HAS_CUDA:
+            raise ValueError(
+                "to: this gtnet was built without its CUDA extension (or this torch has no CUDA): "
+                "install a CUDA build of torch and nvcc, then `pip install .` in the checkout"
+            )
+        return Graph.from_topology(
+            self.topology.to(device),
+            self.weights.to(device),
+            self.start.to(device),
+            self.accept.to(device),
+            arc_maps=self.arc_maps and tuple(m.to(device) for m in self.arc_maps),
+            state_maps=self.state_maps and tuple(m.to(device) for m in self.state_maps),
+        )
+
+    # Comparison
+
+    def equal(self, other: Graph) -> bool:
+        """Whether both batches have the same states, arcs, labels and scores in the same order."""
+        _checks.graph("equal", "other", other)
+        if self.device != other.device:
+            return False
+        ours, theirs = _tensors(self), _tensors(other)
+        return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(ours, theirs))
+
+    def isomorphic(self, other: Graph) -> bool:
+        """Whether the batches are equal, graph by graph, up to the numbering of states and arcs.
+
+        Complexity: that of VF2 (networkx): fast on graphs whose labels tell the states apart,
+        exponential in the worst case.
+        """
+        _checks.graph("isomorphic", "other", other)
+        if len(self) != len(other):
+            return False
+        return all(isomorphic(a, b) for a, b in zip(self, other))
+
+    # Operators and text
+
+    def __matmul__(self, other: Graph) -> Graph:
+        """Composition: `a @ b` is `compose(a, b)`."""
+        from gtnet.compose import compose
+
+        return compose(self, other)
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """The picture that a notebook shows."""
+        from gtnet.draw import mimebundle
+
+        return mimebundle(self)
+
+
+def _with_maps(batch: Graph, parts: list[Graph]) -> Graph:
+    """The maps of parts that came from the same operands, one after another."""
+    for name in ("arc_maps", "state_maps"):
+        maps = [getattr(part, name) for part in parts]
+        if all(m is not None for m in maps):
+            setattr(batch, name, tuple(torch.cat(same) for same in zip(*maps, strict=True)))
+    return batch
+
+
+def stack(graphs: Sequence[Graph]) -> Graph:
+    """The graphs (or batches) one after another as a single batch; scores stay in autograd.
+
+    Raises: ValueError for an empty list or mixed devices, TypeError for mixed dtypes.
+    Complexity: O(states + arcs).
+    """
+    parts = list(graphs)
+    if not parts:
+        raise ValueError("stack: at least one graph is needed, got none")
+    for i, part in enumerate(parts):
+        _checks.graph("stack", f"graphs[{i}]", part)
+    if len(parts) == 1:
+        return parts[0]
+    _checks.same_device("stack", **{f"graphs[{i}]": part.weights for i, part in enumerate(parts)})
+    _checks.same_dtype("stack", **{f"graphs[{i}]": part.weights for i, part in enumerate(parts)})
+    return Graph.from_topology(
+        stack_topologies([part.topology for part in parts]),
+        torch.cat([part.weights for part in parts]),
+        torch.cat([part.start for part in parts]),
+        torch.cat([part.accept for part in parts]),
+    )
+
+
+def _smallest_size(source: Tensor, target: Tensor, start: Any, accept: Any) -> int:
+    """One more than the largest state named anywhere."""
+    largest = -1
+    for states in (source, target):
+        if states.numel():
+            largest = max(largest, int(states.max()))
+    for name, given in (("start", start), ("accept", accept)):
+        if _is_scores(given):
+            return len(given)
+        largest = max([largest, *_chosen_states(name, given)])
+    return largest + 1
+
+
+def _is_scores(given: Any) -> bool:
+    """Whether start or accept is given as a score per state rather than by naming states."""
+    if isinstance(given, Sequence):
+        return any(isinstance(score, float) for score in given)
+    if isinstance(given, Mapping) or not hasattr(given, "__len__"):
+        return False
+    tensor = torch.as_tensor(given)
+    return tensor.ndim > 0 and tensor.is_floating_point()
+
+
+def _chosen_states(name: str, given: Any) -> dict[int, Any]:
+    """`given` as a mapping from state to score."""
+    if isinstance(given, Mapping):
+        return {int(state): score for state, score in given.items()}
+    if (torch.is_tensor(given) and given.ndim == 0) or not hasattr(given, "__len__"):
+        given = [_checks.count("Graph", name, given)]
+    return dict.fromkeys(_checks.integers("Graph", name, given).tolist(), 0.0)
+
+
+def _state_scores(name: str, given: Any, num_states: int, like: Tensor) -> Tensor:
+    """Start or accept scores [num_states] from any of the forms the constructor takes."""
+    if _is_scores(given):
+        return _checks.scores("Graph", name, given, num_states, like.dtype)
+    chosen = _chosen_states(name, given)
+    scores = torch.full((num_states,), NEG_INF, dtype=like.dtype, device=like.device)
+    if not chosen:
+        return scores
+    states = torch.tensor(list(chosen), device=like.device)
+    _checks.inside("Graph", name, states, num_states, "the states of the graph")
+    given_scores = [torch.as_tensor(score, dtype=like.dtype) for score in chosen.values()]
+    values = torch.stack(given_scores).to(like.device)
+    _checks.finite_or_zero("Graph", name, values)
+    return scores.index_put((states,), values)
+
+
+def _device(target: torch.device | str) -> torch.device:
+    try:
+        return torch.device(target)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"to: a device or a dtype is expected, got {target!r}") from None
+
+
+def _tensors(graph: Graph) -> tuple[Tensor, ...]:
+    topology = graph.topology
+    return (
+        topology.state_offsets,
+        topology.arc_offsets,
+        topology.source,
+        topology.target,
+        topology.ilabels,
+        topology.olabels,
+        graph.weights,
+        graph.start,
+        graph.accept,
+    )

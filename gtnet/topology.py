@@ -1,0 +1,246 @@
+"""The integers of a batch of automata: which arcs there are and how to walk along them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks, _ops
+
+
+class Incidence(NamedTuple):
+    """The arcs of every state, contiguous: state s owns positions [offsets[s], offsets[s + 1]).
+
+    All int32 and numbered through the whole batch: `arcs[k]` is the arc at position k, `states[k]`
+    the state at its other end, `labels[k]` its label where the arcs of a state are sorted by it.
+    """
+
+    offsets: Tensor
+    arcs: Tensor
+    states: Tensor
+    labels: Tensor | None = None
+
+    def by_state(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Without the labels."""
+        return self.offsets, self.arcs, self.states
+
+    def to(self, device: torch.device) -> Incidence:
+        """A copy on another device, without the labels."""
+        return Incidence(*(t.to(device) for t in self.by_state()))
+
+
+class Topology:
+    """States, arcs and labels of a batch of automata; never changes after construction.
+
+    Arguments: `state_offsets`, `arc_offsets` int64 [graphs + 1]; `source`, `target` int32 [arcs],
+    numbered within each graph; `ilabels`, `olabels` int32 [arcs]. Nothing is checked here:
+    `Graph` does that at the public boundary. Views derived from the arcs are made on first use
+    and kept.
+    """
+
+    def __init__(
+        self,
+        state_offsets: Tensor,
+        arc_offsets: Tensor,
+        source: Tensor,
+        target: Tensor,
+        ilabels: Tensor,
+        olabels: Tensor,
+        num_states: int,
+    ) -> None:
+        self.state_offsets = state_offsets
+        self.arc_offsets = arc_offsets
+        self.source = source
+        self.target = target
+        self.ilabels = ilabels
+        self.olabels = olabels
+        self.num_states = num_states
+
+    @property
+    def num_graphs(self) -> int:
+        """Graphs in the batch."""
+        return self.arc_offsets.shape[0] - 1
+
+    @property
+    def num_arcs(self) -> int:
+        """Arcs of the whole batch."""
+        return self.source.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the integers live."""
+        return self.source.device
+
+    @cached_property
+    def is_acceptor(self) -> bool:
+        """Whether every arc reads what it writes."""
+        return self.ilabels is self.olabels or bool(torch.equal(self.ilabels, self.olabels))
+
+    @cached_property
+    def entering(self) -> Incidence:
+        """The arcs that enter each state; the other end is the source. O(states + arcs)."""
+        return self._grouped(self.target, self.source)
+
+    @cached_property
+    def leaving(self) -> Incidence:
+        """The arcs that leave each state; the other end is the target. O(states + arcs)."""
+        return self._grouped(self.source, self.target)
+
+    @cached_property
+    def leaving_by_ilabel(self) -> Incidence:
+        """`leaving` with the arcs of each state sorted by input label. O(arcs log degree)."""
+        return self._sorted(self.ilabels)
+
+    @cached_property
+    def leaving_by_olabel(self) -> Incidence:
+        """`leaving` with the arcs of each state sorted by output label. O(arcs log degree)."""
+        if self.is_acceptor:
+            return self.leaving_by_ilabel
+        return self._sorted(self.olabels)
+
+    @cached_property
+    def order_and_cycles(self) -> tuple[Tensor, Tensor]:
+        """States of each graph so that arcs lead forward, int32 [states], and for every graph a
+        state on a cycle, int64 [graphs], -1 where there is none. O(states + arcs).
+        """
+        offsets, _, sources, _ = self.entering
+        return _ops.topological_order(self.state_offsets, offsets, sources)
+
+    @cached_property
+    def _order_and_bounds(self) -> tuple[Tensor, Tensor | None] | str:
+        order, on_cycle = self.order_and_cycles
+        if (cyclic := on_cycle >= 0).any():
+            graph = int(cyclic.nonzero()[0])
+            state = int(on_cycle[graph] - self.state_offsets[graph])
+            return f"graph {graph} has a cycle through state {state}"
+        return order, None
+
+    def walk(self, function: str, *, reverse: bool = False, both_ways: bool = False) -> _ops.Walk:
+        """The way through all states, from the start or in reverse, and back for a gradient.
+
+        Raises ValueError where a graph has a cycle, naming it and a state on the cycle.
+        """
+        prepared = self._order_and_bounds
+        if isinstance(prepared, str):
+            raise ValueError(f"{function}: {prepared}; only acyclic graphs are served")
+        order, bounds = prepared
+        forth, back = self.entering, self.leaving if both_ways else None
+        if reverse:
+            forth, back = self.leaving, self.entering if both_ways else None
+        return _ops.Walk(
+            self.state_offsets,
+            order,
+            bounds,
+            forth.by_state(),
+            back.by_state() if back else None,
+            reverse,
+        )
+
+    def _grouped(self, by: Tensor, other: Tensor) -> Incidence:
+        why = "a graph is prepared there: build it on the cpu, then move it with .to()"
+        _checks.on_cpu("Topology", "arcs", by, why)
+        offsets = (self.state_offsets, self.arc_offsets)
+        return Incidence(*_ops.incidence(*offsets, by, other, self.num_states))
+
+    def _sorted(self, labels: Tensor) -> Incidence:
+        offsets, arcs, states, _ = self.leaving
+        by_label = _ops.sort_by_label(self.state_offsets, offsets, arcs, states, labels)
+        return Incidence(offsets, *by_label)
+
+    @cached_property
+    def graph_of_arc(self) -> Tensor:
+        """The graph each arc belongs to, int64 [arcs]."""
+        return _spread(self.arc_offsets, self.num_arcs)
+
+    @cached_property
+    def graph_of_state(self) -> Tensor:
+        """The graph each state belongs to, int64 [states]."""
+        return _spread(self.state_offsets, self.num_states)
+
+    @cached_property
+    def global_source(self) -> Tensor:
+        """The source of each arc, numbered through the batch, int64 [arcs]."""
+        return self.source + self.state_offsets[self.graph_of_arc]
+
+    @cached_property
+    def global_target(self) -> Tensor:
+        """The target of each arc, numbered through the batch, int64 [arcs]."""
+        return self.target + self.state_offsets[self.graph_of_arc]
+
+    def span(self, first: int, last: int) -> tuple[Topology, slice, slice]:
+        """The graphs [first, last) and the ranges of states and arcs they own."""
+        s0, s1 = (int(self.state_offsets[i]) for i in (first, last))
+        a0, a1 = (int(self.arc_offsets[i]) for i in (first, last))
+        ilabels = self.ilabels[a0:a1]
+        part = Topology(
+            self.state_offsets[first : last + 1] - s0,
+            self.arc_offsets[first : last + 1] - a0,
+            self.source[a0:a1],
+            self.target[a0:a1],
+            ilabels,
+            ilabels if self.ilabels is self.olabels else self.olabels[a0:a1],
+            s1 - s0,
+        )
+        return part, slice(s0, s1), slice(a0, a1)
+
+    def to(self, device: torch.device) -> Topology:
+        """A copy on another device, with the walk through its states, which the CPU prepares."""
+        if device == self.device:
+            return self
+        ilabels = self.ilabels.to(device)
+        moved = Topology(
+            self.state_offsets.to(device),
+            self.arc_offsets.to(device),
+            self.source.to(device),
+            self.target.to(device),
+            ilabels,
+            ilabels if self.is_acceptor else self.olabels.to(device),
+            self.num_states,
+        )
+        moved.__dict__["is_acceptor"] = self.is_acceptor
+        if device.type == "cuda" and self.device.type == "cpu":
+            moved._prepare_walk(self)
+        return moved
+
+    def _prepare_walk(self, here: Topology) -> None:
+        """Bring along what only the CPU computes; a cyclic graph has no walk to bring."""
+        order, on_cycle = here.order_and_cycles
+        kept = {name: getattr(here, name).to(self.device) for name in ("entering", "leaving")}
+        if (on_cycle < 0).all():
+            offsets, _, sources = here.entering.by_state()
+            layered, bounds = _ops.layers(here.state_offsets, order, offsets, sources)
+            kept["_order_and_bounds"] = layered.to(self.device), bounds.to(self.device)
+        else:
+            kept["order_and_cycles"] = order.to(self.device), on_cycle.to(self.device)
+        self.__dict__.update(kept)
+
+
+def stack_topologies(parts: list[Topology]) -> Topology:
+    """The graphs of all parts as one batch. O(states + arcs)."""
+    num_states = sum(part.num_states for part in parts)
+    _checks.countable("stack", "states", num_states)
+    _checks.countable("stack", "arcs", sum(part.num_arcs for part in parts))
+    ilabels = torch.cat([part.ilabels for part in parts])
+    tied = all(part.ilabels is part.olabels for part in parts)
+    return Topology(
+        _concatenated_offsets([part.state_offsets for part in parts]),
+        _concatenated_offsets([part.arc_offsets for part in parts]),
+        torch.cat([part.source for part in parts]),
+        torch.cat([part.target for part in parts]),
+        ilabels,
+        ilabels if tied else torch.cat([part.olabels for part in parts]),
+        num_states,
+    )
+
+
+def _concatenated_offsets(offsets: list[Tensor]) -> Tensor:
+    sizes = torch.cat([offset.diff() for offset in offsets])
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _spread(offsets: Tensor, total: int) -> Tensor:
+    graphs = torch.arange(offsets.shape[0] - 1, device=offsets.device)
+    return torch.repeat_interleave(graphs, offsets.diff(), output_size=total)
