@@ -9,6 +9,14 @@
 
 namespace gtnet {
 
+// States with at least so many arcs take them in chunks as wide as a vector. A GPU thread and a
+// state with fewer arcs take them one by one: padding a vector would cost more than it saves.
+#ifdef __CUDA_ARCH__
+constexpr int kLanes = 1;
+#else
+constexpr int kLanes = 16;
+#endif
+
 // alpha[s] = log(exp(start[s]) + sum over entering arcs a of exp(alpha[source(a)] + weight[a])).
 template <class T>
 struct LogDistance {
@@ -17,31 +25,53 @@ struct LogDistance {
   const T* start;
   double* alpha;
 
-  GTNET_HD GTNET_INLINE double through(int32_t k) const {
-    return alpha[entering.states[k]] + static_cast<double>(weights[entering.arcs[k]]);
-  }
-
   GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
     const int32_t begin = entering.offsets[s], end = entering.offsets[s + 1];
     const double first = start[s];
     if (end - begin == 1 && first == kNegInf) {  // most states of a trie: nothing to sum
       alpha[s] = through(begin);
-      return;
+    } else if (end - begin < kLanes || kLanes == 1) {
+      alpha[s] = few(begin, end, first);
+    } else {
+      alpha[s] = many(begin, end, first);
     }
+  }
+
+ private:
+  GTNET_HD GTNET_INLINE double through(int32_t k) const {
+    return alpha[entering.states[k]] + static_cast<double>(weights[entering.arcs[k]]);
+  }
+
+  GTNET_HD GTNET_INLINE double few(int32_t begin, int32_t end, double first) const {
     double best = first;
-    GTNET_SIMD(reduction(max : best))
-    for (int32_t k = begin; k < end; ++k) {
-      const double x = through(k);
-      best = x > best ? x : best;
-    }
-    if (best == kNegInf) {
-      alpha[s] = kNegInf;
-      return;
-    }
+    for (int32_t k = begin; k < end; ++k) best = through(k) > best ? through(k) : best;
+    if (best == kNegInf) return kNegInf;
     double total = exp_of<T>(first - best);
-    GTNET_SIMD(reduction(+ : total))
     for (int32_t k = begin; k < end; ++k) total += exp_of<T>(through(k) - best);
-    alpha[s] = best + log(total);
+    return best + log(total);
+  }
+
+  // One pass: the sum is kept relative to the largest term so far. The last chunk is padded.
+  GTNET_HD GTNET_INLINE double many(int32_t begin, int32_t end, double first) const {
+    double best = first, total = first == kNegInf ? 0 : 1;
+    for (int32_t k = begin; k < end; k += kLanes) {
+      double x[kLanes];
+      for (int i = 0; i < kLanes; ++i) x[i] = kNegInf;
+      for (int i = 0; i < kLanes && k + i < end; ++i) x[i] = through(k + i);
+      double largest = kNegInf;
+      GTNET_SIMD(reduction(max : largest))
+      for (int i = 0; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
+      if (largest > best) {
+        total *= exp_of<double>(best - largest);
+        best = largest;
+      }
+      if (best == kNegInf) continue;
+      double sum = 0;
+      GTNET_SIMD(reduction(+ : sum))
+      for (int i = 0; i < kLanes; ++i) sum += exp_of<T>(x[i] - best);
+      total += sum;
+    }
+    return best == kNegInf ? kNegInf : best + log(total);
   }
 };
 
@@ -88,12 +118,6 @@ struct LogDistanceGradient {
   T* grad_start;
   T* grad_accept;
 
-  GTNET_HD GTNET_INLINE double share(double from, int32_t k) const {
-    const double weight = weights[leaving.arcs[k]];
-    const double x = weight == kNegInf ? kNegInf : from + weight - alpha[leaving.states[k]];
-    return exp_of<T>(x);
-  }
-
   GTNET_HD GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
     const int32_t begin = leaving.offsets[s], end = leaving.offsets[s + 1];
     const double from = alpha[s];
@@ -108,15 +132,32 @@ struct LogDistanceGradient {
     const double ending =
         last == kNegInf ? 0 : grad_score[graph] * exp_of<double>(from + last - score[graph]);
     double total = ending + (grad_alpha ? grad_alpha[s] : 0);
-    GTNET_SIMD(reduction(+ : total))
-    for (int32_t k = begin; k < end; ++k) {
-      const double term = flow[leaving.states[k]] * share(from, k);
-      grad_weights[leaving.arcs[k]] = static_cast<T>(term);
-      total += term;
+    int32_t k = begin;
+    for (; k + kLanes <= end; k += kLanes) {
+      double x[kLanes];
+      for (int i = 0; i < kLanes; ++i) x[i] = share(from, k + i);
+      T shares[kLanes];
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) shares[i] = exp_of<T>(x[i]);
+      for (int i = 0; i < kLanes; ++i) total += pass_on(k + i, shares[i]);
     }
+    for (; k < end; ++k) total += pass_on(k, exp_of<T>(share(from, k)));
     flow[s] = total;
     grad_start[s] = static_cast<T>(total * exp_of<double>(static_cast<double>(start[s]) - from));
     grad_accept[s] = static_cast<T>(ending);
+  }
+
+ private:
+  // The log of the part of the arc's target that came through the arc.
+  GTNET_HD GTNET_INLINE double share(double from, int32_t k) const {
+    const double weight = weights[leaving.arcs[k]], to = alpha[leaving.states[k]];
+    return weight == kNegInf ? kNegInf : from + weight - to;  // -inf to -inf would be NaN
+  }
+
+  GTNET_HD GTNET_INLINE double pass_on(int32_t k, T share) const {
+    const double term = flow[leaving.states[k]] * static_cast<double>(share);
+    grad_weights[leaving.arcs[k]] = static_cast<T>(term);
+    return term;
   }
 };
 

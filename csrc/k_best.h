@@ -17,18 +17,19 @@ struct Paths {
   std::vector<int32_t> first, last;
 };
 
-// With `labels`, paths that spell the same labels (epsilons dropped) count once, by the best of
+// If `unique`, paths that spell the same `labels` (epsilons dropped) count once, by the best of
 // them: a prefix that reaches a state with a spelling seen there before is never expanded again.
 template <class T>
 class KBest {
  public:
   KBest(const Incidence& leaving, const T* weights, const T* start, const T* accept,
-        const double* to_end, const int32_t* labels, int64_t k)
+        const double* to_end, bool unique, const int32_t* labels, int64_t k)
       : leaving_(leaving),
         weights_(weights),
         start_(start),
         accept_(accept),
         to_end_(to_end),
+        unique_(unique),
         labels_(labels),
         k_(k) {}
 
@@ -39,7 +40,7 @@ class KBest {
       const int32_t index = heap_.back().prefix;
       heap_.pop_back();
       const Prefix prefix = prefixes_[index];
-      if (labels_ && !fresh(prefix)) continue;
+      if (unique_ && !fresh(prefix)) continue;
       if (prefix.ended) {
         emit(index, paths);
         ++found;
@@ -52,7 +53,7 @@ class KBest {
       for (int32_t p = leaving_.offsets[prefix.state]; p < leaving_.offsets[prefix.state + 1];
            ++p) {
         const int32_t arc = leaving_.arcs[p];
-        const int32_t spelling = labels_ ? spell(prefix.spelling, labels_[arc]) : 0;
+        const int32_t spelling = unique_ ? spell(prefix.spelling, labels_[arc]) : 0;
         push(index, arc, leaving_.states[p], prefix.score + static_cast<double>(weights_[arc]),
              spelling);
       }
@@ -113,6 +114,7 @@ class KBest {
   const Incidence& leaving_;
   const T *weights_, *start_, *accept_;
   const double* to_end_;
+  const bool unique_;
   const int32_t* labels_;
   const int64_t k_;
   std::vector<Prefix> prefixes_;

@@ -55,7 +55,7 @@ GTNET_HD GTNET_INLINE float exp_of<float>(double x) {
   p = p * r + 1.0f;
   const int32_t bits = (static_cast<int32_t>(k) + 127) << 23;
   const float result = p * std::bit_cast<float>(bits);
-  return x < kSmallestFloat ? 0.0f : result;
+  return static_cast<float>(x) < kSmallestFloat ? 0.0f : result;
 }
 
 template <>

@@ -163,7 +163,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> k_best(
     using T = decltype(zero);
     for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
       KBest<T>(leaving, input<T>(weights), input<T>(start), input<T>(accept), input<double>(to_end),
-               labels ? input<int32_t>(*labels) : nullptr, k)
+               labels.has_value(), labels ? input<int32_t>(*labels) : nullptr, k)
           .run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]), found[g]);
     });
   });

@@ -295,6 +295,14 @@ def log_distance(
     return _gtnet.log_distance.default(weights, start, accept, *walk.arguments())
 
 
+def arc_posteriors(weights: Tensor, start: Tensor, accept: Tensor, walk: Walk) -> Tensor:
+    """The gradient of the total score in the weights, [arcs], outside autograd; needs walk.back."""
+    scores = [t.detach().contiguous() for t in (weights, start, accept)]
+    alpha, score = _gtnet.log_distance.default(*scores, *walk.arguments())
+    grad_score, back = torch.ones_like(score), walk.reversed().arguments()
+    return _gtnet.log_distance_backward.default(grad_score, None, alpha, score, *scores, *back)[0]
+
+
 def _differentiable_gradient(
     weights: Tensor,
     start: Tensor,

@@ -65,6 +65,10 @@ def posteriors(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
         raise ValueError("posteriors: beta must be finite, got inf: use viterbi_path")
     scaled = _scaled("posteriors", graph, beta)
     topology = scaled.topology
+    if not (torch.is_grad_enabled() and scaled.requires_grad):
+        walk = topology.walk("posteriors", both_ways=True)
+        ends = (scaled.start, scaled.accept)
+        return _ops.arc_posteriors(scaled.weights, *ends, walk).to(graph.dtype)
     alpha, score = _log_distance("posteriors", scaled)
     to_end, _ = _log_distance("posteriors", scaled, to_accept=True)
     to_end = to_end[topology.global_target]
@@ -182,7 +186,7 @@ def _unscaled(scores: Tensor, beta: float | Tensor) -> Tensor:
 
 
 def _scaled(function: str, graph: Graph, beta: float | Tensor) -> Graph:
-    """All scores times beta; -inf stays -inf without a NaN in the gradient of beta."""
+    """All scores times beta, in float64 lest they overflow; -inf stays, with a gradient of 0."""
     if _is_one(beta):
         return graph
     if isinstance(beta, Tensor) and beta.ndim == 1 and beta.shape[0] != len(graph):
@@ -195,8 +199,8 @@ def _scaled(function: str, graph: Graph, beta: float | Tensor) -> Graph:
 
     def times(scores: Tensor, graph_of: Tensor) -> Tensor:
         impossible = scores == NEG_INF
-        scaled = scores.masked_fill(impossible, 0) * _per(graph_of, beta)
-        return scaled.masked_fill(impossible, NEG_INF).to(graph.dtype)
+        scaled = scores.double().masked_fill(impossible, 0) * _per(graph_of, beta)
+        return scaled.masked_fill(impossible, NEG_INF)
 
     topology = graph.topology
     return Graph.from_topology(

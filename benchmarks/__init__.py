@@ -1,0 +1,1 @@
+"""gtnet beside its peers, on one thread: `python -m benchmarks`."""

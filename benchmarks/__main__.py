@@ -1,0 +1,66 @@
+"""`python -m benchmarks [--quick] [--write]`: a table of CPU times beside the peers'."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import gtnet
+from benchmarks.cases import all_cases
+from benchmarks.timing import Timing, measure
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def processor() -> str:
+    """What the machine calls its processor, with the widest vectors it has."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
+    vectors = next((name for name in ("avx512f", "avx2") if name in text), "baseline")
+    return f"{names[0] if names else platform.processor()} ({vectors})"
+
+
+def table(timings: list[Timing]) -> str:
+    """The results as Markdown."""
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            "Written by `python -m benchmarks --write`. Median CPU milliseconds on one thread,",
+            "runs of gtnet and its peers interleaved; (2.0x) means the peer takes twice gtnet's time.",
+            "Trust ratios, not absolutes.",
+            "",
+            f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}, "
+            f"gtnet {gtnet.__version__}",
+            "",
+            "| work | gtnet ms | each | peers |",
+            "|---|--:|--:|---|",
+            *(timing.row() for timing in timings),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Time everything and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} as well")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cases = list(all_cases())
+    repeats = 3 if arguments.quick else 15
+    timings = [measure(case, repeats) for case in tqdm(cases, unit="case", disable=None)]
+    text = table(timings)
+    print(text)
+    if arguments.write:
+        RESULTS.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What is timed: construction, composition, path sums, and CTC written as graph algebra."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+import gtnet
+from benchmarks.timing import Case, Work
+
+
+def all_cases() -> Iterator[Case]:
+    """Every case, cheapest first."""
+    yield from tiny_graphs()
+    yield from construction()
+    yield from path_sums()
+    yield from ctc()
+    yield from lexicon()
+
+
+def repeated(work: Work, times: int) -> Work:
+    """The work done often enough to be timed."""
+
+    def run() -> None:
+        for _ in range(times):
+            work()
+
+    return run
+
+
+def backward(graph: gtnet.Graph) -> None:
+    """Forward score and its gradient."""
+    gtnet.forward_score(graph).sum().backward()
+
+
+def tiny_graphs() -> Iterator[Case]:
+    """What a call costs, and what each further graph of a batch costs."""
+    one = gtnet.linear([0, 1, 2])
+    many = gtnet.stack([gtnet.linear([0, 1, 2]) for _ in range(64)])
+    for name, graph in (("1 graph", one), ("a batch of 64", many)):
+        learning = graph.with_weights(graph.weights.clone().requires_grad_())
+        calls = f"1,000 calls on 3-arc graphs, {name}"
+        forward = repeated(lambda graph=graph: gtnet.forward_score(graph), 1000)
+        both = repeated(lambda graph=learning: backward(graph), 1000)
+        yield Case(f"{calls}: forward", forward, per=1000, unit="call")
+        yield Case(f"{calls}: forward + backward", both, per=1000, unit="call")
+
+
+def construction() -> Iterator[Case]:
+    """One call for a million arcs."""
+    source, target, labels, weights = random_dag(100_000, 1_000_000)
+    yield Case(
+        "Graph from arrays of 1M arcs",
+        lambda: gtnet.Graph(source, target, labels, None, weights, accept=99_999),
+        per=1_000_000,
+        unit="arc",
+    )
+
+
+def random_dag(states: int, arcs: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Arcs of a random acyclic graph that reach at most 1,000 states ahead, by source."""
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randint(0, states - 1, (arcs,), generator=generator).sort().values
+    jump = torch.randint(1, 1000, (arcs,), generator=generator)
+    target = torch.minimum(source + jump, torch.tensor(states - 1))
+    labels = torch.randint(0, 100, (arcs,), generator=generator)
+    weights = torch.randn(arcs, generator=generator)
+    return source.int(), target.int(), labels.int(), weights
+
+
+def path_sums() -> Iterator[Case]:
+    """Forward and Viterbi on a large random graph and on a wide linear one; topology known."""
+    source, target, labels, weights = random_dag(100_000, 1_000_000)
+    dag = gtnet.Graph(source, target, labels, None, weights, accept=99_999)
+    steps = torch.arange(1000).repeat_interleave(1000)
+    wide = gtnet.Graph(steps, steps + 1, torch.arange(1000).repeat(1000), accept=1000)
+    wide = wide.with_weights(torch.randn(1_000_000))
+    for name, graph in (("DAG of 100k states, 1M arcs", dag), ("linear 1000 x 1000", wide)):
+        learning = graph.with_weights(graph.weights.clone().requires_grad_())
+        works = {
+            "forward": lambda graph=graph: gtnet.forward_score(graph),
+            "forward + backward": lambda graph=learning: backward(graph),
+            "Viterbi score": lambda graph=graph: gtnet.viterbi_score(graph),
+            "Viterbi path": lambda graph=graph: gtnet.viterbi_path(graph),
+            "posteriors": lambda graph=graph: gtnet.posteriors(graph),
+        }
+        for what, work in works.items():
+            yield Case(f"{name}: {what}", work, per=1_000_000, unit="arc")
+
+
+def ctc() -> Iterator[Case]:
+    """The CTC loss as graph algebra (emissions composed with a topology, lattice built)."""
+    for batch, frames, classes, length in ((8, 200, 32, 40), (32, 400, 100, 80)):
+        generator = torch.Generator().manual_seed(0)
+        logits = torch.randn(batch, frames, classes, generator=generator)
+        scores = logits.log_softmax(-1).requires_grad_()
+        targets = torch.randint(1, classes, (batch, length), generator=generator)
+        lengths = torch.full((batch,), frames), torch.full((batch,), length)
+
+        def algebra(scores: Tensor = scores, targets: Tensor = targets) -> None:
+            lattice = gtnet.compose(gtnet.Emissions(scores), gtnet.ctc_graph(targets))
+            (-gtnet.forward_score(lattice)).sum().backward()
+
+        def torch_ctc(
+            scores: Tensor = scores,
+            targets: Tensor = targets,
+            lengths: tuple[Tensor, Tensor] = lengths,
+        ) -> None:
+            frames_first = scores.transpose(0, 1)
+            torch.nn.functional.ctc_loss(
+                frames_first, targets, *lengths, reduction="sum"
+            ).backward()
+
+        size = f"B{batch} T{frames} C{classes} L{length}"
+        yield Case(f"CTC forward + backward, {size}", algebra, {"torch": torch_ctc})
+
+
+def looping_lexicon(words: int, alphabet: int) -> gtnet.Graph:
+    """Random words of 3 to 10 letters as a trie whose words lead back to its root."""
+    rng = random.Random(0)
+    spelled = [rng.choices(range(alphabet), k=rng.randint(3, 10)) for _ in range(words)]
+    trie = gtnet.trie(spelled)
+    ends = trie.accept > float("-inf")
+    target = torch.where(ends[trie.target.long()], 0, trie.target)
+    looped = gtnet.Graph(
+        trie.source, target, trie.ilabels, trie.olabels, accept=0, num_states=trie.num_states
+    )
+    return gtnet.connect(looped)
+
+
+def lexicon() -> Iterator[Case]:
+    """A lattice of 100 frames and 27 letters composed with a looping lexicon of 10,000 words."""
+    emissions = gtnet.Emissions(torch.randn(1, 100, 27)).graph()
+    words = looping_lexicon(10_000, 27)
+    lattice = gtnet.compose(emissions, words)
+    yield Case(
+        f"compose 100 x 27 lattice with 10k-word lexicon ({lattice.num_arcs / 1e6:.1f}M arcs)",
+        lambda: gtnet.compose(emissions, words),
+        pynini_compose(emissions, words),
+        per=lattice.num_arcs,
+        unit="arc",
+    )
+
+
+def pynini_compose(a: gtnet.Graph, b: gtnet.Graph) -> dict[str, Work]:
+    """OpenFst's composition of the same two graphs, sorted beforehand, trimmed or not."""
+    if importlib.util.find_spec("pynini") is None:
+        return {}
+    import pynini
+
+    left, right = (to_openfst(graph) for graph in (a, b))
+    left.arcsort("olabel")
+    right.arcsort("ilabel")
+    return {
+        "OpenFst": lambda: pynini.compose(left, right, connect=False),
+        "OpenFst connected": lambda: pynini.compose(left, right, connect=True),
+    }
+
+
+def to_openfst(graph: gtnet.Graph) -> object:
+    """A graph with one start state as an OpenFst transducer in the log semiring."""
+    import pynini
+    import pywrapfst
+
+    compiler = pywrapfst.Compiler(arc_type="standard")
+    columns = (graph.source, graph.target, graph.ilabels + 1, graph.olabels + 1, -graph.weights)
+    for row in zip(*(column.tolist() for column in columns), strict=True):
+        compiler.write(" ".join(map(str, row)) + "\n")
+    for state in (graph.accept > float("-inf")).nonzero().flatten().tolist():
+        compiler.write(f"{state}\n")
+    return pynini.Fst.from_pywrapfst(compiler.compile())

@@ -1,0 +1,56 @@
+"""Timings that survive a shared machine: interleaved runs, CPU time, medians, ratios."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work, done by gtnet and by whichever peers are installed."""
+
+    name: str
+    gtnet: Work
+    peers: dict[str, Work] = field(default_factory=dict)
+    per: int = 1  # divide by this many pieces (arcs, graphs) ...
+    unit: str = ""  # ... which are called this
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median CPU milliseconds of gtnet and of each peer, from interleaved runs."""
+
+    case: Case
+    gtnet: float
+    peers: dict[str, float]
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        beside = [f"{name} {ms:.3g} ms ({ms / self.gtnet:.1f}x)" for name, ms in self.peers.items()]
+        each = (
+            f"{self.gtnet / self.case.per * 1e6:.3g} ns/{self.case.unit}" if self.case.unit else ""
+        )
+        return f"| {self.case.name} | {self.gtnet:.4g} | {each} | {', '.join(beside)} |"
+
+
+def measure(case: Case, repeats: int, budget: float = 20.0) -> Timing:
+    """Run gtnet and its peers in turn, `repeats` times after a warm-up or until time is up."""
+    everyone = {"gtnet": case.gtnet, **case.peers}
+    for work in everyone.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in everyone}
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        for name, work in everyone.items():
+            started = time.process_time()
+            work()
+            times[name].append(time.process_time() - started)
+        if time.perf_counter() - begin > budget:
+            break
+    medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
+    return Timing(case, medians.pop("gtnet"), medians)
