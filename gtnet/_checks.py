@@ -70,10 +70,9 @@ def finite_or_zero(function: str, name: str, tensor: Tensor) -> None:
 
 def count(function: str, name: str, value: object) -> int:
     """`value` as a count between 0 and what 32 bits number."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{function}: {name} must be an integer, got {value!r}") from None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{function}: {name} must be an integer, got {value!r}")
+    number = operator.index(value)
     if not 0 <= number <= LARGEST:
         raise ValueError(f"{function}: {name} must lie in [0, {LARGEST}], got {number}")
     return number

@@ -401,7 +401,12 @@ def _is_scores(given: Any) -> bool:
 def _chosen_states(name: str, given: Any) -> dict[int, Any]:
     """`given` as a mapping from state to score."""
     if isinstance(given, Mapping):
+        for score in given.values():
+            if not isinstance(score, (int, float, Tensor)):
+                raise TypeError(f"Graph: {name} must give scores as numbers, got {score!r}")
         return {int(state): score for state, score in given.items()}
+    if isinstance(given, str):
+        raise TypeError(f"Graph: {name} must be states or scores, got {given!r}")
     if (torch.is_tensor(given) and given.ndim == 0) or not hasattr(given, "__len__"):
         given = [_checks.count("Graph", name, given)]
     return dict.fromkeys(_checks.integers("Graph", name, given).tolist(), 0.0)
