@@ -43,9 +43,9 @@ struct Budget {
 
 // The product of one pair of graphs; arcs lie grouped by source.
 struct Product {
-  std::vector<Pair> states;
-  std::vector<int64_t> arc_begin;  // [states + 1]
-  std::vector<ProductArc> arcs;
+  std::vector<Pair> states{};
+  std::vector<int64_t> arc_begin{};  // [states + 1]
+  std::vector<ProductArc> arcs{};
   bool too_large = false;
 };
 
@@ -124,6 +124,7 @@ class Explore {
       : a_(a), b_(b), filters_(filters), budget_(budget), table_(table), product_(product) {}
 
   void run() {
+    charge(0);
     table_.reset(a_.end - a_.begin, b_.end - b_.begin, filters_);
     for (int32_t s = a_.begin; s < a_.end && !exceeds(product_.states); ++s) {
       if (!a_.is_start[s]) continue;
@@ -139,6 +140,7 @@ class Explore {
     charge(1);
     product_.arc_begin.push_back(static_cast<int64_t>(product_.arcs.size()));
     table_.clear(product_, a_.begin, b_.begin);
+    if (product_.too_large) product_ = Product{.too_large = true};
   }
 
  private:

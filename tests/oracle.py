@@ -1,0 +1,216 @@
+"""Weighted automata by enumeration: every path written out, in plain Python floats.
+
+Nothing here calls the library: a batch is read from its arrays, so that a wrong answer and its
+check cannot share a mistake.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from gtnet import EPSILON, Graph
+
+NEG_INF = -math.inf
+
+
+@dataclass(frozen=True)
+class Arc:
+    """An arc; `index` counts through the batch, states count within the graph."""
+
+    index: int
+    source: int
+    target: int
+    ilabel: int
+    olabel: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Automaton:
+    """One graph of a batch in plain numbers; its arcs and states begin at these batch indices."""
+
+    arcs: tuple[Arc, ...]
+    start: tuple[float, ...]
+    accept: tuple[float, ...]
+    first_arc: int
+    first_state: int
+
+    @property
+    def num_states(self) -> int:
+        return len(self.start)
+
+
+@dataclass(frozen=True)
+class Path:
+    """An accepting path: its arcs (batch indices), end states (local) and what it spells."""
+
+    arcs: tuple[int, ...]
+    first: int
+    last: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    score: float
+
+
+def automata(graph: Graph) -> list[Automaton]:
+    """The graphs of a batch."""
+    states, arcs = graph.state_offsets.tolist(), graph.arc_offsets.tolist()
+    columns = (graph.source, graph.target, graph.ilabels, graph.olabels, graph.weights)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    start, accept = graph.start.tolist(), graph.accept.tolist()
+    return [
+        Automaton(
+            tuple(Arc(k, *rows[k]) for k in range(arcs[i], arcs[i + 1])),
+            tuple(start[states[i] : states[i + 1]]),
+            tuple(accept[states[i] : states[i + 1]]),
+            arcs[i],
+            states[i],
+        )
+        for i in range(len(states) - 1)
+    ]
+
+
+def only(graph: Graph) -> Automaton:
+    """The automaton of a batch of one."""
+    (automaton,) = automata(graph)
+    return automaton
+
+
+def paths(
+    automaton: Automaton,
+    allowed: Callable[[tuple[int, ...]], bool] | None = None,
+    *,
+    impossible: bool = False,
+) -> list[Path]:
+    """All accepting paths; `allowed` says of a sequence of arcs whether to follow it.
+
+    Paths of score -inf are left out unless `impossible`, which keeps those whose end states are
+    start and accept states and whose arcs alone are impossible.
+    """
+    leaving: dict[int, list[Arc]] = {}
+    for arc in automaton.arcs:
+        leaving.setdefault(arc.source, []).append(arc)
+    found: list[Path] = []
+
+    def follow(first: int, state: int, taken: list[Arc], score: float) -> None:
+        last = automaton.accept[state]
+        if last > NEG_INF:
+            found.append(
+                Path(
+                    tuple(arc.index for arc in taken),
+                    first,
+                    state,
+                    tuple(arc.ilabel for arc in taken if arc.ilabel != EPSILON),
+                    tuple(arc.olabel for arc in taken if arc.olabel != EPSILON),
+                    score + last,
+                )
+            )
+        for arc in leaving.get(state, ()):
+            if arc.weight == NEG_INF and not impossible:
+                continue
+            longer = [*taken, arc]
+            if allowed is None or allowed(tuple(a.index for a in longer)):
+                follow(first, arc.target, longer, score + arc.weight)
+
+    for state, score in enumerate(automaton.start):
+        if score > NEG_INF:
+            follow(state, state, [], score)
+    return found
+
+
+def at_most(arcs: int) -> Callable[[tuple[int, ...]], bool]:
+    """Paths of so many arcs, for cyclic automata."""
+    return lambda taken: len(taken) <= arcs
+
+
+def relation(found: list[Path]) -> Counter[tuple[tuple[int, ...], tuple[int, ...], float]]:
+    """How often each (input, output, score) is spelt."""
+    return Counter((path.inputs, path.outputs, path.score) for path in found)
+
+
+def matching(a: list[Path], b: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Pairs of paths where what the first writes is what the second reads."""
+    by_input: dict[tuple[int, ...], list[Path]] = {}
+    for path in b:
+        by_input.setdefault(path.inputs, []).append(path)
+    return ((p, q) for p in a for q in by_input.get(p.outputs, ()))
+
+
+def log_sum(scores: list[float], beta: float = 1.0) -> float:
+    """1/beta · log of the sum of exp(beta · score)."""
+    best = max(scores, default=NEG_INF)
+    if best == NEG_INF:
+        return NEG_INF
+    return best + math.log(math.fsum(math.exp(beta * (x - best)) for x in scores)) / beta
+
+
+def forward_score(automaton: Automaton, beta: float = 1.0) -> float:
+    return log_sum([path.score for path in paths(automaton)], beta)
+
+
+def viterbi_score(automaton: Automaton) -> float:
+    return max((path.score for path in paths(automaton)), default=NEG_INF)
+
+
+@dataclass(frozen=True)
+class Chances:
+    """Probabilities that a path takes each arc, starts in and ends in each state."""
+
+    arcs: list[float]
+    start: list[float]
+    accept: list[float]
+
+
+def posteriors(automaton: Automaton, beta: float = 1.0) -> Chances:
+    """Arcs and states of one graph, in its own order; all 0 in an empty language."""
+    found = paths(automaton)
+    total = log_sum([path.score for path in found], beta)
+    chances = Chances(
+        [0.0] * len(automaton.arcs), [0.0] * automaton.num_states, [0.0] * automaton.num_states
+    )
+    for path in found:
+        share = math.exp(beta * (path.score - total))
+        for arc in path.arcs:
+            chances.arcs[arc - automaton.first_arc] += share
+        chances.start[path.first] += share
+        chances.accept[path.last] += share
+    return chances
+
+
+def shortest_distance(
+    automaton: Automaton, beta: float = 1.0, *, to_accept: bool = False
+) -> list[float]:
+    """The log-sum of the paths from the start to each state, or from it to acceptance."""
+    ends = automaton.start if to_accept else automaton.accept
+    distances = []
+    for state in range(automaton.num_states):
+        here = tuple(0.0 if s == state else NEG_INF for s in range(len(ends)))
+        start, accept = (here, automaton.accept) if to_accept else (automaton.start, here)
+        part = Automaton(automaton.arcs, start, accept, automaton.first_arc, automaton.first_state)
+        distances.append(forward_score(part, beta))
+    return distances
+
+
+def on_a_cycle(automaton: Automaton, state: int) -> bool:
+    """Whether arcs lead from the state back to it."""
+    seen: set[int] = set()
+    queue = [state]
+    while queue:
+        at = queue.pop()
+        for arc in automaton.arcs:
+            if arc.source == at and arc.target not in seen:
+                seen.add(arc.target)
+                queue.append(arc.target)
+    return state in seen
+
+
+def assert_close(actual: torch.Tensor, expected: list[float]) -> None:
+    """Equal to the precision of the tensor, infinities included."""
+    rtol, atol = (1e-5, 1e-6) if actual.dtype == torch.float32 else (1e-12, 1e-12)
+    wanted = torch.tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(actual.detach().double(), wanted, rtol=rtol, atol=atol)

@@ -1,0 +1,210 @@
+"""viterbi_path, k_best and label_sequences against all paths written out."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import oracle
+import pytest
+import strategies
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import automata
+
+import gtnet
+from gtnet import EPSILON, Graph, k_best, label_sequences, stack, viterbi_path, viterbi_score
+
+NEG_INF = float("-inf")
+UNIQUE = st.sampled_from([None, "ilabels", "olabels"])
+
+
+def as_path(linear: Graph, one: oracle.Automaton) -> oracle.Path:
+    """The path that a linear graph copies, its ends told by the states of the original."""
+    (path,) = oracle.paths(oracle.only(linear))
+    (arcs,) = linear.arc_maps
+    ends = {arc.index: (arc.source, arc.target) for arc in one.arcs}
+    taken = tuple(arcs.tolist())
+    assert path.arcs == tuple(range(len(taken)))
+    first, last = (ends[taken[0]][0], ends[taken[-1]][1]) if taken else (-1, -1)
+    return oracle.Path(taken, first, last, path.inputs, path.outputs, path.score)
+
+
+def known(found: list[oracle.Path]) -> list[oracle.Path]:
+    """Paths without the ends of the empty one, which a linear graph does not name."""
+    return [path if path.arcs else oracle.Path((), -1, -1, (), (), path.score) for path in found]
+
+
+@given(strategies.graphs())
+def test_viterbi_path_is_a_best_path(graph):
+    best = viterbi_path(graph)
+    assert (len(best), best.dtype, best.is_acceptor or not graph.is_acceptor) == (
+        len(graph),
+        graph.dtype,
+        True,
+    )
+    for linear, one in zip(best, automata(graph), strict=True):
+        found = oracle.paths(one)
+        if not found:
+            assert (linear.num_states, linear.num_arcs) == (0, 0)
+            continue
+        path = as_path(linear, one)
+        assert path in known(found)
+        assert path.score == oracle.viterbi_score(one)
+
+
+@given(strategies.graphs())
+def test_the_score_of_the_best_path_is_the_viterbi_score(graph):
+    best = viterbi_path(graph)
+    assert torch.equal(viterbi_score(best), viterbi_score(graph))
+    assert torch.equal(gtnet.forward_score(best), viterbi_score(graph))
+
+
+@settings(max_examples=100)
+@given(strategies.graphs(), st.sampled_from([0, 1, 2, 3, 100]))
+def test_k_best_are_the_best_of_all_paths(graph, k):
+    answers = k_best(graph, k)
+    assert len(answers) == len(graph)
+    for answer, one in zip(answers, automata(graph), strict=True):
+        found = oracle.paths(one)
+        ranked = [as_path(linear, one) for linear in answer]
+        scores = sorted((path.score for path in found), reverse=True)
+        assert [path.score for path in ranked] == scores[:k]
+        assert not Counter(ranked) - Counter(known(found))
+        assert viterbi_score(answer).tolist() == scores[:k]
+
+
+@settings(max_examples=100)
+@given(
+    strategies.graphs(), st.sampled_from([1, 2, 3, 100]), st.sampled_from(["ilabels", "olabels"])
+)
+def test_unique_k_best_are_distinct_sequences_at_their_best(graph, k, side):
+    for answer, one in zip(k_best(graph, k, unique=side), automata(graph), strict=True):
+        best: dict[tuple[int, ...], float] = {}
+        for path in oracle.paths(one):
+            spelt = path.inputs if side == "ilabels" else path.outputs
+            best[spelt] = max(best.get(spelt, NEG_INF), path.score)
+        spellings = [tuple(labels) for labels in label_sequences(answer, side)]
+        assert len(set(spellings)) == len(spellings) == min(k, len(best))
+        scores = viterbi_score(answer).tolist()
+        assert scores == [best[spelling] for spelling in spellings]
+        assert scores == sorted(best.values(), reverse=True)[:k]
+        for linear in answer:
+            assert as_path(linear, one) in known(oracle.paths(one))
+
+
+@given(strategies.graphs(), UNIQUE)
+def test_a_batch_is_its_items(graph, unique):
+    assert viterbi_path(graph).equal(stack([viterbi_path(one) for one in graph]))
+    alone = [k_best(one, 3, unique=unique)[0] for one in graph]
+    for ours, theirs in zip(k_best(graph, 3, unique=unique), alone, strict=True):
+        assert ours.equal(theirs)
+
+
+@given(strategies.graphs())
+def test_the_first_of_the_k_best_scores_as_the_best(graph):
+    for answer, best in zip(k_best(graph, 1), viterbi_path(graph), strict=True):
+        assert len(answer) == (best.num_states > 0)
+        if len(answer):
+            assert torch.equal(viterbi_score(answer), viterbi_score(best))
+
+
+@settings(max_examples=12)
+@given(strategies.graphs(), st.integers(0, 99))
+def test_gradcheck_through_paths(graph, seed):
+    graph = strategies.with_random_scores(graph, seed)
+    possible = [t > NEG_INF for t in (graph.weights, graph.start, graph.accept)]
+    inputs = [
+        t.masked_fill(~keep, 0).requires_grad_()
+        for t, keep in zip((graph.weights, graph.start, graph.accept), possible, strict=True)
+    ]
+
+    def scored(*given: torch.Tensor) -> Graph:
+        weights, start, accept = (
+            t.masked_fill(~keep, NEG_INF) for t, keep in zip(given, possible, strict=True)
+        )
+        return graph.with_weights(weights, start=start, accept=accept)
+
+    def along_best(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        best = viterbi_path(scored(*given))
+        return tuple(t[t > NEG_INF] for t in (best.weights, best.start, best.accept))
+
+    def along_three(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(viterbi_score(answer) for answer in k_best(scored(*given), 3))
+
+    for function in (along_best, along_three):
+        if any(t.numel() for t in function(*inputs)):
+            assert torch.autograd.gradcheck(function, inputs)
+
+
+def test_ties_go_to_the_first_arc():
+    graph = Graph([0, 0], [1, 1], [5, 3], accept=1)
+    assert viterbi_path(graph).arc_maps[0].tolist() == [0]
+
+
+def test_the_empty_string_can_be_best():
+    graph = Graph([0], [1], [1], weights=[-1.0], start={0: 0.5}, accept={0: 0.25, 1: 0.0})
+    best = viterbi_path(graph)
+    assert (best.num_states, best.num_arcs) == (1, 0)
+    assert viterbi_score(best).item() == 0.75
+    assert [len(answer) for answer in k_best(graph, 5)] == [2]
+
+
+def test_k_best_of_a_large_lattice_is_quick_and_right():
+    scores = torch.randn(1, 60, 20, generator=torch.Generator().manual_seed(5)).double()
+    answer = k_best(gtnet.Emissions(scores).graph(), 3)[0]
+    top = scores[0].sort(1, descending=True).values
+    swaps = (top[:, 0] - top[:, 1]).sort().values
+    best = top[:, 0].sum()
+    expected = torch.stack([best, best - swaps[0], best - swaps[1]])
+    torch.testing.assert_close(viterbi_score(answer), expected)
+
+
+def test_unique_looks_past_many_ways_to_spell_one_sequence():
+    n, frames = 12, 12
+    source = torch.arange(frames).repeat_interleave(n)
+    weights = [0.0] * (frames * n - 1) + [-100.0]
+    labels = [7] * (frames * n - 1) + [8]
+    graph = Graph(source, source + 1, labels, weights=weights, accept=frames)
+    answer = k_best(graph, 5, unique="ilabels")[0]
+    assert label_sequences(answer, "ilabels") == [[7] * frames, [7] * (frames - 1) + [8]]
+    assert viterbi_score(answer).tolist() == [0.0, -100.0]
+
+
+def test_label_sequences_drop_epsilons():
+    graph = Graph([0, 1, 2], [1, 2, 3], [4, EPSILON, 6], [EPSILON, 8, 9], accept=3)
+    assert label_sequences(graph) == [[8, 9]]
+    assert label_sequences(graph, side="ilabels") == [[4, 6]]
+    batch = stack([graph, Graph([], [], [], accept=0), graph])
+    assert label_sequences(batch) == [[8, 9], [], [8, 9]]
+    assert label_sequences(viterbi_path(Graph([0], [1], [0], accept=[]))) == [[]]
+
+
+def test_label_sequences_refuse_what_is_not_linear():
+    for graph in (
+        Graph([0, 0], [1, 1], [0, 1], accept=1),
+        Graph([0, 2], [1, 3], [0, 1], accept=3),
+        Graph([0], [0], [0], accept=0),
+    ):
+        with pytest.raises(ValueError, match="label_sequences: graphs must be linear"):
+            label_sequences(graph)
+    with pytest.raises(ValueError, match=r"label_sequences: side .*'labels'"):
+        label_sequences(gtnet.linear([1]), side="labels")
+
+
+def test_bad_k_is_named():
+    graph = gtnet.linear([1])
+    with pytest.raises(ValueError, match=r"k_best: k .*-1"):
+        k_best(graph, -1)
+    for k in (1.5, "2", None):
+        with pytest.raises(TypeError, match=rf"k_best: k .*{k}|k_best: k .*{type(k).__name__}"):
+            k_best(graph, k)
+    with pytest.raises(ValueError, match=r"k_best: unique .*'labels'"):
+        k_best(graph, 1, unique="labels")
+
+
+def test_batches_of_no_graphs():
+    none = gtnet.linear([1])[0:0]
+    assert len(viterbi_path(none)) == 0
+    assert k_best(none, 2) == []
+    assert label_sequences(none) == []
