@@ -23,6 +23,7 @@ from gtnet.draw import to_dot as to_dot
 from gtnet.emissions import Emissions as Emissions
 from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
+from gtnet.lattice import Lattice as Lattice
 from gtnet.paths import k_best as k_best
 from gtnet.paths import label_sequences as label_sequences
 from gtnet.paths import viterbi_path as viterbi_path

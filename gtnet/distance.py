@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet.graph import Graph
+from gtnet.lattice import Lattice
 
 
 def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
@@ -27,6 +28,8 @@ def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
     Source: Mohri 2009, "Weighted Automata Algorithms", section 3.
     """
     _checks.graph("forward_score", "graph", graph)
+    if isinstance(graph, Lattice):
+        return graph.forward_score(beta)
     if _is_infinite("forward_score", beta):
         return viterbi_score(graph)
     scaled = _scaled("forward_score", graph, beta)

@@ -139,6 +139,28 @@ class Topology:
             reverse,
         )
 
+    @cached_property
+    def _laid_out(self) -> tuple[_ops.Steps, Tensor]:
+        why = "a graph is prepared there: build it on the cpu"
+        _checks.on_cpu("Topology", "arcs", self.source, why)
+        offsets = (self.state_offsets, self.arc_offsets)
+        words, begin, on_cycle = _ops.steps(*offsets, self.source, self.target, self.ilabels)
+        return _ops.Steps(words, begin, *offsets), on_cycle
+
+    def steps(self, function: str) -> _ops.Steps:
+        """One step through each graph that reads a label, laid out for vectors. O(states + arcs).
+
+        Raises ValueError where a graph has a cycle of epsilon arcs, naming it and a state on it.
+        """
+        steps, on_cycle = self._laid_out
+        if (cyclic := on_cycle >= 0).any():
+            graph = int(cyclic.nonzero()[0])
+            raise ValueError(
+                f"{function}: graph {graph} has an epsilon cycle through state "
+                f"{int(on_cycle[graph])}; remove it: within a frame only acyclic ones are served"
+            )
+        return steps
+
     def _grouped(self, by: Tensor, other: Tensor) -> Incidence:
         why = "a graph is prepared there: build it on the cpu, then move it with .to()"
         _checks.on_cpu("Topology", "arcs", by, why)
