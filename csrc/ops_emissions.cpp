@@ -1,4 +1,8 @@
 // Operators on emissions composed with a graph that is never multiplied out.
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <optional>
 
 #include "chain.h"
@@ -166,9 +170,22 @@ Numbers<T> alphas(const Tensor& m, const Tensor& e, int64_t begin, int64_t end) 
   return numbers;
 }
 
-// Alphas of a batch of so many positions are kept for the gradient; beyond it is quicker to
-// compute them again, item by item in the cache, than to fetch memory for all.
-constexpr int64_t kKeptPositions = int64_t{1} << 18;
+// Asks for large pages under a large tensor that is about to be written: fetching small ones
+// takes longer than computing what goes there.
+void expect_writes(const Tensor& tensor, int64_t bytes) {
+#ifdef __linux__
+  constexpr int64_t kPage = int64_t{1} << 21;
+  if (bytes < 2 * kPage) return;
+  const auto address = reinterpret_cast<uintptr_t>(tensor.mutable_data_ptr());
+  const uintptr_t begin = (address + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (address + bytes) / kPage * kPage;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+// Alphas of a batch of so many positions are kept for the gradient; more are computed again, item
+// by item, which takes less memory than torch's own CTC loss.
+constexpr int64_t kKeptPositions = int64_t{1} << 22;
 
 // Why an item has no score; the largest one of a batch is reported.
 enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
@@ -196,6 +213,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chain_score(
     const int64_t kept = keep && offsets.back() <= kKeptPositions ? offsets.back() : 0;
     Tensor score = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
     Tensor alpha_m = empty<Score>(scores, kept), alpha_e = empty<Exponent<Score>>(scores, kept);
+    expect_writes(alpha_m, kept * static_cast<int64_t>(sizeof(Score)));
+    expect_writes(alpha_e, kept * static_cast<int64_t>(sizeof(Score)));
     std::vector<Trouble> troubles(batch.size, kNone_);
     const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
     batch.for_each_item([&](int64_t b) {
@@ -266,6 +285,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chain_score_backward(
                                   weights, start, accept);
     const std::vector<int64_t> offsets = batch.alpha_offsets();
     Tensor grad_scores = torch::stable::empty_like(scores);
+    expect_writes(grad_scores, grad_scores.numel() * static_cast<int64_t>(sizeof(Score)));
     const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
     const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
     const bool kept = alpha_m.numel() > 0;
