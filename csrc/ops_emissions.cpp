@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "chain.h"
+#include "chain_best.h"
 #include "ctc.h"
 #include "executor_cpu.h"
 #include "ops.h"
@@ -333,6 +334,48 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chain_score_backward(
   });
 }
 
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> chain_best(
+    const Tensor& scores, const Tensor& lengths, const Tensor& words, const Tensor& word_offsets,
+    const Tensor& state_offsets, const Tensor& arc_offsets, const Tensor& weights,
+    const Tensor& start, const Tensor& accept) {
+  using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+  return with_scores(scores, [&](auto zero) -> Result {
+    using Score = decltype(zero);
+    const ChainBatch<Score> batch(scores, lengths, words, word_offsets, state_offsets, arc_offsets,
+                                  weights, start, accept);
+    std::vector<ChainPath> paths(batch.size);
+    batch.for_each_item([&](int64_t b) {
+      const ChainItem<Score> item = batch.item(b);
+      const int64_t positions = (item.frames + 1) * item.steps.num_positions + 2 * kMargin;
+      const Tensor alpha = empty<double>(scores, positions);
+      expect_writes(alpha, positions * static_cast<int64_t>(sizeof(double)));
+      paths[b] = ChainBest<Score>(item, output<double>(alpha)).run();
+    });
+    Tensor score = empty<double>(scores, batch.size),
+           offsets = empty<int64_t>(scores, batch.size + 1);
+    Tensor first = empty<int32_t>(scores, batch.size), last = empty<int32_t>(scores, batch.size);
+    int64_t* const begin = output<int64_t>(offsets);
+    begin[0] = 0;
+    for (int64_t b = 0; b < batch.size; ++b) {
+      begin[b + 1] = begin[b] + static_cast<int64_t>(paths[b].arcs.size());
+    }
+    Tensor arcs = empty<int32_t>(scores, begin[batch.size]),
+           frames = empty<int32_t>(scores, begin[batch.size]);
+    for (int64_t b = 0; b < batch.size; ++b) {
+      const ChainPath& path = paths[b];
+      const auto state = static_cast<int32_t>(batch.state_offsets[batch.graph(b)]),
+                 arc = static_cast<int32_t>(batch.arc_offsets[batch.graph(b)]);
+      output<double>(score)[b] = path.score;
+      output<int32_t>(first)[b] = path.first == kNone ? kNone : path.first + state;
+      output<int32_t>(last)[b] = path.last == kNone ? kNone : path.last + state;
+      std::copy(path.frames.begin(), path.frames.end(), output<int32_t>(frames) + begin[b]);
+      std::transform(path.arcs.begin(), path.arcs.end(), output<int32_t>(arcs) + begin[b],
+                     [arc](int32_t a) { return a + arc; });
+    }
+    return {score, offsets, arcs, frames, first, last};
+  });
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
@@ -351,6 +394,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "Tensor lengths, Tensor words, Tensor word_offsets, Tensor state_offsets, "
       "Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, bool counting) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "chain_best(Tensor scores, Tensor lengths, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
@@ -358,6 +405,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("ctc_arcs", TORCH_BOX(&ctc_arcs));
   m.impl("chain_score", TORCH_BOX(&chain_score));
   m.impl("chain_score_backward", TORCH_BOX(&chain_score_backward));
+  m.impl("chain_best", TORCH_BOX(&chain_best));
 }
 
 }  // namespace gtnet

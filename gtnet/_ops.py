@@ -48,6 +48,7 @@ compose = _gtnet.compose.default
 reach = _gtnet.reach.default
 steps = _gtnet.steps.default
 ctc_arcs = _gtnet.ctc_arcs.default
+chain_best = _gtnet.chain_best.default
 
 _library = torch.library.Library("gtnet", "FRAGMENT")
 
@@ -380,6 +381,19 @@ def _(
     return torch.empty_like(scores), *(_like(scores, size, scores.dtype) for size in sizes)
 
 
+@_fake("chain_best")
+def _(scores: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    batch, arcs = scores.shape[0], _unknown_size()
+    return (
+        _like(scores, batch, torch.float64),
+        _like(scores, batch + 1, torch.int64),
+        _like(scores, arcs, torch.int32),
+        _like(scores, arcs, torch.int32),
+        _like(scores, batch, torch.int32),
+        _like(scores, batch, torch.int32),
+    )
+
+
 class Steps(NamedTuple):
     """One step through the graphs of a batch, laid out by `steps`, and whose arcs they are."""
 
@@ -456,6 +470,10 @@ def chain_score(
     differentiable any number of times. Raises OutOfRangeError, ValueError for NaN or +inf.
     """
     graph = (weights.contiguous(), start.contiguous(), accept.contiguous())
-    if scores.stride(-1) != 1 or 0 in scores.stride():
-        scores = scores.contiguous()  # frames and items may lie anywhere, labels side by side
+    scores = rows_of_labels(scores)
     return _ChainScore.apply(scores, *graph, lengths, steps, multiplied_out)
+
+
+def rows_of_labels(scores: Tensor) -> Tensor:
+    """The scores with the labels of a frame side by side; frames and items may lie anywhere."""
+    return scores.contiguous() if scores.stride(-1) != 1 or 0 in scores.stride() else scores

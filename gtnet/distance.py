@@ -88,6 +88,8 @@ def viterbi_score(graph: Graph) -> Tensor:
     Source: Viterbi 1967; Mohri 2009, section 3.
     """
     _checks.graph("viterbi_score", "graph", graph)
+    if isinstance(graph, Lattice):
+        return graph.viterbi_score()
     if not (torch.is_grad_enabled() and graph.requires_grad):
         return _best_ends("viterbi_score", graph)[1].to(graph.dtype)
     scores, best = best_paths("viterbi_score", graph)

@@ -11,6 +11,7 @@ from gtnet import _ops
 from gtnet._checks import NEG_INF
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
+from gtnet.topology import Topology
 
 _ARRAYS = ("topology", "weights", "start", "accept", "arc_maps", "state_maps")
 
@@ -103,7 +104,9 @@ class Lattice(Graph):
         """
         from gtnet.distance import _is_infinite, _unscaled, forward_score
 
-        if _is_infinite("forward_score", beta) or self.emissions.lengths is None:
+        if _is_infinite("forward_score", beta):
+            return self.viterbi_score()
+        if self.emissions.lengths is None:
             return forward_score(self.graph(), beta)
         scaled = self._scaled(beta)
         emissions, operand = scaled.emissions, scaled.operand
@@ -121,6 +124,68 @@ class Lattice(Graph):
         except _ops.OutOfRangeError:
             return forward_score(self.graph(), beta)
         return _unscaled(total, beta).to(self.dtype)
+
+    # Best paths
+
+    def viterbi_score(self) -> Tensor:
+        """The score of the best path of each item, as `gtnet.viterbi_score`.
+
+        Result: [batch], -inf where there is no path. Complexity, errors: as `viterbi_path`.
+        Gradient: 1 on the scores along the best path.
+        """
+        from gtnet.distance import viterbi_score
+
+        if self.emissions.lengths is None:
+            return viterbi_score(self.graph())
+        return viterbi_score(self.viterbi_path())
+
+    def viterbi_path(self) -> Graph:
+        """The best path of each item as a batch of linear graphs; no path gives an empty one.
+
+        Its `arc_maps` are two: the arcs of `emissions.graph()` (frame, counted through the batch,
+        times the labels, plus the label; -1 for an epsilon) and the arcs of `operand`. Over a
+        segmentation graph the product is built and the maps are made from it.
+        Raises ValueError where the operand has an epsilon cycle.
+        Complexity: O(frames · arcs of the operand), memory O(frames · states) for each item in
+        work, in float64. Gradient: flows to the scores along the path. Source: Viterbi 1967.
+        """
+        if self.emissions.lengths is None:
+            return self._path_of_product()
+        lattice = self._scaled(1.0)
+        emissions, operand = lattice.emissions, lattice.operand
+        assert emissions.lengths is not None
+        scores = _ops.rows_of_labels(emissions.scores)
+        _, offsets, arcs, frames, first, last = _ops.chain_best(
+            scores.detach(),
+            emissions.lengths,
+            *operand.topology.steps("viterbi_path"),
+            *(t.detach().contiguous() for t in (operand.weights, operand.start, operand.accept)),
+        )
+        item = torch.repeat_interleave(
+            torch.arange(len(self)), offsets.diff(), output_size=len(arcs)
+        )
+        reads = frames >= 0
+        label = operand.ilabels[arcs.long()].long()
+        chosen = (item[reads], frames[reads].long(), label[reads])
+        weights = _ops.take(operand.weights.contiguous(), arcs)
+        weights = weights.index_add(0, reads.nonzero().flatten(), scores[chosen])
+        path = linear_paths(operand, offsets, arcs, first, last, weights)
+        items = torch.zeros_like(item) if len(self.emissions) == 1 else item
+        assert self.emissions.lengths is not None
+        begin = self.emissions.lengths.cumsum(0) - self.emissions.lengths
+        row = (begin[items] + frames) * emissions.num_labels + label
+        path.arc_maps = (row.masked_fill(~reads, -1).to(torch.int32), arcs)
+        return path
+
+    def _path_of_product(self) -> Graph:
+        from gtnet.paths import viterbi_path
+
+        product = self.graph()
+        path = viterbi_path(product)
+        assert path.arc_maps is not None and product.arc_maps is not None
+        (arcs,) = path.arc_maps
+        path.arc_maps = tuple(origin[arcs.long()] for origin in product.arc_maps)
+        return path
 
     def _multiplied_out(
         self, scores: Tensor, weights: Tensor, start: Tensor, accept: Tensor
@@ -156,3 +221,38 @@ class Lattice(Graph):
         scores = (scores.masked_fill(impossible, 0) * per_item).masked_fill(impossible, NEG_INF)
         operand = _scaled("forward_score", operand, beta)
         return Lattice(emissions.with_scores(scores), operand, max_arcs=self._max_arcs)
+
+
+def linear_paths(
+    graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Tensor, weights: Tensor
+) -> Graph:
+    """One linear graph per path: arcs [offsets[i], offsets[i + 1]) from state first[i] to last[i].
+
+    Arcs and states are those of `graph`, the arcs' scores are `weights`. A path that does not
+    exist has first[i] = -1 and becomes a graph without states.
+    """
+    exists = first >= 0
+    lengths = offsets.diff()
+    state_offsets = torch.cat([offsets.new_zeros(1), (lengths + exists).cumsum(0)])
+    num_states = len(arcs) + int(exists.sum())
+    source = torch.arange(len(arcs), device=arcs.device) - torch.repeat_interleave(
+        offsets[:-1], lengths, output_size=len(arcs)
+    )
+    source = source.to(torch.int32)
+    index = arcs.long()
+    topology = graph.topology
+    ilabels = topology.ilabels[index]
+    olabels = ilabels if graph.is_acceptor else topology.olabels[index]
+    start = graph.start.new_full((num_states,), NEG_INF)
+    accept = start.clone()
+    start = start.index_put((state_offsets[:-1][exists],), _ops.take(graph.start, first[exists]))
+    accept = accept.index_put(
+        (state_offsets[1:][exists] - 1,), _ops.take(graph.accept, last[exists])
+    )
+    return Graph.from_topology(
+        Topology(state_offsets, offsets, source, source + 1, ilabels, olabels, num_states),
+        weights,
+        start,
+        accept,
+        arc_maps=(arcs,),
+    )

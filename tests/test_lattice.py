@@ -22,6 +22,8 @@ from gtnet import (
     intersect,
     linear,
     stack,
+    viterbi_path,
+    viterbi_score,
 )
 
 NEG_INF = -math.inf
@@ -210,6 +212,69 @@ def test_bad_operands_are_named():
         emissions @ linear([1], dtype=torch.float64)
     with pytest.raises(TypeError, match="compose: b must be a Graph, got int"):
         emissions @ 3
+
+
+# Best paths
+
+
+@given(st.data())
+def test_the_best_path_is_that_of_the_product(data):
+    """Same score; the path spells it, and its maps name arcs that carry its labels and scores."""
+    batch = data.draw(st.integers(1, 3))
+    graph = data.draw(strategies.graphs(size=data.draw(st.sampled_from([1, batch])), acyclic=False))
+    frames, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 3))
+    lengths = data.draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
+    scores = torch.randint(-4, 4, (batch, frames, labels)).to(graph.dtype)
+    scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)
+    emissions = Emissions(scores, lengths)
+    lattice = emissions @ graph
+    if epsilon_cycle(graph):
+        with pytest.raises(ValueError, match=r"viterbi_path: graph \d+ has an epsilon cycle"):
+            viterbi_path(lattice)
+        return
+    path, product = viterbi_path(lattice), lattice.graph()
+    expected = viterbi_score(product)
+    assert torch.equal(viterbi_score(lattice), expected)
+    assert torch.equal(forward_score(lattice, math.inf), expected)
+    assert torch.equal(viterbi_score(path), expected)
+    read, taken = (m.long() for m in path.arc_maps)
+    frame_arcs = emissions.graph()
+    weights = graph.weights[taken] + torch.where(read >= 0, frame_arcs.weights[read], 0)
+    assert torch.equal(path.weights, weights)
+    assert torch.equal(path.ilabels, graph.ilabels[taken])
+    assert torch.equal(path.olabels, graph.olabels[taken])
+    assert torch.equal((read < 0), path.ilabels == EPSILON)
+    for i in range(batch):
+        if path[i].num_states:
+            own = path[i].arc_maps[0]
+            first = sum(lengths[:i])
+            assert (own[own >= 0] // labels).tolist() == list(range(first, first + lengths[i]))
+
+
+def test_gradients_follow_the_best_path():
+    scores = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    graph = ctc_graph([[1], [2, 1]], dtype=torch.float64)
+    (weights,) = leaves(graph.weights)
+
+    def best(scores, weights):
+        return viterbi_score(Emissions(scores, [4, 3]) @ graph.with_weights(weights))
+
+    assert gradcheck(best, (scores, weights))
+    assert gradgradcheck(best, (scores, weights))
+    (grad,) = torch.autograd.grad(best(scores, weights).sum(), scores)
+    assert grad.sum(-1).tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+
+
+def test_the_best_path_over_segments_and_of_one_item():
+    cut = Graph([0, 1, 0], [1, 2, 2], [0, 0, 0], accept=2)
+    lattice = Emissions(torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]]), graph=cut) @ linear(
+        [0, 1]
+    )
+    path = viterbi_path(lattice)
+    assert viterbi_score(lattice).tolist() == [3.0]
+    assert [m.tolist() for m in path.arc_maps] == [[0, 3], [0, 1]]
+    one = Emissions(torch.randn(1, 3, 2)) @ linear([[0, 1, 0], [1, 1, 1]])
+    assert viterbi_path(one).arc_maps[0].tolist() == [0, 3, 4, 1, 3, 5]
 
 
 # Accuracy

@@ -117,6 +117,7 @@ def cases() -> dict[str, list[tuple]]:
         here: dict[str, list[tuple]] = {
             "steps": [(*offsets, graph.source, graph.target, graph.ilabels)],
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
+            "chain_best": [case[:-1] for case in chain_score[::2]],
             "chain_score": chain_score,
             "chain_score_backward": chain_score_backward,
             "incidence": [(*offsets, graph.source, graph.target, graph.num_states)],
