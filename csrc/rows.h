@@ -319,15 +319,29 @@ struct CountArcs {
       }
       for (int32_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
         const int64_t at = int64_t{j} * kRowLanes;
-        const int32_t* const other = rows.other + at;
-        const T* const wm = weight.m + at;
-        const E* const we = weight.e + at;
-        GTNET_SIMD()
-        for (int i = 0; i < kRowLanes; ++i) {
-          const T share = m[i] * (wm[i] * from.m[other[i]]);
-          counts[at + i] += share * power_of_two<T>(e[i] + we[i] + from.e[other[i]]);
+        if (rows.access[j] == kBroadcast) {
+          entry<kBroadcast>(m, e, at);
+        } else if (rows.access[j] == kContiguous) {
+          entry<kContiguous>(m, e, at);
+        } else {
+          entry<kGathered>(m, e, at);
         }
       }
+    }
+  }
+
+ private:
+  template <Access A>
+  GTNET_INLINE void entry(const T* m, const E* e, int64_t at) const {
+    const int32_t* const other = rows.other + at;
+    const int32_t first = A == kGathered ? 0 : other[0];
+    const T *const wm = weight.m + at, *const fm = from.m + first;
+    const E *const we = weight.e + at, *const fe = from.e + first;
+    T* const count = counts + at;
+    GTNET_SIMD()
+    for (int i = 0; i < kRowLanes; ++i) {
+      const int32_t p = A == kGathered ? other[i] : A == kContiguous ? i : 0;
+      count[i] += m[i] * (wm[i] * fm[p]) * power_of_two<T>(e[i] + we[i] + fe[p]);
     }
   }
 };
