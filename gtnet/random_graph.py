@@ -75,11 +75,10 @@ def random_graph(
     weights = torch.randn(size * num_arcs, generator=generator, dtype=dtype)
     if not acyclic:
         weights = -weights.abs() - degree[state].to(dtype).log() - 1
-    ends_here = degree == 0
-    ends_here[graphs[1:] * num_states - 1] = num_states > 0
-    start = torch.full((size * num_states,), NEG_INF, dtype=dtype)
-    accept = start.masked_fill(ends_here, 0)
-    start[graphs[:-1] * num_states] = 0
+    place = torch.arange(num_states).repeat(size)
+    nowhere = torch.full((size * num_states,), NEG_INF, dtype=dtype)
+    start = nowhere.masked_fill(place == 0, 0)
+    accept = nowhere.masked_fill((degree == 0) | (place == num_states - 1), 0)
     topology = Topology(
         graphs * num_states,
         graphs * num_arcs,
