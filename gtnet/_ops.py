@@ -336,12 +336,24 @@ def exp_or_zero(x: Tensor) -> Tensor:
     return x.masked_fill(~torch.isfinite(x), float("-inf")).exp()
 
 
-# Sampling, enumeration, difference, equivalence.
+# Rational operations, sampling, enumeration, difference, equivalence.
 
+rational = _gtnet.rational.default
 sample = _gtnet.sample.default
 enumerate_paths = _gtnet.enumerate_paths.default
 difference = _gtnet.difference.default
 equivalent = _gtnet.equivalent.default
+
+
+@_fake("rational")
+def _(state_offsets: list[Tensor], *rest: Any) -> list[Tensor]:
+    *_, olabels, _, _, num_graphs, _ = rest
+    like, operands = state_offsets[0], len(state_offsets)
+    states, arcs = _unknown_size(), _unknown_size()
+    sizes = [arcs, arcs, arcs, arcs if olabels else 0, arcs, arcs, arcs, states, states]
+    sizes += [arcs] * operands + [states] * operands
+    offsets = [_like(like, num_graphs + 1, torch.int64) for _ in range(2)]
+    return offsets + [_like(like, size, torch.int32) for size in sizes]
 
 
 def _packed_paths(like: Tensor, graphs: Any) -> tuple[Tensor, ...]:

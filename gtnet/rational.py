@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from enum import IntEnum
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,9 +12,19 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.graph import Graph
-from gtnet.topology import Topology, runs
+from gtnet.topology import Topology
 
 Relabelling = Mapping[int, int] | Sequence[int] | Tensor
+
+
+class _Kind(IntEnum):
+    """As csrc/rational.h numbers them."""
+
+    UNION = 0
+    CONCAT = 1
+    PLUS = 2
+    STAR = 3
+    OPTIONAL = 4
 
 
 def union(*graphs: Graph) -> Graph:
@@ -27,7 +38,7 @@ def union(*graphs: Graph) -> Graph:
     Source: Mohri 2009, section 2.3; there with an epsilon to each operand.
     """
     size = batch_size("union", _numbered(graphs))
-    return _side_by_side("union", graphs, size)
+    return _arranged("union", _Kind.UNION, graphs, size)
 
 
 def concat(*graphs: Graph) -> Graph:
@@ -42,26 +53,7 @@ def concat(*graphs: Graph) -> Graph:
     Source: Mohri 2009, section 2.3.
     """
     size = batch_size("concat", _numbered(graphs))
-    begins = _first_states(graphs, size)
-    middle = begins[-1] + _sizes(graphs[-1].state_offsets, size)
-    hubs, moves = [], []
-    for left, right, begin, next_begin in zip(graphs, graphs[1:], begins, begins[1:]):
-        exits = _ends(left, left.accept, size, begin)
-        entries = _ends(right, right.start, size, next_begin)
-        through, epsilons = _joined(exits, entries, middle)
-        middle = middle + through
-        hubs.append(_Extra(through, NEG_INF, NEG_INF))
-        moves.append(epsilons)
-    last = len(graphs) - 1
-    return _side_by_side(
-        "concat",
-        graphs,
-        size,
-        starts=[g.start if k == 0 else _impossible(g.start) for k, g in enumerate(graphs)],
-        accepts=[g.accept if k == last else _impossible(g.accept) for k, g in enumerate(graphs)],
-        extras=hubs,
-        moves=moves,
-    )
+    return _arranged("concat", _Kind.CONCAT, graphs, size)
 
 
 def closure(graph: Graph, kind: Literal["star", "plus", "optional"] = "star") -> Graph:
@@ -76,20 +68,11 @@ def closure(graph: Graph, kind: Literal["star", "plus", "optional"] = "star") ->
     Complexity: O(states + arcs). Gradient: gathers and sums of scores.
     Source: Mohri 2009, section 2.3 (Kleene 1956).
     """
-    if kind not in ("star", "plus", "optional"):
+    kinds = {"star": _Kind.STAR, "plus": _Kind.PLUS, "optional": _Kind.OPTIONAL}
+    if kind not in kinds:
         raise ValueError(f'closure: kind must be "star", "plus" or "optional", got {kind!r}')
     size = batch_size("closure", {"graph": graph})
-    states = _sizes(graph.state_offsets, size)
-    extras, moves = [], []
-    if kind != "optional":
-        ends = (graph.accept, graph.start)
-        exits, entries = (_ends(graph, scores, size, states.new_zeros(size)) for scores in ends)
-        through, epsilons = _joined(exits, entries, states)
-        extras.append(_Extra(through, NEG_INF, NEG_INF))
-        moves.append(epsilons)
-    if kind != "plus":
-        extras.append(_Extra(torch.ones_like(states), 0.0, 0.0))
-    return _side_by_side("closure", (graph,), size, extras=extras, moves=moves)
+    return _arranged("closure", kinds[kind], (graph,), size)
 
 
 def reverse(graph: Graph) -> Graph:
@@ -186,31 +169,6 @@ def _same_places(graph: Graph, topology: Topology, start: Tensor, accept: Tensor
     )
 
 
-class _Ends(NamedTuple):
-    """States where paths end or begin, in order of the graphs of the result."""
-
-    counts: Tensor  # int64 [graphs]
-    states: Tensor  # int64 [ends], numbered within the graph of the result
-    scores: Tensor  # [ends]
-
-
-class _Moves(NamedTuple):
-    """Epsilon arcs of the result; states are numbered within its graphs."""
-
-    graph: Tensor
-    source: Tensor
-    target: Tensor
-    weights: Tensor
-
-
-class _Extra(NamedTuple):
-    """New states, `counts` of them in each graph, all of one start and one accept score."""
-
-    counts: Tensor
-    start: float
-    accept: float
-
-
 def batch_size(function: str, graphs: Mapping[str, Graph]) -> int:
     """The size of the batch that named operands broadcast to; refuses what does not fit."""
     if not graphs:
@@ -233,169 +191,42 @@ def _numbered(graphs: Sequence[Graph]) -> dict[str, Graph]:
     return {f"operand {k}": graph for k, graph in enumerate(graphs)}
 
 
-def _sizes(offsets: Tensor, size: int) -> Tensor:
-    """States (or arcs) that an operand gives to each graph of the result."""
-    sizes = offsets.diff()
-    return sizes.expand(size) if len(sizes) == 1 else sizes
-
-
-def _first_states(graphs: Sequence[Graph], size: int) -> list[Tensor]:
-    """The number of each operand's first state within the graphs of the result."""
-    sizes = torch.stack([_sizes(graph.state_offsets, size) for graph in graphs])
-    return list(sizes.cumsum(0) - sizes)
-
-
-def _impossible(scores: Tensor) -> Tensor:
-    return torch.full_like(scores, NEG_INF, requires_grad=False)
-
-
-def _ends(graph: Graph, scores: Tensor, size: int, first_state: Tensor) -> _Ends:
-    states = (scores.detach() > NEG_INF).nonzero().flatten()
-    owner = graph.topology.graph_of_state[states]
-    counts = torch.bincount(owner, minlength=len(graph))
-    states_within = states - graph.state_offsets[owner]
-    if len(graph) != size:
-        counts, times = counts.expand(size), size
-        owner = torch.arange(size).repeat_interleave(len(states))
-        states, states_within = states.repeat(times), states_within.repeat(times)
-    taken = _ops.take(scores, states.to(torch.int32))
-    return _Ends(counts, states_within + first_state[owner], taken)
-
-
-def _joined(exits: _Ends, entries: _Ends, hub: Tensor) -> tuple[Tensor, _Moves]:
-    """Epsilons from all exits to all entries of each graph, and whether they go through `hub`."""
-    through = (exits.counts * entries.counts > exits.counts + entries.counts).long()
-    pairs = exits.counts * entries.counts * (1 - through)
-    graphs = torch.arange(len(pairs))
-    of_pair = torch.repeat_interleave(graphs, pairs)
-    within = runs(torch.zeros_like(pairs), pairs)
-    degree = entries.counts[of_pair]
-    out = (exits.counts.cumsum(0) - exits.counts)[of_pair] + within // degree
-    into = (entries.counts.cumsum(0) - entries.counts)[of_pair] + within % degree
-    weights = _ops.take(exits.scores, out.int()) + _ops.take(entries.scores, into.int())
-    direct = _Moves(of_pair, exits.states[out], entries.states[into], weights)
-    if not through.any():
-        return through, direct
-    parts = [direct]
-    for ends, leads_out in ((exits, True), (entries, False)):
-        of_end = torch.repeat_interleave(graphs, ends.counts)
-        chosen = through[of_end].nonzero().flatten()
-        graph, states = of_end[chosen], ends.states[chosen]
-        source, target = (states, hub[graph]) if leads_out else (hub[graph], states)
-        parts.append(_Moves(graph, source, target, _ops.take(ends.scores, chosen.int())))
-    return through, _Moves(*(torch.cat(column) for column in zip(*parts)))
-
-
-def _side_by_side(
-    function: str,
-    graphs: Sequence[Graph],
-    size: int,
-    *,
-    starts: Sequence[Tensor] | None = None,
-    accepts: Sequence[Tensor] | None = None,
-    extras: Sequence[_Extra] = (),
-    moves: Sequence[_Moves] = (),
-) -> Graph:
-    """In every graph of the result: the states of each operand, the extra states; then the arcs
-    of each operand, the epsilons.
-    """
-    like, K = graphs[0].weights, len(graphs)
-    starts = [graph.start for graph in graphs] if starts is None else starts
-    accepts = [graph.accept for graph in graphs] if accepts is None else accepts
-    states = _Layout(
-        [graph.state_offsets for graph in graphs], size, [extra.counts for extra in extras]
+def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
+    """The operands side by side, joined by epsilons as the operation has it."""
+    acceptors = all(graph.is_acceptor for graph in graphs)
+    names = ("state_offsets", "arc_offsets", "source", "target", "ilabels")
+    starts, accepts = [g.start for g in graphs], [g.accept for g in graphs]
+    state_offsets, arc_offsets, source, target, ilabels, olabels, *maps = _ops.rational(
+        *([getattr(graph, name) for graph in graphs] for name in names),
+        [] if acceptors else [graph.olabels for graph in graphs],
+        [start.detach() > NEG_INF for start in starts],
+        [accept.detach() > NEG_INF for accept in accepts],
+        size,
+        kind,
     )
-    _checks.countable(function, "states", states.total)
-    start, accept = (
-        _ops.take(torch.cat([*scores, like.new_tensor(new)]), states.index)
-        for scores, new in (
-            (starts, [extra.start for extra in extras]),
-            (accepts, [extra.accept for extra in extras]),
-        )
-    )
-    source, target, ilabels, olabels, weights = (
-        [getattr(graph, name) for graph in graphs]
-        for name in ("source", "target", "ilabels", "olabels", "weights")
-    )
-    epsilons = []
-    if moves:
-        graph, *columns = (torch.cat(column) for column in zip(*moves))
-        order = graph.argsort(stable=True) if size > 1 else torch.arange(len(graph))
-        epsilons = [torch.bincount(graph, minlength=size)]
-        label = torch.full((len(graph),), EPSILON, dtype=torch.int32)
-        source.append(columns[0][order].int())
-        target.append(columns[1][order].int())
-        weights.append(_ops.take(columns[2], order.int()))
-        ilabels.append(label)
-        olabels.append(label)
-    offsets = [graph.arc_offsets for graph in graphs]
-    arcs = _Layout(offsets, size, epsilons, grouped=bool(moves))
-    _checks.countable(function, "arcs", arcs.total)
-    first_state = _first_states(graphs, size)
-    none = [torch.zeros_like(count) for count in epsilons]
-    shift = arcs.spread(torch.stack([*first_state, *none], 1)).int()
-    index = arcs.index.long()
-    acceptor = all(graph.is_acceptor for graph in graphs)
-    read = torch.cat(ilabels)[index]
-    topology = Topology(
-        states.offsets,
-        arcs.offsets,
-        torch.cat(source)[index] + shift,
-        torch.cat(target)[index] + shift,
-        read,
-        read if acceptor else torch.cat(olabels)[index],
-        states.total,
-    )
+    num_states = int(state_offsets[-1])
+    _checks.countable(function, "states", num_states)
+    _checks.countable(function, "arcs", int(arc_offsets[-1]))
+    arc, left, entered, start, accept, *own = maps
+    impossible_and_free = starts[0].new_tensor([NEG_INF, 0.0])
+    start_scores = torch.cat([*starts, impossible_and_free])
+    accept_scores = torch.cat([*accepts, impossible_and_free])
+    weights = _ops.take(torch.cat([graph.weights for graph in graphs]), arc)
+    if kind not in (_Kind.UNION, _Kind.OPTIONAL):
+        weights = weights + _ops.take(accept_scores, left) + _ops.take(start_scores, entered)
     return Graph.from_topology(
-        topology,
-        _ops.take(torch.cat(weights), arcs.index),
-        start,
-        accept,
-        arc_maps=arcs.maps(K),
-        state_maps=states.maps(K),
+        Topology(
+            state_offsets,
+            arc_offsets,
+            source,
+            target,
+            ilabels,
+            ilabels if acceptors else olabels,
+            num_states,
+        ),
+        weights,
+        _ops.take(start_scores, start),
+        _ops.take(accept_scores, accept),
+        arc_maps=tuple(own[: len(graphs)]),
+        state_maps=tuple(own[len(graphs) :]),
     )
-
-
-class _Layout:
-    """Where each state (or arc) of the result lies in the operands' arrays put end to end.
-
-    Columns are the operands and then what is new: one value shared by all graphs for each column
-    of new states, or, if `grouped`, one value per item, in order of the graphs.
-    """
-
-    def __init__(
-        self, operands: list[Tensor], size: int, new: list[Tensor], *, grouped: bool = False
-    ) -> None:
-        firsts, counts, base = [], [], 0
-        self.bases: list[int] = []
-        for offsets in operands:
-            first = offsets[:-1] + base
-            firsts.append(first.expand(size) if len(first) == 1 else first)
-            counts.append(_sizes(offsets, size))
-            self.bases.append(base)
-            base += int(offsets[-1])
-        for column in new:
-            firsts.append(column.cumsum(0) - column + base if grouped else column * 0 + base)
-            counts.append(column)
-            base += 1
-        self.counts = torch.stack(counts, 1)
-        self.offsets = torch.cat([self.counts.new_zeros(1), self.counts.sum(1).cumsum(0)])
-        self.total = int(self.offsets[-1])
-        self.index = runs(torch.stack(firsts, 1).flatten(), self.counts.flatten()).to(torch.int32)
-
-    def spread(self, values: Tensor) -> Tensor:
-        """One value per graph and column, for every item."""
-        return torch.repeat_interleave(
-            values.flatten(), self.counts.flatten(), output_size=self.total
-        )
-
-    def maps(self, operands: int) -> tuple[Tensor, ...]:
-        """For each operand, the item of it that each item of the result is, -1 if none."""
-        if self.counts.shape[1] == 1:
-            return (self.index,)
-        columns = torch.arange(self.counts.shape[1]).expand(self.counts.shape)
-        column = self.spread(columns.reshape(-1))
-        none = self.index.new_full((), -1)
-        return tuple(
-            torch.where(column == k, self.index - self.bases[k], none) for k in range(operands)
-        )

@@ -97,6 +97,24 @@ def sample_cases(graph: Graph) -> list[tuple]:
     return [(to_accept, *scores, *rest, most) for most in (1, 10)]
 
 
+def rational_cases(graph: Graph) -> list[tuple]:
+    def columns(*operands: Graph) -> tuple[list[torch.Tensor], ...]:
+        names = ("state_offsets", "arc_offsets", "source", "target", "ilabels", "olabels")
+        return (
+            *([getattr(operand, name) for operand in operands] for name in names),
+            [operand.start > float("-inf") for operand in operands],
+            [operand.accept > float("-inf") for operand in operands],
+        )
+
+    one, several = linear([1, 2], dtype=graph.dtype), columns(graph)
+    acceptors = columns(one, one)
+    return [
+        *((*columns(graph, one, graph), len(graph), kind) for kind in (0, 1)),
+        *((*several, len(graph), kind) for kind in (2, 3, 4)),
+        (*acceptors[:5], [], *acceptors[6:], 1, 1),
+    ]
+
+
 def language_cases(graph: Graph) -> dict[str, list[tuple]]:
     topology = graph.topology
     ends = (graph.start > float("-inf"), graph.accept > float("-inf"))
@@ -135,6 +153,7 @@ def cases() -> dict[str, list[tuple]]:
             "k_best": k_best_cases(graph),
             "compose": compose_cases(graph),
             "reach": [(graph.state_offsets, *leaving, graph.start > float("-inf"))],
+            "rational": rational_cases(graph),
             "sample": sample_cases(graph),
             "enumerate_paths": [
                 (
