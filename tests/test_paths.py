@@ -310,6 +310,14 @@ def test_the_seed_decides_what_is_sampled():
     assert default.equal(one)
 
 
+def test_threads_do_not_change_what_is_sampled():
+    batch = gtnet.random_graph(300, 900, size=40)
+    torch.set_num_threads(1)
+    alone = stack(gtnet.sample(batch, 50, generator=seeded(0)))
+    torch.set_num_threads(2)
+    assert stack(gtnet.sample(batch, 50, generator=seeded(0))).equal(alone)
+
+
 def test_scores_of_samples_are_differentiable():
     graph = gtnet.random_graph(20, 60, generator=3).requires_grad_()
     (answer,) = gtnet.sample(graph, 7, generator=seeded(0))

@@ -314,3 +314,35 @@ def test_operators_are_the_functions():
     assert (a | b).equal(union(a, b))
     assert (~b).equal(invert(b))
     assert (a @ b).equal(gtnet.compose(a, b))
+
+
+def test_what_needs_the_cpu_says_so():
+    far = linear([1]).to("meta")
+    calls = {
+        "union": lambda: far | far,
+        "concat": lambda: far + far,
+        "closure": lambda: far.star,
+        "replace": lambda: gtnet.replace(far, {1: far}),
+        "difference": lambda: gtnet.difference(far, far),
+        "equivalent": lambda: gtnet.equivalent(far, far),
+        "randomly_equivalent": lambda: gtnet.randomly_equivalent(far, far),
+        "top_sort": lambda: gtnet.top_sort(far),
+        "arc_sort": lambda: gtnet.arc_sort(far),
+        "sample": lambda: gtnet.sample(far, 1),
+        "enumerate_paths": lambda: gtnet.enumerate_paths(far),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=rf"^{name}: .* must be on the cpu .*got meta"):
+            call()
+    with pytest.raises(ValueError, match="union: all must be on one device"):
+        union(far, linear([1]))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_do_not_change_results(threads):
+    torch.set_num_threads(threads)
+    batch = gtnet.random_graph(400, 900, size=40, acyclic=False)
+    made = stack([batch.plus, batch + batch, batch | batch, gtnet.difference(batch, batch)])
+    alone = [batch[7].plus, batch[7] + batch[7], batch[7] | batch[7]]
+    for k, one in enumerate(alone):
+        assert made[40 * k + 7].equal(one)
