@@ -248,6 +248,18 @@ def test_gradients_reach_all_scores(operands, seed):
         assert score is None or score.isfinite().all()
 
 
+def test_second_derivatives():
+    a = linear([1, 2], dtype=torch.float64) | linear([3], dtype=torch.float64)
+
+    def score(weights: torch.Tensor, accept: torch.Tensor) -> torch.Tensor:
+        graph = a.with_weights(weights).optional
+        ended = graph.with_weights(accept=torch.where(graph.accept > NEG_INF, accept, NEG_INF))
+        return forward_score(ended + (ended | reverse(ended)))
+
+    inputs = [torch.randn(n).double().requires_grad_() for n in (3, a.num_states + 1)]
+    assert torch.autograd.gradgradcheck(score, inputs)
+
+
 def test_the_gradient_of_a_junction_is_that_of_both_ends():
     a = Graph([0], [1], [1], accept={1: 0.5}).requires_grad_()
     b = Graph([0], [1], [2], start={0: -1.0}, accept=1).requires_grad_()
