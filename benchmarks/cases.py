@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import gtnet
+from benchmarks.rational import rational_cases
 from benchmarks.timing import Case, Work
 
 
@@ -20,6 +21,7 @@ def all_cases() -> Iterator[Case]:
     yield from path_sums()
     yield from ctc()
     yield from lexicon()
+    yield from rational_cases()
 
 
 def repeated(work: Work, times: int) -> Work:

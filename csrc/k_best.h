@@ -7,15 +7,9 @@
 #include <unordered_set>
 #include <vector>
 
-#include "topology.h"
+#include "paths.h"
 
 namespace gtnet {
-
-struct Paths {
-  std::vector<int32_t> arcs;     // of all paths, one after another
-  std::vector<int64_t> lengths;  // arcs of each path
-  std::vector<int32_t> first, last;
-};
 
 // If `unique`, paths that spell the same `labels` (epsilons dropped) count once, by the best of
 // them: a prefix that reaches a state with a spelling seen there before is never expanded again.

@@ -7,6 +7,7 @@
 #include "incidence.h"
 #include "k_best.h"
 #include "ops.h"
+#include "ops_paths.h"
 #include "take.h"
 
 namespace gtnet {
@@ -151,10 +152,10 @@ std::tuple<Tensor, Tensor> trace(const Tensor& came_by, const Tensor& last,
   return {path_arcs, first};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> k_best(
-    const Tensor& to_end, const Tensor& weights, const Tensor& start, const Tensor& accept,
-    const std::optional<Tensor>& labels, const Tensor& state_offsets, const Tensor& offsets,
-    const Tensor& arcs, const Tensor& states, int64_t k) {
+PackedPaths k_best(const Tensor& to_end, const Tensor& weights, const Tensor& start,
+                   const Tensor& accept, const std::optional<Tensor>& labels,
+                   const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
+                   const Tensor& states, int64_t k) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const begin = input<int64_t>(state_offsets);
   const Incidence leaving = incidence_of(offsets, arcs, states);
@@ -167,26 +168,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> k_best(
           .run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]), found[g]);
     });
   });
-  int64_t num_paths = 0, num_arcs = 0;
-  for (const Paths& paths : found) {
-    num_paths += static_cast<int64_t>(paths.lengths.size());
-    num_arcs += static_cast<int64_t>(paths.arcs.size());
-  }
-  Tensor counts = empty<int64_t>(start, num_graphs), lengths = empty<int64_t>(start, num_paths);
-  Tensor path_arcs = empty<int32_t>(start, num_arcs);
-  Tensor first = empty<int32_t>(start, num_paths), last = empty<int32_t>(start, num_paths);
-  int64_t* count = output<int64_t>(counts);
-  int64_t* length = output<int64_t>(lengths);
-  int32_t* arc = output<int32_t>(path_arcs);
-  int32_t *head = output<int32_t>(first), *tail = output<int32_t>(last);
-  for (const Paths& paths : found) {
-    *count++ = static_cast<int64_t>(paths.lengths.size());
-    length = std::copy(paths.lengths.begin(), paths.lengths.end(), length);
-    arc = std::copy(paths.arcs.begin(), paths.arcs.end(), arc);
-    head = std::copy(paths.first.begin(), paths.first.end(), head);
-    tail = std::copy(paths.last.begin(), paths.last.end(), tail);
-  }
-  return {counts, lengths, path_arcs, first, last};
+  return packed(found, start);
 }
 
 // The graph of an operand that takes part in item g of the batch: its own, or the only one.

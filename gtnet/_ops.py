@@ -334,3 +334,70 @@ def _differentiable_gradient(
 def exp_or_zero(x: Tensor) -> Tensor:
     """exp(x) with 0, and a gradient of 0, where x is -inf or NaN (a difference of zeros)."""
     return x.masked_fill(~torch.isfinite(x), float("-inf")).exp()
+
+
+# Rational operations, sampling, enumeration, difference, equivalence.
+
+rational = _gtnet.rational.default
+sample = _gtnet.sample.default
+enumerate_paths = _gtnet.enumerate_paths.default
+difference = _gtnet.difference.default
+equivalent = _gtnet.equivalent.default
+
+
+@_fake("rational")
+def _(state_offsets: list[Tensor], *rest: Any) -> list[Tensor]:
+    *_, olabels, _, _, num_graphs, _ = rest
+    like, operands = state_offsets[0], len(state_offsets)
+    states, arcs = _unknown_size(), _unknown_size()
+    sizes = [arcs, arcs, arcs, arcs if olabels else 0, arcs, arcs, arcs, states, states]
+    sizes += [arcs] * operands + [states] * operands
+    offsets = [_like(like, num_graphs + 1, torch.int64) for _ in range(2)]
+    return offsets + [_like(like, size, torch.int32) for size in sizes]
+
+
+def _packed_paths(like: Tensor, graphs: Any) -> tuple[Tensor, ...]:
+    paths, arcs = _unknown_size(), _unknown_size()
+    sizes = ((graphs, torch.int64), (paths, torch.int64), (arcs, torch.int32))
+    ends = ((paths, torch.int32), (paths, torch.int32))
+    return tuple(_like(like, size, dtype) for size, dtype in (*sizes, *ends))
+
+
+@_fake("sample")
+def _(
+    to_end: Tensor,
+    weights: Tensor,
+    start: Tensor,
+    accept: Tensor,
+    state_offsets: Tensor,
+    *rest: Any,
+) -> tuple[Tensor, ...]:
+    return _packed_paths(start, state_offsets.shape[0] - 1)
+
+
+@_fake("enumerate_paths")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *rest: Any
+) -> tuple[Tensor, ...]:
+    graphs = state_offsets.shape[0] - 1
+    return _like(start, graphs, torch.int8), *_packed_paths(start, graphs)
+
+
+@_fake("difference")
+def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
+    num_graphs = rest[-2]
+    states, arcs = _unknown_size(), _unknown_size()
+    kinds = [
+        (1, torch.bool),
+        (num_graphs + 1, torch.int64),
+        (num_graphs + 1, torch.int64),
+        *((size, torch.int32) for size in (arcs, arcs, arcs, states)),
+        (states, torch.bool),
+        (states, torch.bool),
+    ]
+    return [_like(a_arcs, size, dtype) for size, dtype in kinds]
+
+
+@_fake("equivalent")
+def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> Tensor:
+    return _like(a_arcs, rest[-2], torch.bool)

@@ -138,6 +138,14 @@ def best_to_accept(function: str, graph: Graph) -> Tensor:
     return _ops.best_distance(weights, accept, *walk.arguments())[0]
 
 
+def scaled_to_accept(function: str, graph: Graph, beta: float | Tensor) -> tuple[Graph, Tensor]:
+    """The graph with its scores times beta, and the log-sum from each state on, float64."""
+    if _is_infinite(function, beta):
+        raise ValueError(f"{function}: beta must be finite, got inf: use viterbi_path")
+    scaled = _scaled(function, graph, beta)
+    return scaled, _log_distance(function, scaled, to_accept=True)[0]
+
+
 def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tuple[Tensor, Tensor]:
     """Distances [states] from the start, or on to acceptance, and the total [batch], float64."""
     weights, start, accept = graph.weights, graph.start, graph.accept

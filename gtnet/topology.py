@@ -186,6 +186,37 @@ class Topology:
         )
         return part, slice(s0, s1), slice(a0, a1)
 
+    def with_labels(self, ilabels: Tensor, olabels: Tensor) -> Topology:
+        """The same arcs with other labels; what is known of states and arcs stays known."""
+        changed = Topology(
+            self.state_offsets,
+            self.arc_offsets,
+            self.source,
+            self.target,
+            ilabels,
+            olabels,
+            self.num_states,
+        )
+        names = ("entering", "leaving", "order_and_cycles", "_order_and_bounds")
+        changed.__dict__.update((k, self.__dict__[k]) for k in names if k in self.__dict__)
+        return changed
+
+    def reversed(self) -> Topology:
+        """The same arcs in their places, each leading from its target to its source."""
+        changed = Topology(
+            self.state_offsets,
+            self.arc_offsets,
+            self.target,
+            self.source,
+            self.ilabels,
+            self.olabels,
+            self.num_states,
+        )
+        swapped = {"entering": "leaving", "leaving": "entering"}
+        known = ((swapped[k], self.__dict__[k]) for k in swapped if k in self.__dict__)
+        changed.__dict__.update(known)
+        return changed
+
     def to(self, device: torch.device) -> Topology:
         """A copy on another device, with the walk through its states, which the CPU prepares."""
         if device == self.device:
@@ -244,3 +275,11 @@ def _concatenated_offsets(offsets: list[Tensor]) -> Tensor:
 def _spread(offsets: Tensor, total: int) -> Tensor:
     graphs = torch.arange(offsets.shape[0] - 1, device=offsets.device)
     return torch.repeat_interleave(graphs, offsets.diff(), output_size=total)
+
+
+def runs(first: Tensor, counts: Tensor) -> Tensor:
+    """first[0], first[0] + 1, ... (counts[0] of them), then first[1], ...; int64. O(result)."""
+    begin = counts.cumsum(0) - counts
+    total = int(counts.sum())
+    steps = torch.arange(total, device=counts.device)
+    return steps + torch.repeat_interleave(first - begin, counts, output_size=total)

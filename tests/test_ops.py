@@ -84,6 +84,51 @@ def compose_cases(graph: Graph) -> list[tuple]:
     return [(*a, *b, False, size, 100), (*c, *c, True, size, 100), (*a, *b, False, size, 1)]
 
 
+def sample_cases(graph: Graph) -> list[tuple]:
+    walk = walks(graph)[1]
+    scores = (graph.weights, graph.start, graph.accept)
+    _, score = torch.ops.gtnet.log_distance(*scores, *walks(graph)[0].arguments())
+    to_accept, _ = torch.ops.gtnet.log_distance(
+        graph.weights, graph.accept, graph.start, *walk.arguments()
+    )
+    seeds = torch.arange(2 * len(score))
+    leaving = graph.topology.leaving[:3]
+    rest = (graph.state_offsets, *leaving, seeds, 2)
+    return [(to_accept, *scores, *rest, most) for most in (1, 10)]
+
+
+def rational_cases(graph: Graph) -> list[tuple]:
+    def columns(*operands: Graph) -> tuple[list[torch.Tensor], ...]:
+        names = ("state_offsets", "arc_offsets", "source", "target", "ilabels", "olabels")
+        return (
+            *([getattr(operand, name) for operand in operands] for name in names),
+            [operand.start > float("-inf") for operand in operands],
+            [operand.accept > float("-inf") for operand in operands],
+        )
+
+    one, several = linear([1, 2], dtype=graph.dtype), columns(graph)
+    acceptors = columns(one, one)
+    return [
+        *((*columns(graph, one, graph), len(graph), kind) for kind in (0, 1)),
+        *((*several, len(graph), kind) for kind in (2, 3, 4)),
+        (*acceptors[:5], [], *acceptors[6:], 1, 1),
+    ]
+
+
+def language_cases(graph: Graph) -> dict[str, list[tuple]]:
+    topology = graph.topology
+    ends = (graph.start > float("-inf"), graph.accept > float("-inf"))
+    leaving, by_label = topology.leaving[:3], topology.leaving_by_ilabel
+    a = (graph.state_offsets, *leaving, graph.olabels[leaving[1]], ends[0])
+    b = (graph.state_offsets, *by_label, *ends, graph.weights[by_label.arcs] > float("-inf"))
+    scores = [t.double() for t in (graph.weights, graph.start, graph.accept)]
+    scored = (graph.state_offsets, *by_label, *scores)
+    return {
+        "difference": [(*a, *b, len(graph), most) for most in (1, 100)],
+        "equivalent": [(*scored, *scored, len(graph), 1e-4)],
+    }
+
+
 def cases() -> dict[str, list[tuple]]:
     """Arguments for every operator, in both dtypes where scores are among them."""
     found: dict[str, list[tuple]] = {}
@@ -108,6 +153,16 @@ def cases() -> dict[str, list[tuple]]:
             "k_best": k_best_cases(graph),
             "compose": compose_cases(graph),
             "reach": [(graph.state_offsets, *leaving, graph.start > float("-inf"))],
+            "rational": rational_cases(graph),
+            "sample": sample_cases(graph),
+            "enumerate_paths": [
+                (
+                    *(graph.weights, graph.start, graph.accept, graph.state_offsets),
+                    *(*leaving, *entering, limit, most),
+                )
+                for limit, most in ((10, -1), (1, 2))
+            ],
+            **language_cases(graph),
             "take": [(values, index)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
         }
