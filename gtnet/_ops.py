@@ -330,9 +330,7 @@ class Walk(NamedTuple):
         offsets, arcs, states = self.forth
         numbers = torch.arange(len(offsets) - 1, device=arcs.device)
         near, far = (torch.empty_like(arcs, dtype=torch.int64) for _ in range(2))
-        near[arcs.long()] = torch.repeat_interleave(
-            numbers, offsets.diff(), output_size=len(arcs)
-        )
+        near[arcs.long()] = torch.repeat_interleave(numbers, offsets.diff(), output_size=len(arcs))
         far[arcs.long()] = states.long()
         return near, far
 
@@ -386,9 +384,10 @@ class _LogDistance(torch.autograd.Function):
     def backward(
         ctx: Any, grad_alpha: Tensor | None, grad_score: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        *scores, alpha, score = ctx.saved_tensors
+        weights, start, accept, alpha, score = ctx.saved_tensors
         if grad_score is None:
             grad_score = torch.zeros_like(score)
+        scores = (weights, start, accept)
         return (*_gradient(grad_score, grad_alpha, alpha, score, *scores, ctx.walk), None)
 
 
