@@ -182,7 +182,7 @@ class Topology:
         """As `walk`, for graphs that may have cycles; `sums` prepares to eliminate states.
 
         Raises ValueError for cycles on a GPU, and where a component fills beyond 2^25 entries or
-        2^33 steps (2^27 above 16,384 states). Complexity: O(states + arcs), and the fill of the components.
+        2^33 steps (2^27 above 16,384 states). Complexity: O(states + arcs), and the fill.
         """
         if not self.is_cyclic:
             return self.walk(function, reverse=reverse, both_ways=both_ways)

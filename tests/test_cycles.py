@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 
 import oracle
 import pytest
@@ -160,7 +161,7 @@ def test_best_paths_have_no_cycle_worth_taking(graph):
         if best > NEG_INF:
             ends = path.arc_maps[0].tolist()
             arcs = [one.arcs[a] for a in ends]
-            assert all(a.target == b.source for a, b in zip(arcs, arcs[1:], strict=False))
+            assert all(a.target == b.source for a, b in pairwise(arcs))
 
 
 @settings(max_examples=60)

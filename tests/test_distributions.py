@@ -22,7 +22,7 @@ SEEDS = st.integers(0, 99)
 
 
 def probabilities(automaton: oracle.Automaton, beta: float) -> dict[tuple[int, ...], float]:
-    """Of every path (its first state and arcs); parallel ends are one path, as they are in a graph."""
+    """Of every path, which is named by its first state and its arcs."""
     found = oracle.paths(automaton)
     total = oracle.log_sum([path.score for path in found], beta)
     return {(path.first, *path.arcs): math.exp(beta * (path.score - total)) for path in found}
