@@ -214,3 +214,40 @@ def assert_close(actual: torch.Tensor, expected: list[float]) -> None:
     rtol, atol = (1e-5, 1e-6) if actual.dtype == torch.float32 else (1e-12, 1e-12)
     wanted = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(actual.detach().double(), wanted, rtol=rtol, atol=atol)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An automaton in linear algebra: `arcs` [states, states] sums exp(beta · weight)."""
+
+    arcs: torch.Tensor
+    start: torch.Tensor
+    accept: torch.Tensor
+
+    @property
+    def radius(self) -> float:
+        """The largest modulus of an eigenvalue of the arcs on accepting paths."""
+        useful = self.useful()
+        inner = self.arcs[useful][:, useful]
+        return float(torch.linalg.eigvals(inner).abs().max()) if len(inner) else 0.0
+
+    def useful(self) -> torch.Tensor:
+        """The states on paths from the start to acceptance."""
+        steps = torch.eye(len(self.start), dtype=torch.float64) + (self.arcs > 0).double()
+        far = torch.linalg.matrix_power(steps, max(1, len(self.start))) > 0
+        from_start = ((self.start > 0).double() @ far.double()) > 0
+        return from_start & (far.double() @ (self.accept > 0).double() > 0)
+
+    def walks(self) -> torch.Tensor:
+        """The sum of the weights of all walks from state to state along useful arcs: (I - A)^-1."""
+        useful = self.useful().double()
+        arcs = self.arcs * useful * useful[:, None]
+        return torch.linalg.inv(torch.eye(len(arcs), dtype=torch.float64) - arcs)
+
+
+def matrix(automaton: Automaton, beta: float = 1.0) -> Matrix:
+    arcs = torch.zeros(automaton.num_states, automaton.num_states, dtype=torch.float64)
+    for arc in automaton.arcs:
+        arcs[arc.source, arc.target] += math.exp(beta * arc.weight)
+    ends = (torch.tensor(e, dtype=torch.float64) for e in (automaton.start, automaton.accept))
+    return Matrix(arcs, *((beta * e).exp() for e in ends))

@@ -49,9 +49,39 @@ def backward_cases(graph: Graph) -> list[tuple]:
     return cases
 
 
+def recursion_cases(graph: Graph, walk: Walk) -> tuple:
+    p = torch.rand(graph.num_arcs, dtype=torch.float64) / 9
+    return (p, torch.randn(graph.num_states, dtype=torch.float64), *walk.arguments())
+
+
+def cyclic_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
+    """Two graphs with cycles, one of them with a loop, then acyclic ones and an empty one."""
+    two = Graph([0, 1, 1, 2], [1, 0, 2, 1], [0, 0, 1, 1], accept=2).to(dtype)
+    loop = Graph([0, 0], [0, 1], [0, 1], accept=1).to(dtype)
+    graph = stack([two, loop, batch(dtype)])
+    graph = graph.with_weights(graph.weights - 4)
+    topology = graph.topology
+    leaving = topology.leaving.by_state()
+    scores = (graph.weights, graph.start, graph.accept)
+    sums, best = (
+        [
+            topology.cyclic_walk("test", reverse=reverse, both_ways=True, sums=sums)
+            for reverse in (False, True)
+        ]
+        for sums in (True, False)
+    )
+    return {
+        "components": [(graph.state_offsets, leaving[0], leaving[2])],
+        "elimination": [(graph.state_offsets, *topology.components, *leaving)],
+        "closed_log_distance": [(*scores, *walk.arguments()) for walk in sums],
+        "closed_recursion": [recursion_cases(graph, walk) for walk in sums],
+        "closed_best_distance": [(*scores[:2], *walk.arguments()) for walk in best],
+    }
+
+
 def best(graph: Graph) -> tuple[torch.Tensor, ...]:
     walk = walks(graph)[0]
-    alpha, came_by = _ops.best_distance(graph.weights, graph.start, *walk.arguments())
+    alpha, came_by = _ops.best_distance(graph.weights, graph.start, walk)
     entering = graph.topology.entering[:3]
     ends = _ops.best_end(alpha, came_by, graph.accept, graph.state_offsets, *entering)
     return alpha, came_by, *ends
@@ -65,7 +95,7 @@ def trace_case(graph: Graph) -> tuple:
 
 def k_best_cases(graph: Graph) -> list[tuple]:
     walk = walks(graph)[1]
-    to_end, _ = _ops.best_distance(graph.weights, graph.accept, *walk.arguments())
+    to_end, _ = _ops.best_distance(graph.weights, graph.accept, walk)
     scores = (graph.weights, graph.start, graph.accept)
     leaving = graph.topology.leaving[:3]
     return [
@@ -152,7 +182,6 @@ def cases() -> dict[str, list[tuple]]:
             "trace": [trace_case(graph)],
             "k_best": k_best_cases(graph),
             "compose": compose_cases(graph),
-            "reach": [(graph.state_offsets, *leaving, graph.start > float("-inf"))],
             "rational": rational_cases(graph),
             "sample": sample_cases(graph),
             "enumerate_paths": [
@@ -163,6 +192,12 @@ def cases() -> dict[str, list[tuple]]:
                 for limit, most in ((10, -1), (1, 2))
             ],
             **language_cases(graph),
+            "recursion": [recursion_cases(graph, walk) for walk in walks(graph)],
+            "reach": [
+                (graph.state_offsets, *leaving, graph.start > float("-inf"), *open_arcs)
+                for open_arcs in ((), (graph.weights > float("-inf"),))
+            ],
+            **cyclic_cases(dtype),
             "take": [(values, index)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
         }
