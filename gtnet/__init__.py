@@ -13,6 +13,7 @@ from gtnet.build import trie as trie
 from gtnet.compose import compose as compose
 from gtnet.compose import connect as connect
 from gtnet.compose import intersect as intersect
+from gtnet.determinize import determinize as determinize
 from gtnet.distance import forward_score as forward_score
 from gtnet.distance import posteriors as posteriors
 from gtnet.distance import shortest_distance as shortest_distance
@@ -23,6 +24,10 @@ from gtnet.draw import to_dot as to_dot
 from gtnet.emissions import Emissions as Emissions
 from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
+from gtnet.minimize import minimize as minimize
 from gtnet.paths import k_best as k_best
 from gtnet.paths import label_sequences as label_sequences
 from gtnet.paths import viterbi_path as viterbi_path
+from gtnet.prune import prune as prune
+from gtnet.push import push as push
+from gtnet.remove_epsilon import remove_epsilon as remove_epsilon

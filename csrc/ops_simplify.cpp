@@ -1,0 +1,257 @@
+// The operators behind remove_epsilon, determinize, minimize and push. Scores are doubles here.
+#include "closed_distance.h"
+#include "determinize.h"
+#include "epsilon_pairs.h"
+#include "executor_cpu.h"
+#include "minimize.h"
+#include "ops.h"
+
+namespace gtnet {
+namespace {
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> closed_distance(
+    const Tensor& weights, const Tensor& seeds, const Tensor& state_offsets, const Tensor& offsets,
+    const Tensor& arcs, const Tensor& states, bool tropical) {
+  const int64_t num_states = seeds.numel(), num_graphs = graphs(state_offsets);
+  Tensor alpha = empty<double>(seeds, num_states), phi = empty<double>(seeds, num_states);
+  Tensor came_by = empty<int32_t>(seeds, num_states);
+  Tensor divergent = empty<int64_t>(seeds, num_graphs);
+  for_each_graph(
+      num_graphs, num_states,
+      ClosedDistance{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
+                     input<double>(weights), input<double>(seeds), tropical, output<double>(alpha),
+                     output<double>(phi), output<int32_t>(came_by), output<int64_t>(divergent)});
+  return {alpha, phi, came_by, divergent};
+}
+
+std::tuple<Tensor, Tensor> closed_distance_backward(const Tensor& grad, const Tensor& alpha,
+                                                    const Tensor& phi, const Tensor& came_by,
+                                                    const Tensor& weights, const Tensor& seeds,
+                                                    const Tensor& state_offsets,
+                                                    const Tensor& offsets, const Tensor& arcs,
+                                                    const Tensor& states, bool tropical) {
+  const int64_t num_states = seeds.numel();
+  Tensor grad_weights = torch::stable::empty_like(weights);
+  Tensor grad_seeds = torch::stable::empty_like(seeds);
+  Tensor flow = empty<double>(grad, num_states);
+  std::copy_n(input<double>(grad), num_states, output<double>(flow));
+  for_each_graph(graphs(state_offsets), num_states,
+                 ClosedDistanceGradient{
+                     input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
+                     input<double>(weights), input<double>(seeds), tropical, input<double>(alpha),
+                     input<double>(phi), input<int32_t>(came_by), output<double>(flow),
+                     output<double>(grad_weights), output<double>(grad_seeds)});
+  return {grad_weights, grad_seeds};
+}
+
+// The parts of all graphs one after another, each entry but kNone raised by `shift(graph)`.
+template <class Results, class Get, class Shift>
+Tensor joined(const Tensor& like, const Results& results, const Get& get, const Shift& shift) {
+  using T = typename std::decay_t<decltype(get(results[0]))>::value_type;
+  int64_t size = 0;
+  for (const auto& result : results) size += static_cast<int64_t>(get(result).size());
+  Tensor all = empty<T>(like, size);
+  T* out = output<T>(all);
+  for (size_t g = 0; g < results.size(); ++g) {
+    const T by = static_cast<T>(shift(g));
+    for (const T x : get(results[g])) *out++ = x == T{kNone} ? x : x + by;
+  }
+  return all;
+}
+
+template <class Results, class Get>
+Tensor joined(const Tensor& like, const Results& results, const Get& get) {
+  using T = typename std::decay_t<decltype(get(results[0]))>::value_type;
+  int64_t size = 0;
+  for (const auto& result : results) size += static_cast<int64_t>(get(result).size());
+  Tensor all = empty<T>(like, size);
+  T* out = output<T>(all);
+  for (const auto& result : results) out = std::copy(get(result).begin(), get(result).end(), out);
+  return all;
+}
+
+// Offsets that begin with 0 in every graph as offsets of the batch.
+template <class Results, class Get>
+Tensor joined_offsets(const Tensor& like, const Results& results, const Get& get) {
+  int64_t size = 1;
+  for (const auto& result : results) size += static_cast<int64_t>(get(result).size()) - 1;
+  Tensor all = empty<int64_t>(like, size);
+  int64_t* out = output<int64_t>(all);
+  int64_t last = *out++ = 0;
+  for (const auto& result : results) {
+    const auto& offsets = get(result);
+    for (size_t i = 1; i < offsets.size(); ++i) *out++ = last + offsets[i];
+    if (!offsets.empty()) last += offsets.back();
+  }
+  return all;
+}
+
+// How many there are before each graph, and in all.
+template <class Results, class Count>
+std::vector<int64_t> counted(const Results& results, const Count& count) {
+  std::vector<int64_t> before{0};
+  for (const auto& result : results) before.push_back(before.back() + count(result));
+  return before;
+}
+
+Tensor tensor_of(const Tensor& like, const std::vector<int64_t>& values) {
+  Tensor all = empty<int64_t>(like, static_cast<int64_t>(values.size()));
+  std::copy(values.begin(), values.end(), output<int64_t>(all));
+  return all;
+}
+
+std::vector<Tensor> epsilon_pairs_of(const Tensor& state_offsets, const Tensor& offsets,
+                                     const Tensor& arcs, const Tensor& states,
+                                     const Tensor& wanted) {
+  const int64_t num_graphs = graphs(state_offsets);
+  const int64_t* const first = input<int64_t>(state_offsets);
+  const Incidence leaving = incidence_of(offsets, arcs, states);
+  std::vector<EpsilonPairs> found(num_graphs);
+  for_each_graph(num_graphs, wanted.numel(), [&](int64_t g) {
+    found[g] = epsilon_pairs(leaving, input<bool>(wanted), static_cast<int32_t>(first[g]),
+                             static_cast<int32_t>(first[g + 1]));
+  });
+  return {joined(arcs, found, [](const auto& f) -> auto& { return f.sources; }),
+          joined_offsets(arcs, found, [](const auto& f) -> auto& { return f.state_begin; }),
+          joined_offsets(arcs, found, [](const auto& f) -> auto& { return f.arc_begin; }),
+          joined(arcs, found, [](const auto& f) -> auto& { return f.states; }),
+          joined(arcs, found, [](const auto& f) -> auto& { return f.arc_source; }),
+          joined(arcs, found, [](const auto& f) -> auto& { return f.arc_target; }),
+          joined(arcs, found, [](const auto& f) -> auto& { return f.arcs; })};
+}
+
+std::vector<Tensor> determinize(const Tensor& weights, const Tensor& start, const Tensor& accept,
+                                const Tensor& state_offsets, const Tensor& offsets,
+                                const Tensor& arcs, const Tensor& states, const Tensor& labels,
+                                const std::optional<Tensor>& outputs, bool tropical, bool identical,
+                                double delta, int64_t max_states) {
+  const int64_t num_graphs = graphs(state_offsets);
+  const int64_t* const first = input<int64_t>(state_offsets);
+  const DeterminizeOptions options{tropical, identical, delta, max_states};
+  std::vector<Deterministic> made(num_graphs);
+  for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
+    const Nondeterministic graph{incidence_of(offsets, arcs, states),
+                                 input<int32_t>(labels),
+                                 outputs ? input<int32_t>(*outputs) : nullptr,
+                                 input<double>(weights),
+                                 input<double>(start),
+                                 input<double>(accept),
+                                 static_cast<int32_t>(first[g]),
+                                 static_cast<int32_t>(first[g + 1])};
+    Determinize(graph, options, made[g]).run();
+  });
+  const auto states_before = counted(made, [](const auto& m) { return m.accept.size(); });
+  const auto arcs_before = counted(made, [](const auto& m) { return m.target.size(); });
+  const auto entries_before = counted(made, [](const auto& m) { return m.entry_state.size(); });
+  Tensor ends = torch::stable::new_empty(arcs, {2, num_graphs}, ScalarType::Int);
+  Tensor start_score = empty<double>(start, num_graphs);
+  for (int64_t g = 0; g < num_graphs; ++g) {
+    output<int32_t>(ends)[g] = static_cast<int32_t>(made[g].end);
+    output<int32_t>(ends)[num_graphs + g] = made[g].witness;
+    output<double>(start_score)[g] = made[g].start;
+  }
+  const auto after_states = [&](size_t g) { return states_before[g]; };
+  const auto after_entries = [&](size_t g) { return entries_before[g]; };
+  return {ends,
+          start_score,
+          joined(start, made, [](const auto& m) -> auto& { return m.score; }),
+          joined(start, made, [](const auto& m) -> auto& { return m.accept; }),
+          tensor_of(arcs, states_before),
+          tensor_of(arcs, arcs_before),
+          joined_offsets(arcs, made, [](const auto& m) -> auto& { return m.arc_begin; }),
+          joined(
+              arcs, made, [](const auto& m) -> auto& { return m.target; }, after_states),
+          joined(arcs, made, [](const auto& m) -> auto& { return m.label; }),
+          joined_offsets(arcs, made, [](const auto& m) -> auto& { return m.entry_begin; }),
+          joined(arcs, made, [](const auto& m) -> auto& { return m.entry_state; }),
+          joined(start, made, [](const auto& m) -> auto& { return m.entry_score; }),
+          joined_offsets(arcs, made, [](const auto& m) -> auto& { return m.term_begin; }),
+          joined(
+              arcs, made, [](const auto& m) -> auto& { return m.term_entry; }, after_entries),
+          joined(arcs, made, [](const auto& m) -> auto& { return m.term_arc; }),
+          joined(
+              arcs, made, [](const auto& m) -> auto& { return m.term_into; }, after_entries),
+          joined_offsets(arcs, made, [](const auto& m) -> auto& { return m.output_begin; }),
+          joined(arcs, made, [](const auto& m) -> auto& { return m.outputs; }),
+          joined_offsets(arcs, made, [](const auto& m) -> auto& { return m.ending_begin; }),
+          joined(arcs, made, [](const auto& m) -> auto& { return m.endings; })};
+}
+
+std::tuple<Tensor, Tensor, Tensor> determinize_backward(
+    const Tensor& grad_start, const Tensor& grad_score, const Tensor& grad_new_accept,
+    const Tensor& weights, const Tensor& accept, const Tensor& score, const Tensor& new_accept,
+    const Tensor& state_offsets, const Tensor& arc_begin, const Tensor& target,
+    const Tensor& entry_begin, const Tensor& entry_state, const Tensor& entry_score,
+    const Tensor& term_begin, const Tensor& term_entry, const Tensor& term_arc,
+    const Tensor& term_into, bool tropical) {
+  Tensor grad_weights = zeros<double>(weights, weights.numel());
+  Tensor grad_in = zeros<double>(accept, accept.numel());
+  Tensor grad_accept = zeros<double>(accept, accept.numel());
+  Tensor flow = zeros<double>(entry_score, entry_score.numel());
+  const DeterminizeGradient gradient{
+      input<int64_t>(state_offsets), input<int64_t>(arc_begin),      input<int64_t>(entry_begin),
+      input<int32_t>(target),        input<int32_t>(entry_state),    input<double>(entry_score),
+      input<int64_t>(term_begin),    input<int32_t>(term_entry),     input<int32_t>(term_arc),
+      input<int32_t>(term_into),     input<double>(score),           input<double>(new_accept),
+      input<double>(weights),        input<double>(accept),          input<double>(grad_score),
+      input<double>(grad_start),     input<double>(grad_new_accept), tropical,
+      output<double>(flow),          output<double>(grad_weights),   output<double>(grad_in),
+      output<double>(grad_accept)};
+  for_each_graph(graphs(state_offsets), new_accept.numel(), gradient);
+  return {grad_weights, grad_in, grad_accept};
+}
+
+Tensor minimize(const Tensor& state_offsets, const Tensor& arc_offsets, const Tensor& source,
+                const Tensor& labels, const Tensor& offsets, const Tensor& arcs,
+                const Tensor& states, const Tensor& arc_scores, const Tensor& accept_scores,
+                double delta) {
+  const int64_t num_states = offsets.numel() - 1;
+  Tensor block = empty<int32_t>(source, num_states);
+  for_each_graph(
+      graphs(state_offsets), num_states,
+      Minimize{input<int64_t>(state_offsets), input<int64_t>(arc_offsets), input<int32_t>(source),
+               input<int32_t>(labels), incidence_of(offsets, arcs, states), accept_scores.size(0),
+               num_states, source.numel(), input<double>(arc_scores), input<double>(accept_scores),
+               delta, output<int32_t>(block)});
+  return block;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
+  m.def(
+      "closed_distance(Tensor weights, Tensor seeds, Tensor state_offsets, Tensor offsets, "
+      "Tensor arcs, Tensor states, bool tropical) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "closed_distance_backward(Tensor grad, Tensor alpha, Tensor phi, Tensor came_by, "
+      "Tensor weights, Tensor seeds, Tensor state_offsets, Tensor offsets, Tensor arcs, "
+      "Tensor states, bool tropical) -> (Tensor, Tensor)");
+  m.def(
+      "epsilon_pairs(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, "
+      "Tensor wanted) -> Tensor[]");
+  m.def(
+      "determinize(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
+      "Tensor offsets, Tensor arcs, Tensor states, Tensor labels, Tensor? outputs, bool tropical, "
+      "bool identical, float delta, int max_states) -> Tensor[]");
+  m.def(
+      "determinize_backward(Tensor grad_start, Tensor grad_score, Tensor grad_new_accept, "
+      "Tensor weights, Tensor accept, Tensor score, Tensor new_accept, Tensor state_offsets, "
+      "Tensor arc_begin, Tensor target, Tensor entry_begin, Tensor entry_state, "
+      "Tensor entry_score, Tensor term_begin, Tensor term_entry, Tensor term_arc, "
+      "Tensor term_into, bool tropical) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "minimize(Tensor state_offsets, Tensor arc_offsets, Tensor source, Tensor labels, "
+      "Tensor offsets, Tensor arcs, Tensor states, Tensor arc_scores, Tensor accept_scores, "
+      "float delta) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
+  m.impl("closed_distance", TORCH_BOX(&closed_distance));
+  m.impl("closed_distance_backward", TORCH_BOX(&closed_distance_backward));
+  m.impl("epsilon_pairs", TORCH_BOX(&epsilon_pairs_of));
+  m.impl("determinize", TORCH_BOX(&determinize));
+  m.impl("determinize_backward", TORCH_BOX(&determinize_backward));
+  m.impl("minimize", TORCH_BOX(&minimize));
+}
+
+}  // namespace gtnet
