@@ -379,8 +379,7 @@ def _(
     weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *rest: Any
 ) -> list[Tensor]:
     graphs = state_offsets.shape[0] - 1
-    states, arcs, entries, terms, others = (_unknown_size() for _ in range(5))
-    outputs, endings = _unknown_size(), _unknown_size()
+    states, arcs, entries, terms = (_unknown_size() for _ in range(4))
     by_graph = _like(start, graphs + 1, torch.int64)
     return [
         start.new_empty((2, graphs), dtype=torch.int32),
@@ -397,10 +396,7 @@ def _(
         start.new_empty(entries),
         _like(start, arcs + 1, torch.int64),
         *(_like(start, terms, torch.int32) for _ in range(3)),
-        _like(start, others + 1, torch.int64),
-        _like(start, outputs, torch.int32),
-        _like(start, _unknown_size() + 1, torch.int64),
-        _like(start, endings, torch.int32),
+        *(_like(start, _unknown_size(), dtype) for dtype in (torch.int64, torch.int32) * 2),
     ]
 
 
@@ -428,6 +424,13 @@ def _(
     return offsets.new_empty(offsets.shape[0] - 1)
 
 
+def _first_derivatives_only(function: str) -> None:
+    if torch.is_grad_enabled():
+        raise ValueError(
+            f"{function}: first derivatives only, and create_graph=True asks for second ones"
+        )
+
+
 class _ClosedDistance(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -440,8 +443,8 @@ class _ClosedDistance(torch.autograd.Function):
         return alpha, divergent
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        _first_derivatives_only("remove_epsilon, push and minimize")
         saved = ctx.saved_tensors
         grads = _gtnet.closed_distance_backward.default(grad.contiguous(), *saved, *ctx.walk)
         return (*grads, None)
@@ -511,8 +514,8 @@ class _RecordedSums(torch.autograd.Function):
         return made.start_score.clone(), made.score.clone(), made.accept.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        _first_derivatives_only("determinize")
         grads = tuple(grad.contiguous() for grad in grads)
         found = _gtnet.determinize_backward.default(*grads, *ctx.saved_tensors, ctx.tropical)
         return (*found, None, None)

@@ -30,9 +30,7 @@ def prepared(function: str, graph: object, semiring: str) -> Graph:
 def merges_identical(function: str, graph: Graph, merge: str) -> bool:
     """Whether states are merged only where their scores also agree to first order."""
     if merge not in ("auto", "identical", "equal"):
-        raise ValueError(
-            f'{function}: merge must be "auto", "identical" or "equal", got {merge!r}'
-        )
+        raise ValueError(f'{function}: merge must be "auto", "identical" or "equal", got {merge!r}')
     learning = torch.is_grad_enabled() and graph.requires_grad
     return merge == "identical" or (merge == "auto" and learning)
 

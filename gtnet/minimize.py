@@ -94,7 +94,7 @@ def _deterministic(graph: Graph, useful: Graph) -> None:
             f"minimize: graph {int(owner[again[0]])} has several start states: determinize it first"
         )
     keys = _keys(useful)
-    offsets, arcs, _ = topology.leaving_by(keys)[:3]
+    _, arcs, *_ = topology.leaving_by(keys)
     labels, owner = keys[arcs.long()], topology.global_source[arcs.long()]
     same = (labels[1:] == labels[:-1]) & (owner[1:] == owner[:-1])
     silent = (useful.ilabels == -1) & (useful.olabels == -1)

@@ -55,4 +55,3 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
     some.start = some.start.masked_fill(here.start + after < by_state, NEG_INF)
     some.accept = some.accept.masked_fill(ends < by_state, NEG_INF)
     return traced(connect(some), some)
-

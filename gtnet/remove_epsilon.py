@@ -123,9 +123,9 @@ def _attached(loud: Graph, pairs: _Pairs, closure: Tensor, semiring: Semiring) -
             ilabels if topology.ilabels is topology.olabels else topology.olabels[old],
             loud.num_states,
         ),
-        (
-            _ops.take(closure, pair.to(torch.int32)) + _ops.take(loud.weights.double(), old.int())
-        ).to(loud.dtype),
+        (_ops.take(closure, pair.to(torch.int32)) + _ops.take(loud.weights.double(), old.int())).to(
+            loud.dtype
+        ),
         loud.start,
         ends.to(loud.dtype),
         arc_maps=(old.to(torch.int32),),

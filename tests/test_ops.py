@@ -84,6 +84,36 @@ def compose_cases(graph: Graph) -> list[tuple]:
     return [(*a, *b, False, size, 100), (*c, *c, True, size, 100), (*a, *b, False, size, 1)]
 
 
+def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
+    """The operators whose scores are float64: log and tropical."""
+    ops, topology = torch.ops.gtnet, graph.topology
+    scores = (graph.weights, graph.start, graph.accept)
+    walks, walks_back, records, records_back = [], [], [], []
+    for tropical in (False, True):
+        walk = (graph.state_offsets, *topology.entering[:3], tropical)
+        sums = ops.closed_distance(*scores[:2], *walk)
+        walks.append((*scores[:2], *walk))
+        walks_back.append((torch.ones_like(sums[0]), *sums[:3], *scores[:2], *walk))
+        outputs = graph.olabels if tropical else None
+        record = (*scores, graph.state_offsets, *topology.leaving_by(graph.ilabels), outputs)
+        records.append((*record, tropical, False, 1e-6, 100))
+        made = ops.determinize(*records[-1])
+        grads = tuple(torch.ones_like(t) for t in made[1:4])
+        kept = (*made[2:5], made[6], made[7], *made[9:16])
+        records_back.append((*grads, graph.weights, graph.accept, *kept, tropical))
+    wanted = graph.start > float("-inf")
+    rows = [torch.stack([t, t]) for t in (graph.weights, graph.accept)]
+    offsets, source = (graph.state_offsets, graph.arc_offsets), graph.source
+    return {
+        "closed_distance": walks,
+        "closed_distance_backward": walks_back,
+        "epsilon_pairs": [(graph.state_offsets, *topology.leaving[:3], wanted)],
+        "determinize": records,
+        "determinize_backward": records_back,
+        "minimize": [(*offsets, source, graph.ilabels, *topology.entering[:3], *rows, 1e-6)],
+    }
+
+
 def cases() -> dict[str, list[tuple]]:
     """Arguments for every operator, in both dtypes where scores are among them."""
     found: dict[str, list[tuple]] = {}
@@ -110,6 +140,7 @@ def cases() -> dict[str, list[tuple]]:
             "reach": [(graph.state_offsets, *leaving, graph.start > float("-inf"))],
             "take": [(values, index)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
+            **(simplify_cases(graph) if dtype == torch.float64 else {}),
         }
         for name, arguments in here.items():
             found.setdefault(name, []).extend(arguments)
