@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import gtnet
+from benchmarks.simplify import lexicon_simplification
 from benchmarks.timing import Case, Work
 
 
@@ -20,6 +21,7 @@ def all_cases() -> Iterator[Case]:
     yield from path_sums()
     yield from ctc()
     yield from lexicon()
+    yield from lexicon_simplification()
 
 
 def repeated(work: Work, times: int) -> Work:
