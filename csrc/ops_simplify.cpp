@@ -3,6 +3,7 @@
 #include "determinize.h"
 #include "epsilon_pairs.h"
 #include "executor_cpu.h"
+#include "label_push.h"
 #include "minimize.h"
 #include "ops.h"
 
@@ -216,6 +217,47 @@ Tensor minimize(const Tensor& state_offsets, const Tensor& arc_offsets, const Te
   return block;
 }
 
+// Strings one after another: where each begins, and their labels.
+std::tuple<Tensor, Tensor> ragged(const Tensor& like, const std::vector<LabelString>& strings) {
+  int64_t size = 0;
+  for (const LabelString& string : strings) size += static_cast<int64_t>(string.size());
+  Tensor offsets = empty<int64_t>(like, static_cast<int64_t>(strings.size()) + 1);
+  Tensor labels = empty<int32_t>(like, size);
+  int64_t* offset = output<int64_t>(offsets);
+  int32_t* label = output<int32_t>(labels);
+  *offset = 0;
+  for (const LabelString& string : strings) {
+    offset[1] = offset[0] + static_cast<int64_t>(string.size());
+    ++offset;
+    label = std::copy(string.begin(), string.end(), label);
+  }
+  return {offsets, labels};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> push_labels(
+    const Tensor& state_offsets, const Tensor& leaving_offsets, const Tensor& leaving_arcs,
+    const Tensor& leaving_states, const Tensor& entering_offsets, const Tensor& entering_arcs,
+    const Tensor& entering_states, const Tensor& outputs, const Tensor& is_accept) {
+  const int64_t* const first = input<int64_t>(state_offsets);
+  const Incidence leaving = incidence_of(leaving_offsets, leaving_arcs, leaving_states);
+  const Incidence entering = incidence_of(entering_offsets, entering_arcs, entering_states);
+  std::vector<LabelString> of_state(is_accept.numel()), of_arc(outputs.numel());
+  for_each_graph(graphs(state_offsets), is_accept.numel(), [&](int64_t g) {
+    const auto begin = static_cast<int32_t>(first[g]), end = static_cast<int32_t>(first[g + 1]);
+    const CommonPrefixes prefixes(leaving, entering, input<int32_t>(outputs),
+                                  input<bool>(is_accept), begin, end);
+    for (int32_t s = begin; s < end; ++s) {
+      of_state[s] = prefixes.of(s);
+      for (int32_t k = leaving.offsets[s]; k < leaving.offsets[s + 1]; ++k) {
+        of_arc[leaving.arcs[k]] = prefixes.rest(s, leaving.arcs[k], leaving.states[k]);
+      }
+    }
+  });
+  const auto [arc_begin, arc_labels] = ragged(outputs, of_arc);
+  const auto [state_begin, state_labels] = ragged(outputs, of_state);
+  return {arc_begin, arc_labels, state_begin, state_labels};
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
@@ -243,6 +285,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "minimize(Tensor state_offsets, Tensor arc_offsets, Tensor source, Tensor labels, "
       "Tensor offsets, Tensor arcs, Tensor states, Tensor arc_scores, Tensor accept_scores, "
       "float delta) -> Tensor");
+  m.def(
+      "push_labels(Tensor state_offsets, Tensor leaving_offsets, Tensor leaving_arcs, "
+      "Tensor leaving_states, Tensor entering_offsets, Tensor entering_arcs, "
+      "Tensor entering_states, Tensor outputs, Tensor is_accept) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
@@ -252,6 +299,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("determinize", TORCH_BOX(&determinize));
   m.impl("determinize_backward", TORCH_BOX(&determinize_backward));
   m.impl("minimize", TORCH_BOX(&minimize));
+  m.impl("push_labels", TORCH_BOX(&push_labels));
 }
 
 }  // namespace gtnet

@@ -340,6 +340,7 @@ def exp_or_zero(x: Tensor) -> Tensor:
 
 epsilon_pairs = _gtnet.epsilon_pairs.default
 minimize = _gtnet.minimize.default
+push_labels = _gtnet.push_labels.default
 
 
 @_fake("closed_distance")
@@ -422,6 +423,17 @@ def _(
     *rest: Any,
 ) -> Tensor:
     return offsets.new_empty(offsets.shape[0] - 1)
+
+
+@_fake("push_labels")
+def _(state_offsets: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    outputs, is_accept = rest[-2:]
+    return (
+        _like(outputs, outputs.shape[0] + 1, torch.int64),
+        _like(outputs, _unknown_size(), torch.int32),
+        _like(outputs, is_accept.shape[0] + 1, torch.int64),
+        _like(outputs, _unknown_size(), torch.int32),
+    )
 
 
 def _first_derivatives_only(function: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
+from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._ops import Determinized
 from gtnet._rewrite import Merge, Semiring, epsilon_arcs, merges_identical, prepared, trimmed
@@ -33,11 +34,10 @@ def determinize(
 
     Served are acceptors, after epsilon removal; functional transducers, which write one output
     for an input and read no EPSILON where they write; and, with `on="pairs"`, every transducer as
-    an acceptor of its (input, output) pairs. A result has one start state at most and, in each
-    state, one arc per label read (per pair, with `on="pairs"`). Outputs of a transducer are
-    written as soon as they are certain; where an arc writes several labels, or the end of a path
-    still owes some, arcs that read EPSILON follow, alone in their state or after all input is
-    read.
+    an acceptor of its (input, output) pairs. A result is trimmed, has one start state at most and,
+    in each state, one arc per label read (per pair, with `on="pairs"`). Outputs of a transducer
+    are written as soon as they are certain; where an arc writes several labels, or an end of paths
+    still owes some, a chain of arcs follows that read EPSILON.
 
     Arguments:
         semiring: "log" keeps the log-sum of the paths of every string, "tropical" the best.
@@ -103,7 +103,7 @@ def determinize(
     return Graph.from_topology(
         topology,
         made.score.to(graph.dtype),
-        _start(made, made.state_offsets).to(graph.dtype),
+        _start(made).to(graph.dtype),
         made.accept.to(graph.dtype),
     )
 
@@ -150,64 +150,28 @@ def _source(made: Determinized) -> Tensor:
     return torch.repeat_interleave(made.arc_begin.diff(), output_size=len(made.target))
 
 
-def _start(made: Determinized, state_offsets: Tensor) -> Tensor:
-    """Start scores of the states, given where the states of each graph begin in the result."""
+def _start(made: Determinized) -> Tensor:
+    """Start scores of the states: paths begin in the first of each graph."""
     there = made.state_offsets.diff() > 0
-    scores = made.accept.new_full((int(state_offsets[-1]),), NEG_INF)
-    return scores.index_put((state_offsets[:-1][there],), made.start_score[there])
+    scores = torch.full_like(made.accept, NEG_INF)
+    return scores.index_put((made.state_offsets[:-1][there],), made.start_score[there])
 
 
 def _transducer(made: Determinized, dtype: torch.dtype) -> Graph:
-    """The arcs as chains that write one label each, and chains that write what is owed at the end.
-
-    Unit u < arcs is the chain of arc u, unit arcs + s that of the end of state s. Every arc of a
-    chain but the last of an arc's own leads to a state made for it.
-    """
-    num_arcs, num_states = len(made.target), len(made.accept)
-    ends = (made.accept.detach() > NEG_INF) & (made.ending_begin.diff() > 0)
-    lengths = torch.cat([made.output_begin.diff(), made.ending_begin.diff()])
-    chain = torch.cat([made.output_begin.diff().clamp(min=1), made.ending_begin.diff() * ends])
-    first_output = torch.cat([made.output_begin[:-1], made.ending_begin[:-1] + len(made.outputs)])
-    outputs = torch.cat([made.outputs, made.endings, made.outputs.new_full((1,), EPSILON)])
-    graph_of_unit = torch.cat([_owner(made.arc_offsets), _owner(made.state_offsets)])
-    source = torch.cat([_source(made), torch.arange(num_states)])
-    target = torch.cat([made.target.long(), torch.full((num_states,), -1)])
-    ilabels = torch.cat([made.label, made.label.new_full((num_states,), EPSILON)])
-
-    order = torch.argsort(graph_of_unit, stable=True)
-    unit = torch.repeat_interleave(order, chain[order])
-    step = torch.arange(len(unit)) - torch.repeat_interleave(
-        chain[order].cumsum(0) - chain[order], chain[order]
+    """Arcs and ends of paths that write strings, as chains."""
+    owing = ((made.accept.detach() > NEG_INF) & (made.ending_begin.diff() > 0)).nonzero().flatten()
+    units = Units(
+        graph=torch.cat([_owner(made.arc_offsets), _owner(made.state_offsets)[owing]]),
+        source=torch.cat([_source(made), owing]),
+        target=torch.cat([made.target.long(), torch.full_like(owing, -1)]),
+        ilabels=torch.cat([made.label, made.label.new_full((len(owing),), EPSILON)]),
+        begin=torch.cat([made.output_begin[:-1], made.ending_begin[owing] + len(made.outputs)]),
+        length=torch.cat([made.output_begin.diff(), made.ending_begin.diff()[owing]]),
+        outputs=torch.cat([made.outputs, made.endings]),
+        weights=torch.cat([made.score, made.accept[owing]]),
     )
-    graphs = graph_of_unit[unit]
-    last = step + 1 == chain[unit]
-    fresh = ~last | (unit >= num_arcs)
-    written = torch.where(lengths[unit] > 0, first_output[unit] + step, -1)
-
-    fresh_before = torch.cat([torch.zeros(1, dtype=torch.int64), fresh.cumsum(0)])
-    arc_offsets = torch.searchsorted(graphs, torch.arange(len(made.state_offsets)))
-    fresh_offsets = fresh_before[arc_offsets]
-    state_offsets = made.state_offsets + fresh_offsets
-    core = made.state_offsets.diff()
-    own = core[graphs] + fresh_before[1:] - 1 - fresh_offsets[graphs]  # where `fresh`
-    first_state = made.state_offsets[graphs]
-    before = torch.cat([own.new_zeros(1), own[:-1]])[: len(own)]
-    topology = Topology(
-        state_offsets,
-        arc_offsets,
-        torch.where(step == 0, source[unit] - first_state, before).to(torch.int32),
-        torch.where(fresh, own, target[unit] - first_state).to(torch.int32),
-        torch.where(step == 0, ilabels[unit], EPSILON),
-        outputs[written],
-        int(state_offsets[-1]),
-    )
-    scores = torch.cat([made.score, made.accept])
-    weights = _ops.take(scores, torch.where(step == 0, unit, -1).to(torch.int32))
-    kept = torch.arange(num_states) + fresh_offsets[_owner(made.state_offsets)]
-    accept = made.accept.new_full((topology.num_states,), NEG_INF)
-    accept = accept.index_put((kept,), made.accept.masked_fill(ends, NEG_INF))
-    final = (state_offsets[graphs] + own)[fresh & last]
-    accept = accept.index_fill(0, final, 0)
+    accept = made.accept.index_fill(0, owing, NEG_INF)
+    graph = chained("determinize", units, made.state_offsets, _start(made), accept)
     return Graph.from_topology(
-        topology, weights.to(dtype), _start(made, state_offsets).to(dtype), accept.to(dtype)
+        graph.topology, graph.weights.to(dtype), graph.start.to(dtype), graph.accept.to(dtype)
     )

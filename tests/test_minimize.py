@@ -9,7 +9,17 @@ import strategies
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import Automaton, Path, automata, paths, posteriors, relation, sequence_scores
+from oracle import (
+    Automaton,
+    Path,
+    at_most,
+    automata,
+    paths,
+    posteriors,
+    relation,
+    sequence_scores,
+    string_scores,
+)
 from test_determinize import SEMIRINGS, assert_deterministic, assert_same_strings, string_graphs
 
 from gtnet import (
@@ -23,6 +33,7 @@ from gtnet import (
     prune,
     push,
     stack,
+    trie,
     viterbi_score,
 )
 
@@ -167,7 +178,66 @@ def test_gradcheck_of_push_with_cycles(semiring, to):
     torch.autograd.gradcheck(scores, inputs)
 
 
+@settings(max_examples=150)
+@given(strategies.graphs(), st.sampled_from(["start", "accept"]))
+def test_pushing_labels_keeps_what_paths_read_and_write(graph, to):
+    result = push(graph, what="labels", to=to)
+    for one, other in zip(automata(graph), automata(result), strict=True):
+        assert relation(paths(other)) == relation(paths(one))
+    arc_map = result.arc_maps[0]
+    named = arc_map >= 0
+    assert torch.equal(result.ilabels[named], graph.ilabels[arc_map[named].long()])
+
+
+@settings(max_examples=60)
+@given(strategies.functional_transducers())
+def test_outputs_are_written_as_early_as_they_are_certain(graph):
+    for one in automata(push(graph, what="labels")):
+        for state in range(one.num_states):
+            if one.start[state] > NEG_INF or all(a.target != state for a in one.arcs):
+                continue
+            if any(a.ilabel == EPSILON for a in one.arcs if a.source == state):
+                continue  # inserted: the state writes what was pushed
+            written = {p.outputs[:1] for p in futures_of(one, state)}
+            assert len(written) != 1 or written == {()}
+
+
+def test_a_word_is_written_by_its_first_certain_arc():
+    words = trie([[1, 2, 3], [1, 4], [5, 6]])
+    early = push(words, what="labels")
+    arcs = set(zip(early.ilabels.tolist(), early.olabels.tolist(), strict=True))
+    assert arcs == {(1, EPSILON), (2, 0), (3, EPSILON), (4, 1), (5, 2), (6, EPSILON)}
+    late = push(early, what="labels", to="accept")
+    assert relation(paths(automata(late)[0])) == relation(paths(automata(words)[0]))
+    assert minimize(early, semiring="tropical").num_states == 5
+
+
+def test_labels_certain_at_the_start_are_written_there():
+    graph = Graph([0, 1, 0], [1, 2, 2], [1, 2, 3], [7, 8, 7], weights=[1.0, 2.0, 3.0], accept=2)
+    result = push(graph, what="labels")
+    assert result.arc_maps[0].tolist() == [0, 1, 2, -1]
+    assert result.state_maps[0].tolist() == [0, 1, 2, -1]
+    assert relation(paths(automata(result)[0])) == relation(paths(automata(graph)[0]))
+
+
+def test_labels_around_cycles():
+    graph = Graph([0, 1, 1], [1, 1, 2], [1, 2, 3], [EPSILON, 5, 5], accept=2)
+    for to in ("start", "accept"):
+        result = push(graph, what="labels", to=to)
+        ours, theirs = (
+            {
+                p
+                for p in string_scores(paths(automata(g)[0], at_most(n)), "tropical")
+                if len(p[0]) < 6
+            }
+            for g, n in ((result, 16), (graph, 8))
+        )
+        assert ours == theirs
+
+
 def test_push_is_bad_input_aware():
+    with pytest.raises(ValueError, match='push: what must be "weights" or "labels", got \'all\''):
+        push(linear([1]), what="all")
     with pytest.raises(ValueError, match='push: to must be "start" or "accept", got \'end\''):
         push(linear([1]), to="end")
     with pytest.raises(ValueError, match="semiring"):

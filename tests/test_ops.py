@@ -104,7 +104,10 @@ def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
     wanted = graph.start > float("-inf")
     rows = [torch.stack([t, t]) for t in (graph.weights, graph.accept)]
     offsets, source = (graph.state_offsets, graph.arc_offsets), graph.source
+    incidences = (*topology.leaving[:3], *topology.entering[:3])
+    ends = graph.accept > float("-inf")
     return {
+        "push_labels": [(graph.state_offsets, *incidences, graph.olabels, ends)],
         "closed_distance": walks,
         "closed_distance_backward": walks_back,
         "epsilon_pairs": [(graph.state_offsets, *topology.leaving[:3], wanted)],
