@@ -1,6 +1,7 @@
 // The operators behind remove_epsilon, determinize, minimize and push. Scores are doubles here.
 #include "closed_distance.h"
 #include "determinize.h"
+#include "determinize_gradient.h"
 #include "epsilon_pairs.h"
 #include "executor_cpu.h"
 #include "label_push.h"
@@ -144,6 +145,10 @@ std::vector<Tensor> determinize(const Tensor& weights, const Tensor& start, cons
   const auto states_before = counted(made, [](const auto& m) { return m.accept.size(); });
   const auto arcs_before = counted(made, [](const auto& m) { return m.target.size(); });
   const auto entries_before = counted(made, [](const auto& m) { return m.entry_state.size(); });
+  const auto terms_before = counted(made, [](const auto& m) { return m.term_arc.size(); });
+  STD_TORCH_CHECK(
+      std::max(entries_before.back(), terms_before.back()) <= INT32_MAX,
+      "determinize: the subsets of a batch must be numbered in 32 bits: split the batch");
   Tensor ends = torch::stable::new_empty(arcs, {2, num_graphs}, ScalarType::Int);
   Tensor start_score = empty<double>(start, num_graphs);
   for (int64_t g = 0; g < num_graphs; ++g) {

@@ -25,9 +25,8 @@ def push(
 
     Weights: with d(s) the sum of the paths from s to acceptance, an arc s → t gets
     weight + d(t) - d(s), so that all that may follow a state sums to 0 (in the log semiring: a
-    probability distribution) and start scores hold the rest. `to="accept"` does the same from the other side.
-    The score of every path from start to accept stays. What lies on no accepting path keeps an
-    arbitrary share.
+    probability distribution) and start scores hold the rest. `to="accept"` does the same from the
+    other side. The score of every accepting path stays; what lies on none has no meaning.
 
     Labels: a transducer writes each output as early (or late) as all paths through a state agree
     on it. Where an arc, or the start of a path, then writes several labels, arcs that read EPSILON

@@ -32,6 +32,7 @@ from gtnet import (
     minimize,
     prune,
     push,
+    remove_epsilon,
     stack,
     trie,
     viterbi_score,
@@ -233,6 +234,19 @@ def test_labels_around_cycles():
             for g, n in ((result, 16), (graph, 8))
         )
         assert ours == theirs
+
+
+def test_second_derivatives_are_refused():
+    weights = torch.tensor([1.0, 2.0], requires_grad=True)
+    graph = push(Graph([0, 0], [1, 1], [0, 1], weights=weights, accept=1))
+    with pytest.raises(ValueError, match="push and minimize: first derivatives only"):
+        torch.autograd.grad(graph.weights.sum(), weights, create_graph=True)
+
+
+@pytest.mark.parametrize("work", [minimize, push, determinize, remove_epsilon, prune])
+def test_other_devices_are_named(work):
+    with pytest.raises(ValueError, match=f"{work.__name__}: graph must be on the cpu .*got meta"):
+        work(linear([1]).to("meta"))
 
 
 def test_push_is_bad_input_aware():

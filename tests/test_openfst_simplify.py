@@ -6,7 +6,9 @@ import os
 import random
 
 import pytest
+import strategies
 import torch
+from hypothesis import given, settings
 from oracle import automata, only, paths, relation, string_scores
 from test_openfst import from_openfst, pynini, random_graph, to_openfst
 
@@ -63,6 +65,17 @@ def test_determinization_of_label_pairs(transducers):
             mapper = pynini.EncodeMapper(arc_type, encode_labels=True)
             theirs = pynini.determinize(theirs.encode(mapper)).decode(mapper)
             assert_same(determinize(graph, semiring=semiring, on="pairs"), theirs, semiring)
+
+
+@settings(max_examples=100)
+@given(strategies.functional_transducers())
+def test_determinization_of_functional_transducers(graph):
+    possible = connect(prune(graph, posterior=0.0))
+    for semiring, arc_type in SEMIRINGS:
+        theirs = pynini.determinize(
+            to_openfst(possible, arc_type).rmepsilon(), det_type="functional"
+        )
+        assert_same(determinize(graph, semiring=semiring), theirs, semiring)
 
 
 def test_minimal_sizes_of_unweighted_acceptors(acceptors):
