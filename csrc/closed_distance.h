@@ -3,7 +3,7 @@
 //
 // Tropical: rounds of relaxation (Bellman 1958) within a component. Log: the same rounds give
 // potentials phi; with x[s] = exp(alpha[s] - phi[s]), b of what enters the component and
-// A[r, s] = exp(phi[r] + w - phi[s]) <= 1, the row x solves x = b + x A. Elimination of I - A
+// A[r, s] = exp(phi[r] + w - phi[s]) <= 1, the row x solves x = b + x A. DenseElimination of I - A
 // without row exchanges adds positive numbers only, but for the pivots: they stay positive exactly
 // if the sum over the cycles converges.
 #pragma once
@@ -74,10 +74,10 @@ class Components {
 };
 
 // I - A of a component, its rows and columns in the order of its states, as a product L U.
-class Elimination {
+class DenseElimination {
  public:
-  Elimination(const Components& components, int32_t component, const Incidence& entering,
-              const double* weights, const double* phi)
+  DenseElimination(const Components& components, int32_t component, const Incidence& entering,
+                   const double* weights, const double* phi)
       : size_(components.end(component) - components.begin(component)),
         m_(static_cast<size_t>(size_) * size_, 0) {
     for (int32_t i = 0; i < size_; ++i) at(i, i) = 1;
@@ -222,7 +222,7 @@ struct ClosedDistance {
       }
     }
     if (cyclic) {
-      const Elimination elimination(components, c, entering, weights, phi);
+      const DenseElimination elimination(components, c, entering, weights, phi);
       if (!elimination.converges()) return false;
       elimination.solve_row(x);
     }
@@ -276,7 +276,7 @@ struct ClosedDistanceGradient {
         cyclic = cyclic || components.of(entering.states[k]) == c;
       }
     }
-    if (cyclic) Elimination(components, c, entering, weights, phi).solve_column(y);
+    if (cyclic) DenseElimination(components, c, entering, weights, phi).solve_column(y);
     for (int32_t i = 0; i < size; ++i) {
       const int32_t s = states[i];
       grad_seeds[s] = 0;
