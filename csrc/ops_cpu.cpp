@@ -51,10 +51,6 @@ std::tuple<Tensor, Tensor> topological_order(const Tensor& state_offsets, const 
   return {order, cyclic};
 }
 
-Walk walk_of(const Tensor& state_offsets, const Tensor& order, bool reverse) {
-  return {graphs(state_offsets), input<int64_t>(state_offsets), input<int32_t>(order), reverse};
-}
-
 std::tuple<Tensor, Tensor> layers(const Tensor& state_offsets, const Tensor& order,
                                   const Tensor& offsets, const Tensor& sources) {
   const int64_t num_states = order.numel();
@@ -103,6 +99,16 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
                                   alpha, score, grad_alpha, grad_score));
   });
   return {out.weights, out.start, out.accept};
+}
+
+Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, const Tensor& order,
+                 const std::optional<Tensor>& /*bounds*/, const Tensor& offsets, const Tensor& arcs,
+                 const Tensor& states, bool reverse) {
+  Tensor x = empty<double>(b, b.numel());
+  for_each_state(walk_of(state_offsets, order, reverse), b.numel(),
+                 Recursion{incidence_of(offsets, arcs, states), input<double>(p), input<double>(b),
+                           output<double>(x)});
+  return x;
 }
 
 std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& start,
@@ -282,11 +288,12 @@ std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offse
 }
 
 Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
-             const Tensor& states, const Tensor& seeds) {
+             const Tensor& states, const Tensor& seeds, const std::optional<Tensor>& open) {
   Tensor reached = zeros<bool>(seeds, seeds.numel());
-  for_each_graph(graphs(state_offsets), seeds.numel(),
-                 Reach{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                       input<bool>(seeds), output<bool>(reached)});
+  for_each_graph(
+      graphs(state_offsets), seeds.numel(),
+      Reach{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states), input<bool>(seeds),
+            open ? input<bool>(*open) : nullptr, output<bool>(reached)});
   return reached;
 }
 
@@ -351,6 +358,9 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
       "Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
       "-> (Tensor, Tensor, Tensor)");
   m.def(
+      "recursion(Tensor p, Tensor b, Tensor state_offsets, Tensor order, Tensor? bounds, "
+      "Tensor offsets, Tensor arcs, Tensor states, bool reverse) -> Tensor");
+  m.def(
       "best_distance(Tensor weights, Tensor start, Tensor state_offsets, Tensor order, "
       "Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
       "-> (Tensor, Tensor)");
@@ -371,8 +381,8 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
       "Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_olabels, bool acceptors, "
       "int num_graphs, int max_arcs) -> Tensor[]");
   m.def(
-      "reach(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor seeds) "
-      "-> Tensor");
+      "reach(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor seeds, "
+      "Tensor? open=None) -> Tensor");
   m.def("take(Tensor values, Tensor index) -> Tensor");
   m.def("take_backward(Tensor grad, Tensor index, Tensor? by_index, int size) -> Tensor");
 }
@@ -384,6 +394,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("layers", TORCH_BOX(&layers));
   m.impl("log_distance", TORCH_BOX(&log_distance));
   m.impl("log_distance_backward", TORCH_BOX(&log_distance_backward));
+  m.impl("recursion", TORCH_BOX(&recursion));
   m.impl("best_distance", TORCH_BOX(&best_distance));
   m.impl("best_end", TORCH_BOX(&best_end));
   m.impl("trace", TORCH_BOX(&trace));

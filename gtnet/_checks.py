@@ -122,6 +122,14 @@ def graph(function: str, name: str, value: object) -> None:
         raise TypeError(f"{function}: {name} must be a Graph, got {type(value).__name__}")
 
 
+def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) -> None:
+    """Refuse what grows without bound: `divergent` [graphs] holds a state on such a cycle, or -1."""
+    if (found := divergent >= 0).any():
+        graph = int(found.nonzero()[0])
+        state = int(divergent[graph] - state_offsets[graph])
+        raise ValueError(f"{function}: graph {graph} has a cycle through state {state} {what}")
+
+
 def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:
     """Refuse tensors of other devices where only the CPU is served."""
     if value.device.type != "cpu":

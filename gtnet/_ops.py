@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gtnet import _checks
+
 
 def _load() -> bool:
     """Load the extensions beside this file, the CUDA one if torch has CUDA; whether it did."""
@@ -39,12 +41,13 @@ incidence = _gtnet.incidence.default
 sort_by_label = _gtnet.sort_by_label.default
 topological_order = _gtnet.topological_order.default
 layers = _gtnet.layers.default
-best_distance = _gtnet.best_distance.default
 best_end = _gtnet.best_end.default
 trace = _gtnet.trace.default
 k_best = _gtnet.k_best.default
 compose = _gtnet.compose.default
 reach = _gtnet.reach.default
+components = _gtnet.components.default
+elimination = _gtnet.elimination.default
 
 _library = torch.library.Library("gtnet", "FRAGMENT")
 
@@ -108,6 +111,11 @@ def _(
     return torch.empty_like(weights), torch.empty_like(start), torch.empty_like(accept)
 
 
+@_fake("recursion")
+def _(p: Tensor, b: Tensor, *walk: Any) -> Tensor:
+    return torch.empty_like(b)
+
+
 @_fake("best_distance")
 def _(weights: Tensor, start: Tensor, *walk: Any) -> tuple[Tensor, ...]:
     return (
@@ -167,7 +175,12 @@ def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) ->
 
 @_fake("reach")
 def _(
-    state_offsets: Tensor, offsets: Tensor, arcs: Tensor, states: Tensor, seeds: Tensor
+    state_offsets: Tensor,
+    offsets: Tensor,
+    arcs: Tensor,
+    states: Tensor,
+    seeds: Tensor,
+    open: Tensor | None = None,
 ) -> Tensor:
     return torch.empty_like(seeds)
 
@@ -180,6 +193,53 @@ def _(values: Tensor, index: Tensor) -> Tensor:
 @_fake("take_backward")
 def _(grad: Tensor, index: Tensor, by_index: Tensor | None, size: int) -> Tensor:
     return grad.new_empty(size)
+
+
+@_fake("components")
+def _(state_offsets: Tensor, offsets: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    bounds = offsets.new_empty((_unknown_size(), 2))
+    return offsets.new_empty(offsets.shape[0] - 1), torch.empty_like(state_offsets), bounds
+
+
+@_fake("elimination")
+def _(
+    state_offsets: Tensor, order: Tensor, component_offsets: Tensor, bounds: Tensor, *leaving: Any
+) -> tuple[Tensor, ...]:
+    states = order.shape[0]
+    return (
+        torch.empty_like(order),
+        _like(order, states + 1, torch.int64),
+        _like(order, _unknown_size(), torch.int32),
+        _like(order, states, torch.int64),
+        _like(order, leaving[1].shape[0], torch.int64),
+        _like(order, 1, torch.int32),
+    )
+
+
+@_fake("closed_log_distance")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *walk: Any
+) -> tuple[Tensor, ...]:
+    graphs = state_offsets.shape[0] - 1
+    return (
+        torch.empty_like(start, dtype=torch.float64),
+        _like(start, graphs, torch.float64),
+        _like(start, graphs, torch.int32),
+    )
+
+
+@_fake("closed_recursion")
+def _(p: Tensor, b: Tensor, *walk: Any) -> Tensor:
+    return torch.empty_like(b)
+
+
+@_fake("closed_best_distance")
+def _(weights: Tensor, start: Tensor, state_offsets: Tensor, *walk: Any) -> tuple[Tensor, ...]:
+    return (
+        torch.empty_like(start, dtype=torch.float64),
+        torch.empty_like(start, dtype=torch.int32),
+        _like(start, state_offsets.shape[0] - 1, torch.int32),
+    )
 
 
 # Gradients. A torch.autograd.Function costs a third of what torch.library.register_autograd does
@@ -212,11 +272,29 @@ class _TakeAdjoint(torch.autograd.Function):
         return _Take.apply(grad, *ctx.saved_tensors), None, None
 
 
+def total_by(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """The sum of the values of each index, [size]; -1 counts nowhere. Any number of derivatives."""
+    return _TakeAdjoint.apply(values, index, size)
+
+
 def take(values: Tensor, index: Tensor) -> Tensor:
     """values[index] with 0 where index is -1; differentiable any number of times. O(index)."""
     if torch.is_grad_enabled() and values.requires_grad:
         return _Take.apply(values, index)
     return _gtnet.take.default(values.contiguous(), index)
+
+
+class Cycles(NamedTuple):
+    """What a walk through cyclic graphs needs beside the order of its components.
+
+    `offsets` int64 [graphs + 1] and `bounds` int32 [components, 2]: the positions of each component
+    that has a cycle; `pattern`: how to eliminate its states, where sums are asked for.
+    """
+
+    function: str
+    offsets: Tensor
+    bounds: Tensor
+    pattern: tuple[Tensor, ...]
 
 
 class Walk(NamedTuple):
@@ -232,15 +310,65 @@ class Walk(NamedTuple):
     forth: tuple[Tensor, Tensor, Tensor]
     back: tuple[Tensor, Tensor, Tensor] | None
     reverse: bool
+    cycles: Cycles | None = None
 
     def arguments(self) -> tuple[Any, ...]:
         """As the operators take them."""
-        return (self.state_offsets, self.order, self.bounds, *self.forth, self.reverse)
+        if self.cycles is None:
+            return (self.state_offsets, self.order, self.bounds, *self.forth, self.reverse)
+        _, offsets, bounds, pattern = self.cycles
+        ends = (self.state_offsets, self.order, *self.forth, self.reverse)
+        return (*ends, offsets, bounds, *pattern)
 
     def reversed(self) -> Walk:
         """The same arcs walked from the other end; needs `back`."""
         assert self.back is not None
         return self._replace(forth=self.back, back=self.forth, reverse=not self.reverse)
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Of every arc the state that is reached by it and the state it is reached from, int64."""
+        offsets, arcs, states = self.forth
+        numbers = torch.arange(len(offsets) - 1, device=arcs.device)
+        near, far = (torch.empty_like(arcs, dtype=torch.int64) for _ in range(2))
+        near[arcs.long()] = torch.repeat_interleave(
+            numbers, offsets.diff(), output_size=len(arcs)
+        )
+        far[arcs.long()] = states.long()
+        return near, far
+
+    def graph_of_state(self) -> Tensor:
+        """The graph each state belongs to, int64 [states]."""
+        graphs = torch.arange(len(self.state_offsets) - 1, device=self.order.device)
+        sizes = self.state_offsets.diff()
+        return torch.repeat_interleave(graphs, sizes, output_size=len(self.order))
+
+
+def best_distance(weights: Tensor, start: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
+    """The best score of a path to each state, float64, and the position of its last arc."""
+    if walk.cycles is None:
+        return _gtnet.best_distance.default(weights, start, *walk.arguments())
+    alpha, came_by, divergent = _gtnet.closed_best_distance.default(
+        weights, start, *walk.arguments()
+    )
+    what = "of positive score, so no path is best: lower the scores of its arcs"
+    _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
+    return alpha, came_by
+
+
+def _log_distance(
+    weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+) -> tuple[Tensor, Tensor]:
+    if walk.cycles is None:
+        return _gtnet.log_distance.default(weights, start, accept, *walk.arguments())
+    alpha, score, divergent = _gtnet.closed_log_distance.default(
+        weights, start, accept, *walk.arguments()
+    )
+    what = (
+        "and its paths sum to infinity (a spectral radius of 1 or more in the component): "
+        "lower the scores of its arcs"
+    )
+    _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
+    return alpha, score
 
 
 class _LogDistance(torch.autograd.Function):
@@ -248,7 +376,7 @@ class _LogDistance(torch.autograd.Function):
     def forward(
         ctx: Any, weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
     ) -> tuple[Tensor, Tensor]:
-        alpha, score = _gtnet.log_distance.default(weights, start, accept, *walk.arguments())
+        alpha, score = _log_distance(weights, start, accept, walk)
         ctx.walk = walk
         ctx.save_for_backward(weights, start, accept, alpha, score)
         ctx.set_materialize_grads(False)
@@ -258,77 +386,111 @@ class _LogDistance(torch.autograd.Function):
     def backward(
         ctx: Any, grad_alpha: Tensor | None, grad_score: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        weights, start, accept, alpha, score = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            if grad_alpha is not None:
-                raise ValueError(
-                    "shortest_distance: it has first derivatives only, and so have posteriors; "
-                    "forward_score has second ones"
-                )
-            assert grad_score is not None
-            scores = (weights, start, accept)
-            return (*_differentiable_gradient(*scores, alpha, score, grad_score, ctx.walk), None)
+        *scores, alpha, score = ctx.saved_tensors
         if grad_score is None:
             grad_score = torch.zeros_like(score)
-        if grad_alpha is not None:
-            grad_alpha = grad_alpha.contiguous()
-        grads = _gtnet.log_distance_backward.default(
-            grad_score.contiguous(),
-            grad_alpha,
-            alpha,
-            score,
-            weights,
-            start,
-            accept,
-            *ctx.walk.reversed().arguments(),
-        )
-        return (*grads, None)
+        return (*_gradient(grad_score, grad_alpha, alpha, score, *scores, ctx.walk), None)
 
 
 def log_distance(
     weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
 ) -> tuple[Tensor, Tensor]:
-    """The log-sum of all paths to each state and to the end, float64; differentiable."""
+    """The log-sum of all paths to each state and to the end, float64; differentiable at will."""
     weights, start, accept = weights.contiguous(), start.contiguous(), accept.contiguous()
     if walk.back is not None:
         return _LogDistance.apply(weights, start, accept, walk)
-    return _gtnet.log_distance.default(weights, start, accept, *walk.arguments())
+    return _log_distance(weights, start, accept, walk)
 
 
-def arc_posteriors(weights: Tensor, start: Tensor, accept: Tensor, walk: Walk) -> Tensor:
-    """The gradient of the total score in the weights, [arcs], outside autograd; needs walk.back."""
-    scores = [t.detach().contiguous() for t in (weights, start, accept)]
-    alpha, score = _gtnet.log_distance.default(*scores, *walk.arguments())
-    grad_score, back = torch.ones_like(score), walk.reversed().arguments()
-    return _gtnet.log_distance_backward.default(grad_score, None, alpha, score, *scores, *back)[0]
+class OnPaths(NamedTuple):
+    """A number for every arc, for starting in a state and for ending in it."""
+
+    arcs: Tensor
+    start: Tensor
+    accept: Tensor
 
 
-def _differentiable_gradient(
+def posteriors(
+    alpha: Tensor, score: Tensor, weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+) -> OnPaths:
+    """The gradient of the total score, given the log distances; needs walk.back."""
+    scores = (weights.contiguous(), start.contiguous(), accept.contiguous())
+    return _gradient(torch.ones_like(score), None, alpha, score, *scores, walk)
+
+
+def _gradient(
+    grad_score: Tensor,
+    grad_alpha: Tensor | None,
+    alpha: Tensor,
+    score: Tensor,
     weights: Tensor,
     start: Tensor,
     accept: Tensor,
-    alpha: Tensor,
-    score: Tensor,
-    grad_score: Tensor,
     walk: Walk,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradient of the total score, which is the posteriors, written in differentiable parts."""
-    assert walk.back is not None
-    to_end, _ = log_distance(weights, accept, start, walk.reversed())
-    states = torch.arange(len(start), device=start.device)
-    graph = torch.searchsorted(walk.state_offsets, states, right=True) - 1
-    offsets, arcs, far = walk.back
-    near = torch.repeat_interleave(states, offsets.diff(), output_size=len(arcs))
-    place = torch.empty_like(arcs, dtype=torch.int64)
-    place[arcs.long()] = torch.arange(len(arcs), device=arcs.device)
-    near, far = near[place], far.long()[place]
-    grad, total = grad_score[graph], score[graph]
-    through = alpha[near] + weights.double() + to_end[far] - total[near]
-    return (
-        (exp_or_zero(through) * grad[near]).to(weights.dtype),
-        (exp_or_zero(start.double() + to_end - total) * grad).to(start.dtype),
-        (exp_or_zero(alpha + accept.double() - total) * grad).to(accept.dtype),
+) -> OnPaths:
+    """The gradient of log distances: fused where nobody differentiates it and nothing is cyclic."""
+    back = walk.reversed()
+    if walk.cycles is None and not (torch.is_grad_enabled() and alpha.requires_grad):
+        grads = (grad_score.contiguous(), None if grad_alpha is None else grad_alpha.contiguous())
+        return OnPaths(
+            *_gtnet.log_distance_backward.default(
+                *grads, alpha, score, weights, start, accept, *back.arguments()
+            )
+        )
+    shares = OnPaths(
+        *(exp_or_zero(x) for x in log_shares(alpha, score, weights, start, accept, walk))
     )
+    ending = shares.accept * grad_score[walk.graph_of_state()]
+    flow = recursion(shares.arcs, ending if grad_alpha is None else ending + grad_alpha, back)
+    _, far = back.ends()
+    return OnPaths(
+        (shares.arcs * flow[far]).to(weights.dtype),
+        (shares.start * flow).to(start.dtype),
+        ending.to(accept.dtype),
+    )
+
+
+def log_shares(
+    alpha: Tensor, score: Tensor, weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+) -> OnPaths:
+    """The log of the part of its target's distance that came through each arc, float64.
+
+    Likewise of starting in a state, and of the total score what ended there. With them a path is
+    drawn backwards, from its end; -inf or NaN where there is no way.
+    """
+    near, far = walk.ends()
+    return OnPaths(
+        alpha[far] + weights.double() - alpha[near],
+        start.double() - alpha,
+        alpha + accept.double() - score[walk.graph_of_state()],
+    )
+
+
+class _Recursion(torch.autograd.Function):
+    """A linear recursion; its gradient is another, along the same arcs from the other end."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, b: Tensor, walk: Walk) -> Tensor:
+        operator = _gtnet.recursion if walk.cycles is None else _gtnet.closed_recursion
+        x = operator.default(p.contiguous(), b.contiguous(), *walk.arguments())
+        ctx.walk = walk
+        ctx.save_for_backward(p, x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        p, x = ctx.saved_tensors
+        grad_b = recursion(p, grad, ctx.walk.reversed())
+        near, far = ctx.walk.ends()
+        return grad_b[near] * x[far], grad_b, None
+
+
+def recursion(p: Tensor, b: Tensor, walk: Walk) -> Tensor:
+    """x with x[s] = b[s] + Σ p[a] · x[the state that arc a comes from] over the arcs a reaching s.
+
+    Float64 [states]; any number of derivatives. O(states + arcs), and a solve per component.
+    """
+    return _Recursion.apply(p, b, walk)
 
 
 def exp_or_zero(x: Tensor) -> Tensor:

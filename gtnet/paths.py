@@ -20,7 +20,7 @@ def viterbi_path(graph: Graph) -> Graph:
 
     Result: item i keeps the labels and scores of the arcs of the best path of graph i (the first
     of equals), `arc_maps[0]` names those arcs; an empty language gives a graph without states.
-    Raises ValueError for a cyclic graph. Complexity: O(states + arcs).
+    Raises ValueError where a cycle has a positive score. Complexity: as `viterbi_score`.
     Gradient: flows to the scores along the path.
     """
     _checks.graph("viterbi_path", "graph", graph)
@@ -31,13 +31,13 @@ def viterbi_path(graph: Graph) -> Graph:
 def k_best(
     graph: Graph, k: int, *, unique: Literal["ilabels", "olabels"] | None = None
 ) -> list[Graph]:
-    """The k best accepting paths of each graph, best first.
+    """The k best accepting paths of each graph, best first; they may go round cycles.
 
     Arguments: `k` >= 0; `unique` counts paths that read ("ilabels") or write ("olabels") the same
     labels, epsilons aside, as one, and keeps the best of them.
     Result: for every graph of the batch a batch of at most k linear graphs, with `arc_maps[0]`;
-    equal paths come in an order that repeats. Raises ValueError for a cyclic graph or k < 0,
-    TypeError if k is no integer.
+    equal paths come in an order that repeats. Raises ValueError for k < 0 or where a cycle has a
+    positive score, TypeError if k is no integer.
     Complexity: O(states + arcs) and O(length · degree · log) per path; with `unique` a label
     prefix is expanded once per state, however many paths spell it.
     Gradient: flows to the scores along the paths.

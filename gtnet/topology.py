@@ -143,7 +143,16 @@ class Topology:
         prepared = self._order_and_bounds
         if isinstance(prepared, str):
             raise ValueError(f"{function}: {prepared}; only acyclic graphs are served")
-        order, bounds = prepared
+        return self._walk(*prepared, None, reverse, both_ways)
+
+    def _walk(
+        self,
+        order: Tensor,
+        bounds: Tensor | None,
+        cycles: _ops.Cycles | None,
+        reverse: bool,
+        both_ways: bool,
+    ) -> _ops.Walk:
         forth, back = self.entering, self.leaving if both_ways else None
         if reverse:
             forth, back = self.leaving, self.entering if both_ways else None
@@ -154,7 +163,60 @@ class Topology:
             forth.by_state(),
             back.by_state() if back else None,
             reverse,
+            cycles,
         )
+
+    @property
+    def is_cyclic(self) -> bool:
+        """Whether any graph of the batch has a cycle."""
+        return isinstance(self._order_and_bounds, str)
+
+    @cached_property
+    def components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """States of each graph so that arcs lead forward except within components, int32 [states];
+        the components that have cycles: offsets int64 [graphs + 1], positions int32 [n, 2].
+        """
+        return _ops.components(self.state_offsets, self.leaving.offsets, self.leaving.states)
+
+    @cached_property
+    def _pattern(self) -> tuple[Tensor, ...] | str:
+        """How to eliminate the states of the components, or why that does not fit."""
+        *pattern, too_large = _ops.elimination(
+            self.state_offsets, *self.components, *self.leaving.by_state()
+        )
+        component = int(too_large)
+        if component < 0:
+            return tuple(pattern)
+        order, offsets, bounds = self.components
+        graph = int(torch.searchsorted(offsets, component, right=True)) - 1
+        begin, end = bounds[component].tolist()
+        state = int(order[begin] - self.state_offsets[graph])
+        return f"graph {graph} has a component of {end - begin} states, state {state} among them"
+
+    def cyclic_walk(
+        self, function: str, *, reverse: bool = False, both_ways: bool = False, sums: bool = True
+    ) -> _ops.Walk:
+        """As `walk`, for graphs that may have cycles; `sums` prepares to eliminate states.
+
+        Raises ValueError for cycles on a GPU, and where a component fills beyond 33 million
+        entries or 2^33 steps. Complexity: O(states + arcs), and the fill of the components.
+        """
+        if not self.is_cyclic:
+            return self.walk(function, reverse=reverse, both_ways=both_ways)
+        if self.device.type != "cpu":
+            raise ValueError(
+                f"{function}: {self._order_and_bounds}; cyclic graphs are served on the cpu only: "
+                f"move it with .to('cpu')"
+            )
+        pattern = self._pattern if sums else ()
+        if isinstance(pattern, str):
+            raise ValueError(
+                f"{function}: {pattern}, that do not fit: eliminating them takes more than "
+                f"{2**25} entries or {2**33} steps; remove arcs between them"
+            )
+        order, offsets, bounds = self.components
+        cycles = _ops.Cycles(function, offsets, bounds, pattern)
+        return self._walk(order, None, cycles, reverse, both_ways)
 
     def _grouped(self, by: Tensor, other: Tensor) -> Incidence:
         why = "a graph is prepared there: build it on the cpu, then move it with .to()"
