@@ -1,5 +1,4 @@
 // The operators behind remove_epsilon, determinize, minimize and push. Scores are doubles here.
-#include "closed_distance.h"
 #include "determinize.h"
 #include "determinize_gradient.h"
 #include "epsilon_pairs.h"
@@ -10,41 +9,6 @@
 
 namespace gtnet {
 namespace {
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> closed_distance(
-    const Tensor& weights, const Tensor& seeds, const Tensor& state_offsets, const Tensor& offsets,
-    const Tensor& arcs, const Tensor& states, bool tropical) {
-  const int64_t num_states = seeds.numel(), num_graphs = graphs(state_offsets);
-  Tensor alpha = empty<double>(seeds, num_states), phi = empty<double>(seeds, num_states);
-  Tensor came_by = empty<int32_t>(seeds, num_states);
-  Tensor divergent = empty<int64_t>(seeds, num_graphs);
-  for_each_graph(
-      num_graphs, num_states,
-      ClosedDistance{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                     input<double>(weights), input<double>(seeds), tropical, output<double>(alpha),
-                     output<double>(phi), output<int32_t>(came_by), output<int64_t>(divergent)});
-  return {alpha, phi, came_by, divergent};
-}
-
-std::tuple<Tensor, Tensor> closed_distance_backward(const Tensor& grad, const Tensor& alpha,
-                                                    const Tensor& phi, const Tensor& came_by,
-                                                    const Tensor& weights, const Tensor& seeds,
-                                                    const Tensor& state_offsets,
-                                                    const Tensor& offsets, const Tensor& arcs,
-                                                    const Tensor& states, bool tropical) {
-  const int64_t num_states = seeds.numel();
-  Tensor grad_weights = torch::stable::empty_like(weights);
-  Tensor grad_seeds = torch::stable::empty_like(seeds);
-  Tensor flow = empty<double>(grad, num_states);
-  std::copy_n(input<double>(grad), num_states, output<double>(flow));
-  for_each_graph(graphs(state_offsets), num_states,
-                 ClosedDistanceGradient{
-                     input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                     input<double>(weights), input<double>(seeds), tropical, input<double>(alpha),
-                     input<double>(phi), input<int32_t>(came_by), output<double>(flow),
-                     output<double>(grad_weights), output<double>(grad_seeds)});
-  return {grad_weights, grad_seeds};
-}
 
 // The parts of all graphs one after another, each entry but kNone raised by `shift(graph)`.
 template <class Results, class Get, class Shift>
@@ -267,13 +231,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> push_labels(
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
-      "closed_distance(Tensor weights, Tensor seeds, Tensor state_offsets, Tensor offsets, "
-      "Tensor arcs, Tensor states, bool tropical) -> (Tensor, Tensor, Tensor, Tensor)");
-  m.def(
-      "closed_distance_backward(Tensor grad, Tensor alpha, Tensor phi, Tensor came_by, "
-      "Tensor weights, Tensor seeds, Tensor state_offsets, Tensor offsets, Tensor arcs, "
-      "Tensor states, bool tropical) -> (Tensor, Tensor)");
-  m.def(
       "epsilon_pairs(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, "
       "Tensor wanted) -> Tensor[]");
   m.def(
@@ -298,8 +255,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("closed_distance", TORCH_BOX(&closed_distance));
-  m.impl("closed_distance_backward", TORCH_BOX(&closed_distance_backward));
   m.impl("epsilon_pairs", TORCH_BOX(&epsilon_pairs_of));
   m.impl("determinize", TORCH_BOX(&determinize));
   m.impl("determinize_backward", TORCH_BOX(&determinize_backward));

@@ -330,9 +330,7 @@ class Walk(NamedTuple):
         offsets, arcs, states = self.forth
         numbers = torch.arange(len(offsets) - 1, device=arcs.device)
         near, far = (torch.empty_like(arcs, dtype=torch.int64) for _ in range(2))
-        near[arcs.long()] = torch.repeat_interleave(
-            numbers, offsets.diff(), output_size=len(arcs)
-        )
+        near[arcs.long()] = torch.repeat_interleave(numbers, offsets.diff(), output_size=len(arcs))
         far[arcs.long()] = states.long()
         return near, far
 
@@ -505,27 +503,6 @@ minimize = _gtnet.minimize.default
 push_labels = _gtnet.push_labels.default
 
 
-@_fake("closed_distance")
-def _(weights: Tensor, seeds: Tensor, state_offsets: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    graphs = state_offsets.shape[0] - 1
-    came_by = torch.empty_like(seeds, dtype=torch.int32)
-    divergent = _like(seeds, graphs, torch.int64)
-    return torch.empty_like(seeds), torch.empty_like(seeds), came_by, divergent
-
-
-@_fake("closed_distance_backward")
-def _(
-    grad: Tensor,
-    alpha: Tensor,
-    phi: Tensor,
-    came_by: Tensor,
-    weights: Tensor,
-    seeds: Tensor,
-    *rest: Any,
-) -> tuple[Tensor, ...]:
-    return torch.empty_like(weights), torch.empty_like(seeds)
-
-
 @_fake("epsilon_pairs")
 def _(state_offsets: Tensor, offsets: Tensor, arcs: Tensor, *rest: Any) -> list[Tensor]:
     sources, pairs, copies = _unknown_size(), _unknown_size(), _unknown_size()
@@ -598,47 +575,6 @@ def _(state_offsets: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
     )
 
 
-def _first_derivatives_only(function: str) -> None:
-    if torch.is_grad_enabled():
-        raise ValueError(
-            f"{function}: first derivatives only, and create_graph=True asks for second ones"
-        )
-
-
-class _ClosedDistance(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, weights: Tensor, seeds: Tensor, walk: tuple[Any, ...]
-    ) -> tuple[Tensor, Tensor]:
-        alpha, phi, came_by, divergent = _gtnet.closed_distance.default(weights, seeds, *walk)
-        ctx.walk = walk
-        ctx.save_for_backward(alpha, phi, came_by, weights, seeds)
-        ctx.mark_non_differentiable(divergent)
-        return alpha, divergent
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        _first_derivatives_only("remove_epsilon, push and minimize")
-        saved = ctx.saved_tensors
-        grads = _gtnet.closed_distance_backward.default(grad.contiguous(), *saved, *ctx.walk)
-        return (*grads, None)
-
-
-def closed_distance(
-    weights: Tensor,
-    seeds: Tensor,
-    state_offsets: Tensor,
-    entering: tuple[Tensor, Tensor, Tensor],
-    *,
-    tropical: bool,
-) -> tuple[Tensor, Tensor]:
-    """The sum of all paths into each state, float64 [states], of graphs that may have cycles, and
-    for each graph a state of a component whose sum diverges, int64 [graphs], -1 if there is none.
-    """
-    walk = (state_offsets, *entering, tropical)
-    return _ClosedDistance.apply(weights.contiguous(), seeds.contiguous(), walk)
-
-
 class Determinized(NamedTuple):
     """What the operator returns: scores, topology and the record of sums; see csrc/determinize.h.
 
@@ -689,7 +625,10 @@ class _RecordedSums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        _first_derivatives_only("determinize")
+        if torch.is_grad_enabled():
+            raise ValueError(
+                "determinize: first derivatives only, and create_graph=True asks for second ones"
+            )
         grads = tuple(grad.contiguous() for grad in grads)
         found = _gtnet.determinize_backward.default(*grads, *ctx.saved_tensors, ctx.tropical)
         return (*found, None, None)

@@ -10,6 +10,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.compose import connect
+from gtnet.distance import useful_part
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
@@ -96,30 +97,31 @@ def path_sums(
 ) -> Tensor:
     """The sum of all paths from the start to each state (or on to acceptance), float64 [states].
 
-    Raises ValueError where the sum over a cycle diverges, naming the graph and the component.
+    Differentiable any number of times; tropical ties go to one of the best. Raises ValueError
+    where the sum over a cycle diverges, naming the graph and a state of the component.
     """
-    topology = graph.topology
-    entering = topology.leaving if to_accept else topology.entering
-    seeds = graph.accept if to_accept else graph.start
-    sums, divergent = _ops.closed_distance(
-        graph.weights.double(),
-        seeds.double(),
-        topology.state_offsets,
-        entering.by_state(),
-        tropical=semiring == "tropical",
+    exact = useful_part(graph.to(torch.float64), from_start=not to_accept, to_accept=to_accept)
+    seeds, ends = (exact.accept, exact.start) if to_accept else (exact.start, exact.accept)
+    learning = torch.is_grad_enabled() and exact.requires_grad
+    if semiring == "log":
+        walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=learning)
+        return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
+    walk = exact.topology.cyclic_walk(function, reverse=to_accept, sums=False)
+    best, came_by = _ops.best_distance(
+        exact.weights.detach().contiguous(), seeds.detach().contiguous(), walk
     )
-    if bool((divergent >= 0).any()):
-        item = int((divergent >= 0).nonzero()[0])
-        state = int(divergent[item] - topology.state_offsets[item])
-        raise ValueError(f"{function}: graph {item} {divergence(semiring)} through state {state}")
-    return sums
-
-
-def divergence(semiring: Semiring) -> str:
-    """What is wrong with a cycle whose paths have no finite sum."""
-    if semiring == "tropical":
-        return "has no best path: the score is positive around a cycle of the component"
-    return "has paths without a finite sum: it diverges in the component of the cycles"
+    if not learning:
+        return best
+    # The best paths are a tree: a linear recursion whose coefficients are 0 and 1.
+    reached, arrived = best > NEG_INF, came_by >= 0
+    index = torch.full_like(came_by, -1)
+    index[arrived] = walk.forth[1][came_by[arrived].long()]
+    on_tree = exact.weights.new_zeros(exact.num_arcs)
+    on_tree[index[arrived].long()] = 1
+    own = torch.where(arrived, _ops.take(exact.weights, index), seeds)
+    walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=True)
+    sums = _ops.recursion(on_tree, own.masked_fill(~reached, 0), walk)
+    return sums.masked_fill(~reached, NEG_INF)
 
 
 def segment_sums(values: Tensor, segment: Tensor, size: int, semiring: Semiring) -> Tensor:

@@ -31,7 +31,7 @@ def minimize(
     Raises ValueError for a graph that is not deterministic (see `determinize`), naming the state,
     and where the paths around a cycle have no finite sum.
     Complexity: O(arcs log arcs), and that of `push`; cyclic or not.
-    Gradient: that of the pushed scores; first derivatives.
+    Gradient: that of the pushed scores; any number of derivatives.
     Source: Hopcroft 1971; Valmari 2012; Mohri 1997, section 3.7, for weights.
     """
     graph = prepared("minimize", graph, semiring)

@@ -38,7 +38,7 @@ def push(
     Raises ValueError where the paths around a cycle have no finite sum.
     Complexity: weights O(states + arcs), k³ more for a component of k states on cycles; labels
     O(arcs · length of the common prefixes) on acyclic graphs.
-    Gradient: to all scores, through the sums (first derivatives); of a gather for labels.
+    Gradient: to all scores, through the sums; of a gather for labels; any number of derivatives.
     Source: Mohri 2009, "Weighted Automata Algorithms", section 7.1; Mohri 2000, "Minimization
     algorithms for sequential transducers", for labels.
     """

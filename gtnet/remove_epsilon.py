@@ -9,8 +9,8 @@ from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet._rewrite import (
     Semiring,
-    divergence,
     epsilon_arcs,
+    path_sums,
     prepared,
     segment_sums,
     traced,
@@ -37,7 +37,7 @@ def remove_epsilon(graph: Graph, *, semiring: Semiring = "log") -> Graph:
     or more; tropical: its score is positive), naming the graph and a state of the component.
     Complexity: with n(p) states and m(p) epsilon arcs reached from p by epsilons, the sum over p
     of n(p) + m(p) + the arcs of those states; k³ more for a component of k states on cycles.
-    Gradient: to all scores, through the sums of epsilon paths; first derivatives.
+    Gradient: to all scores, through the sums of epsilon paths; any number of derivatives.
     Source: Mohri 2002, "Generic epsilon-removal and input epsilon-normalization"; the solve per
     component as Lehmann 1977.
     """
@@ -77,24 +77,15 @@ class _Pairs:
 
 def _closure(silent: Graph, pairs: _Pairs, semiring: Semiring) -> Tensor:
     """The sum of the epsilon paths of every pair, float64 [pairs]."""
-    copies = pairs.copies
-    seeds = torch.full((copies.num_states,), NEG_INF, dtype=torch.float64)
-    seeds[copies.state_offsets[:-1]] = 0
-    sums, divergent = _ops.closed_distance(
-        _ops.take(silent.weights.double(), pairs.arcs),
-        seeds,
-        copies.state_offsets,
-        copies.entering.by_state(),
-        tropical=semiring == "tropical",
-    )
-    if bool((divergent >= 0).any()):
-        state = int(pairs.state[divergent[divergent >= 0]].min())
-        item = int(silent.topology.graph_of_state[state])
-        state -= int(silent.state_offsets[item])
-        raise ValueError(
-            f"remove_epsilon: graph {item} {divergence(semiring)} of epsilons through state {state}"
-        )
-    return sums
+    nowhere = torch.full((silent.num_states,), NEG_INF, dtype=silent.dtype)
+    arriving = nowhere.index_fill(0, pairs.source, 0)
+    everywhere = silent.detach().with_weights(start=arriving, accept=nowhere)
+    path_sums("remove_epsilon", everywhere, semiring)  # raises in the graph's own numbers
+    seeds = torch.full((pairs.copies.num_states,), NEG_INF, dtype=torch.float64)
+    seeds[pairs.copies.state_offsets[:-1]] = 0
+    weights = _ops.take(silent.weights.double(), pairs.arcs)
+    copies = Graph.from_topology(pairs.copies, weights, seeds, torch.full_like(seeds, NEG_INF))
+    return path_sums("remove_epsilon", copies, semiring)
 
 
 def _attached(loud: Graph, pairs: _Pairs, closure: Tensor, semiring: Semiring) -> Graph:

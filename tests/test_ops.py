@@ -88,12 +88,8 @@ def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
     """The operators whose scores are float64: log and tropical."""
     ops, topology = torch.ops.gtnet, graph.topology
     scores = (graph.weights, graph.start, graph.accept)
-    walks, walks_back, records, records_back = [], [], [], []
+    records, records_back = [], []
     for tropical in (False, True):
-        walk = (graph.state_offsets, *topology.entering[:3], tropical)
-        sums = ops.closed_distance(*scores[:2], *walk)
-        walks.append((*scores[:2], *walk))
-        walks_back.append((torch.ones_like(sums[0]), *sums[:3], *scores[:2], *walk))
         outputs = graph.olabels if tropical else None
         record = (*scores, graph.state_offsets, *topology.leaving_by(graph.ilabels), outputs)
         records.append((*record, tropical, False, 1e-6, 100))
@@ -108,8 +104,6 @@ def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
     ends = graph.accept > float("-inf")
     return {
         "push_labels": [(graph.state_offsets, *incidences, graph.olabels, ends)],
-        "closed_distance": walks,
-        "closed_distance_backward": walks_back,
         "epsilon_pairs": [(graph.state_offsets, *topology.leaving[:3], wanted)],
         "determinize": records,
         "determinize_backward": records_back,
