@@ -170,14 +170,43 @@ class Closure {
   std::vector<double> stars_;
 };
 
+// Pairs of states: a bit for each in small components, a hash table in large ones.
+class PairSet {
+ public:
+  explicit PairSet(int64_t size) : size_(size) {
+    if (dense()) bits_.resize(size * size, false);
+  }
+
+  bool dense() const { return size_ <= kMostDense; }
+  int64_t count() const { return count_; }
+
+  // Whether the pair is new.
+  bool insert(int64_t i, int64_t j) {
+    const int64_t key = i * size_ + j;
+    if (dense() ? bits_[key] : !sparse_.insert(key).second) return false;
+    if (dense()) bits_[key] = true;
+    ++count_;
+    return true;
+  }
+
+ private:
+  static constexpr int64_t kMostDense = int64_t{1} << 14;
+  const int64_t size_;
+  int64_t count_ = 0;
+  std::vector<bool> bits_;
+  std::unordered_set<int64_t> sparse_;
+};
+
 // Finds the order of elimination and the fill of one component: the state with the fewest pairs of
 // an entering and a leaving neighbour goes next (Markowitz 1957). A trie whose words lead back to
-// its root goes leaf by leaf, without fill. What is left when most pairs are there is taken whole.
+// its root goes leaf by leaf, without fill. What is left is taken whole when every state of it has
+// a quarter of the others before and behind it.
 class Elimination {
  public:
-  // Beyond these a component does not fit: 33 million entries, 2^33 steps.
+  // Beyond these a component does not fit; a step with the hash table takes a hundred times as
+  // long.
   static constexpr int64_t kMostEntries = int64_t{1} << 25;
-  static constexpr int64_t kMostSteps = int64_t{1} << 33;
+  static constexpr int64_t kMostSteps = int64_t{1} << 33, kMostSparseSteps = int64_t{1} << 27;
 
   // `states` of the component, numbered locally by `local`, and the arcs that leave them.
   Elimination(const int32_t* states, int32_t size, const int32_t* offsets, const int32_t* targets,
@@ -187,7 +216,8 @@ class Elimination {
         in_(size),
         place_(size, kNone),
         degree_out_(size, 0),
-        degree_in_(size, 0) {
+        degree_in_(size, 0),
+        pairs_(size) {
     for (int32_t i = 0; i < size; ++i) {
       for (int32_t k = offsets[states[i]]; k < offsets[states[i] + 1]; ++k) {
         const int32_t j = local[targets[k] - base];
@@ -206,9 +236,10 @@ class Elimination {
       candidates.pop();
       if (place_[k] != kNone || price != cost(k)) continue;
       const int64_t left = size_ - static_cast<int64_t>(order_.size());
-      if (2 * price > (left - 1) * (left - 1)) return take_the_rest(steps);
+      if (16 * price > (left - 1) * (left - 1)) return take_the_rest(steps);
       steps += price;
-      if (steps > kMostSteps || static_cast<int64_t>(pairs_.size()) > kMostEntries) return false;
+      if (steps > (pairs_.dense() ? kMostSteps : kMostSparseSteps) || pairs_.count() > kMostEntries)
+        return false;
       for (const int32_t i : eliminate(k)) candidates.emplace(cost(i), i);
     }
     return true;
@@ -238,7 +269,7 @@ class Elimination {
 
   // The diagonal is always there, so an arc from a state to itself adds nothing.
   void connect(int32_t i, int32_t j) {
-    if (i == j || !pairs_.insert((static_cast<int64_t>(i) << 32) | j).second) return;
+    if (i == j || !pairs_.insert(i, j)) return;
     out_[i].push_back(j);
     in_[j].push_back(i);
     ++degree_out_[i];
@@ -277,14 +308,14 @@ class Elimination {
     }
     const int64_t left = size_ - whole_;
     return steps + left * left * left / 3 <= kMostSteps &&
-           static_cast<int64_t>(pairs_.size()) + left * left <= kMostEntries;
+           pairs_.count() + left * left <= kMostEntries;
   }
 
   const int32_t size_;
   std::vector<std::vector<int32_t>> out_, in_;  // neighbours, eliminated ones among them
   std::vector<int32_t> place_, order_;
   std::vector<int32_t> degree_out_, degree_in_;  // of neighbours not yet eliminated
-  std::unordered_set<int64_t> pairs_;
+  PairSet pairs_;
   int32_t whole_ = std::numeric_limits<int32_t>::max();  // from this place on all pairs are there
 };
 

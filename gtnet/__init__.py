@@ -18,6 +18,10 @@ from gtnet.distance import forward_score as forward_score
 from gtnet.distance import posteriors as posteriors
 from gtnet.distance import shortest_distance as shortest_distance
 from gtnet.distance import viterbi_score as viterbi_score
+from gtnet.distributions import cross_entropy as cross_entropy
+from gtnet.distributions import entropy as entropy
+from gtnet.distributions import expectation as expectation
+from gtnet.distributions import kl_divergence as kl_divergence
 from gtnet.draw import GraphvizMissingError as GraphvizMissingError
 from gtnet.draw import draw as draw
 from gtnet.draw import to_dot as to_dot

@@ -123,7 +123,7 @@ def graph(function: str, name: str, value: object) -> None:
 
 
 def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) -> None:
-    """Refuse what grows without bound: `divergent` [graphs] holds a state on such a cycle, or -1."""
+    """Refuse cycles that grow without bound: `divergent` [graphs] holds a state on one, or -1."""
     if (found := divergent >= 0).any():
         graph = int(found.nonzero()[0])
         state = int(divergent[graph] - state_offsets[graph])

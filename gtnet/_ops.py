@@ -384,9 +384,10 @@ class _LogDistance(torch.autograd.Function):
     def backward(
         ctx: Any, grad_alpha: Tensor | None, grad_score: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        *scores, alpha, score = ctx.saved_tensors
+        weights, start, accept, alpha, score = ctx.saved_tensors
         if grad_score is None:
             grad_score = torch.zeros_like(score)
+        scores = (weights, start, accept)
         return (*_gradient(grad_score, grad_alpha, alpha, score, *scores, ctx.walk), None)
 
 

@@ -49,8 +49,7 @@ def shortest_distance(
     Complexity and gradient: as `forward_score`. Source: Mohri 2009, section 3.
     """
     _checks.graph("shortest_distance", "graph", graph)
-    if _is_infinite("shortest_distance", beta):
-        raise ValueError("shortest_distance: beta must be finite, got inf")
+    finite_temperature("shortest_distance", beta)
     scaled = _scaled("shortest_distance", graph, beta)
     scaled = useful_part(scaled, from_start=not to_accept, to_accept=to_accept)
     distance, _ = _log_distance("shortest_distance", scaled, to_accept=to_accept)
@@ -72,8 +71,7 @@ def posteriors(
     _checks.graph("posteriors", "graph", graph)
     if of not in ("arcs", "states"):
         raise ValueError(f'posteriors: of must be "arcs" or "states", got {of!r}')
-    if _is_infinite("posteriors", beta):
-        raise ValueError("posteriors: beta must be finite, got inf: use viterbi_path")
+    finite_temperature("posteriors", beta)
     chances = path_distribution("posteriors", graph, beta).posteriors
     if of == "arcs":
         return chances.arcs.to(graph.dtype)
@@ -234,6 +232,12 @@ def _is_infinite(function: str, beta: float | Tensor) -> bool:
     if not beta > 0:
         raise ValueError(f"{function}: beta must be positive, got {beta}")
     return beta == math.inf
+
+
+def finite_temperature(function: str, beta: float | Tensor) -> None:
+    """Refuse beta = inf and what is no temperature."""
+    if _is_infinite(function, beta):
+        raise ValueError(f"{function}: beta must be finite, got inf: use viterbi_path")
 
 
 def _is_one(beta: float | Tensor) -> bool:

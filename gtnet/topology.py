@@ -198,8 +198,8 @@ class Topology:
     ) -> _ops.Walk:
         """As `walk`, for graphs that may have cycles; `sums` prepares to eliminate states.
 
-        Raises ValueError for cycles on a GPU, and where a component fills beyond 33 million
-        entries or 2^33 steps. Complexity: O(states + arcs), and the fill of the components.
+        Raises ValueError for cycles on a GPU, and where a component fills beyond 2^25 entries or
+        2^33 steps (2^27 above 16,384 states). Complexity: O(states + arcs), and the fill of the components.
         """
         if not self.is_cyclic:
             return self.walk(function, reverse=reverse, both_ways=both_ways)
@@ -211,8 +211,8 @@ class Topology:
         pattern = self._pattern if sums else ()
         if isinstance(pattern, str):
             raise ValueError(
-                f"{function}: {pattern}, that do not fit: eliminating them takes more than "
-                f"{2**25} entries or {2**33} steps; remove arcs between them"
+                f"{function}: {pattern}, that do not fit: eliminating them would take more than "
+                f"{2**25} entries or {2**33} steps; remove arcs between them, or states"
             )
         order, offsets, bounds = self.components
         cycles = _ops.Cycles(function, offsets, bounds, pattern)

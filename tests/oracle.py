@@ -218,7 +218,7 @@ def assert_close(actual: torch.Tensor, expected: list[float]) -> None:
 
 # Sums over cyclic automata, by matrices of scores: a second way to the score of a sequence.
 
-Matrix = list[list[float]]
+Scores = list[list[float]]
 Plus = Callable[[list[float]], float]
 
 
@@ -227,12 +227,12 @@ def plus_of(semiring: str) -> Plus:
     return log_sum if semiring == "log" else lambda scores: max(scores, default=NEG_INF)
 
 
-def _times(a: Matrix, b: Matrix, plus: Plus) -> Matrix:
+def _times(a: Scores, b: Scores, plus: Plus) -> Scores:
     columns = list(zip(*b, strict=True))
     return [[plus([x + y for x, y in zip(r, c, strict=True)]) for c in columns] for r in a]
 
 
-def epsilon_closure(automaton: Automaton, semiring: str) -> Matrix | None:
+def epsilon_closure(automaton: Automaton, semiring: str) -> Scores | None:
     """The sums of the epsilon paths between all states (Floyd, Warshall); None if they diverge."""
     size, plus = automaton.num_states, plus_of(semiring)
     m = letter_matrix(automaton, (EPSILON, EPSILON), semiring)
@@ -245,7 +245,7 @@ def epsilon_closure(automaton: Automaton, semiring: str) -> Matrix | None:
     return [[plus([m[i][j], 0.0 if i == j else NEG_INF]) for j in range(size)] for i in range(size)]
 
 
-def letter_matrix(automaton: Automaton, letter: tuple[int, int], semiring: str) -> Matrix:
+def letter_matrix(automaton: Automaton, letter: tuple[int, int], semiring: str) -> Scores:
     """The sums of the arcs with these labels between all states."""
     size, plus = automaton.num_states, plus_of(semiring)
     m: list[list[list[float]]] = [[[] for _ in range(size)] for _ in range(size)]
@@ -297,3 +297,40 @@ def string_scores(
     for path in found:
         scores.setdefault((path.inputs, path.outputs), []).append(path.score)
     return {string: plus_of(semiring)(each) for string, each in scores.items()}
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An automaton in linear algebra: `arcs` [states, states] sums exp(beta · weight)."""
+
+    arcs: torch.Tensor
+    start: torch.Tensor
+    accept: torch.Tensor
+
+    @property
+    def radius(self) -> float:
+        """The largest modulus of an eigenvalue of the arcs on accepting paths."""
+        useful = self.useful()
+        inner = self.arcs[useful][:, useful]
+        return float(torch.linalg.eigvals(inner).abs().max()) if len(inner) else 0.0
+
+    def useful(self) -> torch.Tensor:
+        """The states on paths from the start to acceptance."""
+        steps = torch.eye(len(self.start), dtype=torch.float64) + (self.arcs > 0).double()
+        far = torch.linalg.matrix_power(steps, max(1, len(self.start))) > 0
+        from_start = ((self.start > 0).double() @ far.double()) > 0
+        return from_start & (far.double() @ (self.accept > 0).double() > 0)
+
+    def walks(self) -> torch.Tensor:
+        """The sum of the weights of all walks from state to state along useful arcs: (I - A)^-1."""
+        useful = self.useful().double()
+        arcs = self.arcs * useful * useful[:, None]
+        return torch.linalg.inv(torch.eye(len(arcs), dtype=torch.float64) - arcs)
+
+
+def matrix(automaton: Automaton, beta: float = 1.0) -> Matrix:
+    arcs = torch.zeros(automaton.num_states, automaton.num_states, dtype=torch.float64)
+    for arc in automaton.arcs:
+        arcs[arc.source, arc.target] += math.exp(beta * arc.weight)
+    ends = (torch.tensor(e, dtype=torch.float64) for e in (automaton.start, automaton.accept))
+    return Matrix(arcs, *((beta * e).exp() for e in ends))
