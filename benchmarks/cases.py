@@ -11,6 +11,7 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.rational import rational_cases
+from benchmarks.simplify import lexicon_simplification
 from benchmarks.timing import Case, Work
 
 
@@ -22,6 +23,7 @@ def all_cases() -> Iterator[Case]:
     yield from ctc()
     yield from lexicon()
     yield from rational_cases()
+    yield from lexicon_simplification()
 
 
 def repeated(work: Work, times: int) -> Work:

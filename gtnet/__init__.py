@@ -13,6 +13,7 @@ from gtnet.build import trie as trie
 from gtnet.compose import compose as compose
 from gtnet.compose import connect as connect
 from gtnet.compose import intersect as intersect
+from gtnet.determinize import determinize as determinize
 from gtnet.difference import difference as difference
 from gtnet.distance import forward_score as forward_score
 from gtnet.distance import posteriors as posteriors
@@ -30,11 +31,14 @@ from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
 from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
+from gtnet.minimize import minimize as minimize
 from gtnet.paths import enumerate_paths as enumerate_paths
 from gtnet.paths import k_best as k_best
 from gtnet.paths import label_sequences as label_sequences
 from gtnet.paths import sample as sample
 from gtnet.paths import viterbi_path as viterbi_path
+from gtnet.prune import prune as prune
+from gtnet.push import push as push
 from gtnet.random_graph import random_graph as random_graph
 from gtnet.rational import closure as closure
 from gtnet.rational import concat as concat
@@ -43,6 +47,7 @@ from gtnet.rational import project as project
 from gtnet.rational import relabel as relabel
 from gtnet.rational import reverse as reverse
 from gtnet.rational import union as union
+from gtnet.remove_epsilon import remove_epsilon as remove_epsilon
 from gtnet.replace import replace as replace
 from gtnet.sorting import arc_sort as arc_sort
 from gtnet.sorting import top_sort as top_sort

@@ -78,6 +78,15 @@ def count(function: str, name: str, value: object) -> int:
     return number
 
 
+def tolerance(function: str, name: str, value: object) -> float:
+    """`value` as a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{function}: {name} must be a number, got {value!r}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{function}: {name} must be positive and finite, got {value}")
+    return float(value)
+
+
 def inside(function: str, name: str, tensor: Tensor, size: int, of: str) -> None:
     """Refuse indices outside [0, size)."""
     if tensor.numel() == 0:

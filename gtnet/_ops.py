@@ -562,3 +562,156 @@ def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) ->
 @_fake("equivalent")
 def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> Tensor:
     return _like(a_arcs, rest[-2], torch.bool)
+
+
+# Simplification: remove_epsilon, determinize, minimize, push. Scores are float64 here.
+
+epsilon_pairs = _gtnet.epsilon_pairs.default
+minimize = _gtnet.minimize.default
+push_labels = _gtnet.push_labels.default
+
+
+@_fake("epsilon_pairs")
+def _(state_offsets: Tensor, offsets: Tensor, arcs: Tensor, *rest: Any) -> list[Tensor]:
+    sources, pairs, copies = _unknown_size(), _unknown_size(), _unknown_size()
+    return [
+        _like(arcs, sources, torch.int32),
+        *(_like(arcs, sources + 1, torch.int64) for _ in range(2)),
+        _like(arcs, pairs, torch.int32),
+        *(_like(arcs, copies, torch.int32) for _ in range(3)),
+    ]
+
+
+@_fake("determinize")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *rest: Any
+) -> list[Tensor]:
+    graphs = state_offsets.shape[0] - 1
+    states, arcs, entries, terms = (_unknown_size() for _ in range(4))
+    by_graph = _like(start, graphs + 1, torch.int64)
+    return [
+        start.new_empty((2, graphs), dtype=torch.int32),
+        start.new_empty(graphs),
+        start.new_empty(arcs),
+        start.new_empty(states),
+        by_graph,
+        torch.empty_like(by_graph),
+        _like(start, states + 1, torch.int64),
+        _like(start, arcs, torch.int32),
+        _like(start, arcs, torch.int32),
+        _like(start, states + 1, torch.int64),
+        _like(start, entries, torch.int32),
+        start.new_empty(entries),
+        _like(start, arcs + 1, torch.int64),
+        *(_like(start, terms, torch.int32) for _ in range(3)),
+        *(_like(start, _unknown_size(), dtype) for dtype in (torch.int64, torch.int32) * 2),
+    ]
+
+
+@_fake("determinize_backward")
+def _(
+    grad_start: Tensor,
+    grad_score: Tensor,
+    grad_new_accept: Tensor,
+    weights: Tensor,
+    accept: Tensor,
+    *rest: Any,
+) -> tuple[Tensor, ...]:
+    return torch.empty_like(weights), torch.empty_like(accept), torch.empty_like(accept)
+
+
+@_fake("minimize")
+def _(
+    state_offsets: Tensor,
+    arc_offsets: Tensor,
+    source: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    *rest: Any,
+) -> Tensor:
+    return offsets.new_empty(offsets.shape[0] - 1)
+
+
+@_fake("push_labels")
+def _(state_offsets: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    outputs, is_accept = rest[-2:]
+    return (
+        _like(outputs, outputs.shape[0] + 1, torch.int64),
+        _like(outputs, _unknown_size(), torch.int32),
+        _like(outputs, is_accept.shape[0] + 1, torch.int64),
+        _like(outputs, _unknown_size(), torch.int32),
+    )
+
+
+class Determinized(NamedTuple):
+    """What the operator returns: scores, topology and the record of sums; see csrc/determinize.h.
+
+    States and arcs are numbered through the batch; arcs are sorted by source, then by label.
+    """
+
+    ends: Tensor  # int32 [2, graphs]: how it ended (0: well), and a witness
+    start_score: Tensor  # by graph: of its first state
+    score: Tensor  # by arc
+    accept: Tensor  # by state
+    state_offsets: Tensor
+    arc_offsets: Tensor
+    arc_begin: Tensor  # by state
+    target: Tensor
+    label: Tensor
+    entry_begin: Tensor  # by state
+    entry_state: Tensor
+    entry_score: Tensor
+    term_begin: Tensor  # by arc
+    term_entry: Tensor
+    term_arc: Tensor
+    term_into: Tensor
+    output_begin: Tensor  # by arc
+    outputs: Tensor
+    ending_begin: Tensor  # by state
+    endings: Tensor
+
+
+class _RecordedSums(torch.autograd.Function):
+    """The scores that determinization computed, with their gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weights: Tensor, start: Tensor, accept: Tensor, made: Determinized, tropical: bool
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(
+            weights,
+            accept,
+            made.score,
+            made.accept,
+            made.state_offsets,
+            made.arc_begin,
+            made.target,
+            *made[9:16],
+        )
+        ctx.tropical = tropical
+        return made.start_score.clone(), made.score.clone(), made.accept.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise ValueError(
+                "determinize: first derivatives only, and create_graph=True asks for second ones"
+            )
+        grads = tuple(grad.contiguous() for grad in grads)
+        found = _gtnet.determinize_backward.default(*grads, *ctx.saved_tensors, ctx.tropical)
+        return (*found, None, None)
+
+
+def determinize(
+    scores: tuple[Tensor, Tensor, Tensor], *topology: Any, tropical: bool, **options: Any
+) -> Determinized:
+    """Weighted subset construction; its start, arc and accept scores are differentiable."""
+    weights, start, accept = (score.contiguous() for score in scores)
+    detached = (weights.detach(), start.detach(), accept.detach())
+    made = Determinized(
+        *_gtnet.determinize.default(*detached, *topology, tropical=tropical, **options)
+    )
+    if not any(score.requires_grad for score in scores) or not torch.is_grad_enabled():
+        return made
+    first, score, last = _RecordedSums.apply(weights, start, accept, made, tropical)
+    return made._replace(start_score=first, score=score, accept=last)

@@ -102,6 +102,23 @@ class Topology:
         return self._sorted(self.olabels)
 
     @cached_property
+    def pair_labels(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The (input, output) pair of each arc as a number, int32 [arcs], and of each number the
+        labels, int32 each. O(arcs log arcs).
+        """
+        pairs = (self.ilabels.long() << 32) | (self.olabels.long() & 0xFFFFFFFF)
+        distinct, number = torch.unique(pairs, return_inverse=True)
+        ilabels = (distinct >> 32).to(torch.int32)
+        olabels = (distinct - (ilabels.long() << 32)).to(torch.int32)
+        return number.to(torch.int32), (ilabels, olabels)
+
+    def leaving_by(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`leaving` with the arcs of each state sorted by `labels` [arcs], and these labels."""
+        by = self.leaving_by_ilabel if labels is self.ilabels else self._sorted(labels)
+        assert by.labels is not None
+        return by.offsets, by.arcs, by.states, by.labels
+
+    @cached_property
     def order_and_cycles(self) -> tuple[Tensor, Tensor]:
         """States of each graph so that arcs lead forward, int32 [states], and for every graph a
         state on a cycle, int64 [graphs], -1 where there is none. O(states + arcs).
@@ -259,7 +276,14 @@ class Topology:
             olabels,
             self.num_states,
         )
-        names = ("entering", "leaving", "order_and_cycles", "_order_and_bounds")
+        names = (
+            "entering",
+            "leaving",
+            "order_and_cycles",
+            "_order_and_bounds",
+            "components",
+            "_pattern",
+        )
         changed.__dict__.update((k, self.__dict__[k]) for k in names if k in self.__dict__)
         return changed
 

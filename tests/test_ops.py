@@ -159,6 +159,33 @@ def language_cases(graph: Graph) -> dict[str, list[tuple]]:
     }
 
 
+def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
+    """The operators whose scores are float64: log and tropical."""
+    ops, topology = torch.ops.gtnet, graph.topology
+    scores = (graph.weights, graph.start, graph.accept)
+    records, records_back = [], []
+    for tropical in (False, True):
+        outputs = graph.olabels if tropical else None
+        record = (*scores, graph.state_offsets, *topology.leaving_by(graph.ilabels), outputs)
+        records.append((*record, tropical, False, 1e-6, 100))
+        made = ops.determinize(*records[-1])
+        grads = tuple(torch.ones_like(t) for t in made[1:4])
+        kept = (*made[2:5], made[6], made[7], *made[9:16])
+        records_back.append((*grads, graph.weights, graph.accept, *kept, tropical))
+    wanted = graph.start > float("-inf")
+    rows = [torch.stack([t, t]) for t in (graph.weights, graph.accept)]
+    offsets, source = (graph.state_offsets, graph.arc_offsets), graph.source
+    incidences = (*topology.leaving[:3], *topology.entering[:3])
+    ends = graph.accept > float("-inf")
+    return {
+        "push_labels": [(graph.state_offsets, *incidences, graph.olabels, ends)],
+        "epsilon_pairs": [(graph.state_offsets, *topology.leaving[:3], wanted)],
+        "determinize": records,
+        "determinize_backward": records_back,
+        "minimize": [(*offsets, source, graph.ilabels, *topology.entering[:3], *rows, 1e-6)],
+    }
+
+
 def cases() -> dict[str, list[tuple]]:
     """Arguments for every operator, in both dtypes where scores are among them."""
     found: dict[str, list[tuple]] = {}
@@ -200,6 +227,7 @@ def cases() -> dict[str, list[tuple]]:
             **cyclic_cases(dtype),
             "take": [(values, index)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
+            **(simplify_cases(graph) if dtype == torch.float64 else {}),
         }
         for name, arguments in here.items():
             found.setdefault(name, []).extend(arguments)
