@@ -396,7 +396,9 @@ def log_distance(
 ) -> tuple[Tensor, Tensor]:
     """The log-sum of all paths to each state and to the end, float64; differentiable at will."""
     weights, start, accept = weights.contiguous(), start.contiguous(), accept.contiguous()
-    if walk.back is not None:
+    if torch.is_grad_enabled() and (
+        weights.requires_grad or start.requires_grad or accept.requires_grad
+    ):
         return _LogDistance.apply(weights, start, accept, walk)
     return _log_distance(weights, start, accept, walk)
 
@@ -430,12 +432,19 @@ def _gradient(
     """The gradient of log distances: fused where nobody differentiates it and nothing is cyclic."""
     back = walk.reversed()
     if walk.cycles is None and not (torch.is_grad_enabled() and alpha.requires_grad):
-        grads = (grad_score.contiguous(), None if grad_alpha is None else grad_alpha.contiguous())
-        return OnPaths(
-            *_gtnet.log_distance_backward.default(
-                *grads, alpha, score, weights, start, accept, *back.arguments()
-            )
+        if grad_alpha is not None:
+            grad_alpha = grad_alpha.contiguous()
+        fused = _gtnet.log_distance_backward.default(
+            grad_score.contiguous(),
+            grad_alpha,
+            alpha,
+            score,
+            weights,
+            start,
+            accept,
+            *back.arguments(),
         )
+        return OnPaths(*fused)
     shares = OnPaths(
         *(exp_or_zero(x) for x in log_shares(alpha, score, weights, start, accept, walk))
     )

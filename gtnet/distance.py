@@ -192,10 +192,13 @@ def scaled_to_accept(function: str, graph: Graph, beta: float | Tensor) -> tuple
 
 def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tuple[Tensor, Tensor]:
     """Distances [states] from the start, or on to acceptance, and the total [batch], float64."""
-    differentiable = torch.is_grad_enabled() and graph.requires_grad
+    weights, start, accept = graph.weights, graph.start, graph.accept
+    differentiable = torch.is_grad_enabled() and (
+        weights.requires_grad or start.requires_grad or accept.requires_grad
+    )
     walk = graph.topology.cyclic_walk(function, reverse=to_accept, both_ways=differentiable)
-    ends = (graph.accept, graph.start) if to_accept else (graph.start, graph.accept)
-    return _ops.log_distance(graph.weights, *ends, walk)
+    ends = (accept, start) if to_accept else (start, accept)
+    return _ops.log_distance(weights, *ends, walk)
 
 
 def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True) -> Graph:

@@ -201,11 +201,12 @@ class Topology:
         Raises ValueError for cycles on a GPU, and where a component fills beyond 2^25 entries or
         2^33 steps (2^27 above 16,384 states). Complexity: O(states + arcs), and the fill.
         """
-        if not self.is_cyclic:
-            return self.walk(function, reverse=reverse, both_ways=both_ways)
+        prepared = self._order_and_bounds
+        if not isinstance(prepared, str):
+            return self._walk(*prepared, None, reverse, both_ways)
         if self.device.type != "cpu":
             raise ValueError(
-                f"{function}: {self._order_and_bounds}; cyclic graphs are served on the cpu only: "
+                f"{function}: {prepared}; cyclic graphs are served on the cpu only: "
                 f"move it with .to('cpu')"
             )
         pattern = self._pattern if sums else ()
