@@ -207,4 +207,4 @@ USUAL = {
         reader=ReaderConfig(network=NetworkConfig(channels=(16, 32, 64), hidden=128, dropout=0.3)),
     ),
 }
-"""Settings that did well on validation amounts of each data set."""
+"""The settings a run starts with, by data set."""
