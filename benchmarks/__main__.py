@@ -32,7 +32,7 @@ def table(timings: list[Timing]) -> str:
             "# Benchmarks",
             "",
             "Written by `python -m benchmarks --write`. Median CPU milliseconds on one thread,",
-            "runs of gtnet and its peers interleaved; (2.0x) means the peer takes twice gtnet's time.",
+            "runs of gtnet and its peers interleaved; (2.0x): the peer takes twice gtnet's time.",
             "Trust ratios, not absolutes.",
             "",
             f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}, "

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 import gtnet
+from benchmarks.csr_loop import csr_loop
 from benchmarks.emissions import emission_cases
+from benchmarks.rational import rational_cases
+from benchmarks.simplify import lexicon_simplification
 from benchmarks.timing import Case, Work
 
 
@@ -19,8 +22,11 @@ def all_cases() -> Iterator[Case]:
     yield from tiny_graphs()
     yield from construction()
     yield from path_sums()
+    yield from best_paths()
     yield from ctc()
     yield from lexicon()
+    yield from rational_cases()
+    yield from lexicon_simplification()
     yield from emission_cases(looping_lexicon(10_000, 27))
 
 
@@ -90,8 +96,40 @@ def path_sums() -> Iterator[Case]:
             "Viterbi path": lambda graph=graph: gtnet.viterbi_path(graph),
             "posteriors": lambda graph=graph: gtnet.posteriors(graph),
         }
+        loop = csr_loop(graph)
         for what, work in works.items():
-            yield Case(f"{name}: {what}", work, per=1_000_000, unit="arc")
+            peers = {"CSR loop": loop[what]} if what in loop else {}
+            yield Case(f"{name}: {what}", work, peers, per=1_000_000, unit="arc")
+
+
+def best_paths() -> Iterator[Case]:
+    """The k best paths of deep lattices: arcs reach at most 20 states ahead."""
+    for states in (10_000, 100_000):
+        generator = torch.Generator().manual_seed(0)
+        arcs = 10 * states
+        source = torch.randint(0, states - 1, (arcs,), generator=generator).sort().values
+        jump = torch.randint(1, 20, (arcs,), generator=generator)
+        target = torch.minimum(source + jump, torch.tensor(states - 1))
+        weights = torch.randn(arcs, generator=generator)
+        labels = torch.randint(0, 100, (arcs,), generator=generator)
+        graph = gtnet.Graph(source, target, labels, None, weights, accept=states - 1)
+        theirs = openfst_best(graph)
+        for k in (10, 100):
+            yield Case(
+                f"{k} best paths, {states:,} states, {arcs:,} arcs",
+                lambda graph=graph, k=k: gtnet.k_best(graph, k),
+                {"OpenFst": lambda k=k, theirs=theirs: theirs(k)} if theirs else {},
+            )
+
+
+def openfst_best(graph: gtnet.Graph) -> Callable[[int], object] | None:
+    """OpenFst's k shortest paths of the same graph."""
+    if importlib.util.find_spec("pynini") is None:
+        return None
+    import pynini
+
+    fst = to_openfst(graph)
+    return lambda k: pynini.shortestpath(fst, nshortest=k)
 
 
 def ctc() -> Iterator[Case]:

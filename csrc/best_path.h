@@ -1,6 +1,9 @@
 // The Viterbi algorithm: shortest distance in the tropical semiring with the arcs it came by.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+
 #include "topology.h"
 
 namespace gtnet {
@@ -29,6 +32,79 @@ struct BestDistance {
     alpha[s] = best;
     came_by[s] = position;
   }
+};
+
+// The same for the states of a component with cycles, until nothing improves (Bellman & Ford): the
+// walk reaches it after all states that lead into it.
+template <class T>
+class BestCycles {
+ public:
+  // `marks` [states] is zero on entry, and again in the end.
+  BestCycles(const BestDistance<T>& best, const int32_t* order, int32_t* marks)
+      : best_(best), order_(order), marks_(marks) {}
+
+  // False where a cycle of positive score is reached: then paths through it have no best one.
+  GTNET_INLINE bool operator()(CyclicComponent component, bool reverse) {
+    const int32_t size = component.end - component.begin;
+    slack_ = size * std::numeric_limits<double>::epsilon();
+    scale_ = 0;
+    for (int32_t i = component.begin; i < component.end; ++i) {
+      best_.alpha[order_[i]] = best_.start[order_[i]];
+      best_.came_by[order_[i]] = kNone;
+    }
+    for (bool improved = true; improved;) {
+      improved = false;
+      for (int32_t i = 0; i < size; ++i) {
+        const int32_t at = reverse ? component.end - 1 - i : component.begin + i;
+        improved = improve(order_[at]) || improved;
+      }
+      if (improved && goes_round(component)) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr int32_t kElsewhere = 0, kUnseen = 1;
+
+  // A gain within the rounding errors of a cycle is none, lest a cycle of score 0 never ends.
+  GTNET_INLINE bool improve(int32_t s) {
+    const Incidence& entering = best_.entering;
+    const double before = best_.alpha[s];
+    for (int32_t k = entering.offsets[s]; k < entering.offsets[s + 1]; ++k) {
+      const double x =
+          best_.alpha[entering.states[k]] + static_cast<double>(best_.weights[entering.arcs[k]]);
+      if (x == kNegInf) continue;
+      scale_ = std::max(scale_, std::abs(x));
+      if (x > best_.alpha[s] + slack_ * scale_) {
+        best_.alpha[s] = x;
+        best_.came_by[s] = k;
+      }
+    }
+    return best_.alpha[s] > before;
+  }
+
+  // Whether the arcs that states came by lead round in a circle. O(states of the component).
+  bool goes_round(CyclicComponent component) {
+    for (int32_t i = component.begin; i < component.end; ++i) marks_[order_[i]] = kUnseen;
+    bool found = false;
+    for (int32_t i = component.begin; i < component.end && !found; ++i) {
+      const int32_t id = kUnseen + 1 + i - component.begin;
+      int32_t s = order_[i];
+      while (marks_[s] == kUnseen) {
+        marks_[s] = id;
+        if (best_.came_by[s] == kNone) break;
+        s = best_.entering.states[best_.came_by[s]];
+        found = marks_[s] == id;
+      }
+    }
+    for (int32_t i = component.begin; i < component.end; ++i) marks_[order_[i]] = kElsewhere;
+    return found;
+  }
+
+  const BestDistance<T> best_;
+  const int32_t* const order_;
+  int32_t* const marks_;
+  double slack_ = 0, scale_ = 0;
 };
 
 // The best accepting state of a graph, and how many arcs its best path has.

@@ -246,7 +246,7 @@ class ChainPass {
                 double* grad_accept) {
     const int64_t size = steps_.num_positions;
     finish(graph, alpha + item_.frames * size);
-    const bool counting = grad_weights != nullptr;
+    const bool counting = grad_start != nullptr;  // there may be no arcs
     if (total_m_ == 0) {
       double spreads = 0;
       for (int64_t t = 0; t < item_.frames; ++t) {

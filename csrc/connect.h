@@ -12,7 +12,8 @@ struct Reach {
   const int64_t* state_offsets;
   Incidence arcs;
   const bool* seeds;
-  bool* reached;  // false on entry
+  const bool* open;  // which arcs may be taken, all if null
+  bool* reached;     // false on entry
 
   void operator()(int64_t graph) const {
     std::vector<int32_t> queue;
@@ -28,7 +29,9 @@ struct Reach {
     while (!queue.empty()) {
       const int32_t s = queue.back();
       queue.pop_back();
-      for (int32_t k = arcs.offsets[s]; k < arcs.offsets[s + 1]; ++k) mark(arcs.states[k]);
+      for (int32_t k = arcs.offsets[s]; k < arcs.offsets[s + 1]; ++k) {
+        if (open == nullptr || open[arcs.arcs[k]]) mark(arcs.states[k]);
+      }
     }
   }
 };

@@ -161,4 +161,21 @@ struct LogDistanceGradient {
   }
 };
 
+// x[s] = b[s] + sum over entering arcs a of p[a] * x[source(a)]: the derivatives of distances, of
+// any order, are such sums with p[a] the part of the distance of a's target that came through a.
+struct Recursion {
+  Incidence entering;
+  const double* p;
+  const double* b;
+  double* x;
+
+  GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
+    double total = b[s];
+    for (int32_t k = entering.offsets[s]; k < entering.offsets[s + 1]; ++k) {
+      total += p[entering.arcs[k]] * x[entering.states[k]];
+    }
+    x[s] = total;
+  }
+};
+
 }  // namespace gtnet

@@ -42,4 +42,39 @@ void for_each_state(const Walk& walk, int64_t num_states, const Functor& functor
   });
 }
 
+// functor(graph, state) for every state on no cycle and close(graph, component) for every
+// component with one, in the order of the walk.
+template <class Functor, class Close>
+void for_each_component(const CyclicWalk& walk, int64_t num_states, const Functor& functor,
+                        const Close& close) {
+  for_each_graph(walk.num_graphs, num_states, [&](int64_t graph) {
+    const int64_t begin = walk.state_offsets[graph], end = walk.state_offsets[graph + 1];
+    const int64_t first = walk.component_offsets[graph], last = walk.component_offsets[graph + 1];
+    const auto body = [&]() __attribute__((always_inline)) {
+      if (walk.reverse) {
+        int64_t c = last;
+        for (int64_t i = end; i-- > begin;) {
+          if (c > first && walk.components[c - 1].end == i + 1) {
+            close(graph, walk.components[--c]);
+            i = walk.components[c].begin;
+          } else {
+            functor(graph, walk.order[i]);
+          }
+        }
+      } else {
+        int64_t c = first;
+        for (int64_t i = begin; i < end; ++i) {
+          if (c < last && walk.components[c].begin == i) {
+            close(graph, walk.components[c]);
+            i = walk.components[c++].end - 1;
+          } else {
+            functor(graph, walk.order[i]);
+          }
+        }
+      }
+    };
+    Vectorized<decltype(body)>::run(body);
+  });
+}
+
 }  // namespace gtnet

@@ -7,15 +7,9 @@
 #include <unordered_set>
 #include <vector>
 
-#include "topology.h"
+#include "paths.h"
 
 namespace gtnet {
-
-struct Paths {
-  std::vector<int32_t> arcs;     // of all paths, one after another
-  std::vector<int64_t> lengths;  // arcs of each path
-  std::vector<int32_t> first, last;
-};
 
 // If `unique`, paths that spell the same `labels` (epsilons dropped) count once, by the best of
 // them: a prefix that reaches a state with a spelling seen there before is never expanded again.
@@ -34,35 +28,37 @@ class KBest {
         k_(k) {}
 
   void run(int32_t begin, int32_t end, Paths& paths) {
-    for (int32_t s = begin; s < end; ++s) push(kNone, kNone, s, start_[s], 0);
+    first_state_ = begin;
+    onward_.resize(end - begin);
+    for (int32_t s = begin; s < end; ++s) {
+      const double score = start_[s], promise = score + to_end_[s];
+      if (promise != kNegInf) enqueue({kNone, kNone, s, 0, 0, false, score}, promise);
+    }
     for (int64_t found = 0; found < k_ && !heap_.empty();) {
       std::pop_heap(heap_.begin(), heap_.end());
       const int32_t index = heap_.back().prefix;
       heap_.pop_back();
       const Prefix prefix = prefixes_[index];
+      if (prefix.parent != kNone) offer(prefix.parent, prefix.rank + 1);
       if (unique_ && !fresh(prefix)) continue;
       if (prefix.ended) {
         emit(index, paths);
         ++found;
-        continue;
-      }
-      const double accepted = accept_[prefix.state];
-      if (accepted != kNegInf)
-        enqueue({index, kNone, prefix.state, prefix.spelling, true, prefix.score + accepted},
-                prefix.score + accepted);
-      for (int32_t p = leaving_.offsets[prefix.state]; p < leaving_.offsets[prefix.state + 1];
-           ++p) {
-        const int32_t arc = leaving_.arcs[p];
-        const int32_t spelling = unique_ ? spell(prefix.spelling, labels_[arc]) : 0;
-        push(index, arc, leaving_.states[p], prefix.score + static_cast<double>(weights_[arc]),
-             spelling);
+      } else {
+        offer(index, 0);
       }
     }
   }
 
  private:
+  // A way on from a state, and the best score it can still bring; to end is a way on, too.
+  struct Step {
+    double rest;
+    int32_t arc, state;  // kNone, and the state itself, to end there
+  };
   struct Prefix {
     int32_t parent, arc, state, spelling;
+    size_t rank;  // among the ways on from its parent's state
     bool ended;
     double score;
   };
@@ -74,9 +70,35 @@ class KBest {
     }
   };
 
-  void push(int32_t parent, int32_t arc, int32_t state, double score, int32_t spelling) {
-    const double promise = score + to_end_[state];
-    if (promise != kNegInf) enqueue({parent, arc, state, spelling, false, score}, promise);
+  // The ways on from a state that lead to an end, best first; sorted when first asked for.
+  const std::vector<Step>& onward(int32_t state) {
+    std::vector<Step>& steps = onward_[state - first_state_];
+    if (!steps.empty()) return steps;
+    const double accepted = accept_[state];
+    if (accepted != kNegInf) steps.push_back({accepted, kNone, state});
+    for (int32_t p = leaving_.offsets[state]; p < leaving_.offsets[state + 1]; ++p) {
+      const int32_t arc = leaving_.arcs[p], target = leaving_.states[p];
+      const double rest = static_cast<double>(weights_[arc]) + to_end_[target];
+      if (rest != kNegInf) steps.push_back({rest, arc, target});
+    }
+    std::stable_sort(steps.begin(), steps.end(),
+                     [](const Step& a, const Step& b) { return a.rest > b.rest; });
+    return steps;
+  }
+
+  // Queues a prefix one step longer. Its next best sibling is queued when it is taken out, so the
+  // queue grows by two at most however many arcs a state has.
+  void offer(int32_t parent, size_t rank) {
+    const Prefix from = prefixes_[parent];
+    const std::vector<Step>& steps = onward(from.state);
+    if (rank >= steps.size()) return;
+    const Step& step = steps[rank];
+    const bool ended = step.arc == kNone;
+    const double score = ended ? accept_[step.state] : weights_[step.arc];
+    const int32_t spelling =
+        unique_ && !ended ? spell(from.spelling, labels_[step.arc]) : from.spelling;
+    enqueue({parent, step.arc, step.state, spelling, rank, ended, from.score + score},
+            from.score + step.rest);
   }
 
   void enqueue(const Prefix& prefix, double promise) {
@@ -117,6 +139,8 @@ class KBest {
   const bool unique_;
   const int32_t* labels_;
   const int64_t k_;
+  int32_t first_state_ = 0;
+  std::vector<std::vector<Step>> onward_;
   std::vector<Prefix> prefixes_;
   std::vector<Entry> heap_;
   std::unordered_map<int64_t, int32_t> spellings_;

@@ -94,4 +94,8 @@ inline int64_t graphs(const Tensor& offsets) {
   return offsets.numel() - 1;
 }
 
+inline Walk walk_of(const Tensor& state_offsets, const Tensor& order, bool reverse) {
+  return {graphs(state_offsets), input<int64_t>(state_offsets), input<int32_t>(order), reverse};
+}
+
 }  // namespace gtnet

@@ -7,6 +7,7 @@
 #include "incidence.h"
 #include "k_best.h"
 #include "ops.h"
+#include "ops_paths.h"
 #include "take.h"
 
 namespace gtnet {
@@ -49,10 +50,6 @@ std::tuple<Tensor, Tensor> topological_order(const Tensor& state_offsets, const 
       TopologicalOrder{input<int64_t>(state_offsets), input<int32_t>(offsets),
                        input<int32_t>(sources), output<int32_t>(order), output<int64_t>(cyclic)});
   return {order, cyclic};
-}
-
-Walk walk_of(const Tensor& state_offsets, const Tensor& order, bool reverse) {
-  return {graphs(state_offsets), input<int64_t>(state_offsets), input<int32_t>(order), reverse};
 }
 
 std::tuple<Tensor, Tensor> layers(const Tensor& state_offsets, const Tensor& order,
@@ -105,6 +102,16 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
   return {out.weights, out.start, out.accept};
 }
 
+Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, const Tensor& order,
+                 const std::optional<Tensor>& /*bounds*/, const Tensor& offsets, const Tensor& arcs,
+                 const Tensor& states, bool reverse) {
+  Tensor x = empty<double>(b, b.numel());
+  for_each_state(walk_of(state_offsets, order, reverse), b.numel(),
+                 Recursion{incidence_of(offsets, arcs, states), input<double>(p), input<double>(b),
+                           output<double>(x)});
+  return x;
+}
+
 std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& start,
                                          const Tensor& state_offsets, const Tensor& order,
                                          const std::optional<Tensor>& /*bounds*/,
@@ -151,10 +158,10 @@ std::tuple<Tensor, Tensor> trace(const Tensor& came_by, const Tensor& last,
   return {path_arcs, first};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> k_best(
-    const Tensor& to_end, const Tensor& weights, const Tensor& start, const Tensor& accept,
-    const std::optional<Tensor>& labels, const Tensor& state_offsets, const Tensor& offsets,
-    const Tensor& arcs, const Tensor& states, int64_t k) {
+PackedPaths k_best(const Tensor& to_end, const Tensor& weights, const Tensor& start,
+                   const Tensor& accept, const std::optional<Tensor>& labels,
+                   const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
+                   const Tensor& states, int64_t k) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const begin = input<int64_t>(state_offsets);
   const Incidence leaving = incidence_of(offsets, arcs, states);
@@ -167,26 +174,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> k_best(
           .run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]), found[g]);
     });
   });
-  int64_t num_paths = 0, num_arcs = 0;
-  for (const Paths& paths : found) {
-    num_paths += static_cast<int64_t>(paths.lengths.size());
-    num_arcs += static_cast<int64_t>(paths.arcs.size());
-  }
-  Tensor counts = empty<int64_t>(start, num_graphs), lengths = empty<int64_t>(start, num_paths);
-  Tensor path_arcs = empty<int32_t>(start, num_arcs);
-  Tensor first = empty<int32_t>(start, num_paths), last = empty<int32_t>(start, num_paths);
-  int64_t* count = output<int64_t>(counts);
-  int64_t* length = output<int64_t>(lengths);
-  int32_t* arc = output<int32_t>(path_arcs);
-  int32_t *head = output<int32_t>(first), *tail = output<int32_t>(last);
-  for (const Paths& paths : found) {
-    *count++ = static_cast<int64_t>(paths.lengths.size());
-    length = std::copy(paths.lengths.begin(), paths.lengths.end(), length);
-    arc = std::copy(paths.arcs.begin(), paths.arcs.end(), arc);
-    head = std::copy(paths.first.begin(), paths.first.end(), head);
-    tail = std::copy(paths.last.begin(), paths.last.end(), tail);
-  }
-  return {counts, lengths, path_arcs, first, last};
+  return packed(found, start);
 }
 
 // The graph of an operand that takes part in item g of the batch: its own, or the only one.
@@ -282,11 +270,12 @@ std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offse
 }
 
 Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
-             const Tensor& states, const Tensor& seeds) {
+             const Tensor& states, const Tensor& seeds, const std::optional<Tensor>& open) {
   Tensor reached = zeros<bool>(seeds, seeds.numel());
-  for_each_graph(graphs(state_offsets), seeds.numel(),
-                 Reach{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                       input<bool>(seeds), output<bool>(reached)});
+  for_each_graph(
+      graphs(state_offsets), seeds.numel(),
+      Reach{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states), input<bool>(seeds),
+            open ? input<bool>(*open) : nullptr, output<bool>(reached)});
   return reached;
 }
 
@@ -351,6 +340,9 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
       "Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
       "-> (Tensor, Tensor, Tensor)");
   m.def(
+      "recursion(Tensor p, Tensor b, Tensor state_offsets, Tensor order, Tensor? bounds, "
+      "Tensor offsets, Tensor arcs, Tensor states, bool reverse) -> Tensor");
+  m.def(
       "best_distance(Tensor weights, Tensor start, Tensor state_offsets, Tensor order, "
       "Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
       "-> (Tensor, Tensor)");
@@ -371,8 +363,8 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
       "Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_olabels, bool acceptors, "
       "int num_graphs, int max_arcs) -> Tensor[]");
   m.def(
-      "reach(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor seeds) "
-      "-> Tensor");
+      "reach(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor seeds, "
+      "Tensor? open=None) -> Tensor");
   m.def("take(Tensor values, Tensor index) -> Tensor");
   m.def("take_backward(Tensor grad, Tensor index, Tensor? by_index, int size) -> Tensor");
 }
@@ -384,6 +376,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("layers", TORCH_BOX(&layers));
   m.impl("log_distance", TORCH_BOX(&log_distance));
   m.impl("log_distance_backward", TORCH_BOX(&log_distance_backward));
+  m.impl("recursion", TORCH_BOX(&recursion));
   m.impl("best_distance", TORCH_BOX(&best_distance));
   m.impl("best_end", TORCH_BOX(&best_end));
   m.impl("trace", TORCH_BOX(&trace));

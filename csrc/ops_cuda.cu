@@ -54,6 +54,16 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
   return {out.weights, out.start, out.accept};
 }
 
+Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, const Tensor& order,
+                 const std::optional<Tensor>& bounds, const Tensor& offsets, const Tensor& arcs,
+                 const Tensor& states, bool reverse) {
+  Tensor x = empty<double>(b, b.numel());
+  for_each_state(b.get_device_index(), walk_of(state_offsets, order, bounds, reverse),
+                 Recursion{incidence_of(offsets, arcs, states), input<double>(p), input<double>(b),
+                           output<double>(x)});
+  return x;
+}
+
 std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& start,
                                          const Tensor& state_offsets, const Tensor& order,
                                          const std::optional<Tensor>& bounds, const Tensor& offsets,
@@ -125,6 +135,7 @@ Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optiona
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CUDA, m) {
   m.impl("log_distance", TORCH_BOX(&log_distance));
   m.impl("log_distance_backward", TORCH_BOX(&log_distance_backward));
+  m.impl("recursion", TORCH_BOX(&recursion));
   m.impl("best_distance", TORCH_BOX(&best_distance));
   m.impl("best_end", TORCH_BOX(&best_end));
   m.impl("trace", TORCH_BOX(&trace));

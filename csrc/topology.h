@@ -27,4 +27,15 @@ struct LayeredWalk : Walk {
   const int32_t* layer_end;
 };
 
+// The positions [begin, end) of a strongly connected component with a cycle, in an order of states.
+struct CyclicComponent {
+  int32_t begin, end;
+};
+
+// A walk in whose order only the arcs within a component may lead backward.
+struct CyclicWalk : Walk {
+  const int64_t* component_offsets;  // graph g has components [component_offsets[g], ... g + 1)
+  const CyclicComponent* components;
+};
+
 }  // namespace gtnet

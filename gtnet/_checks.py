@@ -78,6 +78,15 @@ def count(function: str, name: str, value: object) -> int:
     return number
 
 
+def tolerance(function: str, name: str, value: object) -> float:
+    """`value` as a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{function}: {name} must be a number, got {value!r}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{function}: {name} must be positive and finite, got {value}")
+    return float(value)
+
+
 def inside(function: str, name: str, tensor: Tensor, size: int, of: str) -> None:
     """Refuse indices outside [0, size)."""
     if tensor.numel() == 0:
@@ -111,6 +120,14 @@ def graph(function: str, name: str, value: object) -> None:
 
     if not isinstance(value, Graph):
         raise TypeError(f"{function}: {name} must be a Graph, got {type(value).__name__}")
+
+
+def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) -> None:
+    """Refuse cycles that grow without bound: `divergent` [graphs] holds a state on one, or -1."""
+    if (found := divergent >= 0).any():
+        graph = int(found.nonzero()[0])
+        state = int(divergent[graph] - state_offsets[graph])
+        raise ValueError(f"{function}: graph {graph} has a cycle through state {state} {what}")
 
 
 def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:

@@ -202,17 +202,18 @@ def ctc_batch(
     if bool(wrong.any()):
         ends = lengths.cumsum(0)
         item = int((ends > int(wrong.nonzero()[0])).nonzero()[0])
-        target = targets[int(ends[item] - lengths[item]) : int(ends[item])].tolist()
+        held = targets[int(ends[item] - lengths[item]) : int(ends[item])].tolist()
         raise ValueError(
-            f"{function}: a target must not hold the blank {blank} or EPSILON, got {target}"
+            f"{function}: a target must not hold the blank {blank} or EPSILON, got {held}"
         )
-    state_offsets, arc_offsets, *arrays = _ops.ctc_arcs(targets, lengths, blank)
+    state_offsets, arc_offsets, *columns = _ops.ctc_arcs(targets, lengths, blank)
+    source, target, ilabels, olabels = columns
     num_states = len(targets) * 2 + len(lengths)
     start = torch.full((num_states,), NEG_INF, dtype=dtype)
     accept = start.clone()
     start[state_offsets[:-1]] = 0
     accept[state_offsets[1:] - 1] = 0
     accept[(state_offsets[1:] - 2)[lengths > 0]] = 0
-    topology = Topology(state_offsets, arc_offsets, *arrays, num_states)
-    weights = torch.zeros(len(arrays[0]), dtype=dtype)
+    topology = Topology(state_offsets, arc_offsets, source, target, ilabels, olabels, num_states)
+    weights = torch.zeros(len(source), dtype=dtype)
     return Graph.from_topology(topology, weights, start, accept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,20 +19,24 @@ def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
 
     1/beta · log Σ exp(beta · score of the path): beta → ∞ gives the Viterbi score.
 
-    Arguments: `graph` acyclic; `beta` > 0, a number (math.inf included), a tensor [] or a tensor
-    [batch]. Result: [batch] of the dtype of the weights; -inf for an empty language.
-    Raises ValueError for a cyclic graph or beta <= 0.
-    Complexity: O(states + arcs), one exponential per arc; graphs of a batch run on threads.
-    Gradient: posteriors; with respect to weights, start, accept and beta, twice differentiable;
+    Arguments: `graph`, cycles allowed on the cpu; `beta` > 0, a number (math.inf included), a
+    tensor [] or a tensor [batch]. Result: [batch] of the dtype of the weights; -inf for an empty
+    language.
+    Raises ValueError for beta <= 0, and where the sum over the paths through a cycle diverges: the
+    spectral radius of exp(beta · weights) on a component is 1 or more, or closer to 1 than 1e-14.
+    Complexity: O(states + arcs), one exponential per arc; graphs of a batch run on threads. A
+    component with a cycle is closed exactly by eliminating its states, sparse as its fill is:
+    O(states) for a trie whose words lead back to the root, O(states³) where all is connected.
+    Gradient: `posteriors`; with respect to weights, start, accept and beta, any number of times;
     0 where the score is -inf. Sums run in float64 whatever the dtype.
-    Source: Mohri 2009, "Weighted Automata Algorithms", section 3.
+    Source: Mohri 2009, "Weighted Automata Algorithms", section 3; Lehmann 1977 for cycles.
     """
     _checks.graph("forward_score", "graph", graph)
     if isinstance(graph, Lattice):
         return graph.forward_score(beta)
     if _is_infinite("forward_score", beta):
         return viterbi_score(graph)
-    scaled = _scaled("forward_score", graph, beta)
+    scaled = useful_part(_scaled("forward_score", graph, beta))
     _, score = _log_distance("forward_score", scaled)
     return _unscaled(score, beta).to(graph.dtype)
 
@@ -43,47 +47,80 @@ def shortest_distance(
     """The log-sum of the scores of all paths from the start to each state (or on to acceptance).
 
     Arguments: as `forward_score`; `to_accept` sums the paths from each state to the end instead.
-    Result: float64 [states], -inf where there is no path. Raises ValueError for a cyclic graph.
-    Complexity: O(states + arcs). Gradient: first derivatives.
-    Source: Mohri 2009, section 3.
+    Result: float64 [states], -inf where there is no path. Raises ValueError as `forward_score`,
+    here also for the cycles that no accepting path takes: they are on the way to some state.
+    Complexity and gradient: as `forward_score`. Source: Mohri 2009, section 3.
     """
     _checks.graph("shortest_distance", "graph", graph)
-    if _is_infinite("shortest_distance", beta):
-        raise ValueError("shortest_distance: beta must be finite, got inf")
+    finite_temperature("shortest_distance", beta)
     scaled = _scaled("shortest_distance", graph, beta)
+    scaled = useful_part(scaled, from_start=not to_accept, to_accept=to_accept)
     distance, _ = _log_distance("shortest_distance", scaled, to_accept=to_accept)
     return _unscaled(distance, _per(graph.topology.graph_of_state, beta))
 
 
-def posteriors(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
-    """The probability that a path drawn in proportion to exp(beta · score) takes each arc.
+def posteriors(
+    graph: Graph, beta: float | Tensor = 1.0, *, of: Literal["arcs", "states"] = "arcs"
+) -> Tensor:
+    """The probability that a path drawn in proportion to exp(beta · score) takes each arc or state.
 
-    Arguments: as `forward_score`, beta finite. Result: [arcs] of the dtype of the weights, in
-    [0, 1]; 0 on arcs that no accepting path takes and throughout an empty language.
-    Raises ValueError for a cyclic graph. Complexity: O(states + arcs). Gradient: first
-    derivatives. Source: Rabiner 1989, section III; the gradient of `forward_score`.
+    Arguments: as `forward_score`, beta finite; `of` arcs or states. Result: [arcs] or [states] of
+    the dtype of the weights; 0 on what no accepting path takes and throughout an empty language.
+    In [0, 1], but on a cycle, where it is how often a path passes on average.
+    Raises ValueError as `forward_score`, and if `of` is anything else. Complexity: as
+    `forward_score`, twice. Gradient: any number of derivatives.
+    Source: Rabiner 1989, section III; the gradient of `forward_score`.
     """
     _checks.graph("posteriors", "graph", graph)
-    if _is_infinite("posteriors", beta):
-        raise ValueError("posteriors: beta must be finite, got inf: use viterbi_path")
-    scaled = _scaled("posteriors", graph, beta)
-    topology = scaled.topology
-    if not (torch.is_grad_enabled() and scaled.requires_grad):
-        walk = topology.walk("posteriors", both_ways=True)
-        ends = (scaled.start, scaled.accept)
-        return _ops.arc_posteriors(scaled.weights, *ends, walk).to(graph.dtype)
-    alpha, score = _log_distance("posteriors", scaled)
-    to_end, _ = _log_distance("posteriors", scaled, to_accept=True)
-    to_end = to_end[topology.global_target]
-    through = alpha[topology.global_source] + scaled.weights.double() + to_end
-    return _ops.exp_or_zero(through - score[topology.graph_of_arc]).to(graph.dtype)
+    if of not in ("arcs", "states"):
+        raise ValueError(f'posteriors: of must be "arcs" or "states", got {of!r}')
+    finite_temperature("posteriors", beta)
+    chances = path_distribution("posteriors", graph, beta).posteriors
+    if of == "arcs":
+        return chances.arcs.to(graph.dtype)
+    source = graph.topology.global_source.to(torch.int32)
+    visits = chances.accept + _ops.total_by(source, chances.arcs, graph.num_states)
+    return visits.to(graph.dtype)
+
+
+class PathDistribution(NamedTuple):
+    """Paths drawn in proportion to exp(beta · score): a Markov chain from the end to the start."""
+
+    graph: Graph  # scores times beta
+    alpha: Tensor
+    score: Tensor
+    walk: _ops.Walk
+
+    @property
+    def posteriors(self) -> _ops.OnPaths:
+        """How often a path takes each arc, starts in and ends in each state, on average."""
+        scores = (self.graph.weights, self.graph.start, self.graph.accept)
+        return _ops.posteriors(self.alpha, self.score, *scores, self.walk)
+
+    @property
+    def log_shares(self) -> _ops.OnPaths:
+        """The log-probabilities of the steps of the chain, float64; -inf for the impossible."""
+        scores = (self.graph.weights, self.graph.start, self.graph.accept)
+        steps = _ops.log_shares(self.alpha, self.score, *scores, self.walk)
+        return _ops.OnPaths(*(x.masked_fill(~torch.isfinite(x), NEG_INF) for x in steps))
+
+
+def path_distribution(function: str, graph: Graph, beta: float | Tensor) -> PathDistribution:
+    """The distribution of the accepting paths; an empty language has all posteriors 0."""
+    scaled = useful_part(_scaled(function, graph, beta))
+    walk = scaled.topology.cyclic_walk(function, both_ways=True)
+    alpha, score = _ops.log_distance(scaled.weights, scaled.start, scaled.accept, walk)
+    return PathDistribution(scaled, alpha, score, walk)
 
 
 def viterbi_score(graph: Graph) -> Tensor:
     """The score of the best accepting path.
 
     Result: [batch] of the dtype of the weights; -inf for an empty language.
-    Raises ValueError for a cyclic graph. Complexity: O(states + arcs).
+    Raises ValueError where an accepting path takes a cycle of positive score (by more than the
+    rounding errors of its sum), or where a graph on a GPU has a cycle.
+    Complexity: O(states + arcs); on a component with a cycle O(arcs) for each time that the best
+    path goes against the order of its states (Bellman & Ford).
     Gradient: 1 on the arcs of the best path (the first of equals), differentiable at will.
     Source: Viterbi 1967; Mohri 2009, section 3.
     """
@@ -120,27 +157,42 @@ def best_paths(function: str, graph: Graph) -> tuple[Tensor, BestPaths]:
     """
     came_by, scores, last, lengths = _best_ends(function, graph)
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    forth = graph.topology.walk(function).forth
+    forth = graph.topology.entering.by_state()
     arcs, first = _ops.trace(came_by, last, offsets, *forth, int(offsets[-1]))
     return scores, BestPaths(offsets, arcs, first, last)
 
 
 def _best_ends(function: str, graph: Graph) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """How each state is best reached, and the score, last state and length of the best path."""
-    walk = graph.topology.walk(function)
-    weights, start, accept = (
-        t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)
-    )
-    alpha, came_by = _ops.best_distance(weights, start, *walk.arguments())
+    walk = graph.topology.cyclic_walk(function, sums=False)
+    weights, start, accept = _plain_scores(graph)
+    alpha, came_by = _ops.best_distance(weights, start, walk)
     ends = _ops.best_end(alpha, came_by, accept, walk.state_offsets, *walk.forth)
     return came_by, *ends
 
 
 def best_to_accept(function: str, graph: Graph) -> Tensor:
-    """The score of the best way from each state to acceptance, float64 [states]. No gradient."""
-    walk = graph.topology.walk(function, reverse=True)
-    weights, accept = graph.weights.detach().contiguous(), graph.accept.detach().contiguous()
-    return _ops.best_distance(weights, accept, *walk.arguments())[0]
+    """The score of the best way from each state to acceptance, float64 [states]. No gradient.
+
+    On a cyclic graph only ways that an accepting path takes count.
+    """
+    walk = graph.topology.cyclic_walk(function, reverse=True, sums=False)
+    weights, _, accept = _plain_scores(graph)
+    return _ops.best_distance(weights, accept, walk)[0]
+
+
+def _plain_scores(graph: Graph) -> list[Tensor]:
+    """The scores of the useful part outside autograd."""
+    graph = useful_part(graph)
+    return [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
+
+
+def scaled_to_accept(function: str, graph: Graph, beta: float | Tensor) -> tuple[Graph, Tensor]:
+    """The graph with its scores times beta, and the log-sum from each state on, float64."""
+    if _is_infinite(function, beta):
+        raise ValueError(f"{function}: beta must be finite, got inf: use viterbi_path")
+    scaled = _scaled(function, graph, beta)
+    return scaled, _log_distance(function, scaled, to_accept=True)[0]
 
 
 def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tuple[Tensor, Tensor]:
@@ -149,9 +201,34 @@ def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tu
     differentiable = torch.is_grad_enabled() and (
         weights.requires_grad or start.requires_grad or accept.requires_grad
     )
-    walk = graph.topology.walk(function, reverse=to_accept, both_ways=differentiable)
+    walk = graph.topology.cyclic_walk(function, reverse=to_accept, both_ways=differentiable)
     ends = (accept, start) if to_accept else (start, accept)
     return _ops.log_distance(weights, *ends, walk)
+
+
+def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True) -> Graph:
+    """A cyclic graph with -inf on the arcs and ends that lie on no path, lest they diverge.
+
+    Acyclic graphs stay as they are. O(states + arcs).
+    """
+    topology = graph.topology
+    if not topology.is_cyclic or topology.device.type != "cpu":
+        return graph
+    offsets, open_arcs = topology.state_offsets, graph.weights > NEG_INF
+    useful = torch.ones_like(graph.start, dtype=torch.bool)
+    if from_start:
+        leaving = topology.leaving.by_state()
+        useful &= _ops.reach(offsets, *leaving, graph.start > NEG_INF, open_arcs)
+    if to_accept:
+        entering = topology.entering.by_state()
+        useful &= _ops.reach(offsets, *entering, graph.accept > NEG_INF, open_arcs)
+    useless_arcs = ~(useful[topology.global_source] & useful[topology.global_target])
+    return Graph.from_topology(
+        topology,
+        graph.weights.masked_fill(useless_arcs, NEG_INF),
+        graph.start.masked_fill(~useful, NEG_INF),
+        graph.accept.masked_fill(~useful, NEG_INF),
+    )
 
 
 def _is_infinite(function: str, beta: float | Tensor) -> bool:
@@ -171,6 +248,12 @@ def _is_infinite(function: str, beta: float | Tensor) -> bool:
     if not beta > 0:
         raise ValueError(f"{function}: beta must be positive, got {beta}")
     return beta == math.inf
+
+
+def finite_temperature(function: str, beta: float | Tensor) -> None:
+    """Refuse beta = inf and what is no temperature."""
+    if _is_infinite(function, beta):
+        raise ValueError(f"{function}: beta must be finite, got inf: use viterbi_path")
 
 
 def _is_one(beta: float | Tensor) -> bool:

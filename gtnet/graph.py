@@ -333,6 +333,45 @@ class Graph:
 
         return compose(self, other)
 
+    def __add__(self, other: Graph) -> Graph:
+        """Concatenation: `a + b` is `concat(a, b)`."""
+        from gtnet.rational import concat
+
+        return concat(self, other)
+
+    def __or__(self, other: Graph) -> Graph:
+        """Union: `a | b` is `union(a, b)`."""
+        from gtnet.rational import union
+
+        return union(self, other)
+
+    def __invert__(self) -> Graph:
+        """Inversion, what is read and what is written exchanged: `~a` is `invert(a)`."""
+        from gtnet.rational import invert
+
+        return invert(self)
+
+    @property
+    def star(self) -> Graph:
+        """Any number of paths one after another: `closure(a, "star")`."""
+        from gtnet.rational import closure
+
+        return closure(self, "star")
+
+    @property
+    def plus(self) -> Graph:
+        """One or more paths one after another: `closure(a, "plus")`."""
+        from gtnet.rational import closure
+
+        return closure(self, "plus")
+
+    @property
+    def optional(self) -> Graph:
+        """A path or none: `closure(a, "optional")`."""
+        from gtnet.rational import closure
+
+        return closure(self, "optional")
+
     def __repr__(self) -> str:
         return describe(self)
 

@@ -92,10 +92,10 @@ class Lattice(Graph):
         """The log of the sum over all paths of exp(score), as `gtnet.forward_score`.
 
         Arguments: `beta` > 0 as there. Result: [batch], -inf where there is no path.
-        Raises ValueError where the operand has an epsilon cycle, naming a state on it.
+        Raises ValueError where it is infinite, as `gtnet.forward_score` does.
         Complexity: O(frames · arcs of the operand) without building the product, in memory
-        O(frames · states) where a gradient is needed. Over a segmentation graph the product is
-        built. Items of a batch run on threads.
+        O(frames · states) where a gradient is needed. Over a segmentation graph, and where the
+        operand has a cycle of epsilons, the product is built. Items run on threads.
         Gradient: posteriors; to emissions, arc weights, start, accept and beta, first derivatives
         without building the product; further ones build it.
         Source: Baum 1972, with integer exponents instead of logarithms: no underflow, whatever
@@ -106,16 +106,20 @@ class Lattice(Graph):
 
         if _is_infinite("forward_score", beta):
             return self.viterbi_score()
-        if self.emissions.lengths is None:
+        steps = self._steps()
+        if steps is None:
             return forward_score(self.graph(), beta)
         scaled = self._scaled(beta)
         emissions, operand = scaled.emissions, scaled.operand
         assert emissions.lengths is not None
+        if operand.topology is not self.operand.topology:
+            steps = operand.topology.steps
+        assert steps is not None
         try:
             total = _ops.chain_score(
                 emissions.scores,
                 emissions.lengths,
-                operand.topology.steps("forward_score"),
+                steps,
                 operand.weights,
                 operand.start,
                 operand.accept,
@@ -135,7 +139,7 @@ class Lattice(Graph):
         """
         from gtnet.distance import viterbi_score
 
-        if self.emissions.lengths is None:
+        if self._steps() is None:
             return viterbi_score(self.graph())
         return viterbi_score(self.viterbi_path())
 
@@ -144,12 +148,12 @@ class Lattice(Graph):
 
         Its `arc_maps` are two: the arcs of `emissions.graph()` (frame, counted through the batch,
         times the labels, plus the label; -1 for an epsilon) and the arcs of `operand`. Over a
-        segmentation graph the product is built and the maps are made from it.
-        Raises ValueError where the operand has an epsilon cycle.
+        segmentation graph, or for an operand with a cycle of epsilons, the product is built.
         Complexity: O(frames · arcs of the operand), memory O(frames · states) for each item in
         work, in float64. Gradient: flows to the scores along the path. Source: Viterbi 1967.
         """
-        if self.emissions.lengths is None:
+        steps = self._steps()
+        if steps is None:
             return self._path_of_product()
         lattice = self._scaled(1.0)
         emissions, operand = lattice.emissions, lattice.operand
@@ -158,7 +162,7 @@ class Lattice(Graph):
         _, offsets, arcs, frames, first, last = _ops.chain_best(
             scores.detach(),
             emissions.lengths,
-            *operand.topology.steps("viterbi_path"),
+            *steps,
             *(t.detach().contiguous() for t in (operand.weights, operand.start, operand.accept)),
         )
         item = torch.repeat_interleave(
@@ -176,6 +180,10 @@ class Lattice(Graph):
         row = (begin[items] + frames) * emissions.num_labels + label
         path.arc_maps = (row.masked_fill(~reads, -1).to(torch.int32), arcs)
         return path
+
+    def _steps(self) -> _ops.Steps | None:
+        """The operand laid out, or None where only the product built serves."""
+        return None if self.emissions.lengths is None else self.operand.topology.steps
 
     def _path_of_product(self) -> Graph:
         from gtnet.paths import viterbi_path

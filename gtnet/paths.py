@@ -1,4 +1,4 @@
-"""Paths taken out of a graph: the best one, the k best, and the labels along them."""
+"""Paths taken out of a graph: the best, the k best, all, some at random; and their labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet.distance import best_paths, best_to_accept
+from gtnet._checks import LARGEST, NEG_INF
+from gtnet.distance import best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph
 from gtnet.lattice import Lattice, linear_paths
 
@@ -19,7 +20,7 @@ def viterbi_path(graph: Graph) -> Graph:
 
     Result: item i keeps the labels and scores of the arcs of the best path of graph i (the first
     of equals), `arc_maps[0]` names those arcs; an empty language gives a graph without states.
-    Raises ValueError for a cyclic graph. Complexity: O(states + arcs).
+    Raises ValueError where a cycle has a positive score. Complexity: as `viterbi_score`.
     Gradient: flows to the scores along the path.
     Of a `Lattice` it is `Lattice.viterbi_path`: nothing is built, and the maps are two.
     """
@@ -33,13 +34,13 @@ def viterbi_path(graph: Graph) -> Graph:
 def k_best(
     graph: Graph, k: int, *, unique: Literal["ilabels", "olabels"] | None = None
 ) -> list[Graph]:
-    """The k best accepting paths of each graph, best first.
+    """The k best accepting paths of each graph, best first; they may go round cycles.
 
     Arguments: `k` >= 0; `unique` counts paths that read ("ilabels") or write ("olabels") the same
     labels, epsilons aside, as one, and keeps the best of them.
     Result: for every graph of the batch a batch of at most k linear graphs, with `arc_maps[0]`;
-    equal paths come in an order that repeats. Raises ValueError for a cyclic graph or k < 0,
-    TypeError if k is no integer.
+    equal paths come in an order that repeats. Raises ValueError for k < 0 or where a cycle has a
+    positive score, TypeError if k is no integer.
     Complexity: O(states + arcs) and O(length · degree · log) per path; with `unique` a label
     prefix is expanded once per state, however many paths spell it.
     Gradient: flows to the scores along the paths.
@@ -53,7 +54,7 @@ def k_best(
     topology = graph.topology
     labels = None if unique is None else getattr(topology, unique)
     scores = [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
-    counts, lengths, arcs, first, last = _ops.k_best(
+    found = _ops.k_best(
         best_to_accept("k_best", graph),
         *scores,
         labels,
@@ -61,10 +62,101 @@ def k_best(
         *topology.leaving.by_state(),
         k,
     )
-    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    paths = _linear(graph, offsets, arcs, first, last)
-    ends = counts.cumsum(0).tolist()
-    return [paths[end - count : end] for count, end in zip(counts.tolist(), ends)]
+    return _by_graph(graph, *found)
+
+
+def sample(
+    graph: Graph,
+    n: int,
+    *,
+    beta: float | Tensor = 1.0,
+    generator: torch.Generator | None = None,
+) -> list[Graph]:
+    """n accepting paths of each graph, drawn with probability proportional to exp(beta · score).
+
+    Arguments: `n` >= 0; `beta` as in `forward_score`, finite; `generator` a CPU generator, by
+    default torch's own: the same seed draws the same paths, however many threads there are.
+    Result: for every graph of the batch a batch of n linear graphs, with `arc_maps[0]`, as
+    `k_best` returns them; none for an empty language. Raises ValueError for a graph whose
+    distances do not exist, n < 0 or infinite beta.
+    Complexity: O(states + arcs) and O(length · log degree) per path.
+    Gradient: flows to the scores along the paths, not through the draw (use `viterbi_score` of the
+    paths minus `forward_score` for the log-probability that REINFORCE needs).
+    Source: the forward-filtering, backward-sampling of hidden Markov models; Rabiner 1989.
+    """
+    _checks.graph("sample", "graph", graph)
+    n = _checks.count("sample", "n", n)
+    _checks.on_cpu("sample", "graph", graph.weights, "move it with .to('cpu')")
+    scaled, to_accept = scaled_to_accept("sample", graph.detach(), beta)
+    scores = [t.contiguous() for t in (scaled.weights, scaled.start, scaled.accept)]
+    return _by_graph(graph, *_drawn(graph, to_accept, scores, n, generator, LARGEST))
+
+
+def random_walks(
+    graph: Graph, n: int, max_length: int, generator: torch.Generator | None = None
+) -> list[Graph]:
+    """n accepting paths of each trimmed graph, cyclic or not, every choice on the way uniform.
+
+    A walk of more than `max_length` arcs is given up and becomes a graph without states.
+    """
+    zeros = torch.zeros(graph.num_states, dtype=torch.float64)
+    given = (graph.weights, graph.start, graph.accept)
+    scores = [t.detach().masked_fill(t.detach() > NEG_INF, 0).contiguous() for t in given]
+    return _by_graph(graph, *_drawn(graph, zeros, scores, n, generator, max_length))
+
+
+def _drawn(
+    graph: Graph,
+    to_accept: Tensor,
+    scores: list[Tensor],
+    n: int,
+    generator: torch.Generator | None,
+    max_length: int,
+) -> tuple[Tensor, ...]:
+    seeds = torch.randint(2**63 - 1, (len(graph) * n,), generator=generator)
+    topology = graph.topology
+    leaving = topology.leaving.by_state()
+    return _ops.sample(to_accept, *scores, topology.state_offsets, *leaving, seeds, n, max_length)
+
+
+def enumerate_paths(
+    graph: Graph, limit: int = 10_000, *, max_length: int | None = None
+) -> list[Graph]:
+    """All accepting paths of each graph whose score is not -inf, as long as there are few enough.
+
+    Arguments: `limit` the most paths a graph may have; `max_length` the most arcs of a path, which
+    makes the paths of a cyclic graph finitely many.
+    Result: for every graph of the batch a batch of linear graphs, with `arc_maps[0]`, as `k_best`
+    returns them: depth first, from the lowest start state, along arcs in their order.
+    Raises ValueError where a graph has more than `limit` paths, or without `max_length` a cycle
+    on an accepting path. Complexity: O(states + arcs) and O(length · degree) per path.
+    Gradient: flows to the scores along the paths.
+    """
+    _checks.graph("enumerate_paths", "graph", graph)
+    limit = _checks.count("enumerate_paths", "limit", limit)
+    if max_length is not None:
+        max_length = _checks.count("enumerate_paths", "max_length", max_length)
+    _checks.on_cpu("enumerate_paths", "graph", graph.weights, "move it with .to('cpu')")
+    topology = graph.topology
+    outcome, *found = _ops.enumerate_paths(
+        *(t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)),
+        topology.state_offsets,
+        *topology.leaving.by_state(),
+        *topology.entering.by_state(),
+        limit,
+        -1 if max_length is None else max_length,
+    )
+    if outcome.any():
+        bad = int(outcome.nonzero()[0])
+        if int(outcome[bad]) == 1:
+            raise ValueError(
+                f"enumerate_paths: graph {bad} has more than limit={limit} paths: raise it, give "
+                f"a max_length, or use k_best or sample"
+            )
+        raise ValueError(
+            f"enumerate_paths: graph {bad} has a cycle, so its paths never end: give a max_length"
+        )
+    return _by_graph(graph, *found)
 
 
 def label_sequences(
@@ -88,6 +180,16 @@ def label_sequences(
     labels = getattr(topology, side).tolist()
     ends = topology.arc_offsets.tolist()
     return [[label for label in labels[begin:end] if label >= 0] for begin, end in pairwise(ends)]
+
+
+def _by_graph(
+    graph: Graph, counts: Tensor, lengths: Tensor, arcs: Tensor, first: Tensor, last: Tensor
+) -> list[Graph]:
+    """Paths of all graphs, one after another, as a batch of linear graphs for each graph."""
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    paths = _linear(graph, offsets, arcs, first, last)
+    ends = counts.cumsum(0).tolist()
+    return [paths[end - count : end] for count, end in zip(counts.tolist(), ends)]
 
 
 def _linear(graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Tensor) -> Graph:

@@ -102,6 +102,23 @@ class Topology:
         return self._sorted(self.olabels)
 
     @cached_property
+    def pair_labels(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The (input, output) pair of each arc as a number, int32 [arcs], and of each number the
+        labels, int32 each. O(arcs log arcs).
+        """
+        pairs = (self.ilabels.long() << 32) | (self.olabels.long() & 0xFFFFFFFF)
+        distinct, number = torch.unique(pairs, return_inverse=True)
+        ilabels = (distinct >> 32).to(torch.int32)
+        olabels = (distinct - (ilabels.long() << 32)).to(torch.int32)
+        return number.to(torch.int32), (ilabels, olabels)
+
+    def leaving_by(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`leaving` with the arcs of each state sorted by `labels` [arcs], and these labels."""
+        by = self.leaving_by_ilabel if labels is self.ilabels else self._sorted(labels)
+        assert by.labels is not None
+        return by.offsets, by.arcs, by.states, by.labels
+
+    @cached_property
     def order_and_cycles(self) -> tuple[Tensor, Tensor]:
         """States of each graph so that arcs lead forward, int32 [states], and for every graph a
         state on a cycle, int64 [graphs], -1 where there is none. O(states + arcs).
@@ -126,7 +143,16 @@ class Topology:
         prepared = self._order_and_bounds
         if isinstance(prepared, str):
             raise ValueError(f"{function}: {prepared}; only acyclic graphs are served")
-        order, bounds = prepared
+        return self._walk(*prepared, None, reverse, both_ways)
+
+    def _walk(
+        self,
+        order: Tensor,
+        bounds: Tensor | None,
+        cycles: _ops.Cycles | None,
+        reverse: bool,
+        both_ways: bool,
+    ) -> _ops.Walk:
         forth, back = self.entering, self.leaving if both_ways else None
         if reverse:
             forth, back = self.leaving, self.entering if both_ways else None
@@ -137,6 +163,7 @@ class Topology:
             forth.by_state(),
             back.by_state() if back else None,
             reverse,
+            cycles,
         )
 
     @cached_property
@@ -147,19 +174,67 @@ class Topology:
         words, begin, on_cycle = _ops.steps(*offsets, self.source, self.target, self.ilabels)
         return _ops.Steps(words, begin, *offsets), on_cycle
 
-    def steps(self, function: str) -> _ops.Steps:
+    @property
+    def steps(self) -> _ops.Steps | None:
         """One step through each graph that reads a label, laid out for vectors. O(states + arcs).
 
-        Raises ValueError where a graph has a cycle of epsilon arcs, naming it and a state on it.
+        None where a graph has a cycle of epsilon arcs: one step then has no last one.
         """
         steps, on_cycle = self._laid_out
-        if (cyclic := on_cycle >= 0).any():
-            graph = int(cyclic.nonzero()[0])
+        return None if bool((on_cycle >= 0).any()) else steps
+
+    @property
+    def is_cyclic(self) -> bool:
+        """Whether any graph of the batch has a cycle."""
+        return isinstance(self._order_and_bounds, str)
+
+    @cached_property
+    def components(self) -> tuple[Tensor, Tensor, Tensor]:
+        """States of each graph so that arcs lead forward except within components, int32 [states];
+        the components that have cycles: offsets int64 [graphs + 1], positions int32 [n, 2].
+        """
+        return _ops.components(self.state_offsets, self.leaving.offsets, self.leaving.states)
+
+    @cached_property
+    def _pattern(self) -> tuple[Tensor, ...] | str:
+        """How to eliminate the states of the components, or why that does not fit."""
+        *pattern, too_large = _ops.elimination(
+            self.state_offsets, *self.components, *self.leaving.by_state()
+        )
+        component = int(too_large)
+        if component < 0:
+            return tuple(pattern)
+        order, offsets, bounds = self.components
+        graph = int(torch.searchsorted(offsets, component, right=True)) - 1
+        begin, end = bounds[component].tolist()
+        state = int(order[begin] - self.state_offsets[graph])
+        return f"graph {graph} has a component of {end - begin} states, state {state} among them"
+
+    def cyclic_walk(
+        self, function: str, *, reverse: bool = False, both_ways: bool = False, sums: bool = True
+    ) -> _ops.Walk:
+        """As `walk`, for graphs that may have cycles; `sums` prepares to eliminate states.
+
+        Raises ValueError for cycles on a GPU, and where a component fills beyond 2^25 entries or
+        2^33 steps (2^27 above 16,384 states). Complexity: O(states + arcs), and the fill.
+        """
+        prepared = self._order_and_bounds
+        if not isinstance(prepared, str):
+            return self._walk(*prepared, None, reverse, both_ways)
+        if self.device.type != "cpu":
             raise ValueError(
-                f"{function}: graph {graph} has an epsilon cycle through state "
-                f"{int(on_cycle[graph])}; remove it: within a frame only acyclic ones are served"
+                f"{function}: {prepared}; cyclic graphs are served on the cpu only: "
+                f"move it with .to('cpu')"
             )
-        return steps
+        pattern = self._pattern if sums else ()
+        if isinstance(pattern, str):
+            raise ValueError(
+                f"{function}: {pattern}, that do not fit: eliminating them would take more than "
+                f"{2**25} entries or {2**33} steps; remove arcs between them, or states"
+            )
+        order, offsets, bounds = self.components
+        cycles = _ops.Cycles(function, offsets, bounds, pattern)
+        return self._walk(order, None, cycles, reverse, both_ways)
 
     def _grouped(self, by: Tensor, other: Tensor) -> Incidence:
         why = "a graph is prepared there: build it on the cpu, then move it with .to()"
@@ -207,6 +282,44 @@ class Topology:
             s1 - s0,
         )
         return part, slice(s0, s1), slice(a0, a1)
+
+    def with_labels(self, ilabels: Tensor, olabels: Tensor) -> Topology:
+        """The same arcs with other labels; what is known of states and arcs stays known."""
+        changed = Topology(
+            self.state_offsets,
+            self.arc_offsets,
+            self.source,
+            self.target,
+            ilabels,
+            olabels,
+            self.num_states,
+        )
+        names = (
+            "entering",
+            "leaving",
+            "order_and_cycles",
+            "_order_and_bounds",
+            "components",
+            "_pattern",
+        )
+        changed.__dict__.update((k, self.__dict__[k]) for k in names if k in self.__dict__)
+        return changed
+
+    def reversed(self) -> Topology:
+        """The same arcs in their places, each leading from its target to its source."""
+        changed = Topology(
+            self.state_offsets,
+            self.arc_offsets,
+            self.target,
+            self.source,
+            self.ilabels,
+            self.olabels,
+            self.num_states,
+        )
+        swapped = {"entering": "leaving", "leaving": "entering"}
+        known = ((swapped[k], self.__dict__[k]) for k in swapped if k in self.__dict__)
+        changed.__dict__.update(known)
+        return changed
 
     def to(self, device: torch.device) -> Topology:
         """A copy on another device, with the walk through its states, which the CPU prepares."""
@@ -266,3 +379,11 @@ def _concatenated_offsets(offsets: list[Tensor]) -> Tensor:
 def _spread(offsets: Tensor, total: int) -> Tensor:
     graphs = torch.arange(offsets.shape[0] - 1, device=offsets.device)
     return torch.repeat_interleave(graphs, offsets.diff(), output_size=total)
+
+
+def runs(first: Tensor, counts: Tensor) -> Tensor:
+    """first[0], first[0] + 1, ... (counts[0] of them), then first[1], ...; int64. O(result)."""
+    begin = counts.cumsum(0) - counts
+    total = int(counts.sum())
+    steps = torch.arange(total, device=counts.device)
+    return steps + torch.repeat_interleave(first - begin, counts, output_size=total)

@@ -214,3 +214,123 @@ def assert_close(actual: torch.Tensor, expected: list[float]) -> None:
     rtol, atol = (1e-5, 1e-6) if actual.dtype == torch.float32 else (1e-12, 1e-12)
     wanted = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(actual.detach().double(), wanted, rtol=rtol, atol=atol)
+
+
+# Sums over cyclic automata, by matrices of scores: a second way to the score of a sequence.
+
+Scores = list[list[float]]
+Plus = Callable[[list[float]], float]
+
+
+def plus_of(semiring: str) -> Plus:
+    """The sum of the semiring."""
+    return log_sum if semiring == "log" else lambda scores: max(scores, default=NEG_INF)
+
+
+def _times(a: Scores, b: Scores, plus: Plus) -> Scores:
+    columns = list(zip(*b, strict=True))
+    return [[plus([x + y for x, y in zip(r, c, strict=True)]) for c in columns] for r in a]
+
+
+def epsilon_closure(automaton: Automaton, semiring: str) -> Scores | None:
+    """The sums of the epsilon paths between all states (Floyd, Warshall); None if they diverge."""
+    size, plus = automaton.num_states, plus_of(semiring)
+    m = letter_matrix(automaton, (EPSILON, EPSILON), semiring)
+    for k in range(size):
+        loop = m[k][k]
+        if loop >= (-1e-9 if semiring == "log" else 1e-9):
+            return None
+        star = -math.log1p(-math.exp(loop)) if semiring == "log" else 0.0
+        m = [[plus([m[i][j], m[i][k] + star + m[k][j]]) for j in range(size)] for i in range(size)]
+    return [[plus([m[i][j], 0.0 if i == j else NEG_INF]) for j in range(size)] for i in range(size)]
+
+
+def letter_matrix(automaton: Automaton, letter: tuple[int, int], semiring: str) -> Scores:
+    """The sums of the arcs with these labels between all states."""
+    size, plus = automaton.num_states, plus_of(semiring)
+    m: list[list[list[float]]] = [[[] for _ in range(size)] for _ in range(size)]
+    for arc in automaton.arcs:
+        if (arc.ilabel, arc.olabel) == letter:
+            m[arc.source][arc.target].append(arc.weight)
+    return [[plus(scores) for scores in row] for row in m]
+
+
+def sequence_scores(
+    automaton: Automaton, semiring: str, length: int
+) -> dict[tuple[tuple[int, int], ...], float] | None:
+    """The scores of all possible sequences of (input, output) pairs up to a length.
+
+    Pairs of two EPSILON are read between any two others; None if their sum diverges.
+    """
+    closure = epsilon_closure(automaton, semiring)
+    if closure is None:
+        return None
+    if automaton.num_states == 0:
+        return {}
+    plus = plus_of(semiring)
+    letters = {(arc.ilabel, arc.olabel) for arc in automaton.arcs} - {(EPSILON, EPSILON)}
+    moves = {
+        letter: _times(letter_matrix(automaton, letter, semiring), closure, plus)
+        for letter in sorted(letters)
+    }
+    found = {}
+    rows = {(): _times([list(automaton.start)], closure, plus)}
+    for _ in range(length + 1):
+        for sequence, row in rows.items():
+            score = plus([x + y for x, y in zip(row[0], automaton.accept, strict=True)])
+            if score > NEG_INF:
+                found[sequence] = score
+        rows = {
+            (*sequence, letter): longer
+            for sequence, row in rows.items()
+            for letter, move in moves.items()
+            if max((longer := _times(row, move, plus))[0]) > NEG_INF
+        }
+    return found
+
+
+def string_scores(
+    found: list[Path], semiring: str
+) -> dict[tuple[tuple[int, ...], tuple[int, ...]], float]:
+    """The score of every (input, output) that the paths spell."""
+    scores: dict[tuple[tuple[int, ...], tuple[int, ...]], list[float]] = {}
+    for path in found:
+        scores.setdefault((path.inputs, path.outputs), []).append(path.score)
+    return {string: plus_of(semiring)(each) for string, each in scores.items()}
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An automaton in linear algebra: `arcs` [states, states] sums exp(beta · weight)."""
+
+    arcs: torch.Tensor
+    start: torch.Tensor
+    accept: torch.Tensor
+
+    @property
+    def radius(self) -> float:
+        """The largest modulus of an eigenvalue of the arcs on accepting paths."""
+        useful = self.useful()
+        inner = self.arcs[useful][:, useful]
+        return float(torch.linalg.eigvals(inner).abs().max()) if len(inner) else 0.0
+
+    def useful(self) -> torch.Tensor:
+        """The states on paths from the start to acceptance."""
+        steps = torch.eye(len(self.start), dtype=torch.float64) + (self.arcs > 0).double()
+        far = torch.linalg.matrix_power(steps, max(1, len(self.start))) > 0
+        from_start = ((self.start > 0).double() @ far.double()) > 0
+        return from_start & (far.double() @ (self.accept > 0).double() > 0)
+
+    def walks(self) -> torch.Tensor:
+        """The sum of the weights of all walks from state to state along useful arcs: (I - A)^-1."""
+        useful = self.useful().double()
+        arcs = self.arcs * useful * useful[:, None]
+        return torch.linalg.inv(torch.eye(len(arcs), dtype=torch.float64) - arcs)
+
+
+def matrix(automaton: Automaton, beta: float = 1.0) -> Matrix:
+    arcs = torch.zeros(automaton.num_states, automaton.num_states, dtype=torch.float64)
+    for arc in automaton.arcs:
+        arcs[arc.source, arc.target] += math.exp(beta * arc.weight)
+    ends = (torch.tensor(e, dtype=torch.float64) for e in (automaton.start, automaton.accept))
+    return Matrix(arcs, *((beta * e).exp() for e in ends))

@@ -153,3 +153,26 @@ def with_random_scores(graph: Graph, seed: int) -> Graph:
     return graph.to(torch.float64).with_weights(
         drawn(graph.weights), start=drawn(graph.start), accept=drawn(graph.accept)
     )
+
+
+@st.composite
+def functional_transducers(draw: st.DrawFn, *, dtype: torch.dtype = torch.float64) -> Graph:
+    """A transducer with one output for each input, which several paths write at other places."""
+    words = st.lists(st.integers(0, 1), min_size=1, max_size=3).map(tuple)
+    lexicon = draw(st.dictionaries(words, st.lists(st.integers(0, 2), max_size=3), max_size=4))
+    columns: list[list] = [[], [], [], [], []]
+    states, ends = 1, {}
+    for word, meaning in lexicon.items():
+        meaning = meaning[: len(word)]  # an arc writes one label at most
+        for _ in range(draw(st.integers(1, 2))):
+            places = draw(st.permutations(range(len(word))))[: len(meaning)]
+            outputs = dict(zip(sorted(places), meaning, strict=True))
+            at = 0
+            for place, letter in enumerate(word):
+                arc = (at, states, letter, outputs.get(place, EPSILON), draw(_WEIGHTS))
+                for column, value in zip(columns, arc, strict=True):
+                    column.append(value)
+                at, states = states, states + 1
+            ends[at] = draw(st.sampled_from(_SCORES))
+    weights = torch.tensor(columns[4], dtype=dtype)
+    return Graph(*columns[:4], weights, accept=ends, num_states=states)

@@ -11,7 +11,7 @@ import strategies
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import assert_close, automata, on_a_cycle
+from oracle import assert_close, automata
 from torch.autograd import gradcheck, gradgradcheck
 
 import gtnet
@@ -85,6 +85,26 @@ def test_posteriors_are_the_chances_of_arcs(graph, beta):
         chances = posteriors(graph, form)
         assert (chances.dtype, chances.shape) == (graph.dtype, (graph.num_arcs,))
         assert_close(chances, expected)
+
+
+@given(strategies.graphs(), strategies.BETAS)
+def test_posteriors_of_states_are_the_chances_of_visits(graph, beta):
+    expected = []
+    for one in automata(graph):
+        chances = oracle.posteriors(one, beta)
+        visits = list(chances.accept)
+        for arc, chance in zip(one.arcs, chances.arcs, strict=True):
+            visits[arc.source] += chance
+        expected += visits
+    visits = posteriors(graph, beta, of="states")
+    assert (visits.dtype, visits.shape) == (graph.dtype, (graph.num_states,))
+    assert_close(visits, expected)
+    assert_close(posteriors(graph.detach().requires_grad_(), beta, of="states"), expected)
+
+
+def test_posteriors_of_other_things_are_refused():
+    with pytest.raises(ValueError, match=r'posteriors: of must be "arcs" or "states", got \'words'):
+        posteriors(gtnet.linear([1]), of="words")
 
 
 @given(strategies.graphs(), strategies.BETAS, st.booleans())
@@ -259,11 +279,29 @@ def test_second_derivative_is_the_covariance_of_arcs():
     torch.testing.assert_close(hessian, torch.tensor([[0.25, -0.25], [-0.25, 0.25]]).double())
 
 
-def test_second_derivatives_of_shortest_distance_are_refused():
-    graph = gtnet.linear([1, 2]).requires_grad_()
-    distance = shortest_distance(graph)
-    with pytest.raises(ValueError, match=r"shortest_distance: .*first derivatives only"):
-        torch.autograd.grad(distance[1], graph.weights, create_graph=True)
+@settings(max_examples=12)
+@given(strategies.graphs(), SEEDS, st.booleans())
+def test_gradgradcheck_of_distances_and_posteriors(graph, seed, to_accept):
+    inputs, put = scored(strategies.with_random_scores(graph, seed))
+    functions = [
+        lambda g: finite(shortest_distance(g, 0.75, to_accept=to_accept)),
+        lambda g: posteriors(g, 0.75),
+        lambda g: posteriors(g, of="states"),
+    ]
+    for function in functions:
+        if function(put(*inputs)).numel():
+            assert gradgradcheck(lambda *t, f=function: f(put(*t)), inputs)
+
+
+def test_third_derivatives_are_the_third_cumulants_of_arcs():
+    graph = Graph([0, 0], [1, 1], [0, 1], weights=torch.zeros(2, dtype=torch.float64), accept=1)
+    weights = torch.tensor([0.3, -0.4], dtype=torch.float64, requires_grad=True)
+    value = forward_score(graph.with_weights(weights)).sum()
+    for _ in range(3):
+        (grad,) = torch.autograd.grad(value, weights, create_graph=True)
+        value = grad[0]
+    p = weights.detach().softmax(0)[0]
+    torch.testing.assert_close(value.detach(), p * (1 - p) * (1 - 2 * p))
 
 
 # Empty languages and impossible arcs
@@ -414,27 +452,6 @@ def test_gradients_from_expanded_outputs():
     graph = gtnet.linear([1, 2]).requires_grad_()
     forward_score(graph).expand(3).sum().backward()
     assert graph.weights.grad.tolist() == [3.0, 3.0]
-
-
-# Cycles
-
-
-@given(strategies.cyclic_graphs())
-def test_cycles_are_refused_by_graph_and_state(drawn):
-    graph, where = drawn
-    functions = {
-        "forward_score": forward_score,
-        "viterbi_score": viterbi_score,
-        "posteriors": posteriors,
-        "shortest_distance": shortest_distance,
-        "viterbi_path": gtnet.viterbi_path,
-        "k_best": lambda g: gtnet.k_best(g, 1),
-    }
-    for name, function in functions.items():
-        with pytest.raises(ValueError, match=rf"{name}: .*graph {where}\b.*cycle") as caught:
-            function(graph)
-        state = int(str(caught.value).split("state ")[1].split(";")[0])
-        assert on_a_cycle(automata(graph)[where], state)
 
 
 # Precision

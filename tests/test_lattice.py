@@ -7,7 +7,7 @@ import math
 import pytest
 import strategies
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -48,6 +48,15 @@ def epsilon_cycle(graph: Graph) -> bool:
     return False
 
 
+def diverges(lattice: Lattice) -> bool:
+    """Whether the product built has a cycle whose paths have no finite sum."""
+    try:
+        viterbi_path(lattice.graph())
+        return bool(forward_score(lattice.graph()).isinf().any())
+    except ValueError:
+        return True
+
+
 def both(scores, lengths, graph, beta=1.0):
     """Forward scores and gradients, lazily and of the product built from the same numbers."""
     found = []
@@ -80,9 +89,7 @@ def test_forward_score_and_gradients_equal_those_of_the_product(data):
     scores = torch.randn(batch, frames, labels, dtype=graph.dtype)
     scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)
     if epsilon_cycle(graph):
-        with pytest.raises(ValueError, match=r"forward_score: graph \d+ has an epsilon cycle"):
-            forward_score(Emissions(scores, lengths) @ graph)
-        return
+        assume(not diverges(Emissions(scores, lengths) @ graph))
     assert_both_close(both(scores, lengths, graph), graph.dtype)
 
 
@@ -229,9 +236,7 @@ def test_the_best_path_is_that_of_the_product(data):
     emissions = Emissions(scores, lengths)
     lattice = emissions @ graph
     if epsilon_cycle(graph):
-        with pytest.raises(ValueError, match=r"viterbi_path: graph \d+ has an epsilon cycle"):
-            viterbi_path(lattice)
-        return
+        assume(not diverges(lattice))
     path, product = viterbi_path(lattice), lattice.graph()
     expected = viterbi_score(product)
     assert torch.equal(viterbi_score(lattice), expected)
@@ -239,7 +244,8 @@ def test_the_best_path_is_that_of_the_product(data):
     assert torch.equal(viterbi_score(path), expected)
     read, taken = (m.long() for m in path.arc_maps)
     frame_arcs = emissions.graph()
-    weights = graph.weights[taken] + torch.where(read >= 0, frame_arcs.weights[read], 0)
+    weights = graph.weights[taken]
+    weights[read >= 0] += frame_arcs.weights[read[read >= 0]]
     assert torch.equal(path.weights, weights)
     assert torch.equal(path.ilabels, graph.ilabels[taken])
     assert torch.equal(path.olabels, graph.olabels[taken])

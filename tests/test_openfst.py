@@ -200,3 +200,29 @@ def test_connect_keeps_what_openfst_keeps(pairs):
 def test_log_sums_of_openfst_and_of_a_formula_agree():
     graph = Graph([0, 0], [1, 1], [0, 1], weights=torch.tensor([1.0, 2.0]).double(), accept=1)
     assert total(to_openfst(graph, "log64")) == pytest.approx(math.log(math.exp(1) + math.exp(2)))
+
+
+def test_distances_of_cyclic_graphs_are_those_of_openfst():
+    source = random.Random(19)
+    loops = 0
+    for _ in range(TRANSDUCERS):
+        graph = random_graph(source, acyclic=False)
+        graph = graph.with_weights(graph.weights - 4)
+        fst = to_openfst(graph, "log64")
+        for to_accept in (False, True):
+            theirs = pynini.shortestdistance(fst, reverse=to_accept, delta=1e-13)
+            theirs = [-float(weight) for weight in theirs]
+            theirs += [NEG_INF] * (graph.num_states + 1 - len(theirs))
+            ours = shortest_distance(graph, to_accept=to_accept).tolist()
+            assert ours == pytest.approx(theirs[1:], rel=1e-6, abs=1e-6)
+        assert viterbi_score(graph).item() == total(to_openfst(graph, "standard"))
+        assert forward_score(graph).item() == pytest.approx(total(fst), rel=1e-6, abs=1e-6)
+        scores = [
+            p.score
+            for p in paths(
+                from_openfst(pynini.shortestpath(to_openfst(graph, "standard"), nshortest=4))
+            )
+        ]
+        assert viterbi_score(k_best(graph, 4)[0]).tolist() == sorted(scores, reverse=True)
+        loops += graph.topology.is_cyclic
+    assert loops > TRANSDUCERS / 2

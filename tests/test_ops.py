@@ -49,9 +49,39 @@ def backward_cases(graph: Graph) -> list[tuple]:
     return cases
 
 
+def recursion_cases(graph: Graph, walk: Walk) -> tuple:
+    p = torch.rand(graph.num_arcs, dtype=torch.float64) / 9
+    return (p, torch.randn(graph.num_states, dtype=torch.float64), *walk.arguments())
+
+
+def cyclic_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
+    """Two graphs with cycles, one of them with a loop, then acyclic ones and an empty one."""
+    two = Graph([0, 1, 1, 2], [1, 0, 2, 1], [0, 0, 1, 1], accept=2).to(dtype)
+    loop = Graph([0, 0], [0, 1], [0, 1], accept=1).to(dtype)
+    graph = stack([two, loop, batch(dtype)])
+    graph = graph.with_weights(graph.weights - 4)
+    topology = graph.topology
+    leaving = topology.leaving.by_state()
+    scores = (graph.weights, graph.start, graph.accept)
+    sums, best = (
+        [
+            topology.cyclic_walk("test", reverse=reverse, both_ways=True, sums=sums)
+            for reverse in (False, True)
+        ]
+        for sums in (True, False)
+    )
+    return {
+        "components": [(graph.state_offsets, leaving[0], leaving[2])],
+        "elimination": [(graph.state_offsets, *topology.components, *leaving)],
+        "closed_log_distance": [(*scores, *walk.arguments()) for walk in sums],
+        "closed_recursion": [recursion_cases(graph, walk) for walk in sums],
+        "closed_best_distance": [(*scores[:2], *walk.arguments()) for walk in best],
+    }
+
+
 def best(graph: Graph) -> tuple[torch.Tensor, ...]:
     walk = walks(graph)[0]
-    alpha, came_by = _ops.best_distance(graph.weights, graph.start, *walk.arguments())
+    alpha, came_by = _ops.best_distance(graph.weights, graph.start, walk)
     entering = graph.topology.entering[:3]
     ends = _ops.best_end(alpha, came_by, graph.accept, graph.state_offsets, *entering)
     return alpha, came_by, *ends
@@ -65,7 +95,7 @@ def trace_case(graph: Graph) -> tuple:
 
 def k_best_cases(graph: Graph) -> list[tuple]:
     walk = walks(graph)[1]
-    to_end, _ = _ops.best_distance(graph.weights, graph.accept, *walk.arguments())
+    to_end, _ = _ops.best_distance(graph.weights, graph.accept, walk)
     scores = (graph.weights, graph.start, graph.accept)
     leaving = graph.topology.leaving[:3]
     return [
@@ -93,13 +123,85 @@ def chain_cases(graph: Graph) -> tuple[list[tuple], list[tuple]]:
         arguments = (
             scores,
             lengths,
-            *operand.topology.steps("test"),
+            *operand.topology.steps,
             *(t.contiguous() for t in (operand.weights, operand.start, operand.accept)),
         )
         forth += [(*arguments, keep) for keep in (False, True)]
         score, *alpha, _ = torch.ops.gtnet.chain_score(*arguments, True)
         back += [(torch.ones_like(score), *alpha, *arguments, arcs) for arcs in (False, True)]
     return forth, back
+
+
+def sample_cases(graph: Graph) -> list[tuple]:
+    walk = walks(graph)[1]
+    scores = (graph.weights, graph.start, graph.accept)
+    _, score = torch.ops.gtnet.log_distance(*scores, *walks(graph)[0].arguments())
+    to_accept, _ = torch.ops.gtnet.log_distance(
+        graph.weights, graph.accept, graph.start, *walk.arguments()
+    )
+    seeds = torch.arange(2 * len(score))
+    leaving = graph.topology.leaving[:3]
+    rest = (graph.state_offsets, *leaving, seeds, 2)
+    return [(to_accept, *scores, *rest, most) for most in (1, 10)]
+
+
+def rational_cases(graph: Graph) -> list[tuple]:
+    def columns(*operands: Graph) -> tuple[list[torch.Tensor], ...]:
+        names = ("state_offsets", "arc_offsets", "source", "target", "ilabels", "olabels")
+        return (
+            *([getattr(operand, name) for operand in operands] for name in names),
+            [operand.start > float("-inf") for operand in operands],
+            [operand.accept > float("-inf") for operand in operands],
+        )
+
+    one, several = linear([1, 2], dtype=graph.dtype), columns(graph)
+    acceptors = columns(one, one)
+    return [
+        *((*columns(graph, one, graph), len(graph), kind) for kind in (0, 1)),
+        *((*several, len(graph), kind) for kind in (2, 3, 4)),
+        (*acceptors[:5], [], *acceptors[6:], 1, 1),
+    ]
+
+
+def language_cases(graph: Graph) -> dict[str, list[tuple]]:
+    topology = graph.topology
+    ends = (graph.start > float("-inf"), graph.accept > float("-inf"))
+    leaving, by_label = topology.leaving[:3], topology.leaving_by_ilabel
+    a = (graph.state_offsets, *leaving, graph.olabels[leaving[1]], ends[0])
+    b = (graph.state_offsets, *by_label, *ends, graph.weights[by_label.arcs] > float("-inf"))
+    scores = [t.double() for t in (graph.weights, graph.start, graph.accept)]
+    scored = (graph.state_offsets, *by_label, *scores)
+    return {
+        "difference": [(*a, *b, len(graph), most) for most in (1, 100)],
+        "equivalent": [(*scored, *scored, len(graph), 1e-4)],
+    }
+
+
+def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
+    """The operators whose scores are float64: log and tropical."""
+    ops, topology = torch.ops.gtnet, graph.topology
+    scores = (graph.weights, graph.start, graph.accept)
+    records, records_back = [], []
+    for tropical in (False, True):
+        outputs = graph.olabels if tropical else None
+        record = (*scores, graph.state_offsets, *topology.leaving_by(graph.ilabels), outputs)
+        records.append((*record, tropical, False, 1e-6, 100))
+        made = ops.determinize(*records[-1])
+        grads = tuple(torch.ones_like(t) for t in made[1:4])
+        kept = (*made[2:5], made[6], made[7], *made[9:16])
+        records_back.append((*grads, graph.weights, graph.accept, *kept, tropical))
+    wanted = graph.start > float("-inf")
+    rows = [torch.stack([t, t]) for t in (graph.weights, graph.accept)]
+    offsets, source = (graph.state_offsets, graph.arc_offsets), graph.source
+    incidences = (*topology.leaving[:3], *topology.entering[:3])
+    ends = graph.accept > float("-inf")
+    return {
+        "push_labels": [(graph.state_offsets, *incidences, graph.olabels, ends)],
+        "epsilon_pairs": [(graph.state_offsets, *topology.leaving[:3], wanted)],
+        "determinize": records,
+        "determinize_backward": records_back,
+        "minimize": [(*offsets, source, graph.ilabels, *topology.entering[:3], *rows, 1e-6)],
+    }
 
 
 def cases() -> dict[str, list[tuple]]:
@@ -131,9 +233,25 @@ def cases() -> dict[str, list[tuple]]:
             "trace": [trace_case(graph)],
             "k_best": k_best_cases(graph),
             "compose": compose_cases(graph),
-            "reach": [(graph.state_offsets, *leaving, graph.start > float("-inf"))],
+            "rational": rational_cases(graph),
+            "sample": sample_cases(graph),
+            "enumerate_paths": [
+                (
+                    *(graph.weights, graph.start, graph.accept, graph.state_offsets),
+                    *(*leaving, *entering, limit, most),
+                )
+                for limit, most in ((10, -1), (1, 2))
+            ],
+            **language_cases(graph),
+            "recursion": [recursion_cases(graph, walk) for walk in walks(graph)],
+            "reach": [
+                (graph.state_offsets, *leaving, graph.start > float("-inf"), *open_arcs)
+                for open_arcs in ((), (graph.weights > float("-inf"),))
+            ],
+            **cyclic_cases(dtype),
             "take": [(values, index)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
+            **(simplify_cases(graph) if dtype == torch.float64 else {}),
         }
         for name, arguments in here.items():
             found.setdefault(name, []).extend(arguments)

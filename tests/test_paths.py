@@ -208,3 +208,139 @@ def test_batches_of_no_graphs():
     assert len(viterbi_path(none)) == 0
     assert k_best(none, 2) == []
     assert label_sequences(none) == []
+
+
+# All paths
+
+
+@settings(max_examples=80)
+@given(strategies.graphs())
+def test_enumerate_paths_has_all_paths(graph):
+    answers = gtnet.enumerate_paths(graph)
+    assert len(answers) == len(graph)
+    for answer, one in zip(answers, automata(graph), strict=True):
+        found = [as_path(linear, one) for linear in answer]
+        assert Counter(found) == Counter(known(oracle.paths(one)))
+        assert viterbi_score(answer).tolist() == [path.score for path in found]
+
+
+@settings(max_examples=80)
+@given(strategies.graphs(acyclic=False, max_arcs=5), st.integers(0, 4))
+def test_enumerate_paths_up_to_a_length(graph, most):
+    for answer, one in zip(
+        gtnet.enumerate_paths(graph, max_length=most), automata(graph), strict=True
+    ):
+        found = [as_path(linear, one) for linear in answer]
+        assert Counter(found) == Counter(known(oracle.paths(one, oracle.at_most(most))))
+
+
+def test_enumerate_paths_knows_its_limits():
+    graph = Graph([0, 0, 1, 1], [1, 1, 2, 2], [0, 1, 2, 3], accept=2)
+    assert len(gtnet.enumerate_paths(graph, 4)[0]) == 4
+    with pytest.raises(ValueError, match="enumerate_paths: graph 1 has more than limit=3 paths"):
+        gtnet.enumerate_paths(stack([gtnet.linear([1]), graph]), 3)
+    with pytest.raises(ValueError, match="enumerate_paths: graph 1 has a cycle"):
+        gtnet.enumerate_paths(stack([graph, gtnet.linear([1]).plus]))
+    with pytest.raises(ValueError, match=r"enumerate_paths: limit .*-1"):
+        gtnet.enumerate_paths(graph, -1)
+    with pytest.raises(TypeError, match="enumerate_paths: max_length"):
+        gtnet.enumerate_paths(graph, max_length=1.5)
+    beside = Graph([0, 1, 2, 3], [1, 1, 3, 2], [0, 0, 0, 0], weights=[0, NEG_INF, 0, 0], accept=1)
+    assert len(gtnet.enumerate_paths(beside)[0]) == 1
+
+
+def test_enumerate_paths_wastes_no_time_on_dead_ends():
+    layers, width = 30, 5
+    source = torch.arange(layers).repeat_interleave(width)
+    dead = Graph(source, source + 1, [0] * (layers * width), accept=[], num_states=layers + 2)
+    alive = Graph([0], [layers + 1], [1], accept=layers + 1)
+    both = Graph(
+        [*dead.source.tolist(), 0], [*dead.target.tolist(), layers + 1],
+        [*dead.ilabels.tolist(), 1], accept=layers + 1,
+    )  # fmt: skip
+    assert viterbi_score(gtnet.enumerate_paths(both)[0]).tolist() == [0.0]
+    assert len(gtnet.enumerate_paths(alive)[0]) == 1
+
+
+# Paths drawn at random
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@settings(max_examples=25)
+@given(strategies.graphs(), strategies.BETAS, st.integers(0, 99))
+def test_sampled_paths_are_paths_in_proportion(graph, beta, seed):
+    n = 400
+    answers = gtnet.sample(graph, n, beta=beta, generator=seeded(seed))
+    for answer, one in zip(answers, automata(graph), strict=True):
+        found = known(oracle.paths(one))
+        if not found:
+            assert len(answer) == 0
+            continue
+        drawn = Counter(as_path(linear, one) for linear in answer)
+        assert sum(drawn.values()) == n
+        assert not set(drawn) - set(found)
+        total = oracle.log_sum([path.score for path in found], beta)
+        chances: Counter = Counter()
+        for path in found:
+            chances[path] += torch.tensor(beta * (path.score - total)).double().exp().item()
+        likely = {path: chance for path, chance in chances.items() if chance * n >= 5}
+        chi = sum((drawn[path] - n * p) ** 2 / (n * p) for path, p in likely.items())
+        # Mean `degrees`, deviation sqrt(2 · degrees): six deviations are generous.
+        assert chi <= len(likely) + 6 * (2 * len(likely)) ** 0.5 + 6
+
+
+def test_sampled_arcs_follow_the_posteriors():
+    graph = gtnet.Emissions(torch.randn(1, 6, 4, generator=seeded(1))).graph()
+    n = 20_000
+    (answer,) = gtnet.sample(graph, n, generator=seeded(2))
+    frequency = torch.bincount(answer.arc_maps[0].long(), minlength=graph.num_arcs) / n
+    torch.testing.assert_close(frequency, gtnet.posteriors(graph), atol=0.015, rtol=0)
+
+
+def test_the_seed_decides_what_is_sampled():
+    graph = gtnet.random_graph(50, 300, generator=3)
+    one, same, other = (gtnet.sample(graph, 5, generator=seeded(s))[0] for s in (1, 1, 2))
+    assert one.equal(same)
+    assert not one.equal(other)
+    torch.manual_seed(1)
+    default = gtnet.sample(graph, 5)[0]
+    assert default.equal(one)
+
+
+def test_threads_do_not_change_what_is_sampled():
+    batch = gtnet.random_graph(300, 900, size=40)
+    torch.set_num_threads(1)
+    alone = stack(gtnet.sample(batch, 50, generator=seeded(0)))
+    torch.set_num_threads(2)
+    assert stack(gtnet.sample(batch, 50, generator=seeded(0))).equal(alone)
+
+
+def test_scores_of_samples_are_differentiable():
+    graph = gtnet.random_graph(20, 60, generator=3).requires_grad_()
+    (answer,) = gtnet.sample(graph, 7, generator=seeded(0))
+    viterbi_score(answer).sum().backward()
+    taken = torch.bincount(answer.arc_maps[0].long(), minlength=graph.num_arcs)
+    assert torch.equal(graph.weights.grad, taken.float())
+    assert graph.start.grad.tolist() == [7.0] + [0.0] * 19
+
+
+def test_sample_of_the_largest_scores_and_of_none():
+    graph = Graph([0, 0], [1, 1], [0, 1], weights=[1e38, 1e38], accept=1)
+    (answer,) = gtnet.sample(graph, 100, beta=10.0, generator=seeded(0))
+    assert 20 < int(answer.ilabels.sum()) < 80
+    assert [len(a) for a in gtnet.sample(stack([graph, Graph([], [], [], accept=[])]), 3)] == [3, 0]
+    assert [len(a) for a in gtnet.sample(graph, 0)] == [0]
+    assert gtnet.sample(graph[0:0], 3) == []
+
+
+def test_bad_arguments_of_sample_are_named():
+    graph = gtnet.linear([1])
+    with pytest.raises(ValueError, match=r"sample: n .*-1"):
+        gtnet.sample(graph, -1)
+    with pytest.raises(ValueError, match="sample: beta must be finite"):
+        gtnet.sample(graph, 1, beta=float("inf"))
+    with pytest.raises(TypeError, match="sample: graph must be a Graph"):
+        gtnet.sample(1, 1)

@@ -1,0 +1,311 @@
+"""Path sums and best paths, with gradients of any order."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks
+from gtnet._ops.library import fake, operators, vector
+
+best_end = operators.best_end.default
+trace = operators.trace.default
+
+
+@fake("log_distance")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *walk: Any
+) -> tuple[Tensor, ...]:
+    graphs = state_offsets.shape[0] - 1
+    return torch.empty_like(start, dtype=torch.float64), vector(start, graphs, torch.float64)
+
+
+@fake("log_distance_backward")
+def _(
+    grad_score: Tensor,
+    grad_alpha: Tensor | None,
+    alpha: Tensor,
+    score: Tensor,
+    weights: Tensor,
+    start: Tensor,
+    accept: Tensor,
+    *walk: Any,
+) -> tuple[Tensor, ...]:
+    return torch.empty_like(weights), torch.empty_like(start), torch.empty_like(accept)
+
+
+@fake("recursion")
+def _(p: Tensor, b: Tensor, *walk: Any) -> Tensor:
+    return torch.empty_like(b)
+
+
+@fake("best_distance")
+def _(weights: Tensor, start: Tensor, *walk: Any) -> tuple[Tensor, ...]:
+    return (
+        torch.empty_like(start, dtype=torch.float64),
+        torch.empty_like(start, dtype=torch.int32),
+    )
+
+
+@fake("best_end")
+def _(
+    alpha: Tensor, came_by: Tensor, accept: Tensor, state_offsets: Tensor, *entering: Tensor
+) -> tuple[Tensor, ...]:
+    graphs = state_offsets.shape[0] - 1
+    dtypes = (torch.float64, torch.int32, torch.int64)
+    return tuple(vector(accept, graphs, dtype) for dtype in dtypes)
+
+
+@fake("trace")
+def _(came_by: Tensor, last: Tensor, path_offsets: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    return last.new_empty(rest[-1]), torch.empty_like(last)
+
+
+@fake("closed_log_distance")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *walk: Any
+) -> tuple[Tensor, ...]:
+    graphs = state_offsets.shape[0] - 1
+    return (
+        torch.empty_like(start, dtype=torch.float64),
+        vector(start, graphs, torch.float64),
+        vector(start, graphs, torch.int32),
+    )
+
+
+@fake("closed_recursion")
+def _(p: Tensor, b: Tensor, *walk: Any) -> Tensor:
+    return torch.empty_like(b)
+
+
+@fake("closed_best_distance")
+def _(weights: Tensor, start: Tensor, state_offsets: Tensor, *walk: Any) -> tuple[Tensor, ...]:
+    return (
+        torch.empty_like(start, dtype=torch.float64),
+        torch.empty_like(start, dtype=torch.int32),
+        vector(start, state_offsets.shape[0] - 1, torch.int32),
+    )
+
+
+class Cycles(NamedTuple):
+    """What a walk through cyclic graphs needs beside the order of its components.
+
+    `offsets` int64 [graphs + 1] and `bounds` int32 [components, 2]: the positions of each component
+    that has a cycle; `pattern`: how to eliminate its states, where sums are asked for.
+    """
+
+    function: str
+    offsets: Tensor
+    bounds: Tensor
+    pattern: tuple[Tensor, ...]
+
+
+class Walk(NamedTuple):
+    """How to reach every state after those it depends on: arcs by state, in a direction.
+
+    `order` int32 [states]; `bounds` int32 [2, states], the layer of each position, on a GPU;
+    `forth` and `back` are the arcs a state is reached by and leaves by: offsets, arcs, states.
+    """
+
+    state_offsets: Tensor
+    order: Tensor
+    bounds: Tensor | None
+    forth: tuple[Tensor, Tensor, Tensor]
+    back: tuple[Tensor, Tensor, Tensor] | None
+    reverse: bool
+    cycles: Cycles | None = None
+
+    def arguments(self) -> tuple[Any, ...]:
+        """As the operators take them."""
+        if self.cycles is None:
+            return (self.state_offsets, self.order, self.bounds, *self.forth, self.reverse)
+        _, offsets, bounds, pattern = self.cycles
+        ends = (self.state_offsets, self.order, *self.forth, self.reverse)
+        return (*ends, offsets, bounds, *pattern)
+
+    def reversed(self) -> Walk:
+        """The same arcs walked from the other end; needs `back`."""
+        assert self.back is not None
+        return self._replace(forth=self.back, back=self.forth, reverse=not self.reverse)
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Of every arc the state that is reached by it and the state it is reached from, int64."""
+        offsets, arcs, states = self.forth
+        numbers = torch.arange(len(offsets) - 1, device=arcs.device)
+        near, far = (torch.empty_like(arcs, dtype=torch.int64) for _ in range(2))
+        near[arcs.long()] = torch.repeat_interleave(numbers, offsets.diff(), output_size=len(arcs))
+        far[arcs.long()] = states.long()
+        return near, far
+
+    def graph_of_state(self) -> Tensor:
+        """The graph each state belongs to, int64 [states]."""
+        graphs = torch.arange(len(self.state_offsets) - 1, device=self.order.device)
+        sizes = self.state_offsets.diff()
+        return torch.repeat_interleave(graphs, sizes, output_size=len(self.order))
+
+
+def best_distance(weights: Tensor, start: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
+    """The best score of a path to each state, float64, and the position of its last arc."""
+    if walk.cycles is None:
+        return operators.best_distance.default(weights, start, *walk.arguments())
+    alpha, came_by, divergent = operators.closed_best_distance.default(
+        weights, start, *walk.arguments()
+    )
+    what = "of positive score, so no path is best: lower the scores of its arcs"
+    _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
+    return alpha, came_by
+
+
+def _log_distance(
+    weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+) -> tuple[Tensor, Tensor]:
+    if walk.cycles is None:
+        return operators.log_distance.default(weights, start, accept, *walk.arguments())
+    alpha, score, divergent = operators.closed_log_distance.default(
+        weights, start, accept, *walk.arguments()
+    )
+    what = (
+        "and its paths sum to infinity (a spectral radius of 1 or more in the component): "
+        "lower the scores of its arcs"
+    )
+    _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
+    return alpha, score
+
+
+class _LogDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+    ) -> tuple[Tensor, Tensor]:
+        alpha, score = _log_distance(weights, start, accept, walk)
+        ctx.walk = walk
+        ctx.save_for_backward(weights, start, accept, alpha, score)
+        ctx.set_materialize_grads(False)
+        return alpha, score
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_alpha: Tensor | None, grad_score: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        weights, start, accept, alpha, score = ctx.saved_tensors
+        if grad_score is None:
+            grad_score = torch.zeros_like(score)
+        scores = (weights, start, accept)
+        return (*_gradient(grad_score, grad_alpha, alpha, score, *scores, ctx.walk), None)
+
+
+def log_distance(
+    weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+) -> tuple[Tensor, Tensor]:
+    """The log-sum of all paths to each state and to the end, float64; differentiable at will."""
+    weights, start, accept = weights.contiguous(), start.contiguous(), accept.contiguous()
+    if torch.is_grad_enabled() and (
+        weights.requires_grad or start.requires_grad or accept.requires_grad
+    ):
+        return _LogDistance.apply(weights, start, accept, walk)
+    return _log_distance(weights, start, accept, walk)
+
+
+class OnPaths(NamedTuple):
+    """A number for every arc, for starting in a state and for ending in it."""
+
+    arcs: Tensor
+    start: Tensor
+    accept: Tensor
+
+
+def posteriors(
+    alpha: Tensor, score: Tensor, weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+) -> OnPaths:
+    """The gradient of the total score, given the log distances; needs walk.back."""
+    scores = (weights.contiguous(), start.contiguous(), accept.contiguous())
+    return _gradient(torch.ones_like(score), None, alpha, score, *scores, walk)
+
+
+def _gradient(
+    grad_score: Tensor,
+    grad_alpha: Tensor | None,
+    alpha: Tensor,
+    score: Tensor,
+    weights: Tensor,
+    start: Tensor,
+    accept: Tensor,
+    walk: Walk,
+) -> OnPaths:
+    """The gradient of log distances: fused where nobody differentiates it and nothing is cyclic."""
+    back = walk.reversed()
+    if walk.cycles is None and not (torch.is_grad_enabled() and alpha.requires_grad):
+        if grad_alpha is not None:
+            grad_alpha = grad_alpha.contiguous()
+        fused = operators.log_distance_backward.default(
+            grad_score.contiguous(),
+            grad_alpha,
+            alpha,
+            score,
+            weights,
+            start,
+            accept,
+            *back.arguments(),
+        )
+        return OnPaths(*fused)
+    shares = OnPaths(
+        *(exp_or_zero(x) for x in log_shares(alpha, score, weights, start, accept, walk))
+    )
+    ending = shares.accept * grad_score[walk.graph_of_state()]
+    flow = recursion(shares.arcs, ending if grad_alpha is None else ending + grad_alpha, back)
+    _, far = back.ends()
+    return OnPaths(
+        (shares.arcs * flow[far]).to(weights.dtype),
+        (shares.start * flow).to(start.dtype),
+        ending.to(accept.dtype),
+    )
+
+
+def log_shares(
+    alpha: Tensor, score: Tensor, weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+) -> OnPaths:
+    """The log of the part of its target's distance that came through each arc, float64.
+
+    Likewise of starting in a state, and of the total score what ended there. With them a path is
+    drawn backwards, from its end; -inf or NaN where there is no way.
+    """
+    near, far = walk.ends()
+    return OnPaths(
+        alpha[far] + weights.double() - alpha[near],
+        start.double() - alpha,
+        alpha + accept.double() - score[walk.graph_of_state()],
+    )
+
+
+class _Recursion(torch.autograd.Function):
+    """A linear recursion; its gradient is another, along the same arcs from the other end."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, b: Tensor, walk: Walk) -> Tensor:
+        operator = operators.recursion if walk.cycles is None else operators.closed_recursion
+        x = operator.default(p.contiguous(), b.contiguous(), *walk.arguments())
+        ctx.walk = walk
+        ctx.save_for_backward(p, x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        p, x = ctx.saved_tensors
+        grad_b = recursion(p, grad, ctx.walk.reversed())
+        near, far = ctx.walk.ends()
+        return grad_b[near] * x[far], grad_b, None
+
+
+def recursion(p: Tensor, b: Tensor, walk: Walk) -> Tensor:
+    """x with x[s] = b[s] + Σ p[a] · x[the state that arc a comes from] over the arcs a reaching s.
+
+    Float64 [states]; any number of derivatives. O(states + arcs), and a solve per component.
+    """
+    return _Recursion.apply(p, b, walk)
+
+
+def exp_or_zero(x: Tensor) -> Tensor:
+    """exp(x) with 0, and a gradient of 0, where x is -inf or NaN (a difference of zeros)."""
+    return x.masked_fill(~torch.isfinite(x), float("-inf")).exp()

@@ -1,0 +1,53 @@
+"""Loads the extensions and declares what their operators return without running them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _load() -> bool:
+    """Load the extensions beside the package, the CUDA one if torch has CUDA; whether it did."""
+    here = Path(__file__).parents[1]
+    library = here / "_cpu.abi3.so"
+    if not library.exists():
+        raise ImportError(
+            f"gtnet: {library} is missing, so the extension was never built here: run "
+            f"`pip install .` in the checkout (it needs g++), or install a wheel"
+        )
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        raise ImportError(
+            f"gtnet: {library} does not load beside torch {torch.__version__} "
+            f"(2.10 or newer is needed): {error}"
+        ) from error
+    cuda = here / "_cuda.abi3.so"
+    if torch.version.cuda is None or not cuda.exists():
+        return False
+    torch.ops.load_library(str(cuda))
+    return True
+
+
+HAS_CUDA = _load()
+operators = torch.ops.gtnet
+
+_library = torch.library.Library("gtnet", "FRAGMENT")
+
+
+def fake(name: str) -> Any:
+    """Registers the function below as the fake of an operator: shapes and dtypes only."""
+    return torch.library.register_fake(f"gtnet::{name}", lib=_library)
+
+
+def unknown_size() -> Any:
+    """A size that only the data decide."""
+    return torch.library.get_ctx().new_dynamic_size()
+
+
+def vector(tensor: Tensor, size: Any, dtype: torch.dtype) -> Tensor:
+    """An empty tensor [size] on the device of another."""
+    return tensor.new_empty((size,), dtype=dtype)

@@ -1,0 +1,61 @@
+"""Operators that take paths out of graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gtnet._ops.library import fake, operators, unknown_size, vector
+
+k_best = operators.k_best.default
+sample = operators.sample.default
+enumerate_paths = operators.enumerate_paths.default
+
+
+def _packed_paths(like: Tensor, graphs: Any) -> tuple[Tensor, ...]:
+    paths, arcs = unknown_size(), unknown_size()
+    sizes = ((graphs, torch.int64), (paths, torch.int64), (arcs, torch.int32))
+    ends = ((paths, torch.int32), (paths, torch.int32))
+    return tuple(vector(like, size, dtype) for size, dtype in (*sizes, *ends))
+
+
+@fake("k_best")
+def _(
+    to_end: Tensor,
+    weights: Tensor,
+    start: Tensor,
+    accept: Tensor,
+    labels: Tensor | None,
+    state_offsets: Tensor,
+    *walk: Any,
+) -> tuple[Tensor, ...]:
+    paths, arcs = unknown_size(), unknown_size()
+    return (
+        vector(start, state_offsets.shape[0] - 1, torch.int64),
+        vector(start, paths, torch.int64),
+        vector(start, arcs, torch.int32),
+        vector(start, paths, torch.int32),
+        vector(start, paths, torch.int32),
+    )
+
+
+@fake("sample")
+def _(
+    to_end: Tensor,
+    weights: Tensor,
+    start: Tensor,
+    accept: Tensor,
+    state_offsets: Tensor,
+    *rest: Any,
+) -> tuple[Tensor, ...]:
+    return _packed_paths(start, state_offsets.shape[0] - 1)
+
+
+@fake("enumerate_paths")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *rest: Any
+) -> tuple[Tensor, ...]:
+    graphs = state_offsets.shape[0] - 1
+    return vector(start, graphs, torch.int8), *_packed_paths(start, graphs)

@@ -1,0 +1,61 @@
+"""Operators that make new topologies: composition, rational operations, difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gtnet._ops.library import fake, operators, unknown_size, vector
+
+compose = operators.compose.default
+rational = operators.rational.default
+difference = operators.difference.default
+equivalent = operators.equivalent.default
+
+
+@fake("compose")
+def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
+    acceptors, num_graphs, _ = rest[-3:]
+    states, arcs = unknown_size(), unknown_size()
+    offsets = vector(a_arcs, num_graphs + 1, torch.int64)
+    sizes = [arcs, arcs, arcs, 0 if acceptors else arcs, arcs, arcs, states, states]
+    return [
+        vector(a_arcs, 1, torch.bool),
+        offsets,
+        torch.empty_like(offsets),
+        *(vector(a_arcs, size, torch.int32) for size in sizes),
+        vector(a_arcs, states, torch.int8),
+    ]
+
+
+@fake("rational")
+def _(state_offsets: list[Tensor], *rest: Any) -> list[Tensor]:
+    *_, olabels, _, _, num_graphs, _ = rest
+    like, operands = state_offsets[0], len(state_offsets)
+    states, arcs = unknown_size(), unknown_size()
+    sizes = [arcs, arcs, arcs, arcs if olabels else 0, arcs, arcs, arcs, states, states]
+    sizes += [arcs] * operands + [states] * operands
+    offsets = [vector(like, num_graphs + 1, torch.int64) for _ in range(2)]
+    return offsets + [vector(like, size, torch.int32) for size in sizes]
+
+
+@fake("difference")
+def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
+    num_graphs = rest[-2]
+    states, arcs = unknown_size(), unknown_size()
+    kinds = [
+        (1, torch.bool),
+        (num_graphs + 1, torch.int64),
+        (num_graphs + 1, torch.int64),
+        *((size, torch.int32) for size in (arcs, arcs, arcs, states)),
+        (states, torch.bool),
+        (states, torch.bool),
+    ]
+    return [vector(a_arcs, size, dtype) for size, dtype in kinds]
+
+
+@fake("equivalent")
+def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> Tensor:
+    return vector(a_arcs, rest[-2], torch.bool)

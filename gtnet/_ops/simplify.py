@@ -1,0 +1,160 @@
+"""Operators of epsilon removal, determinization, minimization and pushing; float64 scores."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtnet._ops.library import fake, operators, unknown_size, vector
+
+epsilon_pairs = operators.epsilon_pairs.default
+minimize = operators.minimize.default
+push_labels = operators.push_labels.default
+
+
+@fake("epsilon_pairs")
+def _(state_offsets: Tensor, offsets: Tensor, arcs: Tensor, *rest: Any) -> list[Tensor]:
+    sources, pairs, copies = unknown_size(), unknown_size(), unknown_size()
+    return [
+        vector(arcs, sources, torch.int32),
+        *(vector(arcs, sources + 1, torch.int64) for _ in range(2)),
+        vector(arcs, pairs, torch.int32),
+        *(vector(arcs, copies, torch.int32) for _ in range(3)),
+    ]
+
+
+@fake("determinize")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *rest: Any
+) -> list[Tensor]:
+    graphs = state_offsets.shape[0] - 1
+    states, arcs, entries, terms = (unknown_size() for _ in range(4))
+    by_graph = vector(start, graphs + 1, torch.int64)
+    return [
+        start.new_empty((2, graphs), dtype=torch.int32),
+        start.new_empty(graphs),
+        start.new_empty(arcs),
+        start.new_empty(states),
+        by_graph,
+        torch.empty_like(by_graph),
+        vector(start, states + 1, torch.int64),
+        vector(start, arcs, torch.int32),
+        vector(start, arcs, torch.int32),
+        vector(start, states + 1, torch.int64),
+        vector(start, entries, torch.int32),
+        start.new_empty(entries),
+        vector(start, arcs + 1, torch.int64),
+        *(vector(start, terms, torch.int32) for _ in range(3)),
+        *(vector(start, unknown_size(), dtype) for dtype in (torch.int64, torch.int32) * 2),
+    ]
+
+
+@fake("determinize_backward")
+def _(
+    grad_start: Tensor,
+    grad_score: Tensor,
+    grad_new_accept: Tensor,
+    weights: Tensor,
+    accept: Tensor,
+    *rest: Any,
+) -> tuple[Tensor, ...]:
+    return torch.empty_like(weights), torch.empty_like(accept), torch.empty_like(accept)
+
+
+@fake("minimize")
+def _(
+    state_offsets: Tensor,
+    arc_offsets: Tensor,
+    source: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    *rest: Any,
+) -> Tensor:
+    return offsets.new_empty(offsets.shape[0] - 1)
+
+
+@fake("push_labels")
+def _(state_offsets: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    outputs, is_accept = rest[-2:]
+    return (
+        vector(outputs, outputs.shape[0] + 1, torch.int64),
+        vector(outputs, unknown_size(), torch.int32),
+        vector(outputs, is_accept.shape[0] + 1, torch.int64),
+        vector(outputs, unknown_size(), torch.int32),
+    )
+
+
+class Determinized(NamedTuple):
+    """What the operator returns: scores, topology and the record of sums; see csrc/determinize.h.
+
+    States and arcs are numbered through the batch; arcs are sorted by source, then by label.
+    """
+
+    ends: Tensor  # int32 [2, graphs]: how it ended (0: well), and a witness
+    start_score: Tensor  # by graph: of its first state
+    score: Tensor  # by arc
+    accept: Tensor  # by state
+    state_offsets: Tensor
+    arc_offsets: Tensor
+    arc_begin: Tensor  # by state
+    target: Tensor
+    label: Tensor
+    entry_begin: Tensor  # by state
+    entry_state: Tensor
+    entry_score: Tensor
+    term_begin: Tensor  # by arc
+    term_entry: Tensor
+    term_arc: Tensor
+    term_into: Tensor
+    output_begin: Tensor  # by arc
+    outputs: Tensor
+    ending_begin: Tensor  # by state
+    endings: Tensor
+
+
+class _RecordedSums(torch.autograd.Function):
+    """The scores that determinization computed, with their gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weights: Tensor, start: Tensor, accept: Tensor, made: Determinized, tropical: bool
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(
+            weights,
+            accept,
+            made.score,
+            made.accept,
+            made.state_offsets,
+            made.arc_begin,
+            made.target,
+            *made[9:16],
+        )
+        ctx.tropical = tropical
+        return made.start_score.clone(), made.score.clone(), made.accept.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise ValueError(
+                "determinize: first derivatives only, and create_graph=True asks for second ones"
+            )
+        grads = tuple(grad.contiguous() for grad in grads)
+        found = operators.determinize_backward.default(*grads, *ctx.saved_tensors, ctx.tropical)
+        return (*found, None, None)
+
+
+def determinize(
+    scores: tuple[Tensor, Tensor, Tensor], *topology: Any, tropical: bool, **options: Any
+) -> Determinized:
+    """Weighted subset construction; its start, arc and accept scores are differentiable."""
+    weights, start, accept = (score.contiguous() for score in scores)
+    detached = (weights.detach(), start.detach(), accept.detach())
+    made = Determinized(
+        *operators.determinize.default(*detached, *topology, tropical=tropical, **options)
+    )
+    if not any(score.requires_grad for score in scores) or not torch.is_grad_enabled():
+        return made
+    first, score, last = _RecordedSums.apply(weights, start, accept, made, tropical)
+    return made._replace(start_score=first, score=score, accept=last)

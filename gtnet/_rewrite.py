@@ -1,0 +1,141 @@
+"""Parts that the simplifying rewrites share: choosing arcs, trimming, path sums with cycles."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks, _ops
+from gtnet._checks import EPSILON, NEG_INF
+from gtnet.compose import connect
+from gtnet.distance import useful_part
+from gtnet.graph import Graph
+from gtnet.topology import Topology
+
+Semiring = Literal["log", "tropical"]
+Merge = Literal["auto", "identical", "equal"]
+
+
+def prepared(function: str, graph: object, semiring: str) -> Graph:
+    """The graph, after checks of the type, of the device and of the name of the semiring."""
+    _checks.graph(function, "graph", graph)
+    assert isinstance(graph, Graph)
+    _checks.on_cpu(function, "graph", graph.weights, "work there, then move the result with .to()")
+    if semiring not in ("log", "tropical"):
+        raise ValueError(f'{function}: semiring must be "log" or "tropical", got {semiring!r}')
+    return graph
+
+
+def merges_identical(function: str, graph: Graph, merge: str) -> bool:
+    """Whether states are merged only where their scores also agree to first order."""
+    if merge not in ("auto", "identical", "equal"):
+        raise ValueError(f'{function}: merge must be "auto", "identical" or "equal", got {merge!r}')
+    learning = torch.is_grad_enabled() and graph.requires_grad
+    return merge == "identical" or (merge == "auto" and learning)
+
+
+def epsilon_arcs(graph: Graph) -> Tensor:
+    """Which arcs neither read nor write, bool [arcs]."""
+    return (graph.ilabels == EPSILON) & (graph.olabels == EPSILON)
+
+
+def with_arcs(graph: Graph, keep: Tensor) -> Graph:
+    """The same states with the arcs that `keep` marks; `arc_maps` names them."""
+    topology = graph.topology
+    arcs = keep.nonzero().flatten()
+    before = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
+    ilabels = topology.ilabels[arcs]
+    kept = Topology(
+        topology.state_offsets,
+        before[topology.arc_offsets],
+        topology.source[arcs],
+        topology.target[arcs],
+        ilabels,
+        ilabels if topology.ilabels is topology.olabels else topology.olabels[arcs],
+        topology.num_states,
+    )
+    index = arcs.to(torch.int32)
+    states = torch.arange(topology.num_states, dtype=torch.int32)
+    return Graph.from_topology(
+        kept,
+        _ops.take(graph.weights, index),
+        graph.start,
+        graph.accept,
+        arc_maps=(index,),
+        state_maps=(states,),
+    )
+
+
+def traced(graph: Graph, before: Graph) -> Graph:
+    """`graph`, which was made from `before`, with the maps back to what `before` was made from."""
+    if before.arc_maps is not None and graph.arc_maps is not None:
+        graph.arc_maps = tuple(_through(graph.arc_maps[0], old) for old in before.arc_maps)
+    if before.state_maps is not None and graph.state_maps is not None:
+        graph.state_maps = tuple(_through(graph.state_maps[0], old) for old in before.state_maps)
+    return graph
+
+
+def _through(new: Tensor, old: Tensor) -> Tensor:
+    if not len(old):
+        return new
+    return torch.where(new >= 0, old[new.clamp(min=0).long()], new)
+
+
+def trimmed(graph: Graph) -> Graph:
+    """The graph without impossible arcs (score -inf) and without what lies on no accepting path."""
+    possible = graph.weights.detach() > NEG_INF
+    if bool(possible.all()):
+        return connect(graph)
+    some = with_arcs(graph, possible)
+    return traced(connect(some), some)
+
+
+def path_sums(
+    function: str, graph: Graph, semiring: Semiring, *, to_accept: bool = False
+) -> Tensor:
+    """The sum of all paths from the start to each state (or on to acceptance), float64 [states].
+
+    Differentiable any number of times; tropical ties go to one of the best. Raises ValueError
+    where the sum over a cycle diverges, naming the graph and a state of the component.
+    """
+    exact = useful_part(graph.to(torch.float64), from_start=not to_accept, to_accept=to_accept)
+    seeds, ends = (exact.accept, exact.start) if to_accept else (exact.start, exact.accept)
+    learning = torch.is_grad_enabled() and exact.requires_grad
+    if semiring == "log":
+        walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=learning)
+        return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
+    walk = exact.topology.cyclic_walk(function, reverse=to_accept, sums=False)
+    best, came_by = _ops.best_distance(
+        exact.weights.detach().contiguous(), seeds.detach().contiguous(), walk
+    )
+    if not learning:
+        return best
+    # The best paths are a tree: a linear recursion whose coefficients are 0 and 1.
+    reached, arrived = best > NEG_INF, came_by >= 0
+    index = torch.full_like(came_by, -1)
+    index[arrived] = walk.forth[1][came_by[arrived].long()]
+    on_tree = exact.weights.new_zeros(exact.num_arcs)
+    on_tree[index[arrived].long()] = 1
+    own = torch.where(arrived, _ops.take(exact.weights, index), seeds)
+    walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=True)
+    sums = _ops.recursion(on_tree, own.masked_fill(~reached, 0), walk)
+    return sums.masked_fill(~reached, NEG_INF)
+
+
+def segment_sums(values: Tensor, segment: Tensor, size: int, semiring: Semiring) -> Tensor:
+    """The sum of the values of each segment, [size]; -inf for an empty one. Differentiable."""
+    largest = values.detach().new_full((size,), NEG_INF)
+    largest = largest.scatter_reduce(0, segment, values.detach(), "amax")
+    if semiring == "tropical":
+        first = torch.full((size,), len(values))
+        best = (values.detach() == largest[segment]).nonzero().flatten()
+        first = first.scatter_reduce(0, segment[best], best, "amin")
+        there = first < len(values)
+        index = torch.where(there, first, -1).to(torch.int32)
+        return _ops.take(values, index).masked_fill(~there, NEG_INF)
+    base = largest.masked_fill(largest == NEG_INF, 0)
+    total = values.new_zeros(size).index_add(0, segment, (values - base[segment]).exp())
+    empty = total == 0
+    return (total.masked_fill(empty, 1).log() + base).masked_fill(empty, NEG_INF)

@@ -1,0 +1,3 @@
+"""The interfaces of other packages on top of gtnet."""
+
+from __future__ import annotations

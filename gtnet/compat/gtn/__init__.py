@@ -1,0 +1,85 @@
+"""The Python interface of the package `gtn`, so that a program written for it runs on gtnet.
+
+    import gtnet.compat.gtn as gtn
+
+or, where imports are out of reach, `sys.modules["gtn"] = gtnet.compat.gtn` before them.
+Every function builds on one of gtnet's; the tape of gradients (`calc_grad`, `grad`, `backward`)
+holds one step of torch's autograd per function. `graph.core` is the `gtnet.Graph` of a graph and
+`Graph.of` leads back, so that a program can move over piece by piece. The names are those of gtn's
+last version (2022); `linear_graph` and `scalar_graph` also take the arguments, and `equal` ignores
+the order of arcs, as in the versions before it.
+
+What differs from gtn, because gtnet is right or raises:
+
+- Cycles. `forward_score` and `viterbi_score` of a cyclic graph are exact where the sum exists and
+  raise ValueError where it does not; gtn raised for some cycles and returned wrong numbers for
+  others. The closure of a graph that accepts the empty string has such a sum without end. A node
+  that nothing leads to is no error and takes no gradient away from other arcs.
+- Sums run in float64 and are rounded once, to float32; gtn's drift with the length of the graph.
+- Impossible paths. The gradient of a score of -inf is 0, not NaN. NaN and +inf are refused as
+  weights; only a scalar loss may be +inf (`negate` and `subtract` of -inf).
+- `set_weights` reads arrays and tensors of any strides, dtype and shape by their elements, and
+  raises ValueError if their number is not that of the arcs; gtn read strided arrays as if they
+  were contiguous and short ones beyond their end. An address is believed, as in gtn.
+- `add_arc` raises ValueError for nodes that do not exist and labels below epsilon. Nodes and arcs
+  cannot be added to the result of an operation as long as its gradient is recorded.
+- `remove` keeps the weights: an arc gets the log-sum of the removed paths before it, and accepting
+  nodes the score of those after it, which gtn dropped. Such a score is part of all path sums and
+  products; `save`, `savetxt` and `print`, whose formats have no place for it, show it as an
+  epsilon arc. `remove` has a gradient. Removed cycles are summed.
+- `compose` and `intersect` count every pair of paths with epsilons on both sides once. `intersect`
+  of transducers raises ValueError. Results are trimmed, that of `remove` too. Arcs need no order:
+  `arc_sort` and `mark_arc_sorted` do nothing.
+- `union`, `concat`, `closure`, `compose` and `remove` give the same language as gtn with other
+  node numbers, and fewer epsilons where many ends meet many starts.
+- Gradients belong to the weights at the time of the operation, also when `set_weights` was called
+  since. `grad` of a result of `calc_grad=False` raises as in gtn.
+- `sample` walks only where it can still accept, and takes its random numbers from torch
+  (`torch.manual_seed`).
+- `savetxt` writes as many digits as float32 needs to come back (gtn: six); `loadtxt` also reads
+  graphs without start or accept nodes, and wrong files raise ValueError.
+- `draw` writes .dot, .svg, .png and .pdf, in the style of `gtnet.draw`.
+- Lists run on as many threads as `torch.get_num_threads()` says. A graph on a GPU supports what
+  gtnet supports there and raises ValueError for the rest.
+"""
+
+from __future__ import annotations
+
+from gtnet import __version__ as __version__
+from gtnet.compat.gtn import criterion as criterion
+from gtnet.compat.gtn import cuda as cuda
+from gtnet.compat.gtn.device import CPU as CPU
+from gtnet.compat.gtn.device import CUDA as CUDA
+from gtnet.compat.gtn.device import Device as Device
+from gtnet.compat.gtn.device import DeviceType as DeviceType
+from gtnet.compat.gtn.files import draw as draw
+from gtnet.compat.gtn.files import load as load
+from gtnet.compat.gtn.files import loadtxt as loadtxt
+from gtnet.compat.gtn.files import save as save
+from gtnet.compat.gtn.files import savetxt as savetxt
+from gtnet.compat.gtn.files import write_dot as write_dot
+from gtnet.compat.gtn.functions import add as add
+from gtnet.compat.gtn.functions import backward as backward
+from gtnet.compat.gtn.functions import clone as clone
+from gtnet.compat.gtn.functions import closure as closure
+from gtnet.compat.gtn.functions import compose as compose
+from gtnet.compat.gtn.functions import concat as concat
+from gtnet.compat.gtn.functions import epsilon as epsilon
+from gtnet.compat.gtn.functions import equal as equal
+from gtnet.compat.gtn.functions import forward_score as forward_score
+from gtnet.compat.gtn.functions import intersect as intersect
+from gtnet.compat.gtn.functions import isomorphic as isomorphic
+from gtnet.compat.gtn.functions import linear_graph as linear_graph
+from gtnet.compat.gtn.functions import negate as negate
+from gtnet.compat.gtn.functions import project_input as project_input
+from gtnet.compat.gtn.functions import project_output as project_output
+from gtnet.compat.gtn.functions import rand_equivalent as rand_equivalent
+from gtnet.compat.gtn.functions import remove as remove
+from gtnet.compat.gtn.functions import sample as sample
+from gtnet.compat.gtn.functions import scalar_graph as scalar_graph
+from gtnet.compat.gtn.functions import subtract as subtract
+from gtnet.compat.gtn.functions import union as union
+from gtnet.compat.gtn.functions import viterbi_path as viterbi_path
+from gtnet.compat.gtn.functions import viterbi_score as viterbi_score
+from gtnet.compat.gtn.graph import Graph as Graph
+from gtnet.compat.gtn.parallel import parallel_for as parallel_for

@@ -1,0 +1,327 @@
+"""Graph: built arc by arc, with weights that can be set and gradients of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import operator
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, SupportsIndex
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import gtnet
+from gtnet.compat.gtn.device import Device
+
+if TYPE_CHECKING:
+    from gtnet.compat.gtn.tape import Step
+
+_SHOWN, _SHOWN_WHOLE = 10, 20  # lines of a large graph; the largest graph printed whole
+_accumulating = threading.Lock()
+
+
+class Graph:
+    """A weighted acceptor or transducer that grows by `add_node` and `add_arc`.
+
+    Arguments: `calc_grad` says whether `backward` computes a gradient for this graph.
+
+    `core` is the same graph as an immutable `gtnet.Graph`, made when it is first needed; its
+    weights, float32 [arcs], are the storage of this graph's weights. `Graph.of` leads back.
+    """
+
+    def __init__(self, calc_grad: bool = True) -> None:
+        self._builder: gtnet.GraphBuilder | None = gtnet.GraphBuilder()
+        self._core: gtnet.Graph | None = None
+        self._calc_grad = bool(calc_grad)
+        self._step: Step | None = None
+        self._grad: Graph | None = None
+        self._end_grads: list[Tensor | None] = []  # of start and accept scores
+
+    @classmethod
+    def of(cls, core: gtnet.Graph, calc_grad: bool = True) -> Graph:
+        """A graph made of a `gtnet.Graph`, which stays as it is: topology shared, scores copied.
+
+        Raises ValueError for a batch of more or less than one graph.
+        """
+        if len(core) != 1:
+            raise ValueError(f"Graph.of: one graph is needed, got a batch of {len(core)}")
+        weights, start, accept = (scores.detach() for scores in scores_of(core))
+        weights = weights.to(torch.float32, copy=True)
+        return cls._holding(with_scores(core, weights, start.float(), accept.float()), calc_grad)
+
+    @classmethod
+    def _holding(cls, core: gtnet.Graph, calc_grad: bool) -> Graph:
+        graph = cls(calc_grad)
+        graph._core, graph._builder = core, None
+        return graph
+
+    # Nodes and arcs
+
+    def add_node(self, start: bool = False, accept: bool = False) -> int:
+        """Add a node and return its number."""
+        return self._open("add_node").add_state(bool(start), bool(accept))
+
+    def add_arc(
+        self,
+        src_node: SupportsIndex,
+        dst_node: SupportsIndex,
+        ilabel: SupportsIndex | None = None,
+        olabel: SupportsIndex | None = None,
+        weight: float | None = None,
+        *,
+        label: SupportsIndex | None = None,
+    ) -> int:
+        """Add an arc and return its number: `add_arc(src, dst, label)` one that writes what it
+        reads, `add_arc(src, dst, ilabel, olabel, weight=0.0)` any.
+
+        Raises ValueError for nodes that do not exist, labels below `epsilon`, and weights that
+        are NaN or +inf; TypeError for labels that are no integers and for a weight without
+        `olabel`.
+        """
+        if (ilabel is None) == (label is None):
+            raise TypeError("add_arc: give either label, or ilabel and olabel")
+        if olabel is None and (weight is not None):
+            raise TypeError(
+                f"add_arc: a weight needs ilabel and olabel, got weight={weight!r} only"
+            )
+        read = operator.index(label if ilabel is None else ilabel)  # type: ignore[arg-type]
+        written = read if olabel is None else operator.index(olabel)
+        for name, value in (("ilabel", read), ("olabel", written)):
+            if value < gtnet.EPSILON:
+                raise ValueError(f"add_arc: {name} must be epsilon (-1) or more, got {value}")
+        score = 0.0 if weight is None else float(weight)
+        if not score < math.inf:
+            raise ValueError(f"add_arc: weight must not be NaN or +inf, got {score}")
+        nodes = operator.index(src_node), operator.index(dst_node)
+        return self._open("add_arc").add_arc(*nodes, read, written, score)
+
+    def _open(self, function: str) -> gtnet.GraphBuilder:
+        """What nodes and arcs are added to."""
+        if self._step is not None:
+            raise ValueError(
+                f"{function}: the graph is a result whose gradient is recorded; set calc_grad = "
+                f"False first, or add to what it was made of"
+            )
+        if self._builder is None:
+            self._builder, self._core = _builder_of(self.core), None
+        return self._builder
+
+    @property
+    def core(self) -> gtnet.Graph:
+        """This graph as a `gtnet.Graph`, valid until nodes or arcs are added. O(nodes + arcs)."""
+        builder = self._builder
+        if builder is not None:
+            self._core = builder.build()  # before the builder goes: other threads may look
+            self._builder = None
+        assert self._core is not None
+        return self._core
+
+    def num_nodes(self) -> int:
+        """Nodes of the graph."""
+        builder = self._builder
+        return self.core.num_states if builder is None else builder.num_states
+
+    def num_arcs(self) -> int:
+        """Arcs of the graph."""
+        builder = self._builder
+        return self.core.num_arcs if builder is None else builder.num_arcs
+
+    def num_start(self) -> int:
+        """Start nodes of the graph."""
+        return len(_ends(self.core.start))
+
+    def num_accept(self) -> int:
+        """Accepting nodes of the graph."""
+        return len(_ends(self.core.accept))
+
+    def labels_to_list(self, ilabel: bool = True) -> list[int]:
+        """What the arcs read, or with `ilabel=False` what they write."""
+        return (self.core.ilabels if ilabel else self.core.olabels).tolist()
+
+    def labels_to_numpy(self, ilabel: bool = True) -> np.ndarray:
+        """`labels_to_list` as an int32 array [arcs]."""
+        return np.array(self.labels_to_list(ilabel), dtype=np.int32)
+
+    def arc_sort(self, olabel: bool = False) -> None:
+        """Nothing: composition here needs no order."""
+
+    def mark_arc_sorted(self, olabel: bool = False) -> None:
+        """Nothing: composition here needs no order."""
+
+    # Weights
+
+    def weights(self) -> int:
+        """The address of the weights, float32 [arcs]; valid until nodes or arcs are added."""
+        return self.core.weights.data_ptr()
+
+    def weights_to_list(self) -> list[float]:
+        """The weights."""
+        return self.core.weights.tolist()
+
+    def weights_to_numpy(self) -> np.ndarray:
+        """A copy of the weights, float32 [arcs]."""
+        return self.core.weights.cpu().numpy().copy()
+
+    def set_weights(self, weights: int | Sequence[float] | np.ndarray | Tensor) -> None:
+        """Set all weights, in place: from the address of float32 [arcs], or from numbers, arrays
+        and tensors of as many elements as there are arcs, of any shape, strides and dtype.
+
+        Raises ValueError for another number of weights, NaN and +inf.
+        """
+        own = self.core.weights
+        if isinstance(weights, (int, np.integer)):
+            memory = (ctypes.c_float * len(own)).from_address(int(weights))
+            weights = np.ctypeslib.as_array(memory)
+        if not isinstance(weights, Tensor):
+            weights = torch.from_numpy(np.array(weights, np.float32))
+        new = weights.detach().to(torch.float32).flatten()
+        if len(new) != len(own):
+            raise ValueError(f"set_weights: the graph has {len(own)} arcs, got {len(new)} weights")
+        if not bool((new < math.inf).all()):
+            raise ValueError("set_weights: weights must not be NaN or +inf")
+        own.copy_(new)
+
+    def item(self) -> float:
+        """The weight of the only arc. Raises ValueError unless there is just one."""
+        if self.num_arcs() != 1:
+            raise ValueError(f"item: the graph must have one arc, got {self.num_arcs()}")
+        return float(self.core.weights)
+
+    # Gradients
+
+    @property
+    def calc_grad(self) -> bool:
+        """Whether `backward` computes a gradient for this graph; False forgets what there was."""
+        return self._calc_grad
+
+    @calc_grad.setter
+    def calc_grad(self, value: bool) -> None:
+        self._calc_grad = bool(value)
+        if not value:
+            self._step = None
+            self.zero_grad()
+
+    def is_grad_available(self) -> bool:
+        """Whether there is a gradient."""
+        return self._grad is not None
+
+    def grad(self) -> Graph:
+        """The gradient: this graph, whose weights are the derivatives with respect to its own.
+
+        Raises RuntimeError where there is none.
+        """
+        if not self._calc_grad:
+            raise RuntimeError("grad: the graph has calc_grad = False")
+        if self._grad is None:
+            raise RuntimeError("grad: not computed yet; call backward first")
+        return self._grad
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        self._grad, self._end_grads = None, []
+
+    def accumulate(self, weights: Tensor, *ends: Tensor | None) -> None:
+        """Add derivatives with respect to weights [arcs] and, where there are any, start and
+        accept scores [nodes].
+        """
+        if not self._calc_grad:
+            return
+        core = self.core
+        if len(weights) != core.num_arcs:
+            raise RuntimeError(
+                f"backward: the graph has {core.num_arcs} arcs, its gradient {len(weights)}"
+            )
+        with _accumulating:  # graphs shared by the calls of parallel_for
+            if self._grad is None:
+                grad = with_scores(core, weights.clone(), core.start, core.accept)
+                self._grad, self._end_grads = Graph._holding(grad, calc_grad=False), list(ends)
+                return
+            self._grad.core.weights.add_(weights)
+            self._end_grads = [
+                own if new is None else new if own is None else own + new
+                for own, new in zip(self._end_grads, ends)
+            ]
+
+    # Devices and text
+
+    def cpu(self) -> Graph:
+        """A copy on the CPU, outside the tape; the graph itself if it is there."""
+        return self._on("cpu")
+
+    def cuda(self, device: Device | None = None) -> Graph:
+        """A copy on a GPU, outside the tape; the graph itself if it is there."""
+        return self._on("cuda" if device is None else device.name)
+
+    def is_cuda(self) -> bool:
+        """Whether the graph lives on a GPU."""
+        return self.core.device.type == "cuda"
+
+    def _on(self, name: str) -> Graph:
+        core = self.core.to(name)
+        if core.device == self.core.device:
+            return self
+        return Graph._holding(core, self._calc_grad)
+
+    def __repr__(self) -> str:
+        whole = max(self.num_nodes(), self.num_arcs()) <= _SHOWN_WHOLE
+        return to_text(self.core, None if whole else _SHOWN)
+
+
+def to_text(core: gtnet.Graph, most: int | None = None) -> str:
+    """Start nodes, accept nodes, then a line `source target ilabel olabel weight` per arc.
+
+    Weights have as many digits as float32 needs to come back. `most` cuts every list.
+    """
+    core, lines = arcs_only(core), []
+    for scores in (core.start, core.accept):
+        nodes = _ends(scores)
+        more = [] if most is None or len(nodes) <= most else ["..."]
+        lines.append(" ".join([*map(str, nodes[:most]), *more]))
+    columns = (core.source, core.target, core.ilabels, core.olabels)
+    weights = [str(w).removesuffix(".0") for w in core.weights[:most].cpu().numpy()]
+    rows = zip(*(column[:most].tolist() for column in columns), weights, strict=True)
+    lines += [" ".join(map(str, row)) for row in rows]
+    if most is not None and core.num_arcs > most:
+        lines.append("...")
+    return "".join(line + "\n" for line in lines)
+
+
+def arcs_only(core: gtnet.Graph) -> gtnet.Graph:
+    """The graph with scores of start and accept nodes, which no format holds, on epsilons."""
+    point = gtnet.linear([])
+    if _has_scores(core.start):
+        core = gtnet.concat(point, core)
+    if _has_scores(core.accept):
+        core = gtnet.concat(core, point)
+    return core
+
+
+def _has_scores(ends: Tensor) -> bool:
+    return bool(((ends != 0) & (ends > -math.inf)).any())
+
+
+def _builder_of(core: gtnet.Graph) -> gtnet.GraphBuilder:
+    builder = gtnet.GraphBuilder()
+    for start, accept in zip(core.start.tolist(), core.accept.tolist()):
+        builder.add_state(start, accept)
+    columns = (core.source, core.target, core.ilabels, core.olabels, core.weights)
+    for arc in zip(*(column.tolist() for column in columns)):
+        builder.add_arc(*arc)
+    return builder
+
+
+def _ends(scores: Tensor) -> list[int]:
+    return (scores > -math.inf).nonzero().flatten().tolist()
+
+
+def scores_of(core: gtnet.Graph) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights [arcs], start and accept scores [nodes]."""
+    return core.weights, core.start, core.accept
+
+
+def with_scores(core: gtnet.Graph, weights: Tensor, start: Tensor, accept: Tensor) -> gtnet.Graph:
+    """The same topology under other scores, unchecked."""
+    return gtnet.Graph.from_topology(core.topology, weights, start, accept)

@@ -1,0 +1,69 @@
+"""Difference: the paths whose label sequence another automaton does not accept."""
+
+from __future__ import annotations
+
+from gtnet import _checks, _ops
+from gtnet._checks import NEG_INF
+from gtnet.compose import MAX_ARCS, _gathered, connect
+from gtnet.graph import Graph
+from gtnet.topology import Topology
+
+
+def difference(a: Graph, b: Graph, *, max_arcs: int = MAX_ARCS) -> Graph:
+    """The automaton of the paths of `a` that write no label sequence that `b` accepts.
+
+    `b` is taken as its language: its scores say which paths are possible and nothing else. It may
+    be nondeterministic and have epsilons: the sets of states it may be in are made as paths of
+    `a` ask for them, so no determinization of all of `b` comes first and no complement is built.
+
+    Arguments: `a` an acceptor or transducer, `b` an acceptor; batches of equal size, or of size 1.
+    `max_arcs` bounds the arcs of the batch that are explored.
+    Result: trimmed; `arc_maps[0]` and `state_maps[0]` name arcs and states of `a`.
+    Raises ValueError for a transducer `b`, unequal batches or more than `max_arcs` arcs,
+    TypeError for mixed dtypes.
+    Complexity: O(arcs of a · sets of b met with their sources), sets at most 2^states of b, one
+    per state of b where b is deterministic. Gradient: to `a`, that of a gather.
+    Source: Mohri 2009, section 5.3, with the subset construction of Rabin & Scott 1959.
+    """
+    _checks.graph("difference", "a", a)
+    _checks.graph("difference", "b", b)
+    _checks.pair("difference", a, b)
+    _checks.on_cpu("difference", "a", a.weights, "do it there, then move the result with .to()")
+    if not b.is_acceptor:
+        raise ValueError("difference: b must be an acceptor, got a transducer: use project")
+    max_arcs = _checks.count("difference", "max_arcs", max_arcs)
+    by_label = b.topology.leaving_by_ilabel
+    assert by_label.labels is not None
+    leaving = a.topology.leaving
+    too_large, state_offsets, arc_offsets, source, target, arcs, states, first, accepted = (
+        _ops.difference(
+            a.state_offsets,
+            *leaving.by_state(),
+            a.olabels[leaving.arcs],
+            a.start.detach() > NEG_INF,
+            b.state_offsets,
+            *by_label,
+            b.start.detach() > NEG_INF,
+            b.accept.detach() > NEG_INF,
+            (b.weights.detach() > NEG_INF)[by_label.arcs],
+            0 if 0 in (len(a), len(b)) else max(len(a), len(b)),
+            max_arcs,
+        )
+    )
+    if too_large:
+        raise ValueError(
+            f"difference: more than max_arcs={max_arcs} arcs are explored; prune the operands, "
+            f"split the batch, or raise max_arcs"
+        )
+    ilabels = a.ilabels[arcs]
+    olabels = ilabels if a.is_acceptor else a.olabels[arcs]
+    topology = Topology(state_offsets, arc_offsets, source, target, ilabels, olabels, len(states))
+    explored = _gathered(topology, (a,), (arcs,), (states,))
+    explored.start = explored.start.masked_fill(~first, NEG_INF)
+    explored.accept = explored.accept.masked_fill(accepted, NEG_INF)
+    trimmed = connect(explored)
+    assert trimmed.arc_maps is not None
+    assert trimmed.state_maps is not None
+    trimmed.arc_maps = (arcs[trimmed.arc_maps[0]],)
+    trimmed.state_maps = (states[trimmed.state_maps[0]],)
+    return trimmed

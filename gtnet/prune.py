@@ -1,0 +1,57 @@
+"""Arcs and states that matter little, taken out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from gtnet._checks import NEG_INF
+from gtnet._rewrite import Semiring, path_sums, prepared, segment_sums, traced, with_arcs
+from gtnet.compose import connect
+from gtnet.graph import Graph
+
+
+def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = None) -> Graph:
+    """The automaton without arcs (and starts and ends of paths) that no good path takes.
+
+    Arguments: exactly one of `beam` >= 0, which keeps what lies on a path whose score is at most
+    `beam` below the best, and `posterior` in [0, 1], which keeps what a path drawn in proportion
+    to exp(score) takes with at least this probability. Cycles are allowed.
+    Result: the rest, trimmed; `arc_maps` and `state_maps` name the arcs and states kept.
+    Raises ValueError for another choice of thresholds and where the paths have no finite sum (or
+    no best one).
+    Complexity: O(states + arcs), k³ more for a component of k states on cycles with `posterior`.
+    Gradient: that of a gather; the choice of arcs has none.
+    Source: Sixtus & Ortmanns 1999 for the beam around the best path ("forward-backward pruning").
+    """
+    graph = prepared("prune", graph, "log")
+    if (beam is None) == (posterior is None):
+        raise ValueError(
+            f"prune: exactly one of beam and posterior is needed, got {beam} and {posterior}"
+        )
+    if beam is not None and not beam >= 0:
+        raise ValueError(f"prune: beam must be at least 0, got {beam}")
+    if posterior is not None and not 0 <= posterior <= 1:
+        raise ValueError(f"prune: posterior must lie in [0, 1], got {posterior}")
+    semiring: Semiring = "log" if beam is None else "tropical"
+    topology, here = graph.topology, graph.detach().to(torch.float64)
+    before = path_sums("prune", here, semiring)
+    after = path_sums("prune", here, semiring, to_accept=True)
+    ends = before + here.accept
+    total = segment_sums(ends, topology.graph_of_state, len(graph), semiring)
+    if beam is not None:
+        slack = -float(beam)
+    else:
+        assert posterior is not None
+        slack = math.log(posterior) if posterior > 0 else NEG_INF
+    # Rounding of sums taken in another order must not drop what ties with the threshold.
+    least = total + slack - 1e-9 * (1 + total.abs())
+    least = least.masked_fill(total == NEG_INF, 0)
+    through = before[topology.global_source] + here.weights + after[topology.global_target]
+    good = (through >= least[topology.graph_of_arc]) & (through > NEG_INF)
+    by_state = least[topology.graph_of_state]
+    some = with_arcs(graph, good)
+    some.start = some.start.masked_fill(here.start + after < by_state, NEG_INF)
+    some.accept = some.accept.masked_fill(ends < by_state, NEG_INF)
+    return traced(connect(some), some)

@@ -1,0 +1,124 @@
+"""Weights and outputs moved along the paths of an automaton, towards its start or its end."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from gtnet import _ops
+from gtnet._chains import Units, chained
+from gtnet._checks import EPSILON, NEG_INF
+from gtnet._rewrite import Semiring, path_sums, prepared, traced, trimmed
+from gtnet.graph import Graph
+from gtnet.topology import Topology
+
+
+def push(
+    graph: Graph,
+    *,
+    what: Literal["weights", "labels"] = "weights",
+    to: Literal["start", "accept"] = "start",
+    semiring: Semiring = "log",
+) -> Graph:
+    """The same automaton with its scores, or outputs, moved to the start or to the end of paths.
+
+    Weights: with d(s) the sum of the paths from s to acceptance, an arc s → t gets
+    weight + d(t) - d(s), so that all that may follow a state sums to 0 (in the log semiring: a
+    probability distribution) and start scores hold the rest. `to="accept"` does the same from the
+    other side. The score of every accepting path stays; what lies on none has no meaning.
+
+    Labels: a transducer writes each output as early (or late) as all paths through a state agree
+    on it. Where an arc, or the start of a path, then writes several labels, arcs that read EPSILON
+    are inserted. What each path reads, writes and scores stays.
+
+    Arguments: any graph, cycles included; `semiring` matters to weights.
+    Result: for weights the same states and arcs with new scores; for labels a trimmed graph, whose
+    `arc_maps` and `state_maps` are -1 on what was inserted.
+    Raises ValueError where the paths around a cycle have no finite sum.
+    Complexity: weights O(states + arcs), k³ more for a component of k states on cycles; labels
+    O(arcs · length of the common prefixes) on acyclic graphs.
+    Gradient: to all scores, through the sums; of a gather for labels; any number of derivatives.
+    Source: Mohri 2009, "Weighted Automata Algorithms", section 7.1; Mohri 2000, "Minimization
+    algorithms for sequential transducers", for labels.
+    """
+    graph = prepared("push", graph, semiring)
+    if to not in ("start", "accept"):
+        raise ValueError(f'push: to must be "start" or "accept", got {to!r}')
+    if what not in ("weights", "labels"):
+        raise ValueError(f'push: what must be "weights" or "labels", got {what!r}')
+    if what == "weights":
+        return pushed("push", graph, semiring, to)
+    useful = trimmed(graph)
+    if to == "start":
+        return traced(_labels_to_start(useful), useful)
+    return traced(_turned(_labels_to_start(_turned(useful))), useful)
+
+
+def _turned(graph: Graph) -> Graph:
+    """The graph read from its end."""
+    t = graph.topology
+    turned = Topology(
+        t.state_offsets, t.arc_offsets, t.target, t.source, t.ilabels, t.olabels, t.num_states
+    )
+    return Graph.from_topology(
+        turned,
+        graph.weights,
+        graph.accept,
+        graph.start,
+        arc_maps=graph.arc_maps,
+        state_maps=graph.state_maps,
+    )
+
+
+def _labels_to_start(graph: Graph) -> Graph:
+    """Outputs written as early as they are certain; `graph` is trimmed."""
+    topology = graph.topology
+    arc_begin, arc_labels, state_begin, state_labels = _ops.push_labels(
+        topology.state_offsets,
+        *topology.leaving.by_state(),
+        *topology.entering.by_state(),
+        topology.olabels.contiguous(),
+        graph.accept.detach() > NEG_INF,
+    )
+    certain = state_begin.diff()
+    first = ((graph.start.detach() > NEG_INF) & (certain > 0)).nonzero().flatten()
+    units = Units(
+        graph=torch.cat([topology.graph_of_arc, topology.graph_of_state[first]]),
+        source=torch.cat([topology.global_source, torch.full_like(first, -1)]),
+        target=torch.cat([topology.global_target, first]),
+        ilabels=torch.cat([topology.ilabels, topology.ilabels.new_full((len(first),), EPSILON)]),
+        begin=torch.cat([arc_begin[:-1], state_begin[first] + len(arc_labels)]),
+        length=torch.cat([arc_begin.diff(), certain[first]]),
+        outputs=torch.cat([arc_labels, state_labels]),
+        weights=torch.cat([graph.weights, graph.start[first]]),
+    )
+    start = graph.start.index_fill(0, first, NEG_INF)
+    result = chained("push", units, topology.state_offsets, start, graph.accept)
+    assert result.arc_maps is not None
+    made = result.arc_maps[0] >= graph.num_arcs
+    result.arc_maps = (result.arc_maps[0].masked_fill(made, -1),)
+    return result
+
+
+def pushed(
+    function: str, graph: Graph, semiring: Semiring, to: Literal["start", "accept"] = "start"
+) -> Graph:
+    """`push` after its checks, with errors in the name of `function`."""
+    sums = path_sums(function, graph, semiring, to_accept=to == "start")
+    # On states that no path passes any finite potential is right.
+    potential = sums.masked_fill(sums == NEG_INF, 0)
+    if to == "accept":
+        potential = -potential
+    topology = graph.topology
+    weights = graph.weights.double()
+    weights = weights + potential[topology.global_target] - potential[topology.global_source]
+    pushed_graph = Graph.from_topology(
+        topology,
+        weights.to(graph.dtype),
+        (graph.start.double() + potential).to(graph.dtype),
+        (graph.accept.double() - potential).to(graph.dtype),
+    )
+    pushed_graph.arc_maps = (torch.arange(graph.num_arcs, dtype=torch.int32),)
+    pushed_graph.state_maps = (torch.arange(graph.num_states, dtype=torch.int32),)
+    return pushed_graph

@@ -1,0 +1,232 @@
+"""Rational operations (union, concatenation, closure), reversal, and changes of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks, _ops
+from gtnet._checks import EPSILON, NEG_INF
+from gtnet.graph import Graph
+from gtnet.topology import Topology
+
+Relabelling = Mapping[int, int] | Sequence[int] | Tensor
+
+
+class _Kind(IntEnum):
+    """As csrc/rational.h numbers them."""
+
+    UNION = 0
+    CONCAT = 1
+    PLUS = 2
+    STAR = 3
+    OPTIONAL = 4
+
+
+def union(*graphs: Graph) -> Graph:
+    """The automaton that has every path of every operand.
+
+    States and arcs lie side by side, those of the first operand first; many start states make
+    epsilons needless. Arguments: batches of equal size, or of size 1, which broadcast.
+    Result: one arc map and one state map per operand, -1 where it gave nothing.
+    Raises ValueError without operands or where batches do not match; TypeError for mixed dtypes.
+    Complexity: O(operands · (states + arcs)). Gradient: that of a gather.
+    Source: Mohri 2009, section 2.3; there with an epsilon to each operand.
+    """
+    size = batch_size("union", _numbered(graphs))
+    return _arranged("union", _Kind.UNION, graphs, size)
+
+
+def concat(*graphs: Graph) -> Graph:
+    """The automaton whose paths are a path of each operand, one after another.
+
+    From where an operand accepts, epsilons lead to where the next starts; their weight is the sum
+    of both scores. Where that takes more arcs than going through one state between them (many
+    ends meet many starts), they go through such a state.
+
+    Arguments, result and errors: as `union`; epsilons come from no arc (-1).
+    Complexity: O(operands · (states + arcs)). Gradient: gathers and sums of scores.
+    Source: Mohri 2009, section 2.3.
+    """
+    size = batch_size("concat", _numbered(graphs))
+    return _arranged("concat", _Kind.CONCAT, graphs, size)
+
+
+def closure(graph: Graph, kind: Literal["star", "plus", "optional"] = "star") -> Graph:
+    """The automaton that repeats: "plus" once or more, "star" any number of times, "optional" at
+    most once.
+
+    Epsilons lead from where a path is accepted to where the next begins, as in `concat`; the
+    empty path of "star" and "optional" is one more state, start and accepting, of score 0. Every
+    sequence of paths appears once.
+
+    Raises ValueError for another kind. Result: `arc_maps[0]`, `state_maps[0]`, -1 for what is new.
+    Complexity: O(states + arcs). Gradient: gathers and sums of scores.
+    Source: Mohri 2009, section 2.3 (Kleene 1956).
+    """
+    kinds = {"star": _Kind.STAR, "plus": _Kind.PLUS, "optional": _Kind.OPTIONAL}
+    if kind not in kinds:
+        raise ValueError(f'closure: kind must be "star", "plus" or "optional", got {kind!r}')
+    size = batch_size("closure", {"graph": graph})
+    return _arranged("closure", kinds[kind], (graph,), size)
+
+
+def reverse(graph: Graph) -> Graph:
+    """The automaton whose paths are those of `graph` run backwards, with the same scores.
+
+    Arcs keep their places and scores, start and accept scores change roles. Complexity: O(arcs).
+    Gradient: the scores are those of `graph`. Source: Mohri 2009, section 2.3.
+    """
+    _checks.graph("reverse", "graph", graph)
+    topology = graph.topology.reversed()
+    return _same_places(graph, topology, graph.accept, graph.start)
+
+
+def invert(graph: Graph) -> Graph:
+    """The transducer that reads what `graph` writes and writes what it reads; also `~graph`.
+
+    Complexity: O(arcs). Gradient: the scores are those of `graph`.
+    """
+    _checks.graph("invert", "graph", graph)
+    topology = graph.topology
+    return _relabelled(graph, topology.olabels, topology.ilabels)
+
+
+def project(graph: Graph, side: Literal["input", "output"]) -> Graph:
+    """The acceptor of what a transducer reads ("input") or writes ("output").
+
+    Raises ValueError for another side. Complexity: O(arcs). Gradient: the scores are those of
+    `graph`.
+    """
+    _checks.graph("project", "graph", graph)
+    if side not in ("input", "output"):
+        raise ValueError(f'project: side must be "input" or "output", got {side!r}')
+    labels = graph.topology.ilabels if side == "input" else graph.topology.olabels
+    return _relabelled(graph, labels, labels)
+
+
+def relabel(
+    graph: Graph, imap: Relabelling | None = None, omap: Relabelling | None = None
+) -> Graph:
+    """The same automaton with other labels on what it reads (`imap`) and writes (`omap`).
+
+    Arguments: a mapping from label to label, where labels it does not name stay and EPSILON may
+    be named on either side; or a sequence or integer tensor indexed by label, where EPSILON
+    stays; None keeps a side. An acceptor stays one if both sides get the same map.
+    Raises ValueError for a label outside the sequence or a new label below EPSILON, TypeError
+    for labels that are no integers. Complexity: O(arcs log labels). Gradient: the scores are those
+    of `graph`.
+    """
+    _checks.graph("relabel", "graph", graph)
+    topology = graph.topology
+    ilabels = _mapped("imap", topology.ilabels, imap)
+    if graph.is_acceptor and omap is imap:
+        return _relabelled(graph, ilabels, ilabels)
+    return _relabelled(graph, ilabels, _mapped("omap", topology.olabels, omap))
+
+
+def _mapped(name: str, labels: Tensor, mapping: Relabelling | None) -> Tensor:
+    if mapping is None:
+        return labels
+    if isinstance(mapping, Mapping):
+        known = _checks.integers("relabel", f"the keys of {name}", list(mapping))
+        values = _checks.integers("relabel", f"the values of {name}", list(mapping.values()))
+        _checks.labels("relabel", f"the values of {name}", values)
+        if not len(known):
+            return labels
+        known, order = known.to(labels.device).sort()
+        at = torch.searchsorted(known, labels).clamp(max=len(known) - 1)
+        return torch.where(known[at] == labels, values.to(labels.device)[order][at], labels)
+    values = _checks.integers("relabel", name, mapping).to(labels.device)
+    _checks.labels("relabel", name, values)
+    if labels.numel() and int(labels.max()) >= len(values):
+        raise ValueError(
+            f"relabel: {name} has {len(values)} labels, the graph has label {int(labels.max())}"
+        )
+    with_epsilon = torch.cat([values, values.new_full((1,), EPSILON)])  # [-1] is EPSILON's
+    return with_epsilon[labels.long()]
+
+
+def _relabelled(graph: Graph, ilabels: Tensor, olabels: Tensor) -> Graph:
+    topology = graph.topology.with_labels(ilabels, olabels)
+    return _same_places(graph, topology, graph.start, graph.accept)
+
+
+def _same_places(graph: Graph, topology: Topology, start: Tensor, accept: Tensor) -> Graph:
+    """A rewrite that leaves every state and arc where it was."""
+    device = graph.device
+    return Graph.from_topology(
+        topology,
+        graph.weights,
+        start,
+        accept,
+        arc_maps=(torch.arange(graph.num_arcs, dtype=torch.int32, device=device),),
+        state_maps=(torch.arange(graph.num_states, dtype=torch.int32, device=device),),
+    )
+
+
+def batch_size(function: str, graphs: Mapping[str, Graph]) -> int:
+    """The size of the batch that named operands broadcast to; refuses what does not fit."""
+    if not graphs:
+        raise ValueError(f"{function}: at least one graph is needed, got none")
+    for name, graph in graphs.items():
+        _checks.graph(function, name, graph)
+    weights = {name: graph.weights for name, graph in graphs.items()}
+    _checks.same_device(function, **weights)
+    _checks.same_dtype(function, **weights)
+    for name, scores in weights.items():
+        _checks.on_cpu(function, name, scores, "do it there, then move the result with .to()")
+    sizes = {len(graph): name for name, graph in graphs.items() if len(graph) != 1}
+    if len(sizes) > 1:
+        (one, a), (two, b), *_ = sizes.items()
+        raise ValueError(f"{function}: {a} has {one} graphs, {b} has {two} (equal or 1 is needed)")
+    return next(iter(sizes), 1)
+
+
+def _numbered(graphs: Sequence[Graph]) -> dict[str, Graph]:
+    return {f"operand {k}": graph for k, graph in enumerate(graphs)}
+
+
+def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
+    """The operands side by side, joined by epsilons as the operation has it."""
+    acceptors = all(graph.is_acceptor for graph in graphs)
+    names = ("state_offsets", "arc_offsets", "source", "target", "ilabels")
+    starts, accepts = [g.start for g in graphs], [g.accept for g in graphs]
+    state_offsets, arc_offsets, source, target, ilabels, olabels, *maps = _ops.rational(
+        *([getattr(graph, name) for graph in graphs] for name in names),
+        [] if acceptors else [graph.olabels for graph in graphs],
+        [start.detach() > NEG_INF for start in starts],
+        [accept.detach() > NEG_INF for accept in accepts],
+        size,
+        kind,
+    )
+    num_states = int(state_offsets[-1])
+    _checks.countable(function, "states", num_states)
+    _checks.countable(function, "arcs", int(arc_offsets[-1]))
+    arc, left, entered, start, accept, *own = maps
+    impossible_and_free = starts[0].new_tensor([NEG_INF, 0.0])
+    start_scores = torch.cat([*starts, impossible_and_free])
+    accept_scores = torch.cat([*accepts, impossible_and_free])
+    weights = _ops.take(torch.cat([graph.weights for graph in graphs]), arc)
+    if kind not in (_Kind.UNION, _Kind.OPTIONAL):
+        weights = weights + _ops.take(accept_scores, left) + _ops.take(start_scores, entered)
+    return Graph.from_topology(
+        Topology(
+            state_offsets,
+            arc_offsets,
+            source,
+            target,
+            ilabels,
+            ilabels if acceptors else olabels,
+            num_states,
+        ),
+        weights,
+        _ops.take(start_scores, start),
+        _ops.take(accept_scores, accept),
+        arc_maps=tuple(own[: len(graphs)]),
+        state_maps=tuple(own[len(graphs) :]),
+    )

@@ -1,0 +1,145 @@
+"""Figures of the report: graphs, images and plots as text that an HTML page can carry."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import gtnet
+
+Symbols = Sequence[str] | Mapping[int, str] | None
+"""Names of labels: one for each label, or a mapping."""
+
+BEFORE, AFTER = "#d55e00", "#0072b2"
+_SCALE = 2
+_MISSING = "No picture: Graphviz is missing (pip install pygraphviz brings it)."
+
+
+def graph_svg(
+    graph: gtnet.Graph, images: Mapping[int, np.ndarray], max_labels: int, symbols: Symbols
+) -> str:
+    """The useful part of a graph as an SVG element, or a sentence where Graphviz is missing."""
+    picture = gtnet.draw(
+        graph,
+        isymbols=symbols,
+        osymbols=symbols,
+        show="energy",
+        digits=1,
+        highlight="best",
+        posteriors=True,
+        images=images,
+        min_posterior=0.01,
+        max_states=30,
+        max_arcs=600,
+        max_labels=max_labels,
+    )
+    svg = picture._repr_svg_()
+    if svg is None:
+        return f"<p class=missing>{_MISSING}</p>"
+    # A wide graph shrinks to the page as long as its labels stay legible, then scrolls.
+    return re.sub(r'<svg width="([\d.]+)pt"', _shrinking, svg, count=1)
+
+
+def _shrinking(match: re.Match[str]) -> str:
+    return f'<svg style="min-width:{0.75 * float(match[1]):.0f}pt" width="{match[1]}pt"'
+
+
+def image_uri(image: np.ndarray) -> str:
+    """An image as a data URI: [height, width] or [height, width, 3], uint8 or float in [0, 1]."""
+    pixels = np.asarray(image)
+    if pixels.size == 0:
+        raise ValueError(f"image_uri: image has shape {pixels.shape}, expected pixels")
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def image_with_cuts(image: np.ndarray, cuts: np.ndarray | None) -> str:
+    """The image as SVG with a thin line for each candidate cut, as a data URI."""
+    tall, wide = np.asarray(image).shape[:2]
+    lines = "".join(
+        f'<path d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}" vector-effect="non-scaling-stroke"/>'
+        for (x0, y0), (x1, y1) in ([] if cuts is None else np.asarray(cuts).tolist())
+    )
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {tall}" '
+        f'width="{wide * _SCALE}" height="{tall * _SCALE}">'
+        f'<image href="{image_uri(image)}" width="{wide}" height="{tall}"/>'
+        f'<g stroke="{BEFORE}" stroke-width="1.2">{lines}</g></svg>'
+    )
+    return _svg_uri(svg)
+
+
+def _svg_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def curve_plot(
+    x_name: str, y_name: str, lines: Mapping[str, Sequence[tuple[float, float]]], percent: bool
+) -> str:
+    """Lines over the course of training as an SVG data URI; long lines are smoothed."""
+    figure, axes = _figure(4.6, 3.0)
+    colours = [AFTER] if len(lines) == 1 else [BEFORE, AFTER, "#009e73", "#555555"]
+    for (name, points), colour in zip(lines.items(), cycle(colours), strict=False):
+        x, y = np.asarray(points, dtype=float).reshape(-1, 2).T
+        window = len(x) // 20
+        if window > 1:
+            axes.plot(x, y, color=colour, alpha=0.25, linewidth=1)
+            x, y = (np.convolve(v, np.ones(window) / window, mode="valid") for v in (x, y))
+        axes.plot(x, y, color=colour, label=name, marker="o" if len(x) < 2 else None)
+    _finish(axes, x_name, y_name, percent=percent, legend=len(lines) > 1)
+    return _figure_uri(figure)
+
+
+def reject_plot(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], error_rate: float) -> str:
+    """The share of wrong answers against the share of amounts read, as an SVG data URI."""
+    from matplotlib.ticker import PercentFormatter
+
+    figure, axes = _figure(7.2, 3.6)
+    for (name, (read, wrong)), colour in zip(lines.items(), (BEFORE, AFTER), strict=False):
+        axes.plot(read, wrong, color=colour, label=name, drawstyle="steps-post")
+    axes.axhline(error_rate, color="#767676", linewidth=1, linestyle=":")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, None)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _finish(axes, "amounts read", "of these wrong", percent=True, legend=True)
+    return _figure_uri(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _finish(axes: Any, x: str, y: str, *, percent: bool, legend: bool) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if percent:
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
+    if axes.get_xlim()[1] > 1:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    if legend:
+        axes.legend(frameon=False)
+
+
+def _figure_uri(figure: Any) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return _svg_uri(buffer.getvalue())

@@ -1,0 +1,88 @@
+"""Segments to scored characters: one network over all segments, one recognition graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+import gtnet
+from gtnet.reader.alphabet import NUM_CLASSES
+
+if TYPE_CHECKING:
+    from gtnet.reader.segment import Segmentation
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The size of a `SegmentNetwork`.
+
+    `channels`: feature maps of the three convolution stages; `hidden`: units of the layer before
+    the scores; `dropout`: its dropout probability; `classes`: scores per segment.
+    """
+
+    channels: tuple[int, int, int] = (12, 24, 48)
+    hidden: int = 96
+    dropout: float = 0.2
+    classes: int = NUM_CLASSES
+
+
+class SegmentNetwork(nn.Module):
+    """A small convolutional network that scores every class for every segment.
+
+    `forward(images, geometry)`: images float [segments, 2, height, width] with ink 1 on paper 0,
+    the segment alone and then with the ink around it; geometry float [segments, features] (where
+    the segment stands in its line, and how large). Returns scores float [segments, classes]; a
+    softmax over classes makes them probabilities.
+    Source: LeCun, Bottou, Bengio & Haffner 1998, section II (LeNet-5), with batch normalization.
+    """
+
+    def __init__(self, image_size: tuple[int, int], features: int, config: NetworkConfig) -> None:
+        super().__init__()
+        first, second, third = config.channels
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(2, first, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(first),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(first, second, 3, padding=1, bias=False),
+            nn.BatchNorm2d(second),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(second, third, 3, padding=1, bias=False),
+            nn.BatchNorm2d(third),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        )
+        with torch.no_grad():
+            maps = self.convolutions.eval()(torch.zeros(1, 2, *image_size)).numel()
+        self.train()
+        self.classifier = nn.Sequential(
+            nn.Linear(maps + features, config.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, config.classes),
+        )
+        self.convolutions = self.convolutions.to(memory_format=torch.channels_last)  # type: ignore
+
+    def forward(self, images: Tensor, geometry: Tensor) -> Tensor:
+        maps = self.convolutions(images).flatten(1)
+        return self.classifier(torch.cat([maps, geometry], dim=1))
+
+
+def recognition_graph(scores: Tensor, segmentations: Sequence[Segmentation]) -> gtnet.Emissions:
+    """The recognition graphs of a batch: every segment's arc carries the scores of all classes.
+
+    `scores`: float [segments of all segmentations together, classes], in their order.
+    Raises ValueError when the number of rows is not the number of segments.
+    """
+    segments = sum(len(segmentation) for segmentation in segmentations)
+    if len(scores) != segments:
+        raise ValueError(
+            f"recognition_graph: scores has {len(scores)} rows, the segmentations have"
+            f" {segments} segments"
+        )
+    graphs = gtnet.stack([segmentation.graph() for segmentation in segmentations])
+    return gtnet.Emissions(scores, graph=graphs)

@@ -1,0 +1,428 @@
+"""One self-contained HTML page about a trained reader: what it learnt, and where it still errs."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gtnet import Graph
+from gtnet.reader.figures import (
+    Symbols,
+    curve_plot,
+    graph_svg,
+    image_uri,
+    image_with_cuts,
+    reject_plot,
+)
+
+if TYPE_CHECKING:
+    from gtnet.reader.reader import CheckReader
+    from gtnet.reader.segment import Segmentation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one recognizer did on the test amounts.
+
+    Attributes:
+        name: what it is called in tables and legends, such as "isolated characters".
+        string_accuracy: share of amounts read exactly, in [0, 1].
+        read: share of amounts it can read at the report's error rate, in [0, 1].
+        confidences: confidence of each answer, [amounts].
+        correct: whether each answer is the truth, [amounts].
+    """
+
+    name: str
+    string_accuracy: float
+    read: float
+    confidences: Sequence[float] = ()
+    correct: Sequence[bool] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """What one recognizer made of one image.
+
+    Attributes:
+        answer: its reading; None for no reading.
+        confidence: in [0, 1].
+        recognition, interpretation: its graphs, batches of one; None leaves the picture away.
+        recognition_images, interpretation_images: picture of an arc, by arc number.
+    """
+
+    answer: str | None
+    confidence: float
+    recognition: Graph | None = None
+    interpretation: Graph | None = None
+    recognition_images: Mapping[int, np.ndarray] = field(default_factory=dict)
+    interpretation_images: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of an amount, before and after global training.
+
+    Attributes:
+        image: [height, width] grey, uint8 or float in [0, 1]; 1 is white.
+        truth: the amount.
+        cuts: candidate cuts, [cuts, 2, 2]: from (x, y) to (x, y) in pixels.
+        before, after: what the two recognizers made of it; None leaves its graphs away.
+    """
+
+    image: np.ndarray
+    truth: str
+    cuts: np.ndarray | None = None
+    before: View | None = None
+    after: View | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over the course of training, one line for each name.
+
+    Attributes:
+        title, x, y: the heading and the names of the axes.
+        lines: (x, y) points by the name of the line.
+        percent: whether y is a share in [0, 1], printed in percent.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+    percent: bool = False
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer: the image, the truth, what was answered and how surely."""
+
+    image: np.ndarray
+    truth: str
+    answer: str | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that a report says, as plain numbers, arrays, strings and graphs.
+
+    Attributes:
+        before, after: the recognizer trained on isolated characters (None if there is none), and
+            after global training.
+        samples: images with their cuts; those with views show their graphs as well.
+        curves: the course of training.
+        mistakes: wrong answers after global training, the surest first.
+        symbols: names of the labels on the arcs.
+        facts: further lines of the last table, such as the data set and the training time.
+        error_rate: the share of wrong answers that `Outcome.read` allows.
+    """
+
+    before: Outcome | None
+    after: Outcome
+    samples: Sequence[Sample] = ()
+    curves: Sequence[Curve] = ()
+    mistakes: Sequence[Mistake] = ()
+    symbols: Symbols = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    error_rate: float = 0.01
+    title: str = "Reading amounts with a graph transformer network"
+
+
+def write_report(path: str | Path, data: ReportData) -> Path:
+    """Write the report as one HTML file that needs no other file, script or network.
+
+    Where Graphviz is missing, a sentence stands in place of each graph. The file appears
+    whole or not at all.
+
+    Returns: the path written.
+    Raises: OSError when it cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sections = (_headline, _samples, _graphs, _curves, _reject, _mistakes, _facts)
+    body = "\n".join(section(data) for section in sections)
+    page = Template(_PAGE).substitute(title=html.escape(data.title), body=body)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(page, encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
+
+
+@torch.no_grad()
+def look(reader: CheckReader, image: np.ndarray, segmentation: Segmentation) -> View:
+    """What a reader makes of one image, with its graphs and the segment on each of their arcs.
+
+    Args:
+        reader: in evaluation mode.
+        image: uint8 [height, width], dark ink on light paper.
+        segmentation: of this image; it must hold at least one segment.
+    """
+    emissions = reader.recognition([segmentation])
+    recognition = emissions.graph()
+    interpretation = reader.interpretation(emissions)
+    (answer,) = reader.answers(interpretation)
+    segments = segment_images(image, segmentation)
+    owner = _first_map(recognition)
+    below = _first_map(interpretation)
+    return View(
+        answer.amount,
+        answer.confidence,
+        recognition,
+        interpretation,
+        {arc: segments[segment] for arc, segment in enumerate(owner)},
+        {arc: segments[owner[k]] for arc, k in enumerate(below) if k >= 0},
+    )
+
+
+def segment_images(image: np.ndarray, segmentation: Segmentation) -> list[np.ndarray]:
+    """The part of the image under each segment; other ink inside its box is painted over."""
+    crops, paper = [], np.median(image)
+    ends = zip(segmentation.source.tolist(), segmentation.target.tolist(), strict=True)
+    for (x0, y0, x1, y1), (first, last) in zip(segmentation.boxes.tolist(), ends, strict=True):
+        piece = segmentation.pieces[y0:y1, x0:x1]
+        others = (piece >= 0) & ((piece < first) | (piece >= last))
+        crops.append(np.where(others, paper, image[y0:y1, x0:x1]).astype(np.uint8))
+    return crops
+
+
+def _first_map(graph: Graph) -> list[int]:
+    return [] if graph.arc_maps is None else graph.arc_maps[0].tolist()
+
+
+def _headline(data: ReportData) -> str:
+    outcomes = _outcomes(data)
+    rows = {
+        "amounts read exactly": [o.string_accuracy for o in outcomes],
+        "amounts misread": [1 - o.string_accuracy for o in outcomes],
+        f"read at {_percent(data.error_rate, 0)} error": [o.read for o in outcomes],
+    }
+    head = _cells("th", [html.escape(outcome.name) for outcome in outcomes])
+    table = "".join(
+        f"<tr><th>{name}</th>{_cells('td', [_percent(share) for share in shares])}</tr>"
+        for name, shares in rows.items()
+    )
+    return f"""<header><h1>{html.escape(data.title)}</h1>
+<p class=lead>An image of an amount is cut wherever two characters might meet. A network scores
+every segment as every character, a grammar keeps what is a legal amount, and the best path through
+the resulting graph is the answer. Global training teaches the network through these graphs, from
+amounts alone: nobody says where the characters are.</p></header>
+<section class=headline>
+<p class=claim>{_claim(data.before, data.after)}</p>
+<table class=numbers><thead><tr><th></th>{head}</tr></thead><tbody>{table}</tbody></table>
+</section>"""
+
+
+def _outcomes(data: ReportData) -> list[Outcome]:
+    return [outcome for outcome in (data.before, data.after) if outcome is not None]
+
+
+def _cells(kind: str, texts: list[str]) -> str:
+    *old, new = texts
+    return "".join(f"<{kind}>{text}</{kind}>" for text in old) + f"<{kind} class=new>{new}</{kind}>"
+
+
+def _claim(before: Outcome | None, after: Outcome) -> str:
+    if before is None or before.string_accuracy == 1:
+        return f"<b>{_percent(after.string_accuracy)}</b> of the amounts are read exactly."
+    wrong = 1 - before.string_accuracy
+    change = (after.string_accuracy - before.string_accuracy) / wrong
+    if change < 0:
+        return f"<b>{_percent(-change, 0)}</b> more misread amounts after global training."
+    return f"<b>{_percent(change, 0)}</b> of the misread amounts are gone after global training."
+
+
+def _samples(data: ReportData) -> str:
+    if not data.samples:
+        return ""
+    figures = "".join(
+        _figure(image_with_cuts(sample.image, sample.cuts), html.escape(sample.truth))
+        for sample in data.samples
+    )
+    return f"""<section><h2>The images</h2>
+<p>Each line is a place where a character might end. There are more of them than characters:
+which cuts are real is decided later, by the path that reads best.</p>
+<div class=strip>{figures}</div></section>"""
+
+
+def _graphs(data: ReportData) -> str:
+    parts = []
+    for sample in data.samples:
+        views = [(data.before, sample.before), (data.after, sample.after)]
+        seen = [
+            _view(data, sample, outcome.name, view) for outcome, view in views if outcome and view
+        ]
+        if seen:
+            image = image_with_cuts(sample.image, sample.cuts)
+            truth = html.escape(sample.truth)
+            parts.append(f'<h3><img class=inline src="{image}" alt=""> {truth}</h3>')
+        parts += seen
+    if not parts:
+        return ""
+    return f"""<section class=wide><div class=text><h2>What the recognizer sees</h2>
+<p>Arrows are segments of the image with what they might be, best first, and the energy of
+that: minus its score, the lower the better. The wider and darker an arrow, the more probable. The
+best path is blue.</p></div>{"".join(parts)}</section>"""
+
+
+def _view(data: ReportData, sample: Sample, name: str, view: View) -> str:
+    right = view.answer == sample.truth
+    verdict = f"<b class={'right' if right else 'wrong'}>{_answer(view.answer)}</b>"
+    pictures = [
+        (view.recognition, view.recognition_images, 2, _RECOGNITION),
+        (view.interpretation, view.interpretation_images, 4, _INTERPRETATION),
+    ]
+    figures = "".join(
+        f"<figure><div class=scroll>{graph_svg(graph, images, labels, data.symbols)}</div>"
+        f"<figcaption>{caption}</figcaption></figure>"
+        for graph, images, labels, caption in pictures
+        if graph is not None
+    )
+    name = html.escape(name[:1].upper() + name[1:])
+    return f"<h4>{name}: reads {verdict} with confidence {view.confidence:.2f}</h4>{figures}"
+
+
+def _curves(data: ReportData) -> str:
+    if not data.curves:
+        return ""
+    figures = "".join(
+        _figure(curve_plot(curve.x, curve.y, curve.lines, curve.percent), html.escape(curve.title))
+        for curve in data.curves
+    )
+    return f"<section><h2>The course of training</h2><div class=plots>{figures}</div></section>"
+
+
+def _reject(data: ReportData) -> str:
+    lines = {o.name: _error_reject(o) for o in _outcomes(data) if len(o.confidences)}
+    if not lines:
+        return ""
+    figure = _figure(reject_plot(lines, data.error_rate), _REJECT)
+    return f"""<section><h2>Knowing when not to answer</h2>
+<p>A reader that refuses its least certain answers makes fewer mistakes on the others. The dotted
+line is {_percent(data.error_rate, 0)} error, what a bank might accept.</p>{figure}</section>"""
+
+
+def _mistakes(data: ReportData) -> str:
+    if not data.mistakes:
+        return ""
+    figures = "".join(
+        _figure(
+            image_uri(mistake.image),
+            f"<b class=wrong>{_answer(mistake.answer)}</b> instead of "
+            f"<b>{html.escape(mistake.truth)}</b><br>confidence {mistake.confidence:.2f}",
+        )
+        for mistake in data.mistakes
+    )
+    return f"""<section><h2>The worst errors</h2>
+<p>Wrong answers after global training, the most confident first.</p>
+<div class=strip>{figures}</div></section>"""
+
+
+def _facts(data: ReportData) -> str:
+    if not data.facts:
+        return ""
+    rows = "".join(
+        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
+        for name, value in data.facts.items()
+    )
+    return f"<section><h2>How it was made</h2><table class=facts>{rows}</table></section>"
+
+
+def _figure(source: str, caption: str) -> str:
+    return f'<figure><img src="{source}" alt=""><figcaption>{caption}</figcaption></figure>'
+
+
+def _answer(answer: str | None) -> str:
+    return "no reading" if answer is None else html.escape(answer)
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}%"
+
+
+def _error_reject(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
+    """(share read, share wrong of those read) as the confidence asked for falls."""
+    order = np.argsort(-np.asarray(outcome.confidences, dtype=float), kind="stable")
+    wrong = ~np.asarray(outcome.correct, dtype=bool)[order]
+    count = np.arange(1, len(order) + 1)
+    return count / len(order), np.cumsum(wrong) / count
+
+
+_REJECT = (
+    "Share of wrong answers among those given, as more and more amounts are read, the most "
+    "confident first."
+)
+_RECOGNITION = (
+    "The recognition graph: circles are cuts, and between two cuts stands what the network makes "
+    "of that segment (▨: not a character). Blue is the best path before the grammar has a say."
+)
+_INTERPRETATION = (
+    "The interpretation graph: what the grammar lets pass, the drawn character before the colon, "
+    "what it adds to the amount behind it (ε: nothing). Blue is the best path."
+)
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { --ink: #1f2328; --quiet: #656d76; --line: #e3e5e8; --new: #0072b2; --old: #d55e00; }
+* { box-sizing: border-box; }
+body { margin: 0; padding: 5rem 1.5rem 6rem; background: #fff; color: var(--ink);
+  font: 17px/1.6 "Source Serif 4", "Iowan Old Style", Charter, Georgia, serif; }
+header, section, .text { max-width: 46rem; margin-inline: auto; }
+section { margin-top: 4.5rem; }
+section.wide { max-width: 84rem; }
+.wide > h3, .wide > h4, .wide figcaption { max-width: 46rem; margin-inline: auto; }
+h1, h2, h3, h4, table, figcaption, .claim, .missing {
+  font-family: system-ui, "Helvetica Neue", Arial, "Liberation Sans", sans-serif; }
+h1 { font-size: 2.1rem; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 1.5rem; }
+h2 { font-size: 1.35rem; letter-spacing: -0.01em; margin: 0 0 .75rem; }
+h3 { font-size: 1.15rem; margin: 3rem 0 0; display: flex; align-items: center; gap: 1rem; }
+h4 { font-size: 1rem; font-weight: 500; margin: 2rem 0 .5rem; }
+p { margin: 0 0 1.25rem; }
+.lead { font-size: 1.12rem; }
+.headline { margin-top: 3rem; }
+.claim { font-size: 1.1rem; color: var(--quiet); }
+.claim b { display: block; font-size: 3.6rem; line-height: 1.1; letter-spacing: -0.03em;
+  color: var(--new); font-weight: 650; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 500; color: var(--quiet); }
+th, td { padding: .55rem .75rem .55rem 0; border-bottom: 1px solid var(--line); }
+.numbers td, .numbers thead th { text-align: right; width: 28%; }
+.numbers td { font-size: 1.25rem; }
+.numbers .new { color: var(--new); font-weight: 600; }
+.facts { font-size: .9rem; }
+.facts th { width: 14rem; vertical-align: top; }
+figure { margin: 0 0 1.5rem; }
+figure img { max-width: 100%; height: auto; }
+figcaption { font-size: .85rem; line-height: 1.45; color: var(--quiet); margin-top: .4rem; }
+figcaption b { color: var(--ink); font-weight: 600; }
+.strip { display: flex; flex-wrap: wrap; gap: 1.25rem 1.5rem; }
+.strip figure { margin: 0; max-width: 100%; }
+.strip img { height: 4.75rem; max-width: 100%; object-fit: contain; display: block; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 2rem; }
+.scroll { overflow-x: auto; padding: .5rem 0; }
+.scroll svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
+img.inline { height: 3rem; border: 1px solid var(--line); }
+.right { color: var(--new) !important; }
+.wrong { color: var(--old) !important; }
+.missing { color: var(--quiet); font-size: .9rem; }
+@media print { body { padding: 0; font-size: 11pt; } section { margin-top: 2.5rem; } }
+</style>
+</head>
+<body>
+$body
+</body>
+</html>
+"""

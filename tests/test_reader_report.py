@@ -1,0 +1,188 @@
+"""The report: one file, complete, and true to the numbers it was given."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from gtnet import Graph
+from gtnet.reader.figures import image_with_cuts
+from gtnet.reader.reader import CheckReader
+from gtnet.reader.report import (
+    Curve,
+    Mistake,
+    Outcome,
+    ReportData,
+    Sample,
+    View,
+    look,
+    segment_images,
+    write_report,
+)
+
+pytest.importorskip("matplotlib")
+can_render = pytest.mark.skipif(
+    not (shutil.which("dot") and importlib.util.find_spec("graphviz"))
+    and not importlib.util.find_spec("pygraphviz"),
+    reason="needs Graphviz: pip install pygraphviz",
+)
+
+BEFORE = Outcome("isolated characters", 0.80, 0.30, [0.9, 0.8, 0.7, 0.2, 0.1], [1, 1, 0, 1, 0])
+AFTER = Outcome("global training", 0.95, 0.75, [0.99, 0.9, 0.8, 0.7, 0.1], [1, 1, 1, 1, 0])
+
+
+def three_bars() -> np.ndarray:
+    """An image with three upright strokes."""
+    image = np.full((40, 90), 220, np.uint8)
+    for left in (12, 42, 72):
+        image[6:34, left : left + 4] = 30
+    return image
+
+
+def full() -> ReportData:
+    image = three_bars()
+    graph = Graph([0, 1], [1, 2], [1, 1], weights=[-0.5, -1.5], accept=2)
+    view = View("11.00", 0.5, graph, graph, {0: image}, {1: image})
+    cuts = np.array([[[30.0, 0.0], [28.0, 40.0]]])
+    return ReportData(
+        BEFORE,
+        AFTER,
+        [Sample(image, "111.00", cuts, view, replace(view, answer="111.00")), Sample(image, "5")],
+        [Curve("Loss on amounts", "epoch", "loss", {"training": [(0, 2.0), (1, 1.0)]})],
+        [Mistake(image, "1.00", "<7.00>", 0.87), Mistake(image, "2.00", None, 0.0)],
+        facts={"data set": "digits & more"},
+    )
+
+
+class Page(HTMLParser):
+    """What a page consists of: its words, and everything it refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def page_of(tmp_path, data: ReportData) -> Page:
+    return Page(write_report(tmp_path / "report.html", data).read_text(encoding="utf-8"))
+
+
+def test_the_page_needs_no_other_file(tmp_path) -> None:
+    page = page_of(tmp_path, full())
+    assert page.references
+    assert all(reference.startswith("data:image/") for reference in page.references)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_headline_numbers_stand_side_by_side(tmp_path) -> None:
+    text = page_of(tmp_path, full()).text
+    assert "75% of the misread amounts are gone" in text
+    assert "amounts read exactly 80.0% 95.0%" in text
+    assert "amounts misread 20.0% 5.0%" in text
+    assert "read at 1% error 30.0% 75.0%" in text
+
+
+def test_a_step_back_is_not_hidden(tmp_path) -> None:
+    data = replace(full(), after=replace(AFTER, string_accuracy=0.75))
+    assert "25% more misread amounts" in page_of(tmp_path, data).text
+
+
+@pytest.mark.parametrize("before", [None, replace(BEFORE, string_accuracy=1.0)])
+def test_without_errors_to_remove_the_accuracy_is_the_claim(tmp_path, before) -> None:
+    text = page_of(tmp_path, replace(full(), before=before)).text
+    assert "95.0% of the amounts are read exactly" in text
+
+
+def test_every_part_is_there(tmp_path) -> None:
+    page = page_of(tmp_path, full())
+    for part in ("111.00", "Loss on amounts", "<7.00>", "no reading", "0.87", "digits & more"):
+        assert part in page.text
+    assert page.tags.count("h2") == 6
+
+
+def test_parts_without_data_are_left_away(tmp_path) -> None:
+    plain = [replace(outcome, confidences=(), correct=()) for outcome in (BEFORE, AFTER)]
+    page = page_of(tmp_path, ReportData(*plain))
+    assert "h2" not in page.tags
+    assert "95.0%" in page.text
+
+
+@can_render
+def test_graphs_are_drawn_with_their_segments(tmp_path) -> None:
+    page = page_of(tmp_path, full())
+    assert page.tags.count("svg") == 4
+    assert page.tags.count("image") == 4
+    assert "2 states" not in page.text
+
+
+def test_missing_graphviz_leaves_a_sentence(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    page = page_of(tmp_path, full())
+    assert page.text.count("No picture: Graphviz is missing") == 4
+    assert "svg" not in page.tags
+
+
+def test_a_failed_report_leaves_the_old_one(tmp_path) -> None:
+    path = write_report(tmp_path / "report.html", full())
+    old = path.read_bytes()
+    broken = Sample(np.zeros((0, 3)), "1")
+    with pytest.raises(ValueError, match="image_uri: image has shape"):
+        write_report(path, replace(full(), samples=[broken]))
+    assert path.read_bytes() == old
+
+
+def test_cuts_are_drawn_on_the_image() -> None:
+    cuts = np.array([[[30, 0], [28, 40]], [[60, 0], [58, 40]]])
+    assert image_with_cuts(three_bars(), cuts) != image_with_cuts(three_bars(), None)
+
+
+def test_looking_finds_the_segment_on_every_arc() -> None:
+    reader = CheckReader().eval()
+    image = three_bars()
+    (segmentation,) = reader.segment([image])
+    view = look(reader, image, segmentation)
+    assert len(view.recognition_images) == view.recognition.num_arcs
+    reading = view.interpretation.ilabels.numpy() >= 0
+    assert {arc for arc, reads in enumerate(reading) if reads} == set(view.interpretation_images)
+    assert 0 <= view.confidence <= 1
+
+
+def test_segment_images_show_their_own_ink_only() -> None:
+    reader = CheckReader()
+    image = three_bars()
+    (segmentation,) = reader.segment([image])
+    crops = segment_images(image, segmentation)
+    assert len(crops) == len(segmentation)
+    shapes = [(y1 - y0, x1 - x0) for x0, y0, x1, y1 in segmentation.boxes.tolist()]
+    assert [crop.shape for crop in crops] == shapes
+    single = [c for c, s, t in zip(crops, segmentation.source, segmentation.target) if t - s == 1]
+    assert all((crop < 100).any() for crop in single)
+
+
+def test_numbers_in_pictures_are_energies(tmp_path) -> None:
+    text = page_of(tmp_path, full()).text.replace("\u00a0", " ")
+    if "No picture" not in text:
+        assert re.search(r"1 0\.5\b", text)
+        assert re.search(r"1 1\.5\b", text)
