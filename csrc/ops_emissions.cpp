@@ -184,9 +184,9 @@ void expect_writes(const Tensor& tensor, int64_t bytes) {
 #endif
 }
 
-// Alphas of a batch of so many positions are kept for the gradient; more are computed again, item
-// by item, which takes less memory than torch's own CTC loss.
-constexpr int64_t kKeptPositions = int64_t{1} << 22;
+// Alphas are kept for the gradient where they are few or no more than the scores themselves.
+// Elsewhere they are computed again, item by item in the cache: less memory, about the same time.
+constexpr int64_t kKeptPositions = int64_t{1} << 18;
 
 // Why an item has no score; the largest one of a batch is reported.
 enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
@@ -211,7 +211,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chain_score(
     const ChainBatch<Score> batch(scores, lengths, words, word_offsets, state_offsets, arc_offsets,
                                   weights, start, accept);
     const std::vector<int64_t> offsets = batch.alpha_offsets();
-    const int64_t kept = keep && offsets.back() <= kKeptPositions ? offsets.back() : 0;
+    const int64_t most = std::max(kKeptPositions, scores.numel());
+    const int64_t kept = keep && offsets.back() <= most ? offsets.back() : 0;
     Tensor score = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
     Tensor alpha_m = empty<Score>(scores, kept), alpha_e = empty<Exponent<Score>>(scores, kept);
     expect_writes(alpha_m, kept * static_cast<int64_t>(sizeof(Score)));

@@ -26,6 +26,8 @@ def compose(a: Graph | Emissions, b: Graph | Emissions, *, max_arcs: int = MAX_A
     other. No order of arcs is asked for. `max_arcs` bounds the arcs of the batch that
             are explored, and so the memory.
     Result: `arc_maps` and `state_maps` say which arc and state of `a` and of `b` each came from.
+    Emissions on the left give a `Lattice`: a Graph that is built when its arcs are first asked
+    for, and whose forward score and best path do without that.
     Raises: ValueError where the product has more than `max_arcs` arcs or the batches do not
     match; TypeError for mixed dtypes.
     Complexity: O(pairs of states reached + arcs of the product), and O(log degree) to find a
