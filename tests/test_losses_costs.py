@@ -145,7 +145,7 @@ def test_errors_name_the_loss_and_say_what_to_do():
     graph = Graph([0] * 3, [1] * 3, [1, 2, 3], accept=1)
     with pytest.raises(ValueError, match="structured_hinge: cost='edit' is made from one correct"):
         losses.structured_hinge(graph, linear([1]) | linear([2]), cost="edit")
-    with pytest.raises(ValueError, match="soft_margin: cost must be \"mismatch\", .* got 'far'"):
+    with pytest.raises(ValueError, match=r"soft_margin: cost must be \"mismatch\", .* got 'far'"):
         losses.soft_margin(graph, linear([1]), cost="far")
     with pytest.raises(ValueError, match=r"generalized_margin: more than limit=1 answers"):
         losses.generalized_margin(graph, linear([1]), limit=1)
