@@ -11,6 +11,7 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.csr_loop import csr_loop
+from benchmarks.emissions import emission_cases
 from benchmarks.rational import rational_cases
 from benchmarks.simplify import lexicon_simplification
 from benchmarks.timing import Case, Work
@@ -26,6 +27,7 @@ def all_cases() -> Iterator[Case]:
     yield from lexicon()
     yield from rational_cases()
     yield from lexicon_simplification()
+    yield from emission_cases(looping_lexicon(10_000, 27))
 
 
 def repeated(work: Work, times: int) -> Work:
@@ -141,7 +143,7 @@ def ctc() -> Iterator[Case]:
 
         def algebra(scores: Tensor = scores, targets: Tensor = targets) -> None:
             lattice = gtnet.compose(gtnet.Emissions(scores), gtnet.ctc_graph(targets))
-            (-gtnet.forward_score(lattice)).sum().backward()
+            (-gtnet.forward_score(lattice.graph())).sum().backward()
 
         def torch_ctc(
             scores: Tensor = scores,
@@ -154,7 +156,7 @@ def ctc() -> Iterator[Case]:
             ).backward()
 
         size = f"B{batch} T{frames} C{classes} L{length}"
-        yield Case(f"CTC forward + backward, {size}", algebra, {"torch": torch_ctc})
+        yield Case(f"CTC forward + backward, lattice built, {size}", algebra, {"torch": torch_ctc})
 
 
 def looping_lexicon(words: int, alphabet: int) -> gtnet.Graph:

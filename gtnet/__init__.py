@@ -31,6 +31,7 @@ from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
 from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
+from gtnet.lattice import Lattice as Lattice
 from gtnet.minimize import minimize as minimize
 from gtnet.paths import enumerate_paths as enumerate_paths
 from gtnet.paths import k_best as k_best

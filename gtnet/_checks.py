@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING
 
 import torch
@@ -152,11 +152,16 @@ def same_dtype(function: str, **tensors: Tensor) -> None:
         raise TypeError(f"{function}: all must have one dtype, got {listed}: cast with .to()")
 
 
-def pair(function: str, a: Graph, b: Graph) -> None:
-    """Refuse operands whose batches do not broadcast or that live apart."""
+def batches(function: str, a: Sized, b: Sized) -> None:
+    """Refuse operands whose batches do not broadcast."""
     if len(a) != len(b) and 1 not in (len(a), len(b)):
         raise ValueError(
             f"{function}: a has {len(a)} graphs, b has {len(b)} (equal or 1 is needed)"
         )
+
+
+def pair(function: str, a: Graph, b: Graph) -> None:
+    """Refuse operands whose batches do not broadcast or that live apart."""
+    batches(function, a, b)
     same_device(function, a=a.weights, b=b.weights)
     same_dtype(function, a=a.weights, b=b.weights)

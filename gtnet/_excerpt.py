@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gtnet.distance import posteriors as arc_posteriors
 from gtnet.graph import Graph
+from gtnet.lattice import Lattice
 from gtnet.paths import viterbi_path
 
 
@@ -75,7 +76,7 @@ def _posteriors(g: Graph, given: bool | Tensor) -> np.ndarray:
 
 
 def _best_path(g: Graph) -> np.ndarray:
-    maps = viterbi_path(g).arc_maps
+    maps = viterbi_path(g.graph() if isinstance(g, Lattice) else g).arc_maps
     return maps[0].cpu().numpy() if maps else np.empty(0, int)
 
 

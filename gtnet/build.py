@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph
+from gtnet.topology import Topology
 
 Labels = Sequence[int] | Sequence[Sequence[int]] | Tensor
 
@@ -122,8 +123,6 @@ def _chains(
     weights: Tensor | None,
     dtype: torch.dtype,
 ) -> Graph:
-    from gtnet.topology import Topology
-
     num_arcs, num_states = len(labels), len(labels) + len(lengths)
     if weights is None:
         weights = torch.zeros(num_arcs, dtype=dtype)
@@ -190,23 +189,31 @@ def ctc_graph(
     """
     blank = _checks.count("ctc_graph", "blank", blank)
     rows = _rows("ctc_graph", "targets", targets)
-    return stack([_ctc_chain(row.tolist(), blank, dtype) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    flat = torch.cat([torch.empty(0, dtype=torch.int32), *rows])
+    return ctc_batch("ctc_graph", flat, lengths, blank, dtype)
 
 
-def _ctc_chain(target: list[int], blank: int, dtype: torch.dtype) -> Graph:
-    if blank in target or EPSILON in target:
+def ctc_batch(
+    function: str, targets: Tensor, lengths: Tensor, blank: int, dtype: torch.dtype
+) -> Graph:
+    """CTC topologies of targets that lie one after another: int32 [labels], int64 [batch]."""
+    wrong = (targets == blank) | (targets < 0)
+    if bool(wrong.any()):
+        ends = lengths.cumsum(0)
+        item = int((ends > int(wrong.nonzero()[0])).nonzero()[0])
+        held = targets[int(ends[item] - lengths[item]) : int(ends[item])].tolist()
         raise ValueError(
-            f"ctc_graph: a target must not hold the blank {blank} or EPSILON, got {target}"
+            f"{function}: a target must not hold the blank {blank} or EPSILON, got {held}"
         )
-    builder = GraphBuilder()
-    last = 2 * len(target)
-    for state in range(last + 1):
-        builder.add_state(start=state == 0, accept=state >= last - 1)
-        label = blank if state % 2 == 0 else target[state // 2]
-        builder.add_arc(state, state, label, EPSILON)
-        written = EPSILON if state % 2 == 0 else label
-        if state >= 1:
-            builder.add_arc(state - 1, state, label, written)
-        if state >= 3 and state % 2 == 1 and label != target[state // 2 - 1]:
-            builder.add_arc(state - 2, state, label, written)
-    return builder.build(dtype)
+    state_offsets, arc_offsets, *columns = _ops.ctc_arcs(targets, lengths, blank)
+    source, target, ilabels, olabels = columns
+    num_states = len(targets) * 2 + len(lengths)
+    start = torch.full((num_states,), NEG_INF, dtype=dtype)
+    accept = start.clone()
+    start[state_offsets[:-1]] = 0
+    accept[state_offsets[1:] - 1] = 0
+    accept[(state_offsets[1:] - 2)[lengths > 0]] = 0
+    topology = Topology(state_offsets, arc_offsets, source, target, ilabels, olabels, num_states)
+    weights = torch.zeros(len(source), dtype=dtype)
+    return Graph.from_topology(topology, weights, start, accept)

@@ -9,6 +9,7 @@ from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
+from gtnet.lattice import Lattice
 from gtnet.topology import Topology
 
 MAX_ARCS = 100_000_000  # about 4 GB of result
@@ -25,6 +26,8 @@ def compose(a: Graph | Emissions, b: Graph | Emissions, *, max_arcs: int = MAX_A
     other. No order of arcs is asked for. `max_arcs` bounds the arcs of the batch that
             are explored, and so the memory.
     Result: `arc_maps` and `state_maps` say which arc and state of `a` and of `b` each came from.
+    Emissions on the left give a `Lattice`: a Graph that is built when its arcs are first asked
+    for, and whose forward score and best path do without that.
     Raises: ValueError where the product has more than `max_arcs` arcs or the batches do not
     match; TypeError for mixed dtypes.
     Complexity: O(pairs of states reached + arcs of the product), and O(log degree) to find a
@@ -32,7 +35,7 @@ def compose(a: Graph | Emissions, b: Graph | Emissions, *, max_arcs: int = MAX_A
     Gradient: sums of the scores of both arcs; any number of derivatives.
     Source: Mohri, Pereira & Riley 1996; Mohri 2009, section 5.1, for the filter.
     """
-    return _product("compose", a, b, max_arcs)
+    return _composed("compose", a, b, max_arcs)
 
 
 def intersect(a: Graph | Emissions, b: Graph | Emissions, *, max_arcs: int = MAX_ARCS) -> Graph:
@@ -40,14 +43,15 @@ def intersect(a: Graph | Emissions, b: Graph | Emissions, *, max_arcs: int = MAX
 
     As `compose` in everything else. Raises ValueError if `a` or `b` is a transducer.
     """
-    a, b = _as_graph(a), _as_graph(b)
     for name, operand in (("a", a), ("b", b)):
+        if isinstance(operand, Emissions):
+            continue
         _checks.graph("intersect", name, operand)
         if not operand.is_acceptor:
             raise ValueError(
                 f"intersect: {name} must be an acceptor, got a transducer: use compose"
             )
-    return _product("intersect", a, b, max_arcs)
+    return _composed("intersect", a, b, max_arcs)
 
 
 def connect(graph: Graph) -> Graph:
@@ -86,12 +90,23 @@ def connect(graph: Graph) -> Graph:
     return _gathered(kept, (graph,), (arcs.to(torch.int32),), (states.to(torch.int32),))
 
 
+def _composed(function: str, a: Graph | Emissions, b: Graph | Emissions, max_arcs: int) -> Graph:
+    """The product, or the promise of it where emissions are on the left."""
+    if not isinstance(a, Emissions) or not isinstance(b, Graph):
+        return product(function, _as_graph(a), _as_graph(b), max_arcs)
+    _checks.batches(function, a, b)
+    _checks.same_device(function, a=a.scores, b=b.weights)
+    _checks.same_dtype(function, a=a.scores, b=b.weights)
+    _checks.on_cpu(function, "a", a.scores, "compose there, then move the result with .to()")
+    return Lattice(a, b, max_arcs=_checks.count(function, "max_arcs", max_arcs))
+
+
 def _as_graph(operand: Graph | Emissions) -> Graph:
     return operand.graph() if isinstance(operand, Emissions) else operand
 
 
-def _product(function: str, a: Graph | Emissions, b: Graph | Emissions, max_arcs: int) -> Graph:
-    a, b = _as_graph(a), _as_graph(b)
+def product(function: str, a: Graph, b: Graph, max_arcs: int) -> Graph:
+    """The product, built."""
     _checks.graph(function, "a", a)
     _checks.graph(function, "b", b)
     _checks.pair(function, a, b)

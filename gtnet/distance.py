@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet.graph import Graph
+from gtnet.lattice import Lattice
 
 
 def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
@@ -31,6 +32,8 @@ def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
     Source: Mohri 2009, "Weighted Automata Algorithms", section 3; Lehmann 1977 for cycles.
     """
     _checks.graph("forward_score", "graph", graph)
+    if isinstance(graph, Lattice):
+        return graph.forward_score(beta)
     if _is_infinite("forward_score", beta):
         return viterbi_score(graph)
     scaled = useful_part(_scaled("forward_score", graph, beta))
@@ -122,6 +125,8 @@ def viterbi_score(graph: Graph) -> Tensor:
     Source: Viterbi 1967; Mohri 2009, section 3.
     """
     _checks.graph("viterbi_score", "graph", graph)
+    if isinstance(graph, Lattice):
+        return graph.viterbi_score()
     if not (torch.is_grad_enabled() and graph.requires_grad):
         return _best_ends("viterbi_score", graph)[1].to(graph.dtype)
     scores, best = best_paths("viterbi_score", graph)

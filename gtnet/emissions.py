@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ class Emissions:
             are added to all labels of the arc.
 
     Raises TypeError or ValueError for wrong dtypes, shapes, lengths or devices.
-    Composing it (`emissions @ graph`) builds the product with `.graph()`.
+    Composing it (`emissions @ graph`) gives a `Lattice`, which is built only where it is looked at.
     """
 
     def __init__(
@@ -33,21 +35,57 @@ class Emissions:
         graph: Graph | None = None,
     ) -> None:
         self.scores = _checks.scores("Emissions", "scores", scores)
+        self.lengths: Tensor | None = None
         if graph is None:
-            self.segmentation = _frames(self.scores, lengths)
+            self.lengths = _lengths(self.scores, lengths)
         else:
             if lengths is not None:
                 raise ValueError("Emissions: lengths belong to frames, graph to segments: give one")
             self.segmentation = _segments(self.scores, graph)
 
+    @cached_property
+    def segmentation(self) -> Graph:
+        """The graph whose arc i carries row i of the scores: the one given, or chains of frames."""
+        assert self.lengths is not None
+        return _frames(self.scores, self.lengths)
+
     def __len__(self) -> int:
         """Items in the batch."""
-        return len(self.segmentation)
+        return len(self.segmentation if self.lengths is None else self.lengths)
 
     @property
     def num_labels(self) -> int:
         """Labels that every frame or segment has a score for."""
         return self.scores.shape[-1]
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the scores, or those of the segmentation graph, require grad."""
+        return self.scores.requires_grad or (
+            self.lengths is None and self.segmentation.requires_grad
+        )
+
+    @classmethod
+    def unchecked(cls, scores: Tensor, lengths: Tensor) -> Emissions:
+        """Chains whose scores are not searched for NaN: the lazy sums refuse what they read."""
+        emissions = cls.__new__(cls)
+        emissions.scores, emissions.lengths = scores, lengths
+        return emissions
+
+    def with_scores(self, scores: Tensor) -> Emissions:
+        """The same frames or segments with other scores, unchecked: for code that knows them."""
+        other = Emissions.__new__(Emissions)
+        other.scores, other.lengths = scores, self.lengths
+        if self.lengths is None:
+            other.segmentation = self.segmentation
+        return other
+
+    def repeated(self, times: int) -> Emissions:
+        """The only item of a batch of chains, so many times."""
+        assert self.lengths is not None
+        other = self.with_scores(self.scores.expand(times, -1, -1))
+        other.lengths = self.lengths.expand(times).contiguous()
+        return other
 
     def __repr__(self) -> str:
         rows = f"{self.segmentation.num_arcs} rows of {self.num_labels} scores"
@@ -102,21 +140,26 @@ class Emissions:
         return self.scores[inside]
 
 
-def _frames(scores: Tensor, lengths: Tensor | list[int] | None) -> Graph:
-    """A chain of frames per item, as a segmentation graph with scores of 0."""
+def _lengths(scores: Tensor, lengths: Tensor | list[int] | None) -> Tensor:
+    """The frames of each item, int64 [batch]."""
     if scores.ndim != 3:
         raise ValueError(
             f"Emissions: scores must be [batch, frames, labels], got {list(scores.shape)}"
         )
     batch, frames, _ = scores.shape
-    device = scores.device
     if lengths is None:
-        lengths = torch.full((batch,), frames, device=device)
+        return torch.full((batch,), frames, device=scores.device)
     lengths = _checks.integers("Emissions", "lengths", lengths).long()
     if lengths.shape[0] != batch:
         raise ValueError(f"Emissions: scores have {batch} items, lengths {lengths.shape[0]}")
     _checks.same_device("Emissions", scores=scores, lengths=lengths)
     _checks.inside("Emissions", "lengths", lengths, frames + 1, "the frames of scores")
+    return lengths
+
+
+def _frames(scores: Tensor, lengths: Tensor) -> Graph:
+    """A chain of frames per item, as a segmentation graph with scores of 0."""
+    batch, device = len(lengths), scores.device
     zero = lengths.new_zeros(1)
     state_offsets = torch.cat([zero, (lengths + 1).cumsum(0)])
     arc_offsets = torch.cat([zero, lengths.cumsum(0)])

@@ -12,7 +12,7 @@ from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
 from gtnet.distance import best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph
-from gtnet.topology import Topology
+from gtnet.lattice import Lattice, linear_paths
 
 
 def viterbi_path(graph: Graph) -> Graph:
@@ -22,8 +22,11 @@ def viterbi_path(graph: Graph) -> Graph:
     of equals), `arc_maps[0]` names those arcs; an empty language gives a graph without states.
     Raises ValueError where a cycle has a positive score. Complexity: as `viterbi_score`.
     Gradient: flows to the scores along the path.
+    Of a `Lattice` it is `Lattice.viterbi_path`: nothing is built, and the maps are two.
     """
     _checks.graph("viterbi_path", "graph", graph)
+    if isinstance(graph, Lattice):
+        return graph.viterbi_path()
     _, best = best_paths("viterbi_path", graph)
     return _linear(graph, *best)
 
@@ -190,32 +193,6 @@ def _by_graph(
 
 
 def _linear(graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Tensor) -> Graph:
-    """One linear graph per path: arcs [offsets[i], offsets[i + 1]) from state first[i] to last[i].
-
-    A path that does not exist has first[i] = -1 and becomes a graph without states.
-    """
-    exists = first >= 0
-    lengths = offsets.diff()
-    state_offsets = torch.cat([offsets.new_zeros(1), (lengths + exists).cumsum(0)])
-    num_states = len(arcs) + int(exists.sum())
-    source = torch.arange(len(arcs), device=arcs.device) - torch.repeat_interleave(
-        offsets[:-1], lengths, output_size=len(arcs)
-    )
-    source = source.to(torch.int32)
-    index = arcs.long()
-    topology = graph.topology
-    ilabels = topology.ilabels[index]
-    olabels = ilabels if graph.is_acceptor else topology.olabels[index]
-    start = graph.start.new_full((num_states,), NEG_INF)
-    accept = start.clone()
-    start = start.index_put((state_offsets[:-1][exists],), _ops.take(graph.start, first[exists]))
-    accept = accept.index_put(
-        (state_offsets[1:][exists] - 1,), _ops.take(graph.accept, last[exists])
-    )
-    return Graph.from_topology(
-        Topology(state_offsets, offsets, source, source + 1, ilabels, olabels, num_states),
-        _ops.take(graph.weights.contiguous(), arcs),
-        start,
-        accept,
-        arc_maps=(arcs,),
-    )
+    """Paths of the graph under its own scores."""
+    weights = _ops.take(graph.weights.contiguous(), arcs)
+    return linear_paths(graph, offsets, arcs, first, last, weights)

@@ -166,6 +166,23 @@ class Topology:
             cycles,
         )
 
+    @cached_property
+    def _laid_out(self) -> tuple[_ops.Steps, Tensor]:
+        why = "a graph is prepared there: build it on the cpu"
+        _checks.on_cpu("Topology", "arcs", self.source, why)
+        offsets = (self.state_offsets, self.arc_offsets)
+        words, begin, on_cycle = _ops.steps(*offsets, self.source, self.target, self.ilabels)
+        return _ops.Steps(words, begin, *offsets), on_cycle
+
+    @property
+    def steps(self) -> _ops.Steps | None:
+        """One step through each graph that reads a label, laid out for vectors. O(states + arcs).
+
+        None where a graph has a cycle of epsilon arcs: one step then has no last one.
+        """
+        steps, on_cycle = self._laid_out
+        return None if bool((on_cycle >= 0).any()) else steps
+
     @property
     def is_cyclic(self) -> bool:
         """Whether any graph of the batch has a cycle."""

@@ -104,6 +104,85 @@ def test_ctc_of_log_probs_of_zero():
     assert not log_probs.grad.isnan().any()
 
 
+# ctc_loss
+
+
+def assert_same_loss(logits, arguments, **options):
+    """Value and gradient with respect to logits equal torch's."""
+    found = []
+    for function in (losses.ctc_loss, F.ctc_loss):
+        leaf = logits.clone().requires_grad_()
+        value = function(leaf.log_softmax(-1), *arguments, **options)
+        value.sum().backward()
+        found.append((value.detach(), leaf.grad))
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if logits.dtype == torch.float32 else {}
+    torch.testing.assert_close(*found, **tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("blank", [0, 2])
+def test_ctc_loss_is_torchs(dtype, reduction, blank):
+    logits = torch.randn(9, 3, 5, dtype=dtype)
+    labels = torch.tensor([label for label in range(5) if label != blank])
+    padded = labels[torch.randint(0, 4, (3, 4))]
+    frames, sizes = torch.tensor([9, 8, 5]), torch.tensor([4, 0, 2])
+    options = {"blank": blank, "reduction": reduction}
+    assert_same_loss(logits, (padded, frames, sizes), **options)
+    assert_same_loss(logits, (padded, [9, 8, 5], (4, 0, 2)), **options)
+    flat = torch.cat([row[:size] for row, size in zip(padded, sizes, strict=True)])
+    assert_same_loss(logits, (flat, frames, sizes), **options)
+    assert_same_loss(logits.transpose(0, 1).contiguous().transpose(0, 1), (flat, frames, sizes),
+                     **options)  # fmt: skip
+    assert_same_loss(logits[:, 0], (padded[0], torch.tensor(9), torch.tensor(4)), **options)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_targets_that_do_not_fit(reduction):
+    logits = torch.randn(3, 2, 4, dtype=torch.float64)
+    arguments = (torch.tensor([[1, 1, 1], [1, 2, 3]]), [3, 3], [3, 3])
+    assert_same_loss(logits, arguments, reduction=reduction, zero_infinity=True)
+    value = losses.ctc_loss(logits.log_softmax(-1), *arguments, reduction="none")
+    assert value[0] == math.inf
+    assert value[1] < math.inf
+
+
+def test_ctc_loss_twice_differentiable_and_in_beta():
+    logits = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
+    beta = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+
+    def loss(logits, beta=1.0):
+        return losses.ctc_loss(
+            logits.log_softmax(-1), torch.tensor([[1, 2], [2, 2]]), [4, 3], [2, 2], beta=beta
+        )
+
+    for inputs in ((logits,), (logits, beta)):
+        assert torch.autograd.gradcheck(loss, inputs)
+        assert torch.autograd.gradgradcheck(loss, inputs)
+
+
+def test_ctc_loss_names_what_is_wrong():
+    frames, target = torch.zeros(4, 2, 3), torch.ones(2, 2, dtype=torch.int64)
+    cases = [
+        ((frames, target, [4, 5], [2, 2]), {}, "input_lengths must lie in .*got 5"),
+        ((frames, target, [4], [2, 2]), {}, "has 2 items, input_lengths 1"),
+        ((frames, target, [4, 4], [2, 3]), {}, "target_lengths must lie in .*got 3"),
+        ((frames, target * 3, [4, 4], [2, 2]), {}, "targets must lie in .*got 3"),
+        ((frames, target * 0, [4, 4], [2, 2]), {}, r"must not hold the blank 0.*\[0, 0\]"),
+        ((frames, target.flatten(), [4, 4], [2, 1]), {}, "4 labels, target_lengths add up to 3"),
+        ((frames, target, [4, 4], [2, 2]), {"reduction": "max"}, "reduction must be"),
+        ((frames[0, 0], target, [4, 4], [2, 2]), {}, r"must be \[frames, batch, labels\]"),
+        ((frames * math.nan, target, [4, 4], [2, 2]), {}, "NaN"),
+    ]
+    for arguments, options, said in cases:
+        with pytest.raises(ValueError, match=said):
+            losses.ctc_loss(*arguments, **options)
+    with pytest.raises(TypeError, match="ctc_loss: log_probs must be float32 or float64"):
+        losses.ctc_loss(frames.half(), target, [4, 4], [2, 2])
+    with pytest.raises(TypeError, match="ctc_loss: targets must be integers"):
+        losses.ctc_loss(frames, target.float(), [4, 4], [2, 2])
+
+
 # discriminative_forward
 
 

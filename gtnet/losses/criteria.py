@@ -1,4 +1,4 @@
-"""Losses on graphs, as graph algebra on energies (energy = -score)."""
+"""The criteria of graph transformer networks, as graph algebra on energies (energy = -score)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def discriminative_forward(
     to exp(beta · score), divided by beta: zero when only correct paths have weight, never
     negative when `correct` holds some of the paths of `interpretations`.
 
-    Arguments: batches of acyclic graphs of equal size; `beta` as in `forward_score`.
+    Arguments: batches of graphs of equal size; `beta` as in `forward_score`.
     Result: [batch]; +inf where no path is correct, NaN nowhere: where both are empty, +inf.
     Gradient: posteriors under all paths minus posteriors under the correct ones; 0 where a
     graph is empty. Complexity: O(states + arcs).

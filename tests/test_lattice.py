@@ -1,0 +1,343 @@
+"""Emissions composed with a graph, lazily: in every respect equal to the product built."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import strategies
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck, gradgradcheck
+
+from gtnet import (
+    EPSILON,
+    Emissions,
+    Graph,
+    Lattice,
+    compose,
+    ctc_graph,
+    forward_score,
+    intersect,
+    linear,
+    stack,
+    viterbi_path,
+    viterbi_score,
+)
+
+NEG_INF = -math.inf
+DTYPES = [torch.float32, torch.float64]
+
+
+def leaves(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    return [tensor.detach().clone().requires_grad_() for tensor in tensors]
+
+
+def epsilon_cycle(graph: Graph) -> bool:
+    """Whether any graph of the batch has a cycle that reads nothing."""
+    epsilon = graph.ilabels == EPSILON
+    edges = list(zip(graph.topology.global_source[epsilon].tolist(),
+                     graph.topology.global_target[epsilon].tolist(), strict=True))  # fmt: skip
+    while edges:
+        targets = {target for _, target in edges}
+        kept = [edge for edge in edges if edge[0] in targets]
+        if len(kept) == len(edges):
+            return True
+        edges = kept
+    return False
+
+
+def diverges(lattice: Lattice) -> bool:
+    """Whether the product built has a cycle whose paths have no finite sum."""
+    try:
+        viterbi_path(lattice.graph())
+        return bool(forward_score(lattice.graph()).isinf().any())
+    except ValueError:
+        return True
+
+
+def both(scores, lengths, graph, beta=1.0):
+    """Forward scores and gradients, lazily and of the product built from the same numbers."""
+    found = []
+    for lazy in (True, False):
+        given = leaves(scores, graph.weights, graph.start, graph.accept)
+        operand = graph.with_weights(given[1], start=given[2], accept=given[3])
+        lattice = Emissions(given[0], lengths) @ operand
+        total = forward_score(lattice if lazy else lattice.graph(), beta)
+        finite = total > NEG_INF
+        weights = torch.linspace(0.5, 1.5, len(total), dtype=total.dtype)
+        (total.masked_fill(~finite, 0) * weights).sum().backward()
+        zero = torch.zeros_like
+        found.append([total.detach(), *(zero(t) if t.grad is None else t.grad for t in given)])
+    return found
+
+
+def assert_both_close(found, dtype):
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {}
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, **tolerance)
+
+
+@given(st.data())
+def test_forward_score_and_gradients_equal_those_of_the_product(data):
+    """Epsilons, cycles, -inf scores, no start, no accept, no frames, one graph or one per item."""
+    batch = data.draw(st.integers(1, 3))
+    graph = data.draw(strategies.graphs(size=data.draw(st.sampled_from([1, batch])), acyclic=False))
+    frames, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 3))
+    lengths = data.draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
+    scores = torch.randn(batch, frames, labels, dtype=graph.dtype)
+    scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)
+    if epsilon_cycle(graph):
+        assume(not diverges(Emissions(scores, lengths) @ graph))
+    assert_both_close(both(scores, lengths, graph), graph.dtype)
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 60), st.integers(1, 300), st.integers(0, 99))
+def test_large_random_graphs(states, arcs, seed):
+    """Long rows, sorted rows, several slices."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(high: int, size: int) -> torch.Tensor:
+        return torch.randint(0, high, (size,), generator=generator)
+
+    hubs = torch.rand(arcs, generator=generator) < 0.3
+    target = draw(states, arcs).masked_fill(hubs, 0)
+    source = draw(states, arcs).masked_fill(torch.rand(arcs, generator=generator) < 0.2, 0)
+    labels = draw(5, arcs)
+    forward_epsilon = (source < target) & (torch.rand(arcs, generator=generator) < 0.2)
+    graph = Graph(
+        source,
+        target,
+        labels.masked_fill(forward_epsilon, EPSILON),
+        weights=torch.randn(arcs, generator=generator, dtype=torch.float64),
+        accept=torch.randn(states, generator=generator, dtype=torch.float64),
+        num_states=states,
+    )
+    scores = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64)
+    assert_both_close(both(scores, [4, 3], graph), torch.float64)
+    assert_both_close(both(scores.float(), [4, 3], graph.to(torch.float32)), torch.float32)
+
+
+@pytest.mark.parametrize("beta", [0.5, 2.0, "item"])
+def test_inverse_temperature(beta):
+    scores = torch.randn(3, 4, 3, dtype=torch.float64)
+    scores[0, 1, 2] = NEG_INF
+    loop = Graph([0, 0, 0, 1], [0, 1, 1, 0], [0, 1, EPSILON, 2], weights=[0.5, 1.0, -1.0, 0.25],
+                 accept=[0, 1]).to(torch.float64)  # fmt: skip
+    beta = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64) if beta == "item" else beta
+    assert_both_close(both(scores, [4, 2, 3], loop, beta), torch.float64)
+    best = forward_score(Emissions(scores, [4, 2, 3]) @ loop, math.inf)
+    torch.testing.assert_close(
+        best, forward_score((Emissions(scores, [4, 2, 3]) @ loop).graph(), math.inf)
+    )
+
+
+def test_gradients_and_second_ones():
+    scores = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    graph = ctc_graph([[1], [2, 1]], dtype=torch.float64)
+    weights, start, accept = leaves(graph.weights, graph.start, graph.accept)
+    ends = [t > NEG_INF for t in (start, accept)]
+    first, last = leaves(start.masked_fill(~ends[0], 0), accept.masked_fill(~ends[1], 0))
+    beta = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+
+    def total(scores, weights, first, last, beta=1.0):
+        operand = graph.with_weights(
+            weights, start=first.masked_fill(~ends[0], NEG_INF),
+            accept=last.masked_fill(~ends[1], NEG_INF),
+        )  # fmt: skip
+        return forward_score(Emissions(scores, [3, 2]) @ operand, beta)
+
+    for inputs in ((scores, weights, first, last), (scores, weights, first, last, beta)):
+        assert gradcheck(total, inputs)
+        assert gradgradcheck(total, inputs)
+
+
+def test_one_item_of_emissions_meets_every_graph():
+    scores = torch.randn(1, 4, 3, requires_grad=True)
+    graphs = ctc_graph([[1], [2, 1], []])
+    lattice = Emissions(scores) @ graphs
+    assert len(lattice) == 3
+    lazy = forward_score(lattice)
+    torch.testing.assert_close(lazy, forward_score(lattice.graph()))
+    (grad,) = torch.autograd.grad(lazy.sum(), scores)
+    (expected,) = torch.autograd.grad(forward_score(lattice.graph()).sum(), scores)
+    torch.testing.assert_close(grad, expected)
+
+
+def test_empty_batches():
+    nothing = Emissions(torch.zeros(0, 3, 2)) @ linear([1])
+    assert forward_score(nothing).shape == (0,)
+    none = Emissions(torch.zeros(1, 3, 2)) @ stack([linear([1]), linear([1])])[0:0]
+    assert len(none) == 0
+    assert forward_score(none).shape == (0,)
+
+
+def test_labels_that_no_frame_has_are_impossible():
+    scores = torch.zeros(1, 2, 2, requires_grad=True)
+    graph = Graph([0, 0], [0, 0], [1, 7], accept=0)
+    total = forward_score(Emissions(scores) @ graph)
+    total.sum().backward()
+    assert total.item() == 0
+    assert scores.grad[0].tolist() == [[0, 1], [0, 1]]
+
+
+# It is a Graph
+
+
+def test_a_lattice_is_the_graph_that_composition_made():
+    emissions = Emissions(torch.randn(2, 3, 4))
+    words = linear([[1, 2, 3], [0, 0, 1]])
+    lattice = emissions @ words
+    assert isinstance(lattice, Lattice)
+    assert isinstance(intersect(emissions, words), Lattice)
+    assert (len(lattice), lattice.dtype, lattice.is_acceptor) == (2, torch.float32, True)
+    built = compose(emissions.graph(), words)
+    assert lattice.equal(built)
+    for ours, theirs in zip(lattice.arc_maps, built.arc_maps, strict=True):
+        assert torch.equal(ours, theirs)
+    assert lattice[1].equal(built[1])
+    assert (lattice @ words).equal(built @ words)
+    with pytest.raises(AttributeError, match="no attribute 'arcs'"):
+        lattice.arcs  # noqa: B018
+
+
+def test_too_large_a_product_is_refused_when_it_is_built():
+    loop = Graph([0, 0], [0, 0], [0, 1], accept=0)
+    lattice = compose(Emissions(torch.zeros(1, 10, 2)), loop, max_arcs=3)
+    torch.testing.assert_close(lattice.forward_score(), torch.tensor([10 * math.log(2)]))
+    with pytest.raises(ValueError, match="compose: the product has more than max_arcs=3"):
+        lattice.graph()
+
+
+def test_bad_operands_are_named():
+    emissions = Emissions(torch.zeros(2, 3, 4))
+    with pytest.raises(ValueError, match="compose: a has 2 graphs, b has 3"):
+        emissions @ linear([[1], [1], [1]])
+    with pytest.raises(TypeError, match="compose: all must have one dtype"):
+        emissions @ linear([1], dtype=torch.float64)
+    with pytest.raises(TypeError, match="compose: b must be a Graph, got int"):
+        emissions @ 3
+
+
+# Best paths
+
+
+@given(st.data())
+def test_the_best_path_is_that_of_the_product(data):
+    """Same score; the path spells it, and its maps name arcs that carry its labels and scores."""
+    batch = data.draw(st.integers(1, 3))
+    graph = data.draw(strategies.graphs(size=data.draw(st.sampled_from([1, batch])), acyclic=False))
+    frames, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 3))
+    lengths = data.draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
+    scores = torch.randint(-4, 4, (batch, frames, labels)).to(graph.dtype)
+    scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)
+    emissions = Emissions(scores, lengths)
+    lattice = emissions @ graph
+    if epsilon_cycle(graph):
+        assume(not diverges(lattice))
+    path, product = viterbi_path(lattice), lattice.graph()
+    expected = viterbi_score(product)
+    assert torch.equal(viterbi_score(lattice), expected)
+    assert torch.equal(forward_score(lattice, math.inf), expected)
+    assert torch.equal(viterbi_score(path), expected)
+    read, taken = (m.long() for m in path.arc_maps)
+    frame_arcs = emissions.graph()
+    weights = graph.weights[taken]
+    weights[read >= 0] += frame_arcs.weights[read[read >= 0]]
+    assert torch.equal(path.weights, weights)
+    assert torch.equal(path.ilabels, graph.ilabels[taken])
+    assert torch.equal(path.olabels, graph.olabels[taken])
+    assert torch.equal((read < 0), path.ilabels == EPSILON)
+    for i in range(batch):
+        if path[i].num_states:
+            own = path[i].arc_maps[0]
+            first = sum(lengths[:i])
+            assert (own[own >= 0] // labels).tolist() == list(range(first, first + lengths[i]))
+
+
+def test_gradients_follow_the_best_path():
+    scores = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    graph = ctc_graph([[1], [2, 1]], dtype=torch.float64)
+    (weights,) = leaves(graph.weights)
+
+    def best(scores, weights):
+        return viterbi_score(Emissions(scores, [4, 3]) @ graph.with_weights(weights))
+
+    assert gradcheck(best, (scores, weights))
+    assert gradgradcheck(best, (scores, weights))
+    (grad,) = torch.autograd.grad(best(scores, weights).sum(), scores)
+    assert grad.sum(-1).tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+
+
+def test_the_best_path_over_segments_and_of_one_item():
+    cut = Graph([0, 1, 0], [1, 2, 2], [0, 0, 0], accept=2)
+    lattice = Emissions(torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]]), graph=cut) @ linear(
+        [0, 1]
+    )
+    path = viterbi_path(lattice)
+    assert viterbi_score(lattice).tolist() == [3.0]
+    assert [m.tolist() for m in path.arc_maps] == [[0, 3], [0, 1]]
+    one = Emissions(torch.randn(1, 3, 2)) @ linear([[0, 1, 0], [1, 1, 1]])
+    assert viterbi_path(one).arc_maps[0].tolist() == [0, 3, 4, 1, 3, 5]
+
+
+# Accuracy
+
+
+def reference(scores, graph):
+    """Value and gradient in float64."""
+    (leaf,) = leaves(scores.double())
+    total = forward_score(Emissions(leaf) @ graph.to(torch.float64))
+    (grad,) = torch.autograd.grad(total.sum(), leaf)
+    return total.detach(), grad
+
+
+@pytest.mark.parametrize(("frames", "scale"), [(1_000, 1.0), (10_000, 1.0), (300, 1e2), (300, 1e4)])
+def test_float32_is_as_good_as_float64(frames, scale):
+    targets = torch.randint(1, 10, (1, 50)).tolist()
+    scores = scale * torch.rand(1, frames, 10)
+    scores = scores.masked_fill(torch.rand_like(scores) < 0.02, NEG_INF)
+    scores[:, :, 0] = scores[:, :, 0].clamp(min=0)  # so that some path exists
+    graph = ctc_graph(targets)
+    (leaf,) = leaves(scores)
+    total = forward_score(Emissions(leaf) @ graph)
+    (grad,) = torch.autograd.grad(total.sum(), leaf)
+    expected, expected_grad = reference(scores, graph)
+    torch.testing.assert_close(total.detach().double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(grad.double(), expected_grad, rtol=0, atol=1e-4)
+    built = forward_score((Emissions(scores.double()) @ graph.to(torch.float64)).graph())
+    torch.testing.assert_close(expected, built)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("score", [-1e7, -1e9, -1e30])
+def test_huge_scores_stay_exact(dtype, score):
+    """Beyond the integers of float32's exponents, and of float64's."""
+    scores = torch.tensor([[[score, 0.5], [score, score], [0.25, score]]], dtype=dtype)
+    graph = Graph([0, 0, 1], [1, 1, 0], [0, 1, 0], weights=[0.0, score, 1.0], accept=[0, 1]).to(
+        dtype
+    )
+    (leaf,) = leaves(scores)
+    total = forward_score(Emissions(leaf) @ graph)
+    (grad,) = torch.autograd.grad(total.sum(), leaf)
+    (double,) = leaves(scores.double())  # in float32 the sum of two scores would be rounded
+    expected = forward_score((Emissions(double) @ graph.to(torch.float64)).graph())
+    (expected_grad,) = torch.autograd.grad(expected.sum(), double)
+    torch.testing.assert_close(total, expected.to(dtype))
+    torch.testing.assert_close(grad, expected_grad.to(dtype))
+
+
+def test_the_same_bits_on_any_number_of_threads():
+    scores = torch.randn(64, 40, 12)
+    graph = ctc_graph(torch.randint(1, 12, (64, 8)).tolist())
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        (leaf,) = leaves(scores)
+        total = forward_score(Emissions(leaf) @ graph)
+        found.append((total.detach(), torch.autograd.grad(total.sum(), leaf)[0]))
+    torch.set_num_threads(1)
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
