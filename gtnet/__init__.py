@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+from gtnet import interop as interop
 from gtnet import losses as losses
 from gtnet import nn as nn
 from gtnet._checks import EPSILON as EPSILON
@@ -44,9 +45,14 @@ from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
 from gtnet.free_energy import free_energy as free_energy
 from gtnet.free_energy import variational_bound as variational_bound
+from gtnet.grammar import NGramModel as NGramModel
 from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
+from gtnet.interop.archive import load as load
+from gtnet.interop.archive import save as save
 from gtnet.lattice import Lattice as Lattice
+from gtnet.lexicon import Lexicon as Lexicon
+from gtnet.lexicon import SymbolTable as SymbolTable
 from gtnet.minimize import minimize as minimize
 from gtnet.paths import enumerate_paths as enumerate_paths
 from gtnet.paths import k_best as k_best
