@@ -12,11 +12,13 @@ namespace gtnet {
 namespace {
 
 // Whether a graph took too many prefixes; answers per graph; their lengths; their labels.
-std::tuple<Tensor, Tensor, Tensor, Tensor> best_answers(
-    const Tensor& weights, const Tensor& start, const Tensor& accept, const Tensor& order,
-    const std::optional<Tensor>& rest, const Tensor& state_offsets, const Tensor& offsets,
-    const Tensor& arcs, const Tensor& states, const Tensor& labels, int64_t count,
-    int64_t max_prefixes) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> best_answers(const Tensor& weights, const Tensor& start,
+                                                        const Tensor& accept, const Tensor& order,
+                                                        const std::optional<Tensor>& rest,
+                                                        const Tensor& state_offsets,
+                                                        const Tensor& offsets, const Tensor& arcs,
+                                                        const Tensor& states, const Tensor& labels,
+                                                        int64_t count, int64_t max_prefixes) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const state = input<int64_t>(state_offsets);
   std::vector<Answers> found(num_graphs);

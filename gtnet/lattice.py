@@ -20,8 +20,8 @@ class Lattice(Graph):
     """The composition of emissions with a graph: a Graph that is built on first look.
 
     `emissions @ graph` makes it. Path sums and best paths run over (frame or cut, state) without
-    building it; whatever asks for its arcs (`.weights`, `.source`, `draw`, `k_best`, ...) builds it, once, and
-    it is from then on the graph that `.graph()` returns. Its `arc_maps` and `state_maps` name the
+    building it; whatever asks for its arcs (`.weights`, `.source`, `draw`, `k_best`, ...) builds
+    it, once, and it is from then on the graph that `.graph()` returns. Its `arc_maps` and `state_maps` name the
     arcs and states of `emissions.graph()` and of `graph`.
 
     Attributes: `emissions` and `operand`, the graph on their right.
