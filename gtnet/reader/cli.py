@@ -54,6 +54,7 @@ files in the --out folder:
   history.json            loss and validation accuracy of each epoch
   results.json            test accuracy before and after, error reduction, rejection threshold
   report.html             all of it with pictures: open it in a browser
+  learning.gif            how one image was read after every epoch
   checkpoint.safetensors  what --resume needs"""
 
 _READ = """\

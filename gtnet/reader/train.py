@@ -26,12 +26,15 @@ import gtnet
 from gtnet.reader import checkpoint
 from gtnet.reader.augment import distort, jitter
 from gtnet.reader.data import Characters, Dataset
+from gtnet.reader.film import Film
 from gtnet.reader.reader import Answer, CheckReader, ReaderConfig
 from gtnet.reader.segment import Segmentation, SegmentConfig, normalize_character, segment
 
 CHECKPOINT = "checkpoint.safetensors"
 ISOLATED = "isolated.safetensors"
 HISTORY = "history.json"
+PHASES = {"isolated": "isolated characters", "whole": "global training"}
+"""What the two phases are called in pictures and tables."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +256,8 @@ class Trainer:
     Each epoch draws its randomness from (seed, phase, epoch), so a run that is stopped and
     resumed from the checkpoint of its last finished epoch gives what an unbroken run gives.
     Files: config.json, history.json, checkpoint.safetensors (after every epoch),
-    isolated.safetensors (the reader after the first phase), model.safetensors (after the last).
+    isolated.safetensors (the reader after the first phase), model.safetensors (after the last),
+    film.safetensors (how one image was read after every epoch).
     """
 
     def __init__(
@@ -268,6 +272,8 @@ class Trainer:
         if data.valid is not None:
             self.valid = Segmented(data.valid, config.reader.segment)
         self.phases = self._phases()
+        watched = data.train if data.valid is None else data.valid
+        self.film = Film.of(watched, config.reader.segment) if len(watched) else None
 
     def _phases(self) -> list[Phase]:
         config, cut = self.config, self.config.reader.segment
@@ -301,6 +307,7 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         first_phase, first_epoch, remembered = self._load() if resume else (0, 0, {})
         checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.config))
+        self._shoot("before training")
         for number, phase in enumerate(self.phases[first_phase:], start=first_phase):
             optimizer = torch.optim.AdamW(
                 self.reader.network.parameters(), weight_decay=self.config.weight_decay
@@ -344,6 +351,7 @@ class Trainer:
             }
         )
         self._tell(self.history[-1])
+        self._shoot(f"{PHASES[phase.name]}, epoch {epoch + 1}")
         self._save(number, epoch + 1, optimizer)
 
     def _step(
@@ -368,6 +376,11 @@ class Trainer:
         reader.load_state_dict(self.average)
         return reader.eval()
 
+    def _shoot(self, caption: str) -> None:
+        """One more frame of the film, unless a resumed run has it already."""
+        if self.film is not None and caption not in self.film.frames:
+            self.film.shoot(self._averaged(), caption)
+
     def _valid_accuracy(self) -> float | None:
         if self.valid is None:
             return None
@@ -391,6 +404,8 @@ class Trainer:
         }
         checkpoint.save_tensors(self.out / CHECKPOINT, tensors, state)
         checkpoint.save_json(self.out / HISTORY, self.history)
+        if self.film is not None:
+            self.film.save(self.out)
 
     def _load(self) -> tuple[int, int, dict[str, Tensor]]:
         path = self.out / CHECKPOINT
@@ -405,6 +420,7 @@ class Trainer:
         self.reader.load_state_dict(_under("reader.", tensors))
         self.average = _under("average.", tensors)
         self.history = state["history"]
+        self.film = Film.load(self.out, self.config.reader.segment) or self.film
         return state["phase"], state["epoch"], tensors
 
     def _tell(self, row: dict[str, Any]) -> None:
