@@ -73,9 +73,9 @@ def most_offending(
     its energy is +inf and its answer None. Ties go to one of the equals, in an order that repeats.
     Raises ValueError as `energies` and, with latent="forward", as `best_answers`.
     Complexity: where every correct answer is one chain, that of the two best distinct answers of
-    each graph ("viterbi": `k_best`, "forward": `best_answers`). Else, and for the best path
-    through emissions over frames, which stay lazy, that of the difference of `interpretations`
-    and the correct answers. latent="forward" builds a `Lattice`.
+    each graph ("viterbi": `k_best`, "forward": `best_answers`). Else, and for the best path of a
+    `Lattice`, which stays lazy, that of the difference of `interpretations` and the correct
+    answers. latent="forward" builds a `Lattice`.
     Gradient: to the scores of `interpretations`, not through the choice.
     Source: LeCun et al. 2006, definitions 1 and 2.
     """
@@ -94,8 +94,7 @@ def offending(
     """`most_offending` for checked arguments."""
     if latent == "forward" and not _is_infinite("most_offending", beta):
         return _by_sum(graph, language, beta, max_prefixes)
-    lazy = isinstance(graph, Lattice) and graph.emissions.lengths is not None
-    if language.single is None or lazy:
+    if language.single is None or isinstance(graph, Lattice):
         best = viterbi_path(_without(graph, language.acceptor))
     else:
         best = _second_best(graph, language.single)
