@@ -16,7 +16,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["gtnet.losses", "gtnet.nn", "gtnet.interop", "gtnet.reader"]  # a page for each
-GUIDE = ["coming-from", "formats", "design", "extending", "benchmarks", "contributing", "changes"]
+GUIDE = ["coming-from", "operations", "formats", "design", "extending", "benchmarks"]
+GUIDE += ["contributing", "changes"]
 
 
 class Exported(NamedTuple):
