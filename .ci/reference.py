@@ -15,7 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ["gtnet.losses", "gtnet.nn", "gtnet.interop", "gtnet.reader"]  # a page for each
+BESIDE = ["gtnet.nn", "gtnet.reader"]  # public, and perhaps not imported with gtnet
 GUIDE = ["coming-from", "operations", "formats", "design", "extending", "benchmarks"]
 GUIDE += ["contributing", "changes"]
 
@@ -63,11 +63,11 @@ def pages() -> Iterator[tuple[str, str]]:
         page = module.removeprefix("gtnet.").replace(".", "_")
         index.append(entry(page, module, names))
         yield page, "\n\n".join([heading(module), *(f"::: {n}" for n in names)]) + "\n"
-    for package in PACKAGES:
-        if file_of(package).exists():
-            page, names = package.removeprefix("gtnet."), package_names(package)
-            index.append(entry(page, package, names))
-            yield page, package_page(package)
+    packages = [f"gtnet.{found.name}" for found in exported("gtnet") if found.is_module]
+    for package in dict.fromkeys([*packages, *filter(is_file, BESIDE)]):
+        page, names = package.removeprefix("gtnet."), package_names(package)
+        index.append(entry(page, package, names))
+        yield page, package_page(package)
     index.append(entry("compat", "gtnet.compat.gtn", []))
     title = heading("gtnet.compat.gtn")
     yield "compat", module_block("gtnet.compat.gtn", members=False, title=title)
@@ -86,7 +86,9 @@ def package_names(package: str) -> list[str]:
 
 
 def package_page(package: str) -> str:
-    """All that a package exports on one page; exported modules with all their members."""
+    """All that a package exports on one page; modules with all their members."""
+    if file_of(package).name != "__init__.py":
+        return module_block(package, members=True, title=heading(package))
     blocks = [heading(package)]
     for found in exported(package):
         if found.is_module:
@@ -113,13 +115,14 @@ def file_of(module: str) -> Path:
 
 
 def exported(package: str) -> list[Exported]:
-    """What the __init__ of a package imports under a public name, from within gtnet."""
+    """What the __init__ of a package imports by `as`, from within gtnet: what it exports."""
     found = []
     for node in ast.parse(file_of(package).read_text()).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gtnet"):
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                found.append(Exported(alias.asname or alias.name, node.module, is_file(whole)))
+                if alias.asname:
+                    whole = f"{node.module}.{alias.name}"
+                    found.append(Exported(alias.asname, node.module or "", is_file(whole)))
     return found
 
 

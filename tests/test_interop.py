@@ -284,6 +284,9 @@ def test_graphs_of_networkx_have_any_nodes():
     given_graph.edges["s", "t"]["score"] = "high"
     with pytest.raises(TypeError, match="score must be a number, got 'high'"):
         from_networkx(given_graph)
+    given_graph.edges["s", "t"]["ilabel"] = "a"
+    with pytest.raises(TypeError, match="ilabel must be an integer, got 'a'"):
+        from_networkx(given_graph)
 
 
 # On disk
