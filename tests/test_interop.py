@@ -64,6 +64,12 @@ def test_several_ways_into_the_final_state_of_k2_stay():
     assert silent.num_arcs == 1 and silent.accept[1] == 0.5
 
 
+def test_an_empty_language_is_an_empty_text():
+    for ends in ({"start": [], "accept": 1}, {"start": 0, "accept": []}):
+        assert k2.to_text(Graph([0], [1], [0], num_states=2, **ends)) == ""
+    assert k2.from_text("").num_states == 0
+
+
 @given(float32_graphs(acyclic=True))
 def test_graphs_come_back_from_k2(graph):
     again = k2.from_text(k2.to_text(graph))
