@@ -58,7 +58,9 @@ def pages() -> Iterator[tuple[str, str]]:
     modules: dict[str, list[str]] = {}
     for found in exported("gtnet"):
         if not found.is_module and not found.name.isupper():
-            modules.setdefault(found.module, []).append(f"gtnet.{found.name}")
+            whole = f"gtnet.{found.name}"  # which a module of the same name would hide
+            name = f"{found.module}.{found.name}" if is_file(whole) else whole
+            modules.setdefault(found.module, []).append(name)
     for module, names in modules.items():
         page = module.removeprefix("gtnet.").replace(".", "_")
         index.append(entry(page, module, names))
@@ -76,7 +78,7 @@ def pages() -> Iterator[tuple[str, str]]:
 
 def entry(page: str, module: str, names: list[str]) -> str:
     """A line of the overview."""
-    listed = ", ".join(f"`{name.removeprefix('gtnet.')}`" for name in names)
+    listed = ", ".join(f"`{name.rpartition('.')[2]}`" for name in names)
     return f"[{summary(module)}]({page}.md)  \n{listed}".rstrip()
 
 
