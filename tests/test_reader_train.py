@@ -183,6 +183,22 @@ def test_run_settings() -> None:
         Run.start(demo=True, data="car_a")
 
 
+@pytest.mark.parametrize("loss", ["hinge", "minimum_risk_k_best"])
+def test_the_second_phase_takes_any_loss(loss: str, tmp_path: Path) -> None:
+    config = replace(SMALL, loss=loss, whole=replace(SMALL.whole, epochs=1))
+    trainer = Trainer(config, TrainingData(load("digits", size=8)), tmp_path, quiet=True)
+    before = {name: t.clone() for name, t in weights(trainer.reader).items()}
+    trainer.run()
+    assert np.isfinite(trainer.history[0]["loss"]) and trainer.history[0]["skipped"] == 0
+    assert any(not torch.equal(before[name], t) for name, t in weights(trainer.reader).items())
+
+
+def test_an_unknown_loss_is_named() -> None:
+    assert Run.start(loss="hinge").training.loss == "hinge"
+    with pytest.raises(ValueError, match=r"no loss 'bingo'; there are .*hinge"):
+        Run.start(loss="bingo")
+
+
 def test_a_film_has_a_frame_for_each_epoch_and_survives_a_stop(
     data: TrainingData, unbroken: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import gtnet
 from gtnet import GraphvizMissingError
 from gtnet.reader import checkpoint, judge
 from gtnet.reader.data import Characters, Dataset, load
@@ -128,6 +129,7 @@ class Run:
         demo: bool = False,
         epochs: int | None = None,
         isolated_epochs: int | None = None,
+        loss: str | None = None,
         data: str = "digits",
         **chosen: Any,
     ) -> Run:
@@ -139,6 +141,9 @@ class Run:
             source = replace(source, grammar="digit_string")
         training = replace(USUAL[data], seed=source.seed)
         training = replace(training, reader=replace(training.reader, grammar=source.grammar))
+        if loss is not None:
+            gtnet.losses.by_name(loss)
+            training = replace(training, loss=loss)
         for name, count in (("isolated", isolated_epochs), ("whole", epochs)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} phase: epochs must be at least 1, got {count}")

@@ -1,8 +1,8 @@
 """Training a check reader in two phases: isolated characters, then whole amounts.
 
 The first phase teaches the network single characters with cross-entropy. The second trains the
-whole graph transformer network through the difference of two forward scores, with amounts as
-the only labels (LeCun, Bottou, Bengio & Haffner 1998, sections VI and X).
+whole graph transformer network with amounts as the only labels, by default through the difference
+of two forward scores (LeCun, Bottou, Bengio & Haffner 1998, sections VI and X).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+import gtnet
 from gtnet.reader import checkpoint
 from gtnet.reader.augment import distort, jitter
 from gtnet.reader.data import Characters, Dataset
@@ -59,7 +60,8 @@ class TrainConfig:
 
     `characters`: isolated characters to synthesise, where the data set can; `weight_decay` and
     `clip` (greatest gradient norm) for AdamW; `average`: decay per step of the moving average of
-    the weights that is kept as the model, 0 for none; `workers`: processes that cut images.
+    the weights that is kept as the model, 0 for none; `workers`: processes that cut images;
+    `loss`: of the second phase, a name in `gtnet.losses.LOSSES`.
     """
 
     seed: int = 0
@@ -70,6 +72,7 @@ class TrainConfig:
     clip: float = 5.0
     average: float = 0.98
     workers: int = 0
+    loss: str = "discriminative_forward"
     reader: ReaderConfig = field(default_factory=ReaderConfig)
 
 
@@ -206,7 +209,7 @@ class IsolatedPhase(Phase):
 
 
 class WholePhase(Phase):
-    """The difference of two forward scores on whole amounts; segments carry no labels."""
+    """A loss of interpretation graphs on whole amounts; segments carry no labels."""
 
     def __init__(
         self,
@@ -216,8 +219,10 @@ class WholePhase(Phase):
         *,
         workers: int,
         pretrained: bool,
+        loss: str,
     ) -> None:
         super().__init__("whole", config, len(data))
+        self.criterion = gtnet.losses.by_name(loss)
         self.reader, self.data = reader, data
         self.workers, self.pretrained = workers, pretrained
 
@@ -239,7 +244,7 @@ class WholePhase(Phase):
         for batch in batches:
             segmentations, truth = zip(*batch, strict=True)
             change = partial(jitter, strength=self.config.jitter) if self.config.jitter else None
-            loss = self.reader.loss(segmentations, truth, change)
+            loss = self.reader.loss(segmentations, truth, change, criterion=self.criterion)
             reachable = torch.isfinite(loss)
             skipped = len(batch) - int(reachable.sum())
             yield loss[reachable].sum() / max(1, len(batch) - skipped), skipped
@@ -287,6 +292,7 @@ class Trainer:
                     images,
                     workers=config.workers,
                     pretrained=bool(phases),
+                    loss=config.loss,
                 )
             )
         return phases
