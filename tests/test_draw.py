@@ -360,3 +360,12 @@ def test_k_best_of_nothing_and_with_highlight() -> None:
     assert not edges(to_dot(Graph([], [], [], start=[], accept=[], num_states=0), k_best=1))
     with pytest.raises(ValueError, match="k_best or highlight, not both"):
         to_dot(diamond(), k_best=1, highlight="best")
+
+
+@can_render
+def test_tiny_images_are_drawn_beside_large_ones() -> None:
+    images = {0: np.zeros((400, 300)), 1: np.zeros((1, 1))}
+    dot = to_dot(diamond(), images=images)
+    heights = sorted(int(height) for height in re.findall(r'WIDTH="\d+" HEIGHT="(\d+)"', dot))
+    assert heights == [8, 32]
+    assert draw(diamond(), images=images).png.startswith(b"\x89PNG")

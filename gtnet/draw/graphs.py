@@ -66,7 +66,7 @@ def draw(
             the darkness of the arcs.
         images: picture of an arc, [height, width] or [height, width, 3], uint8 or float in
             [0, 1] (1 is white), such as the image segment that the arc reads.
-        image_height: height of these pictures, points.
+        image_height: height of the tallest picture, points; the others are drawn to its scale.
         title: a line above the picture.
         min_posterior: arcs less probable than this are left out, except those of the best path.
         max_states, max_arcs: the largest graph drawn whole.

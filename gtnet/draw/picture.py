@@ -60,7 +60,7 @@ def wrong_suffix(path: Path, expected: tuple[str, ...]) -> str:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GraphPicture(Picture):
     """A drawn graph: DOT text now, laid out by Graphviz later.
 
@@ -70,7 +70,10 @@ class GraphPicture(Picture):
     """
 
     dot: str
-    images: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    images: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"GraphPicture({len(self.dot):,} characters of DOT, {len(self.images)} images)"
 
     def render(self, kind: str) -> bytes:
         """The picture as "svg", "png" or "pdf"; see `Picture.render`."""
