@@ -28,8 +28,8 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
     Of a `Lattice` a `beam` is `Lattice.prune`: what is outside is never built, and the maps are
     two; `posterior` builds it.
     """
-    lazy = isinstance(graph, Lattice) and beam is not None
-    graph = graph if lazy else prepared("prune", graph, "log")
+    lattice = graph if isinstance(graph, Lattice) and beam is not None else None
+    graph = prepared("prune", graph, "log") if lattice is None else lattice
     if (beam is None) == (posterior is None):
         raise ValueError(
             f"prune: exactly one of beam and posterior is needed, got {beam} and {posterior}"
@@ -38,8 +38,8 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
         raise ValueError(f"prune: beam must be at least 0, got {beam}")
     if posterior is not None and not 0 <= posterior <= 1:
         raise ValueError(f"prune: posterior must lie in [0, 1], got {posterior}")
-    if lazy:
-        return graph.prune(beam)
+    if lattice is not None and beam is not None:
+        return lattice.prune(beam)
     semiring: Semiring = "log" if beam is None else "tropical"
     topology, here = graph.topology, graph.detach().to(torch.float64)
     before = path_sums("prune", here, semiring)
