@@ -18,6 +18,15 @@ PROGRAMS = {
 }
 
 
+@pytest.fixture
+def _losses_as_before():
+    before = dict(gtnet.losses.LOSSES)
+    yield
+    gtnet.losses.LOSSES.clear()
+    gtnet.losses.LOSSES.update(before)
+
+
+@pytest.mark.usefixtures("_losses_as_before")
 @pytest.mark.parametrize("page", [name for name, program in PROGRAMS.items() if program])
 def test_programs_run(page):
     exec(compile(PROGRAMS[page], f"{page}.md", "exec"), {"__name__": page})
