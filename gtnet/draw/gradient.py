@@ -21,8 +21,8 @@ from gtnet.graph import Graph
 from gtnet.lattice import Lattice
 
 _LEGEND = (
-    f'<FONT COLOR="{UP}"><B>▲</B></FONT> the loss pushes this score up{SPACE * 3}'
-    f'<FONT COLOR="{DOWN}"><B>▼</B></FONT> down; the number is how hard: |∂loss/∂score|'
+    f'<FONT COLOR="{UP}"><B>▲</B></FONT>{SPACE}the loss pushes this score up{SPACE * 3}'
+    f'<FONT COLOR="{DOWN}"><B>▼</B></FONT>{SPACE}down; the number is how hard: |∂loss/∂score|'
 )
 
 
