@@ -90,7 +90,7 @@ def test_compositions_are_written(tmp_path) -> None:
 
 
 def truth_loss(g: Graph) -> torch.Tensor:
-    return losses.discriminative_forward(g, g @ linear([1]))
+    return losses.discriminative_forward(g, linear([1]))
 
 
 def test_a_loss_pushes_the_truth_up_and_the_rest_down() -> None:

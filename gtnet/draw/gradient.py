@@ -21,8 +21,8 @@ from gtnet.graph import Graph
 from gtnet.lattice import Lattice
 
 _LEGEND = (
-    f'<FONT COLOR="{UP}"><B>▲</B></FONT> the loss pushes this score up{SPACE * 3}'
-    f'<FONT COLOR="{DOWN}"><B>▼</B></FONT> down; the number is how hard: |∂loss/∂score|'
+    f'<FONT COLOR="{UP}"><B>▲</B></FONT>{SPACE}the loss pushes this score up{SPACE * 3}'
+    f'<FONT COLOR="{DOWN}"><B>▼</B></FONT>{SPACE}down; the number is how hard: |∂loss/∂score|'
 )
 
 
@@ -50,7 +50,7 @@ def draw_gradient(
     Args:
         g: a batch of one, or a batch and `index`.
         loss: a function of the graph that returns a tensor, such as
-            `lambda g: discriminative_forward(g, g @ truth)`, summed over the batch before it is
+            `lambda g: losses.discriminative_forward(g, truth)`, summed over the batch before it is
             differentiated; or the gradient itself, a tensor [arcs of g].
         path: where to write it; .dot, .svg, .png or .pdf. None writes nothing.
         index, isymbols, osymbols, digits, images, image_height, title, max_states, max_arcs,

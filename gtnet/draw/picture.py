@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gtnet.draw.render import FORMATS, GraphvizMissingError, render
-from gtnet.draw.style import PLOT_STYLE
+from gtnet.draw.style import plot_style
 
 
 class Picture:
@@ -126,7 +126,7 @@ class PlotPicture(Picture):
             raise ValueError(f"render: format is {kind!r}, expected one of {', '.join(FORMATS)}")
         buffer = io.BytesIO()
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}[kind]
-        with mpl.rc_context(PLOT_STYLE | {"svg.fonttype": "none", "svg.hashsalt": "gtnet"}):
+        with mpl.rc_context(plot_style() | {"svg.fonttype": "none", "svg.hashsalt": "gtnet"}):
             self.figure.savefig(buffer, format=kind, dpi=144, metadata=undated)
         data = buffer.getvalue()
         return data[data.index(b"<svg") :] if kind == "svg" else data
