@@ -104,6 +104,16 @@ def k_best_cases(graph: Graph) -> list[tuple]:
     ]
 
 
+def best_answers_cases(graph: Graph) -> list[tuple]:
+    """With the bound that the operator finds itself, with one given, and with too few prefixes."""
+    scores = (graph.weights, graph.start, graph.accept)
+    topology = graph.topology
+    order = topology.order_and_cycles[0]
+    leaving = (graph.state_offsets, *topology.leaving_by(topology.olabels))
+    rest, _ = _ops.log_distance(*scores[:1], graph.accept, graph.start, walks(graph)[1])
+    return [(*scores, order, bound, *leaving, 2, most) for bound, most in ((None, 9), (rest, 0))]
+
+
 def compose_cases(graph: Graph) -> list[tuple]:
     ends = (graph.start > float("-inf"), graph.accept > float("-inf"))
     topology = graph.topology
@@ -265,6 +275,7 @@ def cases() -> dict[str, list[tuple]]:
             "take": [(values, index)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
             **(simplify_cases(graph) if dtype == torch.float64 else {}),
+            **({"best_answers": best_answers_cases(graph)} if dtype == torch.float64 else {}),
         }
         for name, arguments in here.items():
             found.setdefault(name, []).extend(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gtnet._ops.answers import best_answers as best_answers
 from gtnet._ops.distance import Cycles as Cycles
 from gtnet._ops.distance import OnPaths as OnPaths
 from gtnet._ops.distance import Walk as Walk
