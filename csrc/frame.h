@@ -101,6 +101,8 @@ struct ReadRow {
   }
 
  private:
+  static constexpr int64_t kFarApart = 256;  // a processor fetches the next of shorter rows itself
+
   GTNET_INLINE void gather() const {
     if (num_labels == 1) return;
     const int32_t first = labels[1], last = labels[num_labels - 1];  // labels ascend
@@ -113,7 +115,7 @@ struct ReadRow {
     } else {
       GTNET_SIMD()
       for (int32_t l = 1; l < num_labels; ++l) x[l] = row[labels[l]];
-      if (next == nullptr) return;
+      if (next == nullptr || row_size < kFarApart) return;
       for (int32_t l = 1; l < num_labels; ++l) __builtin_prefetch(next + labels[l]);
     }
   }

@@ -441,6 +441,7 @@ class LatticePass {
           return;
         }
       }
+      few_used_ = true;
       vectorized(CountArcs<T>{rows_, weights_.begin(), near, from, scale.m, scale.e, few_.begin()});
     }
 
@@ -448,7 +449,7 @@ class LatticePass {
       if (out.by_cut) {
         collect(scale, out.weights + cut * num_arcs);
         std::fill(all_.begin(), all_.end(), 0.0);
-      } else if (++cuts_ % 64 == 0) {
+      } else if (++cuts_ % 128 == 0) {
         flush();
       }
     }
@@ -472,6 +473,7 @@ class LatticePass {
     std::vector<ScaledPositions<T>> near_, from_;
     T scale_[kFrames];
     int frames_ = 0;
+    bool few_used_ = false;
     int64_t cuts_ = 0;
 
     void count_frames() {
@@ -486,17 +488,32 @@ class LatticePass {
       frames_ = 0;
     }
 
+    // all += few * weight, few = 0.
+    struct Flush {
+      int64_t size;
+      T* few;
+      const T* weight;  // null: 1
+      double* all;
+
+      GTNET_INLINE void operator()() const {
+        if (weight == nullptr) {
+          GTNET_SIMD()
+          for (int64_t k = 0; k < size; ++k) all[k] += static_cast<double>(few[k]);
+        } else {
+          GTNET_SIMD()
+          for (int64_t k = 0; k < size; ++k) {
+            all[k] += static_cast<double>(few[k]) * static_cast<double>(weight[k]);
+          }
+        }
+        std::fill_n(few, size, T{0});
+      }
+    };
+
     void flush() {
       count_frames();
-      T *const few = few_.begin(), *const scaled = few_scaled_.begin();
-      for (int64_t k = 0; k < size_; ++k) {
-        all_[k] += static_cast<double>(few[k]);
-        few[k] = 0;
-      }
-      for (int64_t k = 0; k < size_ && scaled_; ++k) {
-        all_[k] += static_cast<double>(scaled[k]) * static_cast<double>(scaled_->begin()[k]);
-        scaled[k] = 0;
-      }
+      if (few_used_) vectorized(Flush{size_, few_.begin(), nullptr, all_.data()});
+      few_used_ = false;
+      if (scaled_) vectorized(Flush{size_, few_scaled_.begin(), scaled_->begin(), all_.data()});
     }
   };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <vector>
@@ -23,6 +24,19 @@ struct Numbers {
 
 // Arrays of positions have this much room on both sides for vectors that reach over.
 constexpr int64_t kMargin = kRowLanes;
+
+// As many numbers as a slice has lanes, in a register or two.
+template <class T>
+struct LanesOf {
+  typedef T type __attribute__((vector_size(kRowLanes * sizeof(T))));
+};
+template <class T>
+using Lanes = typename LanesOf<T>::type;
+
+template <class T>
+GTNET_INLINE void load(Lanes<T>& lanes, const T* from) {
+  std::memcpy(&lanes, from, sizeof lanes);
+}
 
 // Numbers of one kind with margins, at an address that vectors like.
 template <class T>
@@ -295,11 +309,15 @@ struct SumByLabel {
 
   GTNET_INLINE void operator()() const {
     for (int32_t k = 0; k < rows.num_slices; ++k) {
-      T sum[kRowLanes] = {};
+      Lanes<T> sum{};
       for (int32_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
         const int32_t* const other = rows.other + int64_t{j} * kRowLanes;
+        T gathered[kRowLanes];
         GTNET_SIMD()
-        for (int i = 0; i < kRowLanes; ++i) sum[i] += values[other[i]];
+        for (int i = 0; i < kRowLanes; ++i) gathered[i] = values[other[i]];
+        Lanes<T> lanes;
+        load<T>(lanes, gathered);
+        sum += lanes;
       }
       const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
       if (rows.kind[k] == kLongRow) {

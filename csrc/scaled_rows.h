@@ -4,7 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "rows.h"
@@ -26,18 +25,6 @@ struct Scaled<double> {
   static constexpr int64_t kWeights = 300, kPositions = 600;
   static constexpr double kSure = 0x1p-500;
 };
-
-template <class T>
-struct LanesOf {
-  typedef T type __attribute__((vector_size(kRowLanes * sizeof(T))));
-};
-template <class T>
-using Lanes = typename LanesOf<T>::type;
-
-template <class T>
-GTNET_INLINE void load(Lanes<T>& lanes, const T* from) {
-  std::memcpy(&lanes, from, sizeof lanes);
-}
 
 // Positions relative to the largest, with margins of 0.
 template <class T>

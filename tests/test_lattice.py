@@ -182,9 +182,8 @@ def test_large_segmentations(cuts, segments, seed):
 
 @pytest.mark.parametrize("beta", [0.5, "item"])
 def test_segmentations_at_other_temperatures_and_their_derivatives(beta):
-    cuts = stack([Graph([0, 1, 0], [1, 2, 2], [0, 0, 0], weights=[0.5, -1.0, 0.25], accept=2),
-                  Graph([1, 0, 1], [2, 1, 2], [0, 0, 0], accept=[1, 2])])  # fmt: skip
-    cuts = cuts.to(torch.float64)
+    first = Graph([0, 1, 0], [1, 2, 2], [0, 0, 0], weights=[0.5, -1.0, 0.25], accept=2)
+    cuts = stack([first, Graph([1, 0, 1], [2, 1, 2], [0, 0, 0], accept=[1, 2])]).to(torch.float64)
     rows = torch.randn(6, 3, dtype=torch.float64)
     loop = Graph([0, 0, 0, 1], [0, 1, 1, 0], [0, 1, EPSILON, 2], weights=[0.5, 1.0, -1.0, 0.25],
                  accept=[0, 1]).to(torch.float64)  # fmt: skip
