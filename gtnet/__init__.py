@@ -6,6 +6,8 @@ __version__ = "0.1.0"
 
 from gtnet import losses as losses
 from gtnet._checks import EPSILON as EPSILON
+from gtnet.beam_search import BeamSearch as BeamSearch
+from gtnet.beam_search import beam_search as beam_search
 from gtnet.build import GraphBuilder as GraphBuilder
 from gtnet.build import ctc_graph as ctc_graph
 from gtnet.build import linear as linear
