@@ -6,10 +6,15 @@ __version__ = "0.1.0"
 
 from gtnet import losses as losses
 from gtnet._checks import EPSILON as EPSILON
+from gtnet.alignments import asg_graph as asg_graph
+from gtnet.alignments import ctc_graph as ctc_graph
+from gtnet.alignments import hmm_graph as hmm_graph
+from gtnet.alignments import pack_repetitions as pack_repetitions
+from gtnet.alignments import star_graph as star_graph
+from gtnet.alignments import unpack_repetitions as unpack_repetitions
 from gtnet.beam_search import BeamSearch as BeamSearch
 from gtnet.beam_search import beam_search as beam_search
 from gtnet.build import GraphBuilder as GraphBuilder
-from gtnet.build import ctc_graph as ctc_graph
 from gtnet.build import linear as linear
 from gtnet.build import trie as trie
 from gtnet.compose import compose as compose
@@ -31,8 +36,14 @@ from gtnet.draw import to_dot as to_dot
 from gtnet.emissions import Emissions as Emissions
 from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
+from gtnet.free_alignments import bigram_graph as bigram_graph
+from gtnet.free_alignments import ctc_topology as ctc_topology
+from gtnet.free_alignments import with_star as with_star
 from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
+from gtnet.grids import segment_emissions as segment_emissions
+from gtnet.grids import segment_graph as segment_graph
+from gtnet.grids import transducer_graph as transducer_graph
 from gtnet.lattice import Lattice as Lattice
 from gtnet.minimize import minimize as minimize
 from gtnet.paths import enumerate_paths as enumerate_paths

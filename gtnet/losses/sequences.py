@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
-from gtnet.build import ctc_batch
+from gtnet.alignments import ctc_batch
 from gtnet.compose import MAX_ARCS
 from gtnet.emissions import Emissions
 from gtnet.lattice import Lattice
