@@ -11,7 +11,7 @@ namespace gtnet {
 
 // States with at least so many arcs take them in chunks as wide as a vector. A GPU thread and a
 // state with fewer arcs take them one by one: padding a vector would cost more than it saves.
-#ifdef __CUDA_ARCH__
+#if defined(__CUDA_ARCH__) || defined(GTNET_STANDIN)
 constexpr int kLanes = 1;
 #else
 constexpr int kLanes = 16;
@@ -21,9 +21,9 @@ constexpr int kLanes = 16;
 template <class T>
 struct LogDistance {
   Incidence entering;
-  const T* weights;
-  const T* start;
-  double* alpha;
+  In<T> weights;
+  In<T> start;
+  Out<double> alpha;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
     const int32_t begin = entering.offsets[s], end = entering.offsets[s + 1];
@@ -78,10 +78,10 @@ struct LogDistance {
 // score[g] = log of the sum over the states s of graph g of exp(alpha[s] + accept[s]).
 template <class T>
 struct LogTotal {
-  const int64_t* state_offsets;
-  const T* accept;
-  const double* alpha;
-  double* score;
+  In<int64_t> state_offsets;
+  In<T> accept;
+  In<double> alpha;
+  Out<double> score;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
     double best = kNegInf;
@@ -106,17 +106,17 @@ struct LogTotal {
 template <class T>
 struct LogDistanceGradient {
   Incidence leaving;
-  const T* weights;
-  const T* start;
-  const T* accept;
-  const double* alpha;
-  const double* score;
-  const double* grad_alpha;  // may be null
-  const double* grad_score;
-  double* flow;
-  T* grad_weights;
-  T* grad_start;
-  T* grad_accept;
+  In<T> weights;
+  In<T> start;
+  In<T> accept;
+  In<double> alpha;
+  In<double> score;
+  In<double> grad_alpha;  // may be null
+  In<double> grad_score;
+  Out<double> flow;
+  Out<T> grad_weights;
+  Out<T> grad_start;
+  Out<T> grad_accept;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
     const int32_t begin = leaving.offsets[s], end = leaving.offsets[s + 1];
@@ -165,9 +165,9 @@ struct LogDistanceGradient {
 // any order, are such sums with p[a] the part of the distance of a's target that came through a.
 struct Recursion {
   Incidence entering;
-  const double* p;
-  const double* b;
-  double* x;
+  In<double> p;
+  In<double> b;
+  Out<double> x;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
     double total = b[s];
