@@ -38,10 +38,22 @@ def transducer_graph(
     Complexity: O(frames · labels of the target). Gradient: that of a gather, to `log_probs`.
     Source: Graves 2012, section 2.
     """
-    grid = transducer_scores(
-        "transducer_graph", log_probs, targets, input_lengths, target_lengths, blank
+    lengths = (input_lengths, target_lengths)
+    return transducer_batch("transducer_graph", log_probs, targets, *lengths, blank)
+
+
+def transducer_batch(
+    function: str,
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Lengths | None,
+    target_lengths: Lengths | None,
+    blank: int,
+) -> Graph:
+    """`transducer_graph` for a function of another name."""
+    scores, labels, frames, written = transducer_scores(
+        function, log_probs, targets, input_lengths, target_lengths, blank
     )
-    scores, labels, frames, written = grid
     batch, longest_frames, width, _ = scores.shape
     t = torch.arange(longest_frames).view(1, -1, 1, 1)
     u = torch.arange(width).view(1, 1, -1, 1)
