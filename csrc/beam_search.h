@@ -415,9 +415,9 @@ struct TraceView {
 
 // The arcs and states of the lattice of one item.
 struct BeamLattice {
-  std::vector<int32_t> source, target, arc, frame, chunk;  // by arc; frame -1 for an epsilon
-  std::vector<int32_t> state, cut;                         // by state
-  std::vector<int32_t> starts, accepts;                    // states where paths begin and end
+  std::vector<int32_t> source, target, arc, frame;  // by arc; frame -1 for an epsilon
+  std::vector<int32_t> state, cut;                  // by state
+  std::vector<int32_t> starts, accepts;             // states where paths begin and end
 };
 
 // The paths of a trace that are at most `lattice_beam` worse than the best that accepts (Povey et
@@ -473,7 +473,7 @@ class LatticeBuilder {
       std::copy(carried.begin(), carried.end(), number.begin());
       for (int64_t f = 0; f <= chunk.num_frames; ++f, ++cut) {
         if (f > 0 || c == 0) add_states(lattice, chunk, behind, f, cut, number);
-        add_arcs(lattice, chunk, behind, f, cut, static_cast<int32_t>(c), number);
+        add_arcs(lattice, chunk, behind, f, cut, number);
       }
       --cut;  // the next chunk begins where this one ends
       carried.assign(number.begin() + (chunk.cuts[chunk.num_frames] - chunk.cuts[0]), number.end());
@@ -501,7 +501,7 @@ class LatticeBuilder {
   }
 
   void add_arcs(BeamLattice& lattice, const TraceView& chunk, const std::vector<double>& behind,
-                int64_t f, int32_t cut, int32_t c, const std::vector<int32_t>& number) const {
+                int64_t f, int32_t cut, const std::vector<int32_t>& number) const {
     const int64_t here = chunk.cuts[f] - chunk.cuts[0];
     for (int64_t k = chunk.arc_cuts[f]; k < chunk.arc_cuts[f + 1]; ++k) {
       const int32_t source = chunk.sources[k], target = chunk.targets[k];
@@ -510,7 +510,6 @@ class LatticeBuilder {
       lattice.target.push_back(number[target]);
       lattice.arc.push_back(chunk.arcs[k]);
       lattice.frame.push_back(source < here ? cut - 1 : kNone);
-      lattice.chunk.push_back(c);
     }
   }
 };

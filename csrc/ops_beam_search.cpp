@@ -116,7 +116,7 @@ Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& stat
 
 // The lattices of the chunks that beam_search returned one after another; `ends` are the scores of
 // the paths that end in each token of the last cuts.
-// Results: offsets of states and arcs [batch + 1]; source, target, arc, frame, chunk by arc; state,
+// Results: offsets of states and arcs [batch + 1]; source, target, arc, frame by arc; state,
 // cut, starts, accepts by state.
 Tensors beam_lattice(Tensors lengths, Tensors cuts, Tensors arc_cuts, Tensors states,
                      Tensors sources, Tensors targets, Tensors arcs, Tensors slacks,
@@ -155,8 +155,8 @@ Tensors beam_lattice(Tensors lengths, Tensors cuts, Tensors arc_cuts, Tensors st
     results.push_back(empty<int64_t>(like, batch + 1));
     std::ranges::copy(*begin, output<int64_t>(results.back()));
   }
-  for (auto part : {&BeamLattice::source, &BeamLattice::target, &BeamLattice::arc,
-                    &BeamLattice::frame, &BeamLattice::chunk}) {
+  for (auto part :
+       {&BeamLattice::source, &BeamLattice::target, &BeamLattice::arc, &BeamLattice::frame}) {
     results.push_back(joined<int32_t>(
         like, lattices, arc_begin,
         [part](const BeamLattice& l, int32_t* out) { std::ranges::copy(l.*part, out); }));

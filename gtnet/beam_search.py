@@ -198,7 +198,7 @@ class BeamSearch:
             last_scores + accept.detach()[last_states],
             self._lattice_beam,
         )
-        state_offsets, arc_offsets, source, target, arcs, frames, chunks, *by_state = found
+        state_offsets, arc_offsets, source, target, arcs, frames, *by_state = found
         states, cuts, starts, accepts = by_state
         ilabels = graph.ilabels[arcs]
         topology = Topology(
@@ -210,37 +210,39 @@ class BeamSearch:
             ilabels if graph.is_acceptor else graph.olabels[arcs],
             len(states),
         )
-        item, reads, label = topology.graph_of_arc, frames >= 0, ilabels.long()
+        rows, lengths = self._rows()
+        _checks.countable("beam_search", "emissions", rows.numel())
+        origin = lengths.cumsum(0) - lengths
+        first = origin + torch.arange(len(origin))
+        if self._shared:
+            origin, first = (
+                begin.expand(len(topology.arc_offsets) - 1) for begin in (origin, first)
+            )
+        row = (origin[topology.graph_of_arc] + frames) * rows.shape[1] + ilabels
+        row = row.masked_fill(frames < 0, -1).to(torch.int32)
         weights = _ops.take(graph.weights.contiguous(), arcs)
-        weights = weights + self._emitted(item, frames, chunks, label, reads)
-        lengths = torch.stack([chunk.lengths for chunk in self._chunks]).sum(0)
-        origin = torch.zeros_like(lengths) if self._shared else lengths.cumsum(0) - lengths
-        labels = self._chunks[0].scores.shape[2]
-        row = ((origin[item] + frames) * labels + label).masked_fill(~reads, -1)
-        first = origin + torch.arange(len(origin)) * (not self._shared)
-        cut = (first[topology.graph_of_state] + cuts).to(torch.int32)
         return Graph.from_topology(
             topology,
-            weights,
+            weights + _ops.take(rows.reshape(-1), row),
             _ops.take(graph.start.contiguous(), states).masked_fill(~starts, NEG_INF),
             _ops.take(accept.contiguous(), states).masked_fill(~accepts, NEG_INF),
-            arc_maps=(row.to(torch.int32), arcs),
-            state_maps=(cut, states),
+            arc_maps=(row, arcs),
+            state_maps=((first[topology.graph_of_state] + cuts).to(torch.int32), states),
         )
 
-    def _emitted(
-        self, item: Tensor, frames: Tensor, chunks: Tensor, label: Tensor, reads: Tensor
-    ) -> Tensor:
-        """What the emissions add to each arc, 0 to an epsilon."""
-        total = torch.zeros(len(item), dtype=self._graph.dtype)
-        before = torch.zeros_like(self._chunks[0].lengths)
-        for number, chunk in enumerate(self._chunks):
-            here = (reads & (chunks == number)).nonzero().flatten()
-            where = item[here]
-            chosen = (where, frames[here] - before[where], label[here])
-            total = total.index_put((here,), chunk.scores[chosen])
-            before = before + chunk.lengths
-        return total
+    def _rows(self) -> tuple[Tensor, Tensor]:
+        """The frames fed, item after item [frames, labels], and how many each item has."""
+        batch = 1 if self._shared else None
+        lengths = [chunk.lengths[:batch] for chunk in self._chunks]
+        scores = [chunk.scores[:batch] for chunk in self._chunks]
+        inside = [
+            torch.arange(part.shape[1]) < ends.unsqueeze(1) for part, ends in zip(scores, lengths)
+        ]
+        whole = scores[0] if len(scores) == 1 else torch.cat(scores, 1)
+        total = torch.stack(lengths).sum(0)
+        if all(bool(frames.all()) for frames in inside):
+            return whole.reshape(-1, whole.shape[2]), total
+        return whole[torch.cat(inside, 1)], total
 
 
 def _width(name: str, value: float) -> float:

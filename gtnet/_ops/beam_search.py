@@ -33,7 +33,7 @@ def _(lengths: list[Tensor], *rest: Any) -> list[Tensor]:
     like, states, arcs = lengths[0], unknown_size(), unknown_size()
     return [
         *(vector(like, like.shape[0] + 1, torch.int64) for _ in range(2)),
-        *(vector(like, arcs, torch.int32) for _ in range(5)),
+        *(vector(like, arcs, torch.int32) for _ in range(4)),
         *(vector(like, states, torch.int32) for _ in range(2)),
         *(vector(like, states, torch.bool) for _ in range(2)),
     ]

@@ -92,8 +92,8 @@ def asg_loss(
     Result: [] or, for "none", [batch]; never negative; +inf for a target longer than its frames,
     and for an empty one with frames.
     Raises: ValueError or TypeError for wrong shapes, dtypes, lengths and labels.
-    Complexity: O(frames · labels^2). Gradient: posteriors under all sequences minus posteriors under
-    the target, any number of times differentiable.
+    Complexity: O(frames · labels^2). Gradient: posteriors under all sequences minus posteriors
+    under the target, any number of times differentiable.
     Source: Collobert, Puhrsch & Synnaeve 2016, section 3.
     """
     rows, frames, single = frames_of("asg_loss", "scores", scores, input_lengths)
