@@ -26,7 +26,7 @@ test: .venv/has-test
 	$(BIN)/python -m pytest -q $(ARGS)
 
 notebooks: .venv/has-test
-	$(BIN)/python notebooks/execute.py $(ARGS)
+	$(BIN)/python notebooks/execute.py
 
 bench: .venv/has-test
 	$(BIN)/python -m benchmarks $(ARGS)

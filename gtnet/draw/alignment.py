@@ -107,7 +107,8 @@ def _cells(lattice: Lattice, show: str, item: int) -> np.ndarray:
     if show == "posterior":
         scores = _posteriors(lattice, item)
     if scores.ndim == 3:
-        inside = torch.arange(scores.shape[1]) < emissions.segmentation.arc_offsets.diff()[:, None]
+        frames = torch.arange(scores.shape[1], device=scores.device)
+        inside = frames < emissions.segmentation.arc_offsets.diff()[:, None]
         scores = scores[inside]
     values = scores[_rows_of(lattice, item)].double()
     return (values.softmax(-1) if show == "probability" else values).cpu().numpy()
