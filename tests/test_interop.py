@@ -83,7 +83,8 @@ def test_damaged_k2_text_is_refused_or_another_text(tmp_path_factory, graph, dat
     k2.write(graph, file)
     text = file.read_bytes()
     read_or_refuse(file, data.draw(damaged(text)), k2.read)
-    for end in range(1, len(text)):  # no end of it is missed
+    if len(text) > 1:
+        end = data.draw(st.integers(1, len(text) - 1))
         assert read_or_refuse(file, text[:end], k2.read) is None
 
 
@@ -205,8 +206,8 @@ def test_graphs_come_back_from_gtn(tmp_path_factory, graph, data):
         whole = file.read_bytes()
         assert language(read(file)) == language(graph)
         read_or_refuse(file, data.draw(damaged(whole)), read)
-    for end in range(len(whole)):
-        assert read_or_refuse(file, whole[:end], gtn.read_binary) is None
+    end = data.draw(st.integers(0, len(whole) - 1))
+    assert read_or_refuse(file, whole[:end], gtn.read_binary) is None
 
 
 def test_gtn_holds_one_graph():
