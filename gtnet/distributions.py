@@ -9,6 +9,7 @@ from gtnet import _checks
 from gtnet._ops import OnPaths
 from gtnet.distance import PathDistribution, finite_temperature, path_distribution
 from gtnet.graph import Graph
+from gtnet.lattice import Lattice
 
 
 def entropy(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
@@ -21,7 +22,11 @@ def entropy(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
     Raises ValueError as `forward_score`, and for infinite beta. Complexity: one sweep through the
     graph and one back. Gradient: any number of derivatives, also in beta. Runs in float64.
     Source: Cover & Thomas 2006, section 4.2; Hernando, Crespi & Cybenko 2005.
+    Of a `Lattice` it is `Lattice.entropy`, which builds the product only for a gradient.
     """
+    _checks.graph("entropy", "graph", graph)
+    if isinstance(graph, Lattice):
+        return graph.entropy(beta)
     p = _distribution("entropy", "graph", graph, beta)
     steps = OnPaths(*(-x for x in p.log_shares))
     return _expected(p, p.posteriors, steps).to(graph.dtype)
