@@ -64,6 +64,12 @@ def test_several_ways_into_the_final_state_of_k2_stay():
     assert silent.num_arcs == 1 and silent.accept[1] == 0.5
 
 
+def test_an_empty_language_is_an_empty_text():
+    for ends in ({"start": [], "accept": 1}, {"start": 0, "accept": []}):
+        assert k2.to_text(Graph([0], [1], [0], num_states=2, **ends)) == ""
+    assert k2.from_text("").num_states == 0
+
+
 @given(float32_graphs(acyclic=True))
 def test_graphs_come_back_from_k2(graph):
     again = k2.from_text(k2.to_text(graph))
@@ -283,6 +289,9 @@ def test_graphs_of_networkx_have_any_nodes():
             from_networkx(wrong)
     given_graph.edges["s", "t"]["score"] = "high"
     with pytest.raises(TypeError, match="score must be a number, got 'high'"):
+        from_networkx(given_graph)
+    given_graph.edges["s", "t"]["ilabel"] = "a"
+    with pytest.raises(TypeError, match="ilabel must be an integer, got 'a'"):
         from_networkx(given_graph)
 
 

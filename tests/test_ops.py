@@ -150,6 +150,11 @@ def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
         "lattice_score_backward": back,
         "lattice_posteriors": forth,
         "lattice_best": plain,
+        "lattice_k_best": [(*arguments, 3) for arguments in plain],
+        "lattice_prune": [(*arguments, 1.5) for arguments in plain],
+        "lattice_sample": [
+            (*arguments, torch.arange(6), 2) for arguments in plain if graph.dtype == torch.float64
+        ],
     }
 
 
