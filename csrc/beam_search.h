@@ -208,10 +208,29 @@ class BeamSearch {
     bins_per_score_ = best_ > worst ? (kBins - 1) / (best_ - worst) : 0;
     bins_.assign(kBins, 0);
     for (int64_t k = 0; k < num_arcs_; ++k) {
-      // What is worse than the worst that counts lands in the last bin, which nobody asks.
-      const double place = (best_ - arc_score_[k]) * bins_per_score_;
-      ++bins_[static_cast<int>(place < kBins - 1 ? place : kBins - 1)];
+      ++bins_[bin(arc_score_[k])];
     }
+  }
+
+  // The lower the score, the later the bin; whatever is worse than the worst is in the last one.
+  int bin(double score) const {
+    const double place = (best_ - score) * bins_per_score_;
+    if (!(place < kBins - 1)) return kBins - 1;
+    return place > 0 ? static_cast<int>(place) : 0;
+  }
+
+  // The score of that rank (from 1 on) among the states entered.
+  double score_of_rank(int64_t rank) {
+    bins_.assign(kBins, 0);
+    for (int64_t slot = 0; slot < count_; ++slot) ++bins_[bin(score_[slot])];
+    int at = 0;
+    while (rank > bins_[at]) rank -= bins_[at++];
+    ranked_.clear();
+    for (int64_t slot = 0; slot < count_; ++slot) {
+      if (bin(score_[slot]) == at) ranked_.push_back(score_[slot]);
+    }
+    std::nth_element(ranked_.begin(), ranked_.begin() + rank - 1, ranked_.end(), std::greater<>());
+    return ranked_[rank - 1];
   }
 
   // A score that at least so many arcs reach, and not many more; `lowest` where there are fewer.
@@ -329,13 +348,11 @@ class BeamSearch {
     double least = lowest_within(limits_.beam);
     int64_t equal = count_;  // how many may have just this score
     if (count_ > limits_.max_active) {
-      ranked_.assign(score_.begin(), score_.begin() + count_);
-      const auto last = ranked_.begin() + limits_.max_active - 1;
-      std::nth_element(ranked_.begin(), last, ranked_.end(), std::greater<>());
-      if (*last >= least) {
-        least = *last;
-        equal = limits_.max_active - std::count_if(ranked_.begin(), last,
-                                                   [least](double score) { return score > least; });
+      const double last = score_of_rank(limits_.max_active);
+      if (last >= least) {
+        least = last;
+        equal = limits_.max_active - std::count_if(score_.begin(), score_.begin() + count_,
+                                                   [last](double score) { return score > last; });
       }
     }
     for (int64_t slot = 0; slot < count_; ++slot) {
