@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "platform.h"
+#include "vectorized.h"
 
 namespace gtnet {
 
@@ -176,12 +176,19 @@ class BeamSearch {
   std::pair<double, double> extremes() const {
     double worst = -kNegInf, best = kNegInf;
     const double* const score = arc_score_.data();
-    GTNET_SIMD(reduction(min : worst) reduction(max : best))
-    for (int64_t k = 0; k < num_arcs_; ++k) {
-      best = score[k] > best ? score[k] : best;
-      const double finite = score[k] > kNegInf ? score[k] : -kNegInf;
-      worst = finite < worst ? finite : worst;
-    }
+    const int64_t count = num_arcs_;
+    const auto body = [&]() __attribute__((always_inline)) {
+      double low = -kNegInf, high = kNegInf;
+      GTNET_SIMD(reduction(min : low) reduction(max : high))
+      for (int64_t k = 0; k < count; ++k) {
+        high = score[k] > high ? score[k] : high;
+        const double finite = score[k] > kNegInf ? score[k] : -kNegInf;
+        low = finite < low ? finite : low;
+      }
+      worst = low;
+      best = high;
+    };
+    vectorized(body);
     return {worst, best};
   }
 
@@ -201,10 +208,29 @@ class BeamSearch {
     bins_per_score_ = best_ > worst ? (kBins - 1) / (best_ - worst) : 0;
     bins_.assign(kBins, 0);
     for (int64_t k = 0; k < num_arcs_; ++k) {
-      // What is worse than the worst that counts lands in the last bin, which nobody asks.
-      const double place = (best_ - arc_score_[k]) * bins_per_score_;
-      ++bins_[static_cast<int>(place < kBins - 1 ? place : kBins - 1)];
+      ++bins_[bin(arc_score_[k])];
     }
+  }
+
+  // The lower the score, the later the bin; whatever is worse than the worst is in the last one.
+  int bin(double score) const {
+    const double place = (best_ - score) * bins_per_score_;
+    if (!(place < kBins - 1)) return kBins - 1;
+    return place > 0 ? static_cast<int>(place) : 0;
+  }
+
+  // The score of that rank (from 1 on) among the states entered.
+  double score_of_rank(int64_t rank) {
+    bins_.assign(kBins, 0);
+    for (int64_t slot = 0; slot < count_; ++slot) ++bins_[bin(score_[slot])];
+    int at = 0;
+    while (rank > bins_[at]) rank -= bins_[at++];
+    ranked_.clear();
+    for (int64_t slot = 0; slot < count_; ++slot) {
+      if (bin(score_[slot]) == at) ranked_.push_back(score_[slot]);
+    }
+    std::nth_element(ranked_.begin(), ranked_.begin() + rank - 1, ranked_.end(), std::greater<>());
+    return ranked_[rank - 1];
   }
 
   // A score that at least so many arcs reach, and not many more; `lowest` where there are fewer.
@@ -322,13 +348,11 @@ class BeamSearch {
     double least = lowest_within(limits_.beam);
     int64_t equal = count_;  // how many may have just this score
     if (count_ > limits_.max_active) {
-      ranked_.assign(score_.begin(), score_.begin() + count_);
-      const auto last = ranked_.begin() + limits_.max_active - 1;
-      std::nth_element(ranked_.begin(), last, ranked_.end(), std::greater<>());
-      if (*last >= least) {
-        least = *last;
-        equal = limits_.max_active - std::count_if(ranked_.begin(), last,
-                                                   [least](double score) { return score > least; });
+      const double last = score_of_rank(limits_.max_active);
+      if (last >= least) {
+        least = last;
+        equal = limits_.max_active - std::count_if(score_.begin(), score_.begin() + count_,
+                                                   [last](double score) { return score > last; });
       }
     }
     for (int64_t slot = 0; slot < count_; ++slot) {
@@ -398,119 +422,6 @@ class BeamSearch {
     trace_.states.resize(tokens);
     trace_.arcs.resize(arcs);
     forget_at_ = std::max(forget_at_, 2 * trace_.arcs.size());
-  }
-};
-
-// The trace of one item over one chunk of frames, read back from where it is kept.
-struct TraceView {
-  int64_t num_frames;              // of this item in this chunk
-  const int64_t *cuts, *arc_cuts;  // [frames + 2], numbered through the chunk's batch
-  const int32_t* states;
-  const int32_t *sources, *targets, *arcs;  // [arcs] tokens count from cuts[0]
-  const float* slacks;
-
-  int64_t num_tokens() const { return cuts[num_frames + 1] - cuts[0]; }
-  int64_t num_tokens(int64_t cut) const { return cuts[cut + 1] - cuts[cut]; }
-};
-
-// The arcs and states of the lattice of one item.
-struct BeamLattice {
-  std::vector<int32_t> source, target, arc, frame;  // by arc; frame -1 for an epsilon
-  std::vector<int32_t> state, cut;                  // by state
-  std::vector<int32_t> starts, accepts;             // states where paths begin and end
-};
-
-// The paths of a trace that are at most `lattice_beam` worse than the best that accepts (Povey et
-// al. 2012, section 3). The best continuation of a token is `behind` the best path.
-class LatticeBuilder {
- public:
-  LatticeBuilder(std::vector<TraceView> chunks, double lattice_beam)
-      : chunks_(std::move(chunks)), lattice_beam_(lattice_beam), behind_(chunks_.size()) {}
-
-  // `start_slack` by token of the first cut: how much worse it is to start there than to come there
-  // otherwise; `ends` by token of the last cut: the score of the best path that ends there.
-  BeamLattice run(const double* start_slack, std::vector<double> ends) {
-    BeamLattice lattice;
-    const double best = ends.empty() ? kNegInf : *std::max_element(ends.begin(), ends.end());
-    if (!(best > kNegInf)) return lattice;
-    for (double& score : ends) score = best - score;
-    go_back(ends);
-    go_forth(lattice, start_slack, ends);
-    return lattice;
-  }
-
- private:
-  const std::vector<TraceView> chunks_;
-  const double lattice_beam_;
-  std::vector<std::vector<double>> behind_;
-
-  void go_back(std::vector<double> carried) {
-    for (size_t c = chunks_.size(); c-- > 0;) {
-      const TraceView& chunk = chunks_[c];
-      std::vector<double>& behind = behind_[c];
-      behind.assign(chunk.num_tokens(), -kNegInf);
-      std::copy(carried.begin(), carried.end(), behind.end() - carried.size());
-      for (int64_t k = chunk.arc_cuts[chunk.num_frames + 1]; k-- > chunk.arc_cuts[0];) {
-        const double here = behind[chunk.targets[k]] + static_cast<double>(chunk.slacks[k]);
-        if (here <= lattice_beam_ && here < behind[chunk.sources[k]]) {
-          behind[chunk.sources[k]] = here;
-        }
-      }
-      carried.assign(behind.begin(), behind.begin() + chunk.num_tokens(0));
-    }
-  }
-
-  bool kept(double behind) const { return behind <= lattice_beam_ && behind < -kNegInf; }
-
-  void go_forth(BeamLattice& lattice, const double* start_slack,
-                const std::vector<double>& ends) const {
-    std::vector<int32_t> number, carried;
-    int32_t cut = 0;
-    for (size_t c = 0; c < chunks_.size(); ++c) {
-      const TraceView& chunk = chunks_[c];
-      const std::vector<double>& behind = behind_[c];
-      number.assign(chunk.num_tokens(), kNone);
-      std::copy(carried.begin(), carried.end(), number.begin());
-      for (int64_t f = 0; f <= chunk.num_frames; ++f, ++cut) {
-        if (f > 0 || c == 0) add_states(lattice, chunk, behind, f, cut, number);
-        add_arcs(lattice, chunk, behind, f, cut, number);
-      }
-      --cut;  // the next chunk begins where this one ends
-      carried.assign(number.begin() + (chunk.cuts[chunk.num_frames] - chunk.cuts[0]), number.end());
-      if (c > 0) continue;
-      for (int64_t token = 0; token < chunk.num_tokens(0); ++token) {
-        if (number[token] != kNone && kept(behind[token] + start_slack[token])) {
-          lattice.starts.push_back(number[token]);
-        }
-      }
-    }
-    for (size_t i = 0; i < ends.size(); ++i) {
-      if (carried[i] != kNone && kept(ends[i])) lattice.accepts.push_back(carried[i]);
-    }
-  }
-
-  void add_states(BeamLattice& lattice, const TraceView& chunk, const std::vector<double>& behind,
-                  int64_t f, int32_t cut, std::vector<int32_t>& number) const {
-    for (int64_t k = chunk.cuts[f]; k < chunk.cuts[f + 1]; ++k) {
-      const int64_t token = k - chunk.cuts[0];
-      if (!kept(behind[token])) continue;
-      number[token] = static_cast<int32_t>(lattice.state.size());
-      lattice.state.push_back(chunk.states[k]);
-      lattice.cut.push_back(cut);
-    }
-  }
-
-  void add_arcs(BeamLattice& lattice, const TraceView& chunk, const std::vector<double>& behind,
-                int64_t f, int32_t cut, const std::vector<int32_t>& number) const {
-    const int64_t here = chunk.cuts[f] - chunk.cuts[0];
-    for (int64_t k = chunk.arc_cuts[f]; k < chunk.arc_cuts[f + 1]; ++k) {
-      const int32_t source = chunk.sources[k], target = chunk.targets[k];
-      if (!kept(behind[target] + static_cast<double>(chunk.slacks[k]))) continue;
-      lattice.source.push_back(number[source]);
-      lattice.target.push_back(number[target]);
-      lattice.arc.push_back(chunk.arcs[k]);
-      lattice.frame.push_back(source < here ? cut - 1 : kNone);
-    }
   }
 };
 

@@ -1,6 +1,7 @@
 // torch.ops.gtnet.beam_*: beam search chunk by chunk, and the lattice of what it kept.
 #include <optional>
 
+#include "beam_lattice.h"
 #include "beam_search.h"
 #include "executor_cpu.h"
 #include "ops.h"

@@ -11,9 +11,7 @@ from gtnet._checks import EPSILON as EPSILON
 from gtnet.alignments import asg_graph as asg_graph
 from gtnet.alignments import ctc_graph as ctc_graph
 from gtnet.alignments import hmm_graph as hmm_graph
-from gtnet.alignments import pack_repetitions as pack_repetitions
 from gtnet.alignments import star_graph as star_graph
-from gtnet.alignments import unpack_repetitions as unpack_repetitions
 from gtnet.beam_search import BeamSearch as BeamSearch
 from gtnet.beam_search import beam_search as beam_search
 from gtnet.best_answers import best_answers as best_answers
@@ -83,6 +81,8 @@ from gtnet.rational import relabel as relabel
 from gtnet.rational import reverse as reverse
 from gtnet.rational import union as union
 from gtnet.remove_epsilon import remove_epsilon as remove_epsilon
+from gtnet.repetitions import pack_repetitions as pack_repetitions
+from gtnet.repetitions import unpack_repetitions as unpack_repetitions
 from gtnet.replace import replace as replace
 from gtnet.sorting import arc_sort as arc_sort
 from gtnet.sorting import top_sort as top_sort

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet.build import Labels, label_rows
+from gtnet.build import Labels, flat_labels
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
@@ -40,7 +39,7 @@ def ctc_graph(
     """
     if blank is not None:
         blank = _checks.count("ctc_graph", "blank", blank)
-    flat, lengths = _flat("ctc_graph", targets)
+    flat, lengths = flat_labels("ctc_graph", targets)
     if blank is not None and repeats and not optional_blank:
         return ctc_batch("ctc_graph", flat, lengths, blank, dtype)
     _without("ctc_graph", flat, lengths, blank)
@@ -102,7 +101,7 @@ def asg_graph(
     Raises ValueError for labels outside of `transitions`. Complexity: O(labels).
     Gradient: that of a gather. Source: Collobert, Puhrsch & Synnaeve 2016.
     """
-    flat, lengths = _flat("asg_graph", targets)
+    flat, lengths = flat_labels("asg_graph", targets)
     return asg_batch("asg_graph", flat, lengths, transitions, start, dtype)
 
 
@@ -176,7 +175,7 @@ def hmm_graph(
     Raises ValueError for emissions outside of the tensors. Complexity: O(labels · num_states).
     Gradient: that of a gather. Source: Bakis 1976; Rabiner 1989, section IV.
     """
-    flat, lengths = _flat("hmm_graph", targets)
+    flat, lengths = flat_labels("hmm_graph", targets)
     _without("hmm_graph", flat, lengths, None)
     num_states = _checks.count("hmm_graph", "num_states", num_states)
     if num_states == 0:
@@ -242,7 +241,7 @@ def star_graph(
     2023 (omni-temporal classification, both).
     """
     star = _checks.count("star_graph", "star", star)
-    flat, lengths = _flat("star_graph", targets)
+    flat, lengths = flat_labels("star_graph", targets)
     if len(flat) and int(flat.max()) >= star:
         raise ValueError(f"star_graph: labels must be below the star {star}, got {int(flat.max())}")
     _without("star_graph", flat, lengths, None)
@@ -282,52 +281,6 @@ def star_graph(
     )
     scores = torch.cat(weights)[order]
     return _ended(topology, scores, states, _last(states, 1).to(scores.dtype))
-
-
-def pack_repetitions(targets: Labels, repetitions: Sequence[int]) -> list[Tensor]:
-    """The targets with runs of a label shortened: the label, then one that says how often more.
-
-    `repetitions[k]` says "and k + 1 times more"; longer runs begin again with the label. ASG needs
-    it, where a label that follows itself is one that lasts. Result: a list of int32 tensors.
-    Complexity: O(labels). Source: Collobert, Puhrsch & Synnaeve 2016.
-    """
-    flat, lengths = _flat("pack_repetitions", targets)
-    more = _checks.integers("pack_repetitions", "repetitions", repetitions)
-    most = len(more) + 1
-    if len(flat) == 0:
-        return [flat] * len(lengths)
-    item = torch.repeat_interleave(lengths)
-    runs, counts = torch.unique_consecutive(
-        torch.stack([item, flat.long()]), dim=1, return_counts=True
-    )
-    pieces = -(-counts // most)
-    run = torch.repeat_interleave(pieces)
-    first = torch.cat([run.new_ones(1), run.diff()])[: len(run)] > 0
-    size = torch.where(first, counts[run] - (pieces[run] - 1) * most, most)
-    last = torch.stack([runs[1, run], torch.cat([more, more.new_zeros(1)])[size - 2].long()], 1)
-    kept = torch.stack([torch.ones_like(first), size > 1], 1)
-    packed = last[kept].to(torch.int32)
-    new_lengths = torch.zeros_like(lengths).index_add(0, runs[0, run], kept.sum(1))
-    return list(packed.split(new_lengths.tolist()))
-
-
-def unpack_repetitions(targets: Labels, repetitions: Sequence[int]) -> list[Tensor]:
-    """What `pack_repetitions` packed; a repetition label that follows none or another is dropped.
-
-    Result: a list of int32 tensors. Complexity: O(labels).
-    """
-    flat, lengths = _flat("unpack_repetitions", targets)
-    more = _checks.integers("unpack_repetitions", "repetitions", repetitions)
-    times = torch.zeros_like(flat, dtype=torch.int64)
-    for k, label in enumerate(more.tolist()):
-        times[flat == label] = k + 1
-    after = torch.cat([times, times.new_zeros(1)])[1:]
-    ends = lengths.cumsum(0)
-    after[ends[lengths > 0] - 1] = 0
-    copies = (1 + after).masked_fill(times > 0, 0)
-    item = torch.repeat_interleave(lengths)
-    new_lengths = torch.zeros_like(lengths).index_add(0, item, copies)
-    return list(flat.repeat_interleave(copies).split(new_lengths.tolist()))
 
 
 # States side by side, arcs from each to itself, the next, and the one after that
@@ -396,13 +349,6 @@ def _ended(topology: Topology, weights: Tensor, states: _States, accept: Tensor)
     """The graph that starts in the first state of each."""
     start = weights.new_full((len(states.place),), NEG_INF).masked_fill(states.place == 0, 0)
     return Graph.from_topology(topology, weights, start, accept)
-
-
-def _flat(function: str, targets: Labels) -> tuple[Tensor, Tensor]:
-    """All targets one after another, int32, and their lengths, int64."""
-    rows = label_rows(function, "targets", targets)
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-    return torch.cat([torch.empty(0, dtype=torch.int32), *rows]), lengths
 
 
 def _without(function: str, targets: Tensor, lengths: Tensor, blank: int | None) -> None:

@@ -116,6 +116,13 @@ def label_rows(function: str, name: str, labels: Labels) -> list[Tensor]:
     return checked
 
 
+def flat_labels(function: str, targets: Labels) -> tuple[Tensor, Tensor]:
+    """All targets one after another, int32, and their lengths, int64."""
+    rows = label_rows(function, "targets", targets)
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    return torch.cat([torch.empty(0, dtype=torch.int32), *rows]), lengths
+
+
 def _chains(
     labels: Tensor,
     source: Tensor,
