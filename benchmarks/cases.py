@@ -28,7 +28,7 @@ def all_cases() -> Iterator[Case]:
     yield from grammar()
     yield from rational_cases()
     yield from lexicon_simplification()
-    yield from emission_cases(looping_lexicon(10_000, 27))
+    yield from emission_cases(looping_lexicon(10_000, 27), looping_lexicon(2_600, 27))
 
 
 def repeated(work: Work, times: int) -> Work:
