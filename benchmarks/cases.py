@@ -30,7 +30,7 @@ def all_cases() -> Iterator[Case]:
     yield from rational_cases()
     yield from lexicon_simplification()
     words = looping_lexicon(10_000, 27)
-    yield from emission_cases(words)
+    yield from emission_cases(words, looping_lexicon(2_600, 27))
     yield from beam_search_cases(words)
     yield from recognizer_cases()
 

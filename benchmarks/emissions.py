@@ -1,39 +1,68 @@
-"""What is timed on emissions composed with a graph: losses and decoding, no lattice built."""
+"""What is timed on emissions composed with a graph: losses and decoding, no lattice built.
+
+`python -m benchmarks.emissions [--quick]` prints these cases alone, and the peak memory of CTC,
+what a second thread brings and how the cost grows with frames, arcs and batch.
+"""
 
 from __future__ import annotations
 
+import argparse
+import statistics
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import gtnet
-from benchmarks.timing import Case, Work
+from benchmarks.timing import Case, Work, measure
+
+# (batch, frames, classes, length of the targets)
+CTC_SIZES = ((8, 200, 32, 40), (32, 400, 100, 80), (16, 1000, 1000, 100))
+
+PUBLISHED = """\
+Published or measured elsewhere, not here: linear-chain CRF B16 T200 C32, torch-struct 2,852 ms;
+100 frames with a looping lexicon of 10,000 words, k2 294 ms to intersect and 273 ms to sum, 500 ms
+for the best path, OpenFst 12 s and 5 s; CTC at the three sizes, gtn 32, 657 and 1,389 ms, k2 40,
+667 and 1,481 ms (all one thread of an x86-64 server); LF-MMI denominator of 3,022 states and
+50,984 arcs, B128 T700, 0.22 s on a 2080 Ti (Ondel et al. 2021)."""
 
 
-def emission_cases(lexicon: gtnet.Graph) -> Iterator[Case]:
-    """CTC beside torch's, a bigram beside a loop of logsumexp, a looping lexicon of 27 letters."""
+def emission_cases(lexicon: gtnet.Graph, smaller: gtnet.Graph) -> Iterator[Case]:
+    """CTC beside torch's, a bigram beside a loop of logsumexp, looping lexicons of 27 letters, a
+    denominator graph beside index_add.
+    """
     yield from ctc_losses()
     yield from bigrams()
     yield from decoding(lexicon)
+    yield training(smaller)
+    yield denominator()
 
 
 def ctc_losses() -> Iterator[Case]:
     """Forward and backward to log-probabilities, the topologies built inside the timing."""
-    sizes = ((8, 200, 32, 40), (32, 400, 100, 80), (16, 1000, 1000, 100))
-    for batch, frames, classes, length in sizes:
-        generator = torch.Generator().manual_seed(0)
-        scores = torch.randn(batch, frames, classes, generator=generator).log_softmax(-1)
-        targets = torch.randint(1, classes, (batch, length), generator=generator)
-        lengths = torch.full((batch,), frames), torch.full((batch,), length)
-        peers = {"torch": ctc(torch.nn.functional.ctc_loss, scores, targets, lengths)}
+    for size in CTC_SIZES:
+        batch, frames, classes, length = size
+        inputs = ctc_inputs(size)
         yield Case(
             f"ctc_loss forward + backward, B{batch} T{frames} C{classes} L{length}",
-            ctc(gtnet.losses.ctc_loss, scores, targets, lengths),
-            peers,
+            ctc(gtnet.losses.ctc_loss, *inputs),
+            {"torch": ctc(torch.nn.functional.ctc_loss, *inputs)},
             per=batch * frames * (2 * length + 1),
             unit="frame and state",
         )
+
+
+def ctc_inputs(size: tuple[int, ...]) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Random log-probabilities [batch, frames, classes], targets and the lengths of both."""
+    batch, frames, classes, length = size
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(batch, frames, classes, generator=generator).log_softmax(-1)
+    targets = torch.randint(1, classes, (batch, length), generator=generator)
+    return scores, targets, (torch.full((batch,), frames), torch.full((batch,), length))
 
 
 def ctc(loss: object, scores: Tensor, targets: Tensor, lengths: tuple[Tensor, Tensor]) -> Work:
@@ -85,7 +114,6 @@ def bigram(classes: int) -> gtnet.Graph:
 def decoding(lexicon: gtnet.Graph) -> Iterator[Case]:
     """A looping lexicon over frames of letters; one item, its layout known."""
     short = gtnet.Emissions(torch.randn(1, 100, 27))
-    long = torch.randn(1, 200, 27, requires_grad=True)
     name = f"looping lexicon, {lexicon.num_states} states, {lexicon.num_arcs} arcs"
     works = {
         "T100 forward": lambda: gtnet.forward_score(short @ lexicon),
@@ -93,9 +121,152 @@ def decoding(lexicon: gtnet.Graph) -> Iterator[Case]:
     }
     for what, work in works.items():
         yield Case(f"{name}: {what}", work, per=100 * lexicon.num_arcs, unit="frame and arc")
-    yield Case(
-        f"{name}: T200 forward + backward",
-        lambda: gtnet.forward_score(gtnet.Emissions(long) @ lexicon).sum().backward(),
+
+
+def training(lexicon: gtnet.Graph) -> Case:
+    """A looping lexicon of about 10,000 states under 200 frames, and the gradient."""
+    scores = torch.randn(1, 200, 27, requires_grad=True)
+    return Case(
+        f"looping lexicon, {lexicon.num_states} states, {lexicon.num_arcs} arcs: "
+        "T200 forward + backward",
+        lambda: gtnet.forward_score(gtnet.Emissions(scores) @ lexicon).sum().backward(),
         per=200 * lexicon.num_arcs,
         unit="frame and arc",
     )
+
+
+def random_denominator(states: int, arcs: int, labels: int) -> gtnet.Graph:
+    """Random arcs whose label their target decides, as in a phone language model."""
+    generator = torch.Generator().manual_seed(0)
+    source, target = torch.randint(states, (2, arcs), generator=generator)
+    read = torch.randint(labels, (states,), generator=generator)[target]
+    weights = torch.randn(arcs, generator=generator) - 3
+    return gtnet.Graph(
+        source, target, read, weights=weights, accept=list(range(states)), num_states=states
+    )
+
+
+def denominator(batch: int = 16, frames: int = 700) -> Case:
+    """LF-MMI: a graph of 3,000 states and 51,000 arcs for all items, beside gathers and index_add
+    over probabilities that are scaled in every frame.
+    """
+    graph = random_denominator(3_000, 51_000, 100)
+    scores = torch.randn(batch, frames, 100, requires_grad=True)
+    source, target, read = (column.long() for column in (graph.source, graph.target, graph.ilabels))
+    weights = graph.weights.exp()
+
+    def index_add() -> None:
+        alpha = torch.zeros(batch, graph.num_states).index_fill(1, torch.tensor([0]), 1.0)
+        total = torch.zeros(batch)
+        emissions = scores.exp()
+        for frame in emissions.unbind(1):
+            arcs = alpha[:, source] * weights * frame[:, read]
+            alpha = torch.zeros_like(alpha).index_add(1, target, arcs)
+            scale = alpha.sum(1, keepdim=True)
+            total, alpha = total + scale.squeeze(1).log(), alpha / scale
+        total.sum().backward()
+
+    return Case(
+        f"denominator of 3,000 states, 51,000 arcs: forward + backward, B{batch} T{frames}",
+        lambda: gtnet.forward_score(gtnet.Emissions(scores) @ graph).sum().backward(),
+        {"index_add": index_add},
+        per=batch * frames * graph.num_arcs,
+        unit="frame and arc",
+    )
+
+
+def resident(what: str) -> int:
+    """KiB of memory that Linux says this process has (VmRSS), or has had at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+def peak_memory() -> Iterator[str]:
+    """MiB that a CTC loss and its gradient add to the process, in processes of their own."""
+    size = CTC_SIZES[-1]
+    for name in ("gtnet.losses", "torch.nn.functional"):
+        program = (
+            "import torch, gtnet, benchmarks.emissions as b; torch.set_num_threads(1)\n"
+            f"b.ctc({name}.ctc_loss, *b.ctc_inputs({CTC_SIZES[0]}))()\n"
+            f"work = b.ctc({name}.ctc_loss, *b.ctc_inputs({size}))\n"
+            "open('/proc/self/clear_refs', 'w').write('5')\n"  # the peak so far is forgotten
+            "before = b.resident('VmRSS'); work(); print(b.resident('VmHWM') - before)"
+        )
+        added = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+        yield f"| {name}.ctc_loss, {size} | {int(added.stdout) / 1024:.0f} MiB |"
+
+
+def wall(work: Work, threads: int) -> float:
+    """Milliseconds on the clock."""
+    torch.set_num_threads(threads)
+    begin = time.perf_counter()
+    work()
+    return (time.perf_counter() - begin) * 1e3
+
+
+def second_thread(repeats: int) -> Iterator[str]:
+    """One thread beside two, on the clock; the best of several, for other programs run as well."""
+    works = {
+        f"ctc_loss forward + backward, {size}": ctc(gtnet.losses.ctc_loss, *ctc_inputs(size))
+        for size in CTC_SIZES
+    }
+    case = denominator(8, 100)
+    works["denominator forward + backward, B8 T100"] = case.gtnet
+    for name, work in works.items():
+        work()
+        times = [[wall(work, threads) for threads in (1, 2)] for _ in range(repeats)]
+        one, two = (min(column) for column in zip(*times, strict=True))
+        yield f"| {name} | {one:.3g} ms | {two:.3g} ms | {one / two:.2f}x |"
+    torch.set_num_threads(1)
+
+
+def growth(repeats: int) -> Iterator[str]:
+    """Time per frame and arc as one of frames, arcs and batch doubles: level where it is linear."""
+    start = {"frames": 100, "arcs": 8_000, "batch": 4}
+    for what in start:
+        cells = []
+        for factor in (1, 2, 4, 8):
+            size = {**start, what: start[what] * factor}
+            graph = random_denominator(size["arcs"] // 8, size["arcs"], 50)
+            scores = torch.randn(size["batch"], size["frames"], 50, requires_grad=True)
+
+            def work(scores: Tensor = scores, graph: gtnet.Graph = graph) -> None:
+                gtnet.forward_score(gtnet.Emissions(scores) @ graph).sum().backward()
+
+            work()
+            times = [process_time(work) for _ in range(repeats)]
+            each = statistics.median(times) / (size["frames"] * size["arcs"] * size["batch"])
+            cells.append(f"{size[what]:,}: {each * 1e9:.2f} ns")
+        yield f"| {what} | {' | '.join(cells)} |"
+
+
+def process_time(work: Work) -> float:
+    """Seconds of CPU."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def main() -> None:
+    """Print everything about emissions."""
+    from benchmarks.cases import looping_lexicon
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.emissions", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
+    repeats = 3 if parser.parse_args().quick else 15
+    torch.set_num_threads(1)
+    print("| work | gtnet ms | each | peers |\n|---|--:|--:|---|")
+    for case in emission_cases(looping_lexicon(10_000, 27), looping_lexicon(2_600, 27)):
+        print(measure(case, repeats).row(), flush=True)
+    print(f"\n{PUBLISHED}\n")
+    tables = {
+        "| peak memory added | |\n|---|--:|": peak_memory(),
+        "| on the clock | 1 thread | 2 threads | |\n|---|--:|--:|--:|": second_thread(repeats),
+        "| growing | | | | |\n|---|--:|--:|--:|--:|": growth(repeats),
+    }
+    for head, rows in tables.items():
+        print(head, *rows, "", sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

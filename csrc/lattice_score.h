@@ -12,8 +12,7 @@
 #include <limits>
 #include <vector>
 
-#include "frame.h"
-#include "scaled_rows.h"
+#include "arc_counter.h"
 
 namespace gtnet {
 
@@ -21,173 +20,6 @@ struct LatticeScore {
   double score;
   bool fits;   // within the exponents of the arithmetic
   bool valid;  // no NaN or +inf among the scores read
-};
-
-// A number as a factor of many.
-template <class T>
-struct Scale {
-  T m;
-  Exponent<T> e;
-
-  static Scale exp(double x) {
-    Scale scale;
-    exp_wide(x, scale.m, scale.e);
-    return scale;
-  }
-};
-
-// gamma = alpha * beta * scale; read = beta * emission.
-template <class T>
-struct Meet {
-  int32_t num_positions;
-  const int32_t* label;
-  const T* factor;
-  Numbers<T> alpha, beta, read;
-  Scale<T> scale;
-  T* gamma;
-
-  GTNET_INLINE void operator()() const {
-    GTNET_SIMD()
-    for (int32_t p = 0; p < num_positions; ++p) {
-      gamma[p] =
-          alpha.m[p] * beta.m[p] * scale.m * power_of_two<T>(alpha.e[p] + beta.e[p] + scale.e);
-      T m = beta.m[p] * factor[label[p]];
-      Exponent<T> e = beta.e[p];
-      normalize(m, e);
-      read.m[p] = m;
-      read.e[p] = e;
-    }
-  }
-};
-
-// The same where other segments enter the cut as well: gamma = alpha * emission * beta * scale.
-template <class T>
-struct MeetThrough {
-  int32_t num_positions;
-  const int32_t* label;
-  Numbers<T> emission, alpha, beta, read;
-  Scale<T> scale;
-  T* gamma;
-
-  GTNET_INLINE void operator()() const {
-    GTNET_SIMD()
-    for (int32_t p = 0; p < num_positions; ++p) {
-      T m = beta.m[p] * emission.m[label[p]];
-      Exponent<T> e = beta.e[p] + emission.e[label[p]];
-      normalize(m, e);
-      gamma[p] = alpha.m[p] * m * scale.m * power_of_two<T>(alpha.e[p] + e + scale.e);
-      read.m[p] = m;
-      read.e[p] = e;
-    }
-  }
-};
-
-// row[labels[l]] = totals[l] * grad, 0 elsewhere; normalized: times 1 / sum of the totals.
-template <class T, class Score>
-struct SpreadRow {
-  int32_t num_labels;
-  const int32_t* labels;
-  const T* totals;
-  bool normalized;
-  Score grad;
-  Score* row;
-  int64_t row_size;
-  double* sum;
-
-  GTNET_INLINE void operator()() const {
-    double total = 0;
-    GTNET_SIMD(reduction(+ : total))
-    for (int32_t l = 1; l < num_labels; ++l) total += static_cast<double>(totals[l]);
-    *sum = total;
-    const double share = normalized && total > 0 ? 1 / total : 1;
-    const auto scale = static_cast<T>(static_cast<double>(grad) * share);
-    const int32_t first = num_labels > 1 ? labels[1] : 0, last = labels[num_labels - 1];
-    if (last < row_size && last - first == num_labels - 2) {
-      std::fill_n(row, first, Score{0});
-      GTNET_SIMD()
-      for (int32_t l = 1; l < num_labels; ++l) {
-        row[first + l - 1] = static_cast<Score>(totals[l] * scale);
-      }
-      std::fill_n(row + last + 1, row_size - last - 1, Score{0});
-      return;
-    }
-    std::fill_n(row, row_size, Score{0});
-    for (int32_t l = 1; l < num_labels && labels[l] < row_size; ++l) {
-      row[labels[l]] = static_cast<Score>(totals[l] * scale);
-    }
-  }
-};
-
-// to += from * scale, and times the emission of its label where there is one.
-template <class T, bool kEmitting>
-struct AddNumbers {
-  int32_t num_positions;
-  Numbers<T> to, from;
-  Scale<T> scale;
-  const int32_t* label;
-  Numbers<T> emission;
-
-  GTNET_INLINE void operator()() const {
-    GTNET_SIMD()
-    for (int32_t p = 0; p < num_positions; ++p) {
-      T m = from.m[p] * scale.m;
-      Exponent<T> e = from.e[p] + scale.e;
-      if constexpr (kEmitting) {
-        m *= emission.m[label[p]];
-        e += emission.e[label[p]];
-      }
-      T sum = to.m[p];
-      Exponent<T> top = to.e[p];
-      add_wide(sum, top, m, e);
-      normalize(sum, top);
-      to.m[p] = sum;
-      to.e[p] = top;
-    }
-  }
-};
-
-// The scores of a graph as numbers, laid out for one direction.
-template <class T>
-struct GraphNumbers {
-  RowWeights<T> reading, epsilon;
-  ScaledWeights<T> scaled;
-  Array<T> start, accept;
-  double largest = 0, largest_end = 0;  // of the finite |weights| and |start|, |accept|
-
-  template <class Score>
-  GraphNumbers(const LatticeItem<Score>& item, const Rows& reading_rows, const Rows& epsilon_rows)
-      : reading(reading_rows, item.weights),
-        epsilon(epsilon_rows, item.weights),
-        scaled(reading_rows, reading.begin()),
-        start(item.steps.num_positions),
-        accept(item.steps.num_positions) {
-    for (int32_t s = 0; s < item.num_states; ++s) {
-      exp_wide(static_cast<double>(item.start[s]), start.begin().m[s], start.begin().e[s]);
-      exp_wide(static_cast<double>(item.accept[s]), accept.begin().m[s], accept.begin().e[s]);
-    }
-    largest = magnitude(item.weights, item.num_arcs);
-    largest_end =
-        std::max(magnitude(item.start, item.num_states), magnitude(item.accept, item.num_states));
-  }
-
-  // A bound on the exponents of paths through so many cuts whose emissions spread so far in all.
-  bool fits(const Steps& steps, int64_t cuts, double spread) const {
-    const double per_frame = largest * (1.0 + steps.epsilon_entering.num_slices) + 64;
-    const double bound = static_cast<double>(cuts) * per_frame + 2 * largest_end + spread;
-    return bound * detail::kLog2e < Wide<T>::kLimit;
-  }
-
- private:
-  template <class Score>
-  static double magnitude(const Score* scores, int32_t count) {
-    double most = 0;
-    GTNET_SIMD(reduction(max : most))
-    for (int32_t k = 0; k < count; ++k) {
-      const double size = scores[k] == kNegInf ? 0 : std::abs(static_cast<double>(scores[k]));
-      most = size > most ? size : most;
-    }
-    return most;
-  }
 };
 
 // The gradients of one item; arcs, starts and accepts are null where they are not asked for.
@@ -198,6 +30,11 @@ struct ItemGradient {
   double *weights, *start, *accept;
   double *first, *last;  // of the cuts' own start and accept scores
   bool by_cut;           // weights are [cuts, arcs], by the cut in which an arc is taken
+
+  // Where the arcs taken in a cut are counted, if cuts are told apart.
+  double* of_cut(int32_t cut, int64_t num_arcs) const {
+    return by_cut ? weights + cut * num_arcs : nullptr;
+  }
 };
 
 // Forward and backward over one item in arithmetic T.
@@ -297,7 +134,7 @@ class LatticePass {
     const Numbers<T> read = reads.begin();
     std::vector<double> ahead(cuts_.count, kUnset), flow(cuts_.count, 0.0);  // flow: in minus out
     std::vector<T> gamma(size + 2 * kMargin, T{0}), totals(steps_.num_labels);
-    Counter reading(steps_.leaving, graph.reading, &graph.scaled, size, counting),
+    ArcCounter<T> reading(steps_.leaving, graph.reading, &graph.scaled, size, counting),
         epsilon(steps_.epsilon_leaving, graph.epsilon, nullptr, size, counting);
     double spreads = 0;
     for (int32_t c = cuts_.count; c-- > 0;) {
@@ -358,13 +195,13 @@ class LatticePass {
       }
       if (counting) {
         epsilon.add(here, beta, of_total(offset[c] + ahead[c]));
-        for (Counter* counter : {&reading, &epsilon}) {
-          counter->advance(out, static_cast<double>(grad), cuts_.name[c], item_.num_arcs);
+        for (ArcCounter<T>* counter : {&reading, &epsilon}) {
+          counter->advance(out.of_cut(cuts_.name[c], item_.num_arcs), static_cast<double>(grad));
         }
       }
     }
     if (counting && !out.by_cut) {
-      for (Counter* counter : {&reading, &epsilon}) {
+      for (ArcCounter<T>* counter : {&reading, &epsilon}) {
         counter->collect(static_cast<double>(grad), out.weights);
       }
     }
@@ -405,115 +242,6 @@ class LatticePass {
     double log() const {
       if (m == 0) return kNegInf;
       return std::log(static_cast<double>(m)) + static_cast<double>(e) * kLn2 + offset;
-    }
-  };
-
-  // Sums of probabilities of arcs over cuts: in T for a few, then in double.
-  class Counter {
-   public:
-    Counter(const Rows& rows, const RowWeights<T>& weights, const ScaledWeights<T>* scaled,
-            int64_t num_positions, bool counting)
-        : rows_(rows),
-          weights_(weights),
-          scaled_(scaled && scaled->usable ? scaled : nullptr),
-          size_(counting ? int64_t{rows.num_entries} * kRowLanes : 0),
-          few_(size_),
-          all_(size_, 0.0),
-          few_scaled_(scaled_ ? size_ : 0) {
-      for (int f = 0; f < kFrames && scaled_ && counting; ++f) {
-        near_.emplace_back(num_positions);
-        from_.emplace_back(num_positions);
-      }
-    }
-
-    // Where the positions of the next frame may be scaled to, if they are to be.
-    ScaledPositions<T>* room() { return near_.empty() ? nullptr : &from_[frames_]; }
-
-    // `from` is in room() as well.
-    void add(Numbers<T> near, Numbers<T> from, Scale<T> scale) {
-      if (!near_.empty()) {
-        near_[frames_].set(near);
-        const E exponent = near_[frames_].top + from_[frames_].top + scale.e + scaled_->top;
-        // What was lost of a factor must not matter in the product.
-        if (exponent <= Scaled<T>::kWeights) {
-          scale_[frames_] = scale.m * power_of_two<T>(exponent);
-          if (++frames_ == kFrames) count_frames();
-          return;
-        }
-      }
-      few_used_ = true;
-      vectorized(CountArcs<T>{rows_, weights_.begin(), near, from, scale.m, scale.e, few_.begin()});
-    }
-
-    void advance(const ItemGradient<Score>& out, double scale, int32_t cut, int64_t num_arcs) {
-      if (out.by_cut) {
-        collect(scale, out.weights + cut * num_arcs);
-        std::fill(all_.begin(), all_.end(), 0.0);
-      } else if (++cuts_ % 128 == 0) {
-        flush();
-      }
-    }
-
-    void collect(double scale, double* totals) {
-      flush();
-      for (size_t k = 0; k < all_.size(); ++k) {
-        if (rows_.arc[k] >= 0) totals[rows_.arc[k]] += scale * all_[k];
-      }
-    }
-
-   private:
-    static constexpr int kFrames = CountScaled<T>::kFrames;
-    const Rows& rows_;
-    const RowWeights<T>& weights_;
-    const ScaledWeights<T>* const scaled_;
-    const int64_t size_;
-    Aligned<T> few_;
-    std::vector<double> all_;
-    Aligned<T> few_scaled_;
-    std::vector<ScaledPositions<T>> near_, from_;
-    T scale_[kFrames];
-    int frames_ = 0;
-    bool few_used_ = false;
-    int64_t cuts_ = 0;
-
-    void count_frames() {
-      if (frames_ == 0) return;
-      CountScaled<T> count{rows_, *scaled_, {}, {}, {}, few_scaled_.begin()};
-      for (int f = 0; f < kFrames; ++f) {
-        count.scale[f] = f < frames_ ? scale_[f] : T{0};
-        count.near[f] = near_[f].begin();
-        count.from[f] = from_[f].begin();
-      }
-      vectorized(count);
-      frames_ = 0;
-    }
-
-    // all += few * weight, few = 0.
-    struct Flush {
-      int64_t size;
-      T* few;
-      const T* weight;  // null: 1
-      double* all;
-
-      GTNET_INLINE void operator()() const {
-        if (weight == nullptr) {
-          GTNET_SIMD()
-          for (int64_t k = 0; k < size; ++k) all[k] += static_cast<double>(few[k]);
-        } else {
-          GTNET_SIMD()
-          for (int64_t k = 0; k < size; ++k) {
-            all[k] += static_cast<double>(few[k]) * static_cast<double>(weight[k]);
-          }
-        }
-        std::fill_n(few, size, T{0});
-      }
-    };
-
-    void flush() {
-      count_frames();
-      if (few_used_) vectorized(Flush{size_, few_.begin(), nullptr, all_.data()});
-      few_used_ = false;
-      if (scaled_) vectorized(Flush{size_, few_scaled_.begin(), scaled_->begin(), all_.data()});
     }
   };
 

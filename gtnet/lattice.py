@@ -208,8 +208,8 @@ class Lattice(Graph):
 
         The log of the sum of all paths minus the expected score, both in float64. Result: [batch],
         0 where there is no path. Raises ValueError as `gtnet.entropy`. Complexity: as
-        `label_posteriors`. Gradient: any number of derivatives, also in beta; where asked for, the
-        product is built in the backward pass. Source: Cover & Thomas 2006, section 4.2.
+        `label_posteriors`. Gradient: any number of derivatives, also in beta; where grad mode is on
+        and something requires grad, the product is built. Source: Cover & Thomas 2006, 4.2.
         """
         from gtnet.distance import finite_temperature
         from gtnet.distributions import entropy

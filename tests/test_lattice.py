@@ -574,6 +574,79 @@ def test_float32_is_as_good_as_float64(frames, scale):
     torch.testing.assert_close(expected, built)
 
 
+@pytest.mark.parametrize("arcs", [32 * 32, 500])
+@pytest.mark.parametrize("spread", [1.0, 30.0, 1e3])
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
+def test_dense_operands_lose_nothing_to_their_scaling(arcs, spread, scale):
+    """Weights and scores of a size, where frames are products, and of sizes too different."""
+    generator = torch.Generator().manual_seed(arcs)
+    chosen = torch.randperm(32 * 32, generator=generator)[:arcs]
+    source, target = chosen // 32, chosen % 32
+    weights = spread * torch.randn(arcs, generator=generator)
+    weights = weights.masked_fill(torch.rand(arcs, generator=generator) < 0.05, NEG_INF)
+    graph = Graph(source, target, target, weights=weights, accept=[0, 5], num_states=32)
+    scores = scale * torch.randn(2, 12, 32, generator=generator)
+    expected = both(scores.double(), [12, 7], graph.to(torch.float64))
+    for ours, theirs in zip(*expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-7)
+    single, learnt = leaves(scores, graph.weights)
+    total = forward_score(Emissions(single, [12, 7]) @ graph.with_weights(learnt))
+    (total * torch.tensor([0.5, 1.5])).sum().backward()
+    for ours, theirs in zip((total.detach(), single.grad, learnt.grad), expected[1], strict=False):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4])
+def test_segmentations_in_float32_are_as_good_as_in_float64(scale):
+    generator = torch.Generator().manual_seed(1)
+    cuts = 400
+    source = torch.arange(cuts).repeat(4)
+    target = (source + torch.arange(1, 5).repeat_interleave(cuts)).clamp(max=cuts)
+    rows = scale * torch.rand(len(source), 10, generator=generator)
+    rows = rows.masked_fill(torch.rand(rows.shape, generator=generator) < 0.02, NEG_INF)
+    segments = Graph(source, target, source, accept=cuts)
+    graph = ctc_graph([[1, 2, 2, 3, 9]])
+    single, exact = leaves(rows, rows.double())
+    total = forward_score(Emissions(single, graph=segments) @ graph)
+    double = [operand.to(torch.float64) for operand in (segments, graph)]
+    expected = forward_score((Emissions(exact, graph=double[0]) @ double[1]).graph())
+    (grad,) = torch.autograd.grad(total.sum(), single)
+    (expected_grad,) = torch.autograd.grad(expected.sum(), exact)
+    torch.testing.assert_close(total.double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(grad.double(), expected_grad, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cycles_of_epsilons_are_closed(dtype):
+    """The product is built, whatever is asked for; chains and segmentations, all exact."""
+    graph = Graph([0, 1, 1, 0], [1, 0, 1, 1], [EPSILON, EPSILON, 0, 1],
+                  weights=[-0.5, -1.0, 0.25, 0.0], accept=[0, 1]).to(dtype)  # fmt: skip
+    cuts = Graph([0, 1, 0], [1, 2, 2], [0, 0, 0], accept=2).to(dtype)
+    for emissions in (Emissions(torch.randn(2, 3, 2, dtype=dtype), [3, 1]),
+                      Emissions(torch.randn(3, 2, dtype=dtype), graph=cuts)):  # fmt: skip
+        lattice = emissions @ graph
+        product = compose(emissions.graph(), graph)
+        assert torch.equal(forward_score(lattice), forward_score(product))
+        assert torch.equal(viterbi_score(lattice), viterbi_score(product))
+        assert len(viterbi_path(lattice).arc_maps) == 2
+        torch.testing.assert_close(entropy(lattice), entropy(product))
+        assert all(len(paths) == 2 for paths in k_best(lattice, 2))
+        assert all(len(paths) == 2 for paths in sample(lattice, 2))
+        assert len(prune(lattice, beam=1.0).arc_maps) == 2
+        arcs = torch.stack(lattice.arc_posteriors())
+        reading = graph.ilabels >= 0
+        frames = lattice.label_posteriors()
+        torch.testing.assert_close(arcs[:, reading].sum(), frames.sum())
+
+
+def test_other_devices_are_named():
+    scores = torch.zeros(1, 2, 2, device="meta")
+    with pytest.raises(ValueError, match=r"compose: a must be on the cpu .* got meta"):
+        Emissions(scores) @ linear([1]).to("meta")
+    with pytest.raises(ValueError, match="compose: all must be on one device, got a on meta"):
+        Emissions(scores) @ linear([1])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("score", [-1e7, -1e9, -1e30])
 def test_huge_scores_stay_exact(dtype, score):

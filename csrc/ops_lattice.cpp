@@ -1,0 +1,256 @@
+// Operators that sum over the paths of lattices without building them.
+#include "ops_lattice.h"
+
+namespace gtnet {
+namespace {
+
+// Alphas are kept for the gradient where they are few or no more than the scores themselves.
+// Elsewhere they are computed again, item by item in the cache: less memory, about the same time.
+constexpr int64_t kKeptPositions = int64_t{1} << 18;
+
+// Why an item has no score; the largest one of a batch is reported.
+enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
+
+// The same with alphas of its own; they are forgotten.
+template <class T, class Score>
+LatticeScore score_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs) {
+  const auto alpha =
+      Array<T>::unwritten(LatticePass<T, Score>::room(item.cuts, item.steps.num_positions, false));
+  std::vector<double> offset(item.cuts.count);
+  return score_item<T, Score>(item, graphs, alpha.begin(), offset.data(), false);
+}
+
+Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                      Tensor accept, bool keep) {
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    using Score = decltype(zero);
+    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                    weights, start, accept);
+    const std::vector<int64_t> begin = batch.alpha_offsets(), first_cut = batch.all_cuts();
+    const int64_t most = std::max(kKeptPositions, scores.numel());
+    const int64_t kept = keep && begin.back() <= most ? begin.back() : 0;
+    Tensor score = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
+    Tensor alpha_m = empty<Score>(scores, kept), alpha_e = empty<Exponent<Score>>(scores, kept);
+    Tensor offset = empty<double>(scores, kept > 0 ? first_cut.back() : 0);
+    expect_writes(alpha_m, kept * static_cast<int64_t>(sizeof(Score)));
+    expect_writes(alpha_e, kept * static_cast<int64_t>(sizeof(Score)));
+    std::vector<Trouble> troubles(batch.size, kNone_);
+    const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
+    batch.for_each_item([&](int64_t b) {
+      const LatticeItem<Score> item = batch.item(b);
+      LatticeScore result;
+      if (kept > 0) {
+        const Numbers<Score> alpha = alphas<Score>(alpha_m, alpha_e, begin[b], begin[b + 1]);
+        double* const offsets = output<double>(offset) + first_cut[b];
+        result = score_item<Score, Score>(item, graphs, alpha, offsets, true);
+      } else {
+        result = score_anew<Score, Score>(item, graphs);
+      }
+      if constexpr (!std::is_same_v<Score, double>) {
+        if (!result.fits && result.valid) {
+          const GraphsOf<double, Score> exact(batch, &Steps::entering, &Steps::epsilon_entering);
+          result = score_anew<double, Score>(item, exact);
+        }
+      }
+      output<double>(score)[b] = result.score;
+      troubles[b] = !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
+    });
+    for (const Trouble found : troubles) {
+      *output<int64_t>(trouble) = std::max<int64_t>(*output<int64_t>(trouble), found);
+    }
+    return {score, alpha_m, alpha_e, offset, trouble};
+  });
+}
+
+// Gradients of all items, each in a place of its own; what is not asked for is empty.
+struct ItemSums {
+  std::vector<int64_t> arcs_at, states_at, cuts_at;
+  std::vector<double> weights, start, accept, first, last;
+  std::vector<char> failed;  // items beyond the arithmetic
+};
+
+template <class T, class Score>
+bool differentiate_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
+                        Numbers<T> alpha, const double* offset, Score grad,
+                        const ItemGradient<Score>& out) {
+  return graphs.with(item, [&](const GraphNumbers<T>& graph) {
+    return LatticePass<T, Score>(item).backward(graph, alpha, offset, grad, out);
+  });
+}
+
+// The same from the start, with alphas of its own.
+template <class T, class Score>
+bool differentiate_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& forth,
+                        const GraphsOf<T, Score>& back, Score grad,
+                        const ItemGradient<Score>& out) {
+  const auto alpha =
+      Array<T>::unwritten(LatticePass<T, Score>::room(item.cuts, item.steps.num_positions, true));
+  std::vector<double> offset(item.cuts.count);
+  score_item<T, Score>(item, forth, alpha.begin(), offset.data(), true);
+  return differentiate_item<T, Score>(item, back, alpha.begin(), offset.data(), grad, out);
+}
+
+// Gradients of all items of a batch, into `grad_scores` and the sums returned.
+template <class Score>
+ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score,
+                       const Tensor& alpha_m, const Tensor& alpha_e, const Tensor& offset,
+                       const Tensor& grad_scores, bool counting, bool by_cut) {
+  const std::vector<int64_t> begin = batch.alpha_offsets();
+  ItemSums sums;
+  sums.cuts_at = batch.all_cuts();
+  sums.arcs_at = batch.offsets([&](int64_t b) {
+    return counting ? batch.num_arcs(b) * (by_cut ? batch.num_cuts(b) : 1) : 0;
+  });
+  sums.states_at = batch.offsets([&](int64_t b) { return counting ? batch.num_states(b) : 0; });
+  sums.weights.resize(sums.arcs_at.back());
+  sums.start.resize(sums.states_at.back());
+  sums.accept.resize(sums.states_at.back());
+  const bool ends = counting && !batch.is_chain;
+  sums.first.resize(ends ? sums.cuts_at.back() : 0);
+  sums.last.resize(ends ? sums.cuts_at.back() : 0);
+  sums.failed.resize(batch.size);
+  const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
+  const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
+  const int64_t stride = grad_scores.stride(batch.is_chain ? 1 : 0);
+  const int64_t item_stride = batch.is_chain ? grad_scores.stride(0) : 0;
+  batch.for_each_item([&](int64_t b) {
+    const LatticeItem<Score> item = batch.item(b);
+    const ItemGradient<Score> out{batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
+                                  stride,
+                                  counting ? sums.weights.data() + sums.arcs_at[b] : nullptr,
+                                  counting ? sums.start.data() + sums.states_at[b] : nullptr,
+                                  counting ? sums.accept.data() + sums.states_at[b] : nullptr,
+                                  ends ? sums.first.data() + sums.cuts_at[b] : nullptr,
+                                  ends ? sums.last.data() + sums.cuts_at[b] : nullptr,
+                                  by_cut};
+    const auto grad = static_cast<Score>(grad_score[b]);
+    bool exact = false;
+    if (alpha_m.numel() > 0) {
+      const Numbers<Score> alpha = alphas<Score>(alpha_m, alpha_e, begin[b], begin[b + 1]);
+      const double* const offsets = input<double>(offset) + sums.cuts_at[b];
+      exact = differentiate_item<Score, Score>(item, back, alpha, offsets, grad, out);
+    } else {
+      exact = differentiate_anew<Score, Score>(item, forth, back, grad, out);
+    }
+    if constexpr (!std::is_same_v<Score, double>) {
+      if (!exact) {
+        const auto clear = [b](std::vector<double>& all, const std::vector<int64_t>& at) {
+          if (!all.empty()) std::fill(all.begin() + at[b], all.begin() + at[b + 1], 0.0);
+        };
+        clear(sums.weights, sums.arcs_at);
+        clear(sums.start, sums.states_at);
+        clear(sums.accept, sums.states_at);
+        clear(sums.first, sums.cuts_at);
+        clear(sums.last, sums.cuts_at);
+        const GraphsOf<double, Score> exact_forth(batch, &Steps::entering,
+                                                  &Steps::epsilon_entering);
+        const GraphsOf<double, Score> exact_back(batch, &Steps::leaving, &Steps::epsilon_leaving);
+        exact = differentiate_anew<double, Score>(item, exact_forth, exact_back, grad, out);
+      }
+    }
+    sums.failed[b] = !exact;
+    const int64_t frames = batch.is_chain ? batch.num_rows : 0;
+    for (int64_t t = item.cuts.num_segments(); t < frames; ++t) {
+      std::fill_n(out.scores + t * stride, batch.num_labels, Score{0});
+    }
+  });
+  return sums;
+}
+
+// Sums over the items that share a graph, in the dtype of the scores.
+template <class Score>
+Tensor collected(const LatticeBatch<Score>& batch, const Tensor& like,
+                 const std::vector<double>& all, const std::vector<int64_t>& at,
+                 const int64_t* graph_begin) {
+  Tensor total = empty<Score>(like, all.empty() ? 0 : like.numel());
+  std::vector<double> sums(total.numel(), 0.0);
+  for (int64_t b = 0; b < batch.size && !all.empty(); ++b) {
+    double* const sum = sums.data() + graph_begin[batch.graph(b)];
+    for (int64_t k = at[b]; k < at[b + 1]; ++k) sum[k - at[b]] += all[k];
+  }
+  std::transform(sums.begin(), sums.end(), output<Score>(total),
+                 [](double x) { return static_cast<Score>(x); });
+  return total;
+}
+
+template <class Score>
+Tensor as_scores(const Tensor& like, const std::vector<double>& values) {
+  Tensor result = empty<Score>(like, static_cast<int64_t>(values.size()));
+  std::transform(values.begin(), values.end(), output<Score>(result),
+                 [](double x) { return static_cast<Score>(x); });
+  return result;
+}
+
+Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e, Tensor offset,
+                               Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                               Tensor state_offsets, Tensor arc_offsets, Tensor weights,
+                               Tensor start, Tensor accept, bool counting) {
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    using Score = decltype(zero);
+    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                    weights, start, accept);
+    Tensor grad_scores = torch::stable::empty_like(scores);
+    expect_writes(grad_scores, grad_scores.numel() * static_cast<int64_t>(sizeof(Score)));
+    const ItemSums sums = differentiate(batch, input<double>(grad_score), alpha_m, alpha_e, offset,
+                                        grad_scores, counting, false);
+    return {grad_scores,
+            collected(batch, weights, sums.weights, sums.arcs_at, batch.arc_offsets),
+            collected(batch, start, sums.start, sums.states_at, batch.state_offsets),
+            collected(batch, accept, sums.accept, sums.states_at, batch.state_offsets),
+            as_scores<Score>(scores, sums.first),
+            as_scores<Score>(scores, sums.last)};
+  });
+}
+
+// Probabilities of the labels of each row, of the arcs of each item (for each cut, or in all), of
+// beginning and ending in each state of each item and at each cut of a segmentation; whether any
+// item was beyond the arithmetic.
+Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                           Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                           Tensor accept, bool by_cut) {
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    using Score = decltype(zero);
+    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                    weights, start, accept);
+    Tensor labels = torch::stable::empty_like(scores);
+    const Tensor none = empty<Score>(scores, 0);
+    const std::vector<double> ones(batch.size, 1.0);
+    const ItemSums sums = differentiate(batch, ones.data(), none, none, none, labels, true, by_cut);
+    Tensor trouble = zeros<int64_t>(scores, 1);
+    for (const char failed : sums.failed) *output<int64_t>(trouble) += failed;
+    return {labels,
+            as_scores<Score>(scores, sums.weights),
+            as_scores<Score>(scores, sums.start),
+            as_scores<Score>(scores, sums.accept),
+            as_scores<Score>(scores, sums.first),
+            as_scores<Score>(scores, sums.last),
+            trouble};
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
+  m.def(
+      "lattice_score(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
+      "bool keep) -> Tensor[]");
+  m.def(
+      "lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e, Tensor offset, "
+      "Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, Tensor state_offsets, "
+      "Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, bool counting) "
+      "-> Tensor[]");
+  m.def(
+      "lattice_posteriors(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
+      "bool by_cut) -> Tensor[]");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
+  m.impl("lattice_score", TORCH_BOX(&lattice_score));
+  m.impl("lattice_score_backward", TORCH_BOX(&lattice_score_backward));
+  m.impl("lattice_posteriors", TORCH_BOX(&lattice_posteriors));
+}
+
+}  // namespace gtnet

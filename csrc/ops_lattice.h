@@ -1,0 +1,186 @@
+// What the operators on lattices share: their arguments, item by item.
+#pragma once
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include <optional>
+
+#include "executor_cpu.h"
+#include "lattice_score.h"
+#include "ops.h"
+
+namespace gtnet {
+
+using Tensors = std::vector<Tensor>;
+
+// A batch of chains [batch, frames, labels], or of segmentations [segments, labels], and the graph,
+// or graphs, that they meet. `cuts` are the lengths of the chains, or of the segmentations
+// state_offsets, arc_offsets, order, source, target, start and accept.
+template <class Score>
+struct LatticeBatch {
+  bool is_chain;
+  int64_t size, num_rows, num_labels, num_graphs;
+  const Score* scores;
+  int64_t item_stride, row_stride;
+  const int64_t *lengths, *cut_offsets = nullptr, *row_offsets = nullptr;
+  const int64_t *word_offsets, *state_offsets, *arc_offsets;
+  const int32_t *order = nullptr, *source = nullptr, *target = nullptr;
+  const Score *first = nullptr, *last = nullptr;
+  const int32_t* words;
+  const Score *weights, *start, *accept;
+
+  LatticeBatch(const Tensor& scores_, const Tensors& cuts, const Tensor& words_,
+               const Tensor& word_offsets_, const Tensor& state_offsets_,
+               const Tensor& arc_offsets_, const Tensor& weights_, const Tensor& start_,
+               const Tensor& accept_)
+      : is_chain(cuts.size() == 1),
+        size(is_chain ? cuts[0].numel() : graphs(cuts[0])),
+        num_rows(scores_.size(is_chain ? 1 : 0)),
+        num_labels(scores_.size(is_chain ? 2 : 1)),
+        num_graphs(graphs(state_offsets_)),
+        scores(static_cast<const Score*>(scores_.const_data_ptr())),
+        item_stride(is_chain ? scores_.stride(0) : 0),
+        row_stride(scores_.stride(is_chain ? 1 : 0)),
+        lengths(input<int64_t>(cuts[0])),
+        word_offsets(input<int64_t>(word_offsets_)),
+        state_offsets(input<int64_t>(state_offsets_)),
+        arc_offsets(input<int64_t>(arc_offsets_)),
+        words(input<int32_t>(words_)),
+        weights(input<Score>(weights_)),
+        start(input<Score>(start_)),
+        accept(input<Score>(accept_)) {
+    STD_TORCH_CHECK(num_labels <= 1 || scores_.stride(is_chain ? 2 : 1) == 1,
+                    "gtnet: the labels of a frame must be contiguous");
+    if (is_chain) return;
+    cut_offsets = input<int64_t>(cuts[0]);
+    row_offsets = input<int64_t>(cuts[1]);
+    order = input<int32_t>(cuts[2]);
+    source = input<int32_t>(cuts[3]);
+    target = input<int32_t>(cuts[4]);
+    first = input<Score>(cuts[5]);
+    last = input<Score>(cuts[6]);
+  }
+
+  int64_t graph(int64_t item) const { return num_graphs == 1 ? 0 : item; }
+  int64_t num_states(int64_t item) const {
+    return state_offsets[graph(item) + 1] - state_offsets[graph(item)];
+  }
+  int64_t num_arcs(int64_t item) const {
+    return arc_offsets[graph(item) + 1] - arc_offsets[graph(item)];
+  }
+  int64_t num_positions(int64_t item) const { return words[word_offsets[graph(item)]]; }
+  int64_t num_cuts(int64_t item) const {
+    return is_chain ? lengths[item] + 1 : cut_offsets[item + 1] - cut_offsets[item];
+  }
+
+  Cuts cuts_of(int64_t b) const {
+    if (is_chain) return Cuts::chain(lengths[b]);
+    const int64_t s = cut_offsets[b], a = row_offsets[b];
+    return Cuts::segmentation(static_cast<int32_t>(num_cuts(b)),
+                              static_cast<int32_t>(row_offsets[b + 1] - a), order + s, s,
+                              source + a, target + a, first + s, last + s);
+  }
+
+  // Where the rows of an item begin in an array laid out with these strides.
+  template <class Pointer>
+  Pointer rows_of(int64_t b, Pointer rows, int64_t item, int64_t row) const {
+    return rows + (is_chain ? b * item : row_offsets[b] * row);
+  }
+
+  LatticeItem<Score> item(int64_t b) const {
+    const int64_t g = graph(b), s = state_offsets[g], a = arc_offsets[g];
+    return {StepsReader(words + word_offsets[g]).read(),
+            static_cast<int32_t>(num_states(b)),
+            static_cast<int32_t>(num_arcs(b)),
+            weights + a,
+            start + s,
+            accept + s,
+            cuts_of(b),
+            rows_of(b, scores, item_stride, row_stride),
+            row_stride,
+            num_labels};
+  }
+
+  // [size + 1]: running sums of functor(item).
+  template <class Functor>
+  std::vector<int64_t> offsets(const Functor& functor) const {
+    std::vector<int64_t> sums(size + 1, 0);
+    for (int64_t b = 0; b < size; ++b) sums[b + 1] = sums[b] + functor(b);
+    return sums;
+  }
+
+  std::vector<int64_t> alpha_offsets() const {
+    return offsets([&](int64_t b) {
+      return (is_chain ? 1 : 2) * num_cuts(b) * num_positions(b) + 2 * kMargin;
+    });
+  }
+  std::vector<int64_t> all_cuts() const {
+    return offsets([&](int64_t b) { return num_cuts(b); });
+  }
+
+  // functor(item) for every item, threads over items.
+  template <class Functor>
+  void for_each_item(const Functor& functor) const {
+    int64_t work = 0;
+    for (int64_t b = 0; b < size; ++b) work += num_cuts(b) * num_states(b);
+    for_each_graph(size, work, functor);
+  }
+};
+
+// Runs `functor(graph numbers)` with those of the only graph, made once, or of the item's own.
+template <class T, class Score>
+class GraphsOf {
+ public:
+  GraphsOf(const LatticeBatch<Score>& batch, Rows Steps::* reading, Rows Steps::* epsilon)
+      : reading_(reading), epsilon_(epsilon) {
+    if (batch.num_graphs == 1 && batch.size > 1) {
+      const LatticeItem<Score> item = batch.item(0);
+      only_.emplace(item, item.steps.*reading_, item.steps.*epsilon_);
+    }
+  }
+
+  template <class Functor>
+  auto with(const LatticeItem<Score>& item, const Functor& functor) const {
+    if (only_) return functor(*only_);
+    return functor(GraphNumbers<T>(item, item.steps.*reading_, item.steps.*epsilon_));
+  }
+
+ private:
+  Rows Steps::* reading_;
+  Rows Steps::* epsilon_;
+  std::optional<GraphNumbers<T>> only_;
+};
+
+// The alphas of one item inside the tensors that hold those of all.
+template <class T>
+Numbers<T> alphas(const Tensor& m, const Tensor& e, int64_t begin, int64_t end) {
+  const Numbers<T> numbers{output<T>(m) + begin + kMargin,
+                           output<Exponent<T>>(e) + begin + kMargin};
+  Array<T>::clear_margins(numbers, end - begin - 2 * kMargin);
+  return numbers;
+}
+
+// Asks for large pages under a large tensor that is about to be written: fetching small ones
+// takes longer than computing what goes there.
+inline void expect_writes(const Tensor& tensor, int64_t bytes) {
+#ifdef __linux__
+  constexpr int64_t kPage = int64_t{1} << 21;
+  if (bytes < 2 * kPage) return;
+  const auto address = reinterpret_cast<uintptr_t>(tensor.mutable_data_ptr());
+  const uintptr_t begin = (address + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (address + bytes) / kPage * kPage;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+template <class T, class Score>
+LatticeScore score_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
+                        Numbers<T> alpha, double* offset, bool keep) {
+  return graphs.with(item, [&](const GraphNumbers<T>& graph) {
+    return LatticePass<T, Score>(item).forward(graph, alpha, offset, keep);
+  });
+}
+
+}  // namespace gtnet
