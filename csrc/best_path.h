@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "slices.h"
 #include "topology.h"
 
 namespace gtnet {
@@ -31,6 +32,46 @@ struct BestDistance {
     }
     alpha[s] = best;
     came_by[s] = position;
+  }
+
+  GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
+    double best[kLanes];
+    int32_t winner[kLanes];
+    for (int i = 0; i < kLanes; ++i) best[i] = start[slice.states[i]];
+    for (int i = 0; i < kLanes; ++i) winner[i] = kNone;
+    for (int32_t j = 0; j < slice.width; ++j) {
+      const int32_t *const other = slice.other(j), *const arc = slice.arc(j);
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {  // repeated entries are never better than their first
+        const double x = alpha[other[i]] + static_cast<double>(weights[arc[i]]);
+        winner[i] = x > best[i] ? j : winner[i];
+        best[i] = x > best[i] ? x : best[i];
+      }
+    }
+    for (int i = 0; i < kLanes; ++i) {
+      const int32_t s = slice.states[i];
+      alpha[s] = best[i];
+      came_by[s] = winner[i] == kNone ? kNone : entering.offsets[s] + winner[i];
+    }
+  }
+
+  // The largest weight gives the best score; the first arc with that score wins.
+  GTNET_INLINE void run(int64_t /*graph*/, const Run& run) const {
+    const T* const w = weights + run.first_arc;
+    const double from = alpha[run.other], first = start[run.state];
+    const double best = from + static_cast<double>(largest_of(w, run.count));
+    alpha[run.state] = best > first ? best : first;
+    came_by[run.state] = kNone;
+    if (!(best > first)) return;
+    int32_t k = 0;
+    for (; k + kLanes <= run.count; k += kLanes) {
+      int32_t found = 0;
+      GTNET_SIMD(reduction(| : found))
+      for (int i = 0; i < kLanes; ++i) found |= from + static_cast<double>(w[k + i]) == best;
+      if (found) break;
+    }
+    while (from + static_cast<double>(w[k]) != best) ++k;
+    came_by[run.state] = entering.offsets[run.state] + k;
   }
 };
 

@@ -2,20 +2,23 @@
 // gradient. Both are written per state in gather form: a state reduces its own arcs, so threads
 // need no atomics and results repeat bit for bit. Exponentials are of the weights' type; distances
 // and sums are doubles, so that errors do not grow with the number of steps.
+//
+// The CPU may take several states side by side (slices.h). The sum of a state does not depend on
+// that: fewer than kManyArcs arcs are added one after another, more in kLanes partial sums.
 #pragma once
 
 #include "math.h"
+#include "slices.h"
 #include "topology.h"
 
 namespace gtnet {
 
-// States with at least so many arcs take them in chunks as wide as a vector. A GPU thread and a
-// state with fewer arcs take them one by one: padding a vector would cost more than it saves.
-#ifdef __CUDA_ARCH__
-constexpr int kLanes = 1;
-#else
-constexpr int kLanes = 16;
-#endif
+// The sum of kLanes partial sums, in their order.
+GTNET_HD GTNET_INLINE double sum_of_lanes(const double* lanes) {
+  double total = 0;
+  for (int i = 0; i < kLanes; ++i) total += lanes[i];
+  return total;
+}
 
 // alpha[s] = log(exp(start[s]) + sum over entering arcs a of exp(alpha[source(a)] + weight[a])).
 template <class T>
@@ -25,16 +28,79 @@ struct LogDistance {
   const T* start;
   double* alpha;
 
-  GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
+  GTNET_HD GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
     const int32_t begin = entering.offsets[s], end = entering.offsets[s + 1];
     const double first = start[s];
+#ifndef __CUDA_ARCH__
+    if (end - begin >= kManyArcs) {
+      if (is_run(entering, begin, end)) {
+        run(graph, {s, entering.states[begin], entering.arcs[begin], end - begin});
+      } else {
+        alpha[s] = many(begin, end, first);
+      }
+      return;
+    }
+#endif
     if (end - begin == 1 && first == kNegInf) {  // most states of a trie: nothing to sum
       alpha[s] = through(begin);
-    } else if (end - begin < kLanes || kLanes == 1) {
-      alpha[s] = few(begin, end, first);
     } else {
-      alpha[s] = many(begin, end, first);
+      alpha[s] = few(begin, end, first);
     }
+  }
+
+  GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
+    double x[kManyArcs][kLanes], best[kLanes], total[kLanes];
+    for (int i = 0; i < kLanes; ++i) x[slice.width][i] = best[i] = start[slice.states[i]];
+    for (int32_t j = 0; j < slice.width; ++j) {
+      const int32_t *const other = slice.other(j), *const arc = slice.arc(j);
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        const double through = alpha[other[i]] + static_cast<double>(weights[arc[i]]);
+        x[j][i] = j < slice.lengths[i] ? through : kNegInf;
+        best[i] = x[j][i] > best[i] ? x[j][i] : best[i];
+      }
+    }
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) best[i] = best[i] == kNegInf ? 0 : best[i];
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) {
+      total[i] = static_cast<double>(exp_of<T>(x[slice.width][i] - best[i]));
+    }
+    for (int32_t j = 0; j < slice.width; ++j) {
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        total[i] += static_cast<double>(exp_of<T>(x[j][i] - best[i]));
+      }
+    }
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) {
+      total[i] = total[i] == 0 ? kNegInf : best[i] + log_of(total[i]);
+    }
+    for (int i = 0; i < kLanes; ++i) alpha[slice.states[i]] = total[i];
+  }
+
+  // All terms have alpha[other] in common, so only the weights need a largest one.
+  GTNET_HD GTNET_INLINE void run(int64_t /*graph*/, const Run& run) const {
+    const T* const w = weights + run.first_arc;
+    const double largest = largest_of(w, run.count), through = alpha[run.other] + largest;
+    const double first = start[run.state], best = first > through ? first : through;
+    if (through == kNegInf) {
+      alpha[run.state] = first;
+      return;
+    }
+    double lanes[kLanes] = {};
+    int32_t k = 0;
+    for (; k + kLanes <= run.count; k += kLanes) {
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        lanes[i] += static_cast<double>(exp_of<T>(static_cast<double>(w[k + i]) - largest));
+      }
+    }
+    double total = 0;
+    for (; k < run.count; ++k) total += exp_of<T>(static_cast<double>(w[k]) - largest);
+    total += sum_of_lanes(lanes);
+    total = total * exp_of<double>(through - best) + exp_of<double>(first - best);
+    alpha[run.state] = best + log_of(total);
   }
 
  private:
@@ -48,12 +114,13 @@ struct LogDistance {
     if (best == kNegInf) return kNegInf;
     double total = exp_of<T>(first - best);
     for (int32_t k = begin; k < end; ++k) total += exp_of<T>(through(k) - best);
-    return best + log(total);
+    return best + log_of(total);
   }
 
   // One pass: the sum is kept relative to the largest term so far. The last chunk is padded.
   GTNET_HD GTNET_INLINE double many(int32_t begin, int32_t end, double first) const {
-    double best = first, total = first == kNegInf ? 0 : 1;
+    double best = first, lanes[kLanes] = {};
+    lanes[0] = first == kNegInf ? 0 : 1;
     for (int32_t k = begin; k < end; k += kLanes) {
       double x[kLanes];
       for (int i = 0; i < kLanes; ++i) x[i] = kNegInf;
@@ -62,16 +129,15 @@ struct LogDistance {
       GTNET_SIMD(reduction(max : largest))
       for (int i = 0; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
       if (largest > best) {
-        total *= exp_of<double>(best - largest);
+        const double smaller = exp_of<double>(best - largest);
+        for (int i = 0; i < kLanes; ++i) lanes[i] *= smaller;
         best = largest;
       }
       if (best == kNegInf) continue;
-      double sum = 0;
-      GTNET_SIMD(reduction(+ : sum))
-      for (int i = 0; i < kLanes; ++i) sum += exp_of<T>(x[i] - best);
-      total += sum;
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) lanes[i] += static_cast<double>(exp_of<T>(x[i] - best));
     }
-    return best == kNegInf ? kNegInf : best + log(total);
+    return best == kNegInf ? kNegInf : best + log_of(sum_of_lanes(lanes));
   }
 };
 
@@ -92,6 +158,7 @@ struct LogTotal {
     double total = 0;
     if (best != kNegInf) {
       for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
+        if (accept[s] == kNegInf) continue;
         total += exp_of<double>(alpha[s] + static_cast<double>(accept[s]) - best);
       }
     }
@@ -132,16 +199,7 @@ struct LogDistanceGradient {
     const double ending =
         last == kNegInf ? 0 : grad_score[graph] * exp_of<double>(from + last - score[graph]);
     double total = ending + (grad_alpha ? grad_alpha[s] : 0);
-    int32_t k = begin;
-    for (; k + kLanes <= end; k += kLanes) {
-      double x[kLanes];
-      for (int i = 0; i < kLanes; ++i) x[i] = share(from, k + i);
-      T shares[kLanes];
-      GTNET_SIMD()
-      for (int i = 0; i < kLanes; ++i) shares[i] = exp_of<T>(x[i]);
-      for (int i = 0; i < kLanes; ++i) total += pass_on(k + i, shares[i]);
-    }
-    for (; k < end; ++k) total += pass_on(k, exp_of<T>(share(from, k)));
+    for (int32_t k = begin; k < end; ++k) total += pass_on(k, exp_of<T>(share(from, k)));
     flow[s] = total;
     grad_start[s] = static_cast<T>(total * exp_of<double>(static_cast<double>(start[s]) - from));
     grad_accept[s] = static_cast<T>(ending);
@@ -158,6 +216,144 @@ struct LogDistanceGradient {
     const double term = flow[leaving.states[k]] * static_cast<double>(share);
     grad_weights[leaving.arcs[k]] = static_cast<T>(term);
     return term;
+  }
+};
+
+// The same where only the scores have a gradient: with rest[s] the log of what passes through s
+// over its distance, each arc from s to t has the chance exp(alpha[s] + weight + rest[t]), and
+//   rest[s] = log(chance of ending in s + chances of its leaving arcs) - alpha[s].
+// One exponential per arc and one random access.
+template <class T>
+struct LogPosteriors {
+  Incidence leaving;
+  const T* weights;
+  const T* start;
+  const T* accept;
+  const double* alpha;
+  const double* score;
+  const double* grad_score;
+  double* rest;
+  T* grad_weights;
+  T* grad_start;
+  T* grad_accept;
+
+  GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
+    const int32_t begin = leaving.offsets[s], end = leaving.offsets[s + 1];
+    if (end - begin < kManyArcs) {
+      few(graph, s, begin, end);
+    } else if (is_run(leaving, begin, end)) {
+      run(graph, {s, leaving.states[begin], leaving.arcs[begin], end - begin});
+    } else {
+      many(graph, s, begin, end);
+    }
+  }
+
+  GTNET_INLINE void slice(int64_t graph, const Slice& slice) const {
+    const T scale = grad_score[graph];
+    double from[kLanes], flow[kLanes];
+    for (int i = 0; i < kLanes; ++i) {
+      from[i] = alpha[slice.states[i]];
+      flow[i] = ending(graph, slice.states[i]);
+      grad_accept[slice.states[i]] = static_cast<T>(flow[i] * grad_score[graph]);
+    }
+    for (int32_t j = 0; j < slice.width; ++j) {
+      const int32_t *const other = slice.other(j), *const arc = slice.arc(j);
+      T grads[kLanes];
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        const T chance =
+            exp_of<T>(from[i] + (rest[other[i]] + static_cast<double>(weights[arc[i]])));
+        flow[i] += j < slice.lengths[i] ? static_cast<double>(chance) : 0;
+        grads[i] = chance * scale;
+      }
+      for (int i = 0; i < kLanes; ++i) grad_weights[arc[i]] = grads[i];
+    }
+    double left[kLanes];
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) left[i] = flow[i] == 0 ? kNegInf : log_of(flow[i]) - from[i];
+    for (int i = 0; i < kLanes; ++i) finish(graph, slice.states[i], left[i]);
+  }
+
+  GTNET_INLINE void run(int64_t graph, const Run& run) const {
+    const T scale = grad_score[graph];
+    const T* const w = weights + run.first_arc;
+    T* const grads = grad_weights + run.first_arc;
+    const double common = alpha[run.state] + rest[run.other];
+    double lanes[kLanes] = {};
+    int32_t k = 0;
+    for (; k + kLanes <= run.count; k += kLanes) {
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        const T chance = exp_of<T>(common + static_cast<double>(w[k + i]));
+        lanes[i] += static_cast<double>(chance);
+        grads[k + i] = chance * scale;
+      }
+    }
+    double total = begin_with(graph, run.state);
+    for (; k < run.count; ++k) {
+      const T chance = exp_of<T>(common + static_cast<double>(w[k]));
+      total += chance;
+      grads[k] = chance * scale;
+    }
+    close(graph, run.state, total + sum_of_lanes(lanes));
+  }
+
+ private:
+  GTNET_INLINE void few(int64_t graph, int32_t s, int32_t begin, int32_t end) const {
+    const T scale = grad_score[graph];
+    double total = begin_with(graph, s);
+    for (int32_t k = begin; k < end; ++k) {
+      const T chance = exp_of<T>(through(s, k));
+      total += static_cast<double>(chance);
+      grad_weights[leaving.arcs[k]] = chance * scale;
+    }
+    close(graph, s, total);
+  }
+
+  GTNET_INLINE void many(int64_t graph, int32_t s, int32_t begin, int32_t end) const {
+    const T scale = grad_score[graph];
+    double lanes[kLanes] = {};
+    for (int32_t k = begin; k < end; k += kLanes) {
+      double x[kLanes];
+      for (int i = 0; i < kLanes; ++i) x[i] = kNegInf;
+      for (int i = 0; i < kLanes && k + i < end; ++i) x[i] = through(s, k + i);
+      T chances[kLanes];
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        chances[i] = exp_of<T>(x[i]);
+        lanes[i] += static_cast<double>(chances[i]);
+      }
+      for (int i = 0; i < kLanes && k + i < end; ++i) {
+        grad_weights[leaving.arcs[k + i]] = chances[i] * scale;
+      }
+    }
+    close(graph, s, begin_with(graph, s) + sum_of_lanes(lanes));
+  }
+
+  GTNET_INLINE double through(int32_t s, int32_t k) const {
+    return alpha[s] + (rest[leaving.states[k]] + static_cast<double>(weights[leaving.arcs[k]]));
+  }
+
+  GTNET_INLINE double ending(int64_t graph, int32_t s) const {
+    if (accept[s] == kNegInf || alpha[s] == kNegInf) return 0;
+    return exp_of<double>(alpha[s] + static_cast<double>(accept[s]) - score[graph]);
+  }
+
+  GTNET_INLINE double begin_with(int64_t graph, int32_t s) const {
+    const double chance = ending(graph, s);
+    grad_accept[s] = static_cast<T>(chance * grad_score[graph]);
+    return chance;
+  }
+
+  GTNET_INLINE void close(int64_t graph, int32_t s, double flow) const {
+    finish(graph, s, flow == 0 ? kNegInf : log_of(flow) - alpha[s]);
+  }
+
+  GTNET_INLINE void finish(int64_t graph, int32_t s, double left) const {
+    rest[s] = left;
+    const double first = start[s];
+    grad_start[s] =
+        first == kNegInf ? 0 : static_cast<T>(exp_of<double>(first + left) * grad_score[graph]);
   }
 };
 
