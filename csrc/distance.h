@@ -20,6 +20,15 @@ GTNET_HD GTNET_INLINE double sum_of_lanes(const double* lanes) {
   return total;
 }
 
+// The same sum in an order that vectors are quicker at.
+GTNET_INLINE double sum_in_pairs(const double* lanes) {
+  double eight[8];
+  GTNET_SIMD()
+  for (int i = 0; i < 8; ++i) eight[i] = lanes[i] + lanes[i + 8];
+  return ((eight[0] + eight[4]) + (eight[2] + eight[6])) +
+         ((eight[1] + eight[5]) + (eight[3] + eight[7]));
+}
+
 // alpha[s] = log(exp(start[s]) + sum over entering arcs a of exp(alpha[source(a)] + weight[a])).
 template <class T>
 struct LogDistance {
@@ -50,6 +59,7 @@ struct LogDistance {
 
   GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
     double x[kManyArcs][kLanes], best[kLanes], total[kLanes];
+    slice.fetch(weights);
     for (int i = 0; i < kLanes; ++i) x[slice.width][i] = best[i] = start[slice.states[i]];
     for (int32_t j = 0; j < slice.width; ++j) {
       const int32_t *const other = slice.other(j), *const arc = slice.arc(j);
@@ -82,23 +92,18 @@ struct LogDistance {
   // All terms have alpha[other] in common, so only the weights need a largest one.
   GTNET_HD GTNET_INLINE void run(int64_t /*graph*/, const Run& run) const {
     const T* const w = weights + run.first_arc;
-    const double largest = largest_of(w, run.count), through = alpha[run.other] + largest;
+    const T most = largest_of(w, run.count);
+    const double through = alpha[run.other] + static_cast<double>(most);
     const double first = start[run.state], best = first > through ? first : through;
     if (through == kNegInf) {
       alpha[run.state] = first;
       return;
     }
-    double lanes[kLanes] = {};
-    int32_t k = 0;
-    for (; k + kLanes <= run.count; k += kLanes) {
-      GTNET_SIMD()
-      for (int i = 0; i < kLanes; ++i) {
-        lanes[i] += static_cast<double>(exp_of<T>(static_cast<double>(w[k + i]) - largest));
-      }
-    }
     double total = 0;
-    for (; k < run.count; ++k) total += exp_of<T>(static_cast<double>(w[k]) - largest);
-    total += sum_of_lanes(lanes);
+    GTNET_SIMD(reduction(+ : total))
+    for (int32_t k = 0; k < run.count; ++k) {
+      total += static_cast<double>(exp_of<T>(static_cast<double>(w[k] - most)));
+    }
     total = total * exp_of<double>(through - best) + exp_of<double>(first - best);
     alpha[run.state] = best + log_of(total);
   }
@@ -152,6 +157,7 @@ struct LogTotal {
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
     double best = kNegInf;
     for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
+      if (accept[s] == kNegInf) continue;  // most states
       const double x = alpha[s] + static_cast<double>(accept[s]);
       best = x > best ? x : best;
     }
@@ -222,7 +228,8 @@ struct LogDistanceGradient {
 // The same where only the scores have a gradient: with rest[s] the log of what passes through s
 // over its distance, each arc from s to t has the chance exp(alpha[s] + weight + rest[t]), and
 //   rest[s] = log(chance of ending in s + chances of its leaving arcs) - alpha[s].
-// One exponential per arc and one random access.
+// One exponential per arc, and rest[t] the one random access: taking states one by one, lanes are
+// arcs, is as fast as any slices.
 template <class T>
 struct LogPosteriors {
   Incidence leaving;
@@ -239,39 +246,22 @@ struct LogPosteriors {
 
   GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
     const int32_t begin = leaving.offsets[s], end = leaving.offsets[s + 1];
-    if (end - begin < kManyArcs) {
-      few(graph, s, begin, end);
-    } else if (is_run(leaving, begin, end)) {
+    if (end - begin >= kManyArcs && is_run(leaving, begin, end)) {
       run(graph, {s, leaving.states[begin], leaving.arcs[begin], end - begin});
-    } else {
-      many(graph, s, begin, end);
+      return;
     }
-  }
-
-  GTNET_INLINE void slice(int64_t graph, const Slice& slice) const {
-    const T scale = grad_score[graph];
-    double from[kLanes], flow[kLanes];
-    for (int i = 0; i < kLanes; ++i) {
-      from[i] = alpha[slice.states[i]];
-      flow[i] = ending(graph, slice.states[i]);
-      grad_accept[slice.states[i]] = static_cast<T>(flow[i] * grad_score[graph]);
+    const double chance = begin_with(graph, s);
+    if (begin == end) {
+      close(graph, s, chance);
+      return;
     }
-    for (int32_t j = 0; j < slice.width; ++j) {
-      const int32_t *const other = slice.other(j), *const arc = slice.arc(j);
-      T grads[kLanes];
-      GTNET_SIMD()
-      for (int i = 0; i < kLanes; ++i) {
-        const T chance =
-            exp_of<T>(from[i] + (rest[other[i]] + static_cast<double>(weights[arc[i]])));
-        flow[i] += j < slice.lengths[i] ? static_cast<double>(chance) : 0;
-        grads[i] = chance * scale;
-      }
-      for (int i = 0; i < kLanes; ++i) grad_weights[arc[i]] = grads[i];
+    double lanes[kLanes] = {};
+    const int32_t first = leaving.arcs[begin];
+    const bool consecutive = leaving.arcs[end - 1] - first == end - 1 - begin;
+    for (int32_t k = begin; k < end; k += kLanes) {
+      chunk(graph, alpha[s], k, consecutive ? first + k - begin : kNone, end - k, lanes);
     }
-    double left[kLanes];
-    GTNET_SIMD()
-    for (int i = 0; i < kLanes; ++i) left[i] = flow[i] == 0 ? kNegInf : log_of(flow[i]) - from[i];
-    for (int i = 0; i < kLanes; ++i) finish(graph, slice.states[i], left[i]);
+    close(graph, s, chance + sum_in_pairs(lanes));
   }
 
   GTNET_INLINE void run(int64_t graph, const Run& run) const {
@@ -279,59 +269,53 @@ struct LogPosteriors {
     const T* const w = weights + run.first_arc;
     T* const grads = grad_weights + run.first_arc;
     const double common = alpha[run.state] + rest[run.other];
-    double lanes[kLanes] = {};
-    int32_t k = 0;
-    for (; k + kLanes <= run.count; k += kLanes) {
-      GTNET_SIMD()
-      for (int i = 0; i < kLanes; ++i) {
-        const T chance = exp_of<T>(common + static_cast<double>(w[k + i]));
-        lanes[i] += static_cast<double>(chance);
-        grads[k + i] = chance * scale;
-      }
-    }
-    double total = begin_with(graph, run.state);
-    for (; k < run.count; ++k) {
+    double total = 0;
+    GTNET_SIMD(reduction(+ : total))
+    for (int32_t k = 0; k < run.count; ++k) {
       const T chance = exp_of<T>(common + static_cast<double>(w[k]));
-      total += chance;
+      total += static_cast<double>(chance);
       grads[k] = chance * scale;
     }
-    close(graph, run.state, total + sum_of_lanes(lanes));
+    close(graph, run.state, begin_with(graph, run.state) + total);
   }
 
  private:
-  GTNET_INLINE void few(int64_t graph, int32_t s, int32_t begin, int32_t end) const {
-    const T scale = grad_score[graph];
-    double total = begin_with(graph, s);
-    for (int32_t k = begin; k < end; ++k) {
-      const T chance = exp_of<T>(through(s, k));
-      total += static_cast<double>(chance);
-      grad_weights[leaving.arcs[k]] = chance * scale;
-    }
-    close(graph, s, total);
-  }
-
-  GTNET_INLINE void many(int64_t graph, int32_t s, int32_t begin, int32_t end) const {
-    const T scale = grad_score[graph];
-    double lanes[kLanes] = {};
-    for (int32_t k = begin; k < end; k += kLanes) {
-      double x[kLanes];
-      for (int i = 0; i < kLanes; ++i) x[i] = kNegInf;
-      for (int i = 0; i < kLanes && k + i < end; ++i) x[i] = through(s, k + i);
-      T chances[kLanes];
+  // Up to kLanes arcs from position k on; they are first, first + 1, ... if not kNone.
+  GTNET_INLINE void chunk(int64_t graph, double from, int32_t k, int32_t first, int32_t count,
+                          double* lanes) const {
+    const int32_t *const to = leaving.states + k, *const arcs = leaving.arcs + k;
+    const double* const after = rest;
+    double x[kLanes];
+    if (first != kNone) {
+      const T* const w = weights + first;
       GTNET_SIMD()
       for (int i = 0; i < kLanes; ++i) {
-        chances[i] = exp_of<T>(x[i]);
-        lanes[i] += static_cast<double>(chances[i]);
+        x[i] = i < count ? from + (after[to[i]] + static_cast<double>(w[i])) : kNegInf;
       }
-      for (int i = 0; i < kLanes && k + i < end; ++i) {
-        grad_weights[leaving.arcs[k + i]] = chances[i] * scale;
+    } else {
+      const T* const w = weights;
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        x[i] = i < count ? from + (after[to[i]] + static_cast<double>(w[arcs[i]])) : kNegInf;
       }
     }
-    close(graph, s, begin_with(graph, s) + sum_of_lanes(lanes));
-  }
-
-  GTNET_INLINE double through(int32_t s, int32_t k) const {
-    return alpha[s] + (rest[leaving.states[k]] + static_cast<double>(weights[leaving.arcs[k]]));
+    const T scale = grad_score[graph];
+    T grads[kLanes];
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) {
+      const T chance = exp_of<T>(x[i]);
+      lanes[i] += static_cast<double>(chance);
+      grads[i] = chance * scale;
+    }
+    if (first != kNone) {
+      T* const written = grad_weights + first;
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        if (i < count) written[i] = grads[i];
+      }
+    } else {
+      for (int i = 0; i < kLanes && i < count; ++i) grad_weights[arcs[i]] = grads[i];
+    }
   }
 
   GTNET_INLINE double ending(int64_t graph, int32_t s) const {

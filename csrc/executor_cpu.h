@@ -43,6 +43,15 @@ void for_each_state(const Walk& walk, int64_t num_states, const Functor& functor
   });
 }
 
+template <class Functor>
+GTNET_INLINE void take_slice(const Functor& functor, int64_t graph, const Slice& slice) {
+  if constexpr (requires { functor.slice(graph, slice); }) {
+    functor.slice(graph, slice);
+  } else {
+    for (int32_t i = 0; i < slice.count; ++i) functor(graph, slice.states[i]);
+  }
+}
+
 // The same along a plan: functor.slice or functor.run where the plan lays states or arcs side by
 // side. Each state's result is the same bit for bit.
 template <class Functor>
@@ -52,15 +61,13 @@ void for_each_slice(const SliceWalk& walk, int64_t num_states, const Functor& fu
       for (const int32_t *at = walk.begin(graph), *const end = walk.begin(graph + 1); at < end;) {
         const int32_t kind = at[0], count = at[1];
         if (kind == kSlice) {
-          functor.slice(graph, {count, at + kLanes, at + 2 * kLanes, at + 3 * kLanes});
-          at += kLanes + int64_t{2 * kLanes} * (1 + count);
+          take_slice(functor, graph, Slice(at));
         } else if (kind == kRun) {
           functor.run(graph, {at[2], at[3], at[4], count});
-          at += kLanes;
         } else {
           for (int32_t i = 0; i < count; ++i) functor(graph, at[kLanes + i]);
-          at += kLanes + whole_lanes(count);
         }
+        at += block_size(kind, count);
       }
     };
     Vectorized<decltype(body)>::run(body);

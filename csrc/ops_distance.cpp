@@ -14,13 +14,17 @@ namespace {
 
 // How to take the states of each graph together, or nothing where taking them one by one is best.
 Tensor slices(const Tensor& state_offsets, const Tensor& order, const Tensor& offsets,
-              const Tensor& arcs, const Tensor& states, bool reverse) {
+              const Tensor& arcs, const Tensor& states, bool reverse, bool runs_only) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const state = input<int64_t>(state_offsets);
-  std::vector<SlicePlanner> planners(num_graphs);
+  std::vector<SlicePlanner> planners;
+  for (int64_t g = 0; g < num_graphs; ++g) {
+    planners.emplace_back(incidence_of(offsets, arcs, states), input<int32_t>(order),
+                          static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1]),
+                          reverse);
+  }
   for_each_graph(num_graphs, order.numel(), [&](int64_t g) {
-    planners[g].plan(incidence_of(offsets, arcs, states), input<int32_t>(order),
-                     static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1]), reverse);
+    runs_only ? planners[g].plan_runs() : planners[g].plan_slices();
   });
   if (std::none_of(planners.begin(), planners.end(), std::mem_fn(&SlicePlanner::pays))) {
     return empty<int32_t>(order, 0);
@@ -119,17 +123,17 @@ std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& st
 std::tuple<Tensor, Tensor, Tensor> best_end(const Tensor& alpha, const Tensor& came_by,
                                             const Tensor& accept, const Tensor& state_offsets,
                                             const Tensor& offsets, const Tensor& arcs,
-                                            const Tensor& states) {
+                                            const Tensor& states, bool with_lengths) {
   const int64_t num_graphs = graphs(state_offsets);
   Tensor score = empty<double>(accept, num_graphs), last = empty<int32_t>(accept, num_graphs);
-  Tensor length = empty<int64_t>(accept, num_graphs);
+  Tensor length = empty<int64_t>(accept, with_lengths ? num_graphs : 0);
   with_scores(accept, [&](auto zero) {
     using T = decltype(zero);
-    for_each_graph(
-        num_graphs, accept.numel(),
-        BestEnd<T>{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                   input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
-                   output<double>(score), output<int32_t>(last), output<int64_t>(length)});
+    for_each_graph(num_graphs, accept.numel(),
+                   BestEnd<T>{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
+                              input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
+                              output<double>(score), output<int32_t>(last),
+                              with_lengths ? output<int64_t>(length) : nullptr});
   });
   return {score, last, length};
 }
@@ -150,7 +154,7 @@ std::tuple<Tensor, Tensor> trace(const Tensor& came_by, const Tensor& last,
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
       "slices(Tensor state_offsets, Tensor order, Tensor offsets, Tensor arcs, Tensor states, "
-      "bool reverse) -> Tensor");
+      "bool reverse, bool runs_only) -> Tensor");
   m.def(
       "log_distance(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
       "Tensor order, Tensor? plan, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
@@ -169,7 +173,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "-> (Tensor, Tensor)");
   m.def(
       "best_end(Tensor alpha, Tensor came_by, Tensor accept, Tensor state_offsets, "
-      "Tensor offsets, Tensor arcs, Tensor states) -> (Tensor, Tensor, Tensor)");
+      "Tensor offsets, Tensor arcs, Tensor states, bool with_lengths) -> (Tensor, Tensor, Tensor)");
   m.def(
       "trace(Tensor came_by, Tensor last, Tensor path_offsets, Tensor offsets, Tensor arcs, "
       "Tensor states, int num_arcs) -> (Tensor, Tensor)");

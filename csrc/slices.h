@@ -20,8 +20,23 @@ constexpr int32_t kManyArcs = 24;  // rows of so many arcs are never part of a s
 // kLanes rows of arcs. Lanes that no state is left for repeat lane 0, and entries beyond the length
 // of a row repeat its last one, so that whatever is written there is written twice.
 struct Slice {
-  int32_t width;
+  int32_t width, count;
+  int32_t ahead;  // the first of the width * kLanes arcs that a later slice is expected to read
   const int32_t *states, *lengths, *entries;
+
+  explicit Slice(const int32_t* head)
+      : width(head[1]),
+        count(head[2]),
+        ahead(head[3]),
+        states(head + kLanes),
+        lengths(head + 2 * kLanes),
+        entries(head + 3 * kLanes) {}
+
+  // Brings near what a later slice is expected to read.
+  template <class T>
+  GTNET_INLINE void fetch(const T* weights) const {
+    for (int32_t j = 0; j < width; ++j) __builtin_prefetch(weights + ahead + kLanes * j);
+  }
 
   GTNET_INLINE const int32_t* other(int32_t j) const { return entries + 2 * kLanes * j; }
   GTNET_INLINE const int32_t* arc(int32_t j) const { return other(j) + kLanes; }
@@ -41,18 +56,28 @@ GTNET_HD GTNET_INLINE bool is_run(const Incidence& incidence, int32_t begin, int
   return differing == 0;
 }
 
-// The largest of a few weights, -inf for none.
+// The largest weight, -inf for none. Four quarters side by side, as one maximum waits for the last.
 template <class T>
 GTNET_HD GTNET_INLINE T largest_of(const T* weights, int32_t count) {
-  T largest = static_cast<T>(kNegInf);
-  GTNET_SIMD(reduction(max : largest))
-  for (int32_t k = 0; k < count; ++k) largest = weights[k] > largest ? weights[k] : largest;
-  return largest;
+  const int32_t quarter = count / 4;
+  const T *const w1 = weights + quarter, *const w2 = w1 + quarter, *const w3 = w2 + quarter;
+  T m0 = static_cast<T>(kNegInf), m1 = m0, m2 = m0, m3 = m0;
+  GTNET_SIMD(reduction(max : m0, m1, m2, m3))
+  for (int32_t k = 0; k < quarter; ++k) {
+    m0 = weights[k] > m0 ? weights[k] : m0;
+    m1 = w1[k] > m1 ? w1[k] : m1;
+    m2 = w2[k] > m2 ? w2[k] : m2;
+    m3 = w3[k] > m3 ? w3[k] : m3;
+  }
+  for (int32_t k = 4 * quarter; k < count; ++k) m0 = weights[k] > m0 ? weights[k] : m0;
+  m0 = m1 > m0 ? m1 : m0;
+  m2 = m3 > m2 ? m3 : m2;
+  return m2 > m0 ? m2 : m0;
 }
 
 // A plan in memory: for each graph where its blocks begin, counted in kLanes words; then the
 // blocks. A block is a head (kind, count) of kLanes words and what belongs to it.
-enum BlockKind : int32_t { kAlone, kSlice, kRun };
+enum BlockKind : int32_t { kAlone, kRun, kSlice };
 
 struct SliceWalk {
   int64_t num_graphs;
@@ -65,17 +90,35 @@ constexpr int64_t whole_lanes(int64_t words) {
   return (words + kLanes - 1) / kLanes * kLanes;
 }
 
+// The words of a block, given its kind and what its head counts.
+GTNET_INLINE int64_t block_size(int32_t kind, int32_t count) {
+  if (kind == kAlone) return kLanes + whole_lanes(count);
+  if (kind == kRun) return kLanes;
+  return int64_t{3 * kLanes} + int64_t{2 * kLanes} * count;
+}
+
 // Plans one graph and writes the plan down. O(states + arcs).
 class SlicePlanner {
  public:
   // `order` [begin, end) of the graph's states, `reverse` to walk it from its end along
   // `incidence`.
-  void plan(const Incidence& incidence, const int32_t* order, int32_t begin, int32_t end,
-            bool reverse) {
-    incidence_ = incidence;
-    sort_by_layer(order, begin, end, reverse);
+  SlicePlanner(const Incidence& incidence, const int32_t* order, int32_t begin, int32_t end,
+               bool reverse)
+      : incidence_(incidence), order_(order), begin_(begin), end_(end), reverse_(reverse) {}
+
+  void plan_slices() {
+    sort_states();
     for (size_t layer = 0; layer + 1 < layers_.size(); ++layer) {
       plan_layer(layers_[layer], layers_[layer + 1]);
+    }
+  }
+
+  // Only runs, for what takes other states as quickly one by one; the order stays.
+  void plan_runs() {
+    states_.resize(end_ - begin_);
+    for (int32_t i = 0; i < end_ - begin_; ++i) {
+      states_[i] = at(i);
+      add(degree(states_[i]) >= kManyArcs ? kind_of_long(states_[i]) : kAlone, i, 1);
     }
   }
 
@@ -87,38 +130,32 @@ class SlicePlanner {
 
   int64_t size() const {
     int64_t words = 0;
-    for (const Block& block : blocks_) {
-      words += kLanes;
-      if (block.kind == kAlone) words += whole_lanes(block.count);
-      if (block.kind == kSlice) words += int64_t{2 * kLanes} * (1 + width(block));
-    }
+    for (const Block& block : blocks_) words += block_size(block.kind, in_head(block));
     return words;
   }
 
   void write(int32_t* words) const {
+    int32_t passed = 0;
     for (const Block& block : blocks_) {
       std::fill_n(words, kLanes, 0);
       words[0] = block.kind;
-      words[1] = block.count;
+      words[1] = in_head(block);
       const int32_t* const states = states_.data() + block.begin;
       if (block.kind == kAlone) {
         int32_t* const end = std::copy_n(states, block.count, words + kLanes);
         std::fill(end, words + kLanes + whole_lanes(block.count), 0);
-        words += kLanes + whole_lanes(block.count);
       } else if (block.kind == kRun) {
         const int32_t k = incidence_.offsets[*states];
-        words[1] = degree(*states);
         words[2] = *states;
         words[3] = incidence_.states[k];
         words[4] = incidence_.arcs[k];
-        words += kLanes;
       } else {
-        words[1] = width(block);
-        for (int32_t i = 0; i < kLanes; ++i) {
-          write_lane(words + kLanes + i, states[i < block.count ? i : 0], width(block));
-        }
-        words += kLanes + int64_t{2 * kLanes} * (1 + width(block));
+        words[2] = block.count;
+        words[3] = ahead_of(passed, words[1]);
+        write_lanes(words, states, block.count);
       }
+      for (int32_t i = 0; i < block.count; ++i) passed += degree(states[i]);
+      words += block_size(block.kind, in_head(block));
     }
   }
 
@@ -128,55 +165,79 @@ class SlicePlanner {
     int32_t begin, count;  // in states_
   };
 
-  Incidence incidence_;
+  // Weights mostly lie in the order in which they are read, but for the width of some layers.
+  static constexpr int32_t kLead = 1 << 14;
+
+  const Incidence incidence_;
+  const int32_t* const order_;
+  const int32_t begin_, end_;
+  const bool reverse_;
   std::vector<int32_t> states_, layers_;  // by layer; where each layer begins, and the end
   std::vector<Block> blocks_;
 
   int32_t degree(int32_t s) const { return incidence_.offsets[s + 1] - incidence_.offsets[s]; }
-  int32_t width(const Block& block) const { return degree(states_[block.begin]); }
 
-  void sort_by_layer(const int32_t* order, int32_t begin, int32_t end, bool reverse) {
-    std::vector<int32_t> depth(end - begin, 0);
-    layers_.assign(1, 0);
-    const auto at = [&](int32_t i) { return order[reverse ? end - 1 - (i - begin) : i]; };
-    for (int32_t i = begin; i < end; ++i) {
+  int32_t at(int32_t i) const { return order_[reverse_ ? end_ - 1 - i : begin_ + i]; }
+
+  BlockKind kind_of_long(int32_t s) const {
+    return is_run(incidence_, incidence_.offsets[s], incidence_.offsets[s + 1]) ? kRun : kAlone;
+  }
+
+  int32_t ahead_of(int32_t passed, int32_t width) const {
+    const int32_t first = incidence_.offsets[begin_], last = incidence_.offsets[end_];
+    const int64_t from_here = int64_t{passed} + kLead;
+    const int64_t arc = reverse_ ? last - from_here - int64_t{width} * kLanes : first + from_here;
+    return static_cast<int32_t>(std::clamp<int64_t>(arc, first, last));
+  }
+
+  // What a head counts: states, the arcs of a run, the width of a slice.
+  int32_t in_head(const Block& block) const {
+    return block.kind == kAlone ? block.count : degree(states_[block.begin]);
+  }
+
+  // By layer, within a layer by falling degree: counting sorts, the last key first.
+  void sort_states() {
+    const int32_t size = end_ - begin_;
+    std::vector<int32_t> depth(size), by_degree(size), next(kManyArcs + 2, 0);
+    const auto key = [&](int32_t s) { return kManyArcs - std::min(degree(s), kManyArcs); };
+    layers_.assign(2, 0);
+    for (int32_t i = 0; i < size; ++i) {
       const int32_t s = at(i);
       int32_t deepest = 0;
       for (int32_t k = incidence_.offsets[s]; k < incidence_.offsets[s + 1]; ++k) {
-        deepest = std::max(deepest, depth[incidence_.states[k] - begin] + 1);
+        deepest = std::max(deepest, depth[incidence_.states[k] - begin_] + 1);
       }
-      depth[s - begin] = deepest;
+      depth[s - begin_] = deepest;
       if (layers_.size() < static_cast<size_t>(deepest) + 2) layers_.resize(deepest + 2, 0);
       ++layers_[deepest + 1];
+      ++next[key(s) + 1];
     }
+    for (size_t d = 1; d < next.size(); ++d) next[d] += next[d - 1];
+    for (int32_t i = 0; i < size; ++i) by_degree[next[key(at(i))]++] = at(i);
     for (size_t d = 1; d < layers_.size(); ++d) layers_[d] += layers_[d - 1];
-    std::vector<int32_t> next(layers_);
-    states_.resize(end - begin);
-    for (int32_t i = begin; i < end; ++i) states_[next[depth[at(i) - begin]]++] = at(i);
+    next = layers_;
+    states_.resize(size);
+    for (int32_t s : by_degree) states_[next[depth[s - begin_]]++] = s;
   }
 
-  // Long rows first, then the others by falling degree, in chunks of a slice.
+  // Long rows come first, then the others in chunks of a slice.
   void plan_layer(int32_t begin, int32_t end) {
-    if (end - begin > 1) sort_by_degree(begin, end);
     int32_t i = begin;
     for (; i < end && degree(states_[i]) >= kManyArcs; ++i) {
-      const int32_t k = incidence_.offsets[states_[i]];
-      add(is_run(incidence_, k, k + degree(states_[i])) ? kRun : kAlone, i, 1);
+      add(kind_of_long(states_[i]), i, 1);
     }
     for (; i < end; i += kLanes) {
       const int32_t count = std::min(end - i, int32_t{kLanes});
-      int32_t arcs = 0;
-      for (int32_t j = i; j < i + count; ++j) arcs += degree(states_[j]);
-      const bool all_have_arcs = degree(states_[i + count - 1]) > 0;
-      // Measured: an entry of a slice takes as long as three arcs alone, a slice as seven more.
-      const bool pays = all_have_arcs && 3 * degree(states_[i]) + 7 < arcs;
-      add(pays ? kSlice : kAlone, i, count);
+      add(slice_pays(i, count) ? kSlice : kAlone, i, count);
     }
   }
 
-  void sort_by_degree(int32_t begin, int32_t end) {
-    std::stable_sort(states_.begin() + begin, states_.begin() + end,
-                     [&](int32_t a, int32_t b) { return degree(a) > degree(b); });
+  // Measured: an entry of a slice takes as long as three arcs alone, a slice as seven more.
+  bool slice_pays(int32_t begin, int32_t count) const {
+    if (degree(states_[begin + count - 1]) == 0) return false;
+    int32_t arcs = 0;
+    for (int32_t i = begin; i < begin + count; ++i) arcs += degree(states_[i]);
+    return 3 * degree(states_[begin]) + 7 < arcs;
   }
 
   void add(BlockKind kind, int32_t begin, int32_t count) {
@@ -187,14 +248,18 @@ class SlicePlanner {
     }
   }
 
-  void write_lane(int32_t* lane, int32_t s, int32_t width) const {
-    const int32_t length = degree(s), first = incidence_.offsets[s];
-    lane[0] = s;
-    lane[kLanes] = length;
-    for (int32_t j = 0; j < width; ++j) {
-      const int32_t k = first + std::min(j, length - 1);
-      lane[2 * kLanes * (j + 1)] = incidence_.states[k];
-      lane[2 * kLanes * (j + 1) + kLanes] = incidence_.arcs[k];
+  void write_lanes(int32_t* head, const int32_t* states, int32_t count) const {
+    const int32_t width = head[1];
+    for (int32_t i = 0; i < kLanes; ++i) {
+      const int32_t s = states[i < count ? i : 0], length = degree(s);
+      head[kLanes + i] = s;
+      head[2 * kLanes + i] = length;
+      int32_t* entry = head + 3 * kLanes + i;
+      for (int32_t j = 0; j < width; ++j, entry += 2 * kLanes) {
+        const int32_t k = incidence_.offsets[s] + std::min(j, length - 1);
+        entry[0] = incidence_.states[k];
+        entry[kLanes] = incidence_.arcs[k];
+      }
     }
   }
 };

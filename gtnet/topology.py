@@ -156,22 +156,25 @@ class Topology:
         reverse: bool,
         both_ways: bool,
     ) -> _ops.Walk:
-        ways = ("leaving", "entering") if reverse else ("entering", "leaving")
-        forth, back = getattr(self, ways[0]), getattr(self, ways[1]) if both_ways else None
-        plans = [layers, layers]
+        forth, back = self.entering, self.leaving if both_ways else None
+        if reverse:
+            forth, back = self.leaving, self.entering if both_ways else None
+        plan, back_plan = layers, layers
         if cycles is None and layers is None and self.num_arcs >= _WORTH_SLICING:
             self._walks += 1
             if self._walks > 1:
-                plans = [getattr(self, f"_{way}_slices") for way in ways[: 1 + both_ways]]
+                plan = self._leaving_slices if reverse else self._entering_slices
+                if both_ways:
+                    back_plan = self._entering_runs if reverse else self._leaving_runs
         return _ops.Walk(
             self.state_offsets,
             order,
-            plans[0],
+            plan,
             forth.by_state(),
             back.by_state() if back else None,
             reverse,
             cycles,
-            plans[-1],
+            back_plan,
         )
 
     @cached_property
@@ -182,14 +185,25 @@ class Topology:
     def _leaving_slices(self) -> Tensor | None:
         return self._slices(self.leaving, reverse=True)
 
-    def _slices(self, incidence: Incidence, *, reverse: bool) -> Tensor | None:
+    @cached_property
+    def _entering_runs(self) -> Tensor | None:
+        return self._slices(self.entering, reverse=False, runs_only=True)
+
+    @cached_property
+    def _leaving_runs(self) -> Tensor | None:
+        return self._slices(self.leaving, reverse=True, runs_only=True)
+
+    def _slices(
+        self, incidence: Incidence, *, reverse: bool, runs_only: bool = False
+    ) -> Tensor | None:
         """Which states an acyclic walk takes side by side on the CPU, None where it pays nowhere.
 
         Results are the same bit for bit. O(states + arcs): as long as two walks take, so it is for
-        the second walk; about 12 bytes per arc are kept.
+        the second walk; about 12 bytes per arc are kept. Gradients need the runs only.
         """
         order, _ = self.order_and_cycles
-        plan = _ops.slices(self.state_offsets, order, *incidence.by_state(), reverse)
+        ends = (self.state_offsets, order, *incidence.by_state())
+        plan = _ops.slices(*ends, reverse, runs_only)
         return plan if plan.numel() else None
 
     @cached_property
@@ -327,6 +341,8 @@ class Topology:
             "_order_and_bounds",
             "_entering_slices",
             "_leaving_slices",
+            "_entering_runs",
+            "_leaving_runs",
             "components",
             "_pattern",
         )

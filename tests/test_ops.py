@@ -40,7 +40,7 @@ def planned(dtype: torch.dtype) -> tuple[Graph, list[Walk]]:
     found = []
     for walk in walks(graph):
         plan, back = (
-            _ops.slices(graph.state_offsets, walk.order, *by, reverse)
+            _ops.slices(graph.state_offsets, walk.order, *by, reverse, False)
             for by, reverse in ((walk.forth, walk.reverse), (walk.back, not walk.reverse))
         )
         assert plan.numel() and back.numel()
@@ -50,7 +50,11 @@ def planned(dtype: torch.dtype) -> tuple[Graph, list[Walk]]:
 
 def slices_cases(graph: Graph) -> list[tuple]:
     several = [(g, w) for g in (graph, planned(graph.dtype)[0]) for w in walks(g)]
-    return [(g.state_offsets, w.order, *w.forth, w.reverse) for g, w in several]
+    return [
+        (g.state_offsets, w.order, *w.forth, w.reverse, only)
+        for g, w in several
+        for only in (False, True)
+    ]
 
 
 def distance_cases(graph: Graph, ways: list[Walk]) -> list[tuple]:
@@ -104,7 +108,7 @@ def best(graph: Graph) -> tuple[torch.Tensor, ...]:
     walk = walks(graph)[0]
     alpha, came_by = _ops.best_distance(graph.weights, graph.start, walk)
     entering = graph.topology.entering[:3]
-    ends = _ops.best_end(alpha, came_by, graph.accept, graph.state_offsets, *entering)
+    ends = _ops.best_end(alpha, came_by, graph.accept, graph.state_offsets, *entering, True)
     return alpha, came_by, *ends
 
 
@@ -254,7 +258,10 @@ def cases() -> dict[str, list[tuple]]:
             "best_distance": [
                 (g.weights, g.start, *walk.arguments()) for g, ways in everywhere for walk in ways
             ],
-            "best_end": [(alpha, came_by, graph.accept, graph.state_offsets, *entering)],
+            "best_end": [
+                (alpha, came_by, graph.accept, graph.state_offsets, *entering, with_lengths)
+                for with_lengths in (False, True)
+            ],
             "trace": [trace_case(graph)],
             "k_best": k_best_cases(graph),
             "compose": compose_cases(graph),

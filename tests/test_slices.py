@@ -96,7 +96,7 @@ def test_results_are_the_same_bit_for_bit(kind, dtype, monkeypatch):
     monkeypatch.setattr(topology, "_WORTH_SLICING", 1)
     assert graph.topology.walk("test", both_ways=True).plan is None
     walk = graph.topology.walk("test", both_ways=True)
-    assert walk.plan is not None and walk.back_plan is not None
+    assert walk.plan is not None and (walk.back_plan is not None or kind == "layers")
     for one, other in zip(alone, results(graph), strict=True):
         assert torch.equal(one, other)
 

@@ -51,11 +51,11 @@ def _(weights: Tensor, start: Tensor, *walk: Any) -> tuple[Tensor, ...]:
 
 @fake("best_end")
 def _(
-    alpha: Tensor, came_by: Tensor, accept: Tensor, state_offsets: Tensor, *entering: Tensor
+    alpha: Tensor, came_by: Tensor, accept: Tensor, state_offsets: Tensor, *rest: Any
 ) -> tuple[Tensor, ...]:
     graphs = state_offsets.shape[0] - 1
-    dtypes = (torch.float64, torch.int32, torch.int64)
-    return tuple(vector(accept, graphs, dtype) for dtype in dtypes)
+    lengths = vector(accept, graphs if rest[-1] else 0, torch.int64)
+    return vector(accept, graphs, torch.float64), vector(accept, graphs, torch.int32), lengths
 
 
 @fake("trace")
