@@ -35,16 +35,19 @@ struct BestDistance {
   }
 
   GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
+    const double* const before = alpha + slice.first_other;
+    const T* const w = weights + slice.first_arc;
     double best[kLanes];
     int32_t winner[kLanes];
     slice.fetch(weights);
     for (int i = 0; i < kLanes; ++i) best[i] = start[slice.states[i]];
     for (int i = 0; i < kLanes; ++i) winner[i] = kNone;
     for (int32_t j = 0; j < slice.width; ++j) {
-      const int32_t *const other = slice.other(j), *const arc = slice.arc(j);
+      int32_t other[kLanes], arc[kLanes];
+      slice.entry(j, other, arc);
       GTNET_SIMD()
       for (int i = 0; i < kLanes; ++i) {  // repeated entries are never better than their first
-        const double x = alpha[other[i]] + static_cast<double>(weights[arc[i]]);
+        const double x = before[other[i]] + static_cast<double>(w[arc[i]]);
         winner[i] = x > best[i] ? j : winner[i];
         best[i] = x > best[i] ? x : best[i];
       }

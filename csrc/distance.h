@@ -58,14 +58,17 @@ struct LogDistance {
   }
 
   GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
+    const double* const before = alpha + slice.first_other;
+    const T* const w = weights + slice.first_arc;
     double x[kManyArcs][kLanes], best[kLanes], total[kLanes];
     slice.fetch(weights);
     for (int i = 0; i < kLanes; ++i) x[slice.width][i] = best[i] = start[slice.states[i]];
     for (int32_t j = 0; j < slice.width; ++j) {
-      const int32_t *const other = slice.other(j), *const arc = slice.arc(j);
+      int32_t other[kLanes], arc[kLanes];
+      slice.entry(j, other, arc);
       GTNET_SIMD()
       for (int i = 0; i < kLanes; ++i) {
-        const double through = alpha[other[i]] + static_cast<double>(weights[arc[i]]);
+        const double through = before[other[i]] + static_cast<double>(w[arc[i]]);
         x[j][i] = j < slice.lengths[i] ? through : kNegInf;
         best[i] = x[j][i] > best[i] ? x[j][i] : best[i];
       }

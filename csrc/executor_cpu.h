@@ -67,7 +67,7 @@ void for_each_slice(const SliceWalk& walk, int64_t num_states, const Functor& fu
         } else {
           for (int32_t i = 0; i < count; ++i) functor(graph, at[kLanes + i]);
         }
-        at += block_size(kind, count);
+        at += block_size(kind, count, kind == kSlice && at[6] != 0);
       }
     };
     Vectorized<decltype(body)>::run(body);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "topology.h"
@@ -18,16 +19,22 @@ constexpr int kLanes = 16;
 constexpr int32_t kManyArcs = 24;  // rows of so many arcs are never part of a slice
 
 // kLanes rows of arcs. Lanes that no state is left for repeat lane 0, and entries beyond the length
-// of a row repeat its last one, so that whatever is written there is written twice.
+// of a row repeat its last one, so that whatever is written there is written twice. States and arcs
+// count from a base, in 16 bits where that is enough: reading them is much of the work.
 struct Slice {
   int32_t width, count;
   int32_t ahead;  // the first of the width * kLanes arcs that a later slice is expected to read
+  int32_t first_other, first_arc;
+  bool narrow;
   const int32_t *states, *lengths, *entries;
 
   explicit Slice(const int32_t* head)
       : width(head[1]),
         count(head[2]),
         ahead(head[3]),
+        first_other(head[4]),
+        first_arc(head[5]),
+        narrow(head[6] != 0),
         states(head + kLanes),
         lengths(head + 2 * kLanes),
         entries(head + 3 * kLanes) {}
@@ -38,8 +45,28 @@ struct Slice {
     for (int32_t j = 0; j < width; ++j) __builtin_prefetch(weights + ahead + kLanes * j);
   }
 
-  GTNET_INLINE const int32_t* other(int32_t j) const { return entries + 2 * kLanes * j; }
-  GTNET_INLINE const int32_t* arc(int32_t j) const { return other(j) + kLanes; }
+  // States and arcs of an entry, relative to their bases.
+  GTNET_INLINE void entry(int32_t j, int32_t* other, int32_t* arc) const {
+    if (narrow) {
+      widen(entries + kLanes * j, other);
+      widen(entries + kLanes * j + kLanes / 2, arc);
+    } else {
+      std::memcpy(other, entries + 2 * kLanes * j, sizeof(Words));
+      std::memcpy(arc, entries + 2 * kLanes * j + kLanes, sizeof(Words));
+    }
+  }
+
+ private:
+  typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
+  typedef int32_t Words __attribute__((vector_size(4 * kLanes)));
+
+  // In one piece, or else what loads it next would wait for the parts.
+  GTNET_INLINE static void widen(const int32_t* packed, int32_t* wide) {
+    Halves halves;
+    std::memcpy(&halves, packed, sizeof(Halves));
+    const Words words = __builtin_convertvector(halves, Words);
+    std::memcpy(wide, &words, sizeof(Words));
+  }
 };
 
 // The arcs first_arc, first_arc + 1, ... between one state and one other.
@@ -91,10 +118,10 @@ constexpr int64_t whole_lanes(int64_t words) {
 }
 
 // The words of a block, given its kind and what its head counts.
-GTNET_INLINE int64_t block_size(int32_t kind, int32_t count) {
+GTNET_INLINE int64_t block_size(int32_t kind, int32_t count, bool narrow) {
   if (kind == kAlone) return kLanes + whole_lanes(count);
   if (kind == kRun) return kLanes;
-  return int64_t{3 * kLanes} + int64_t{2 * kLanes} * count;
+  return int64_t{3 * kLanes} + int64_t{narrow ? kLanes : 2 * kLanes} * count;
 }
 
 // Plans one graph and writes the plan down. O(states + arcs).
@@ -130,7 +157,7 @@ class SlicePlanner {
 
   int64_t size() const {
     int64_t words = 0;
-    for (const Block& block : blocks_) words += block_size(block.kind, in_head(block));
+    for (const Block& block : blocks_) words += size_of(block);
     return words;
   }
 
@@ -152,10 +179,15 @@ class SlicePlanner {
       } else {
         words[2] = block.count;
         words[3] = ahead_of(passed, words[1]);
-        write_lanes(words, states, block.count);
+        const Span span = span_of(block);
+        words[4] = span.narrow() ? span.first_other : 0;
+        words[5] = span.narrow() ? span.first_arc : 0;
+        words[6] = span.narrow();
+        span.narrow() ? write_lanes<uint16_t>(words, states, block.count)
+                      : write_lanes<int32_t>(words, states, block.count);
       }
       for (int32_t i = 0; i < block.count; ++i) passed += degree(states[i]);
-      words += block_size(block.kind, in_head(block));
+      words += size_of(block);
     }
   }
 
@@ -163,6 +195,13 @@ class SlicePlanner {
   struct Block {
     BlockKind kind;
     int32_t begin, count;  // in states_
+  };
+  struct Span {
+    int32_t first_other, last_other, first_arc, last_arc;
+
+    bool narrow() const {
+      return std::max(last_other - first_other, last_arc - first_arc) < (1 << 16);
+    }
   };
 
   // Weights mostly lie in the order in which they are read, but for the width of some layers.
@@ -240,6 +279,27 @@ class SlicePlanner {
     return 3 * degree(states_[begin]) + 7 < arcs;
   }
 
+  Span span_of(const Block& block) const {
+    const int32_t at = incidence_.offsets[states_[block.begin]];
+    const int32_t other = incidence_.states[at], arc = incidence_.arcs[at];
+    Span span{other, other, arc, arc};
+    for (int32_t i = block.begin; i < block.begin + block.count; ++i) {
+      const int32_t k = incidence_.offsets[states_[i]], end = k + degree(states_[i]);
+      for (int32_t j = k; j < end; ++j) {
+        span.first_other = std::min(span.first_other, incidence_.states[j]);
+        span.last_other = std::max(span.last_other, incidence_.states[j]);
+      }
+      span.first_arc = std::min(span.first_arc, incidence_.arcs[k]);
+      span.last_arc = std::max(span.last_arc, incidence_.arcs[end - 1]);
+    }
+    return span;
+  }
+
+  int64_t size_of(const Block& block) const {
+    const bool narrow = block.kind == kSlice && span_of(block).narrow();
+    return block_size(block.kind, in_head(block), narrow);
+  }
+
   void add(BlockKind kind, int32_t begin, int32_t count) {
     if (kind == kAlone && !blocks_.empty() && blocks_.back().kind == kAlone) {
       blocks_.back().count += count;
@@ -248,17 +308,18 @@ class SlicePlanner {
     }
   }
 
+  template <class Index>
   void write_lanes(int32_t* head, const int32_t* states, int32_t count) const {
-    const int32_t width = head[1];
+    const int32_t width = head[1], first_other = head[4], first_arc = head[5];
     for (int32_t i = 0; i < kLanes; ++i) {
       const int32_t s = states[i < count ? i : 0], length = degree(s);
       head[kLanes + i] = s;
       head[2 * kLanes + i] = length;
-      int32_t* entry = head + 3 * kLanes + i;
+      Index* entry = reinterpret_cast<Index*>(head + 3 * kLanes) + i;
       for (int32_t j = 0; j < width; ++j, entry += 2 * kLanes) {
         const int32_t k = incidence_.offsets[s] + std::min(j, length - 1);
-        entry[0] = incidence_.states[k];
-        entry[kLanes] = incidence_.arcs[k];
+        entry[0] = static_cast<Index>(incidence_.states[k] - first_other);
+        entry[kLanes] = static_cast<Index>(incidence_.arcs[k] - first_arc);
       }
     }
   }

@@ -199,7 +199,7 @@ class Topology:
         """Which states an acyclic walk takes side by side on the CPU, None where it pays nowhere.
 
         Results are the same bit for bit. O(states + arcs): as long as two walks take, so it is for
-        the second walk; about 12 bytes per arc are kept. Gradients need the runs only.
+        the second walk; about 7 bytes per arc are kept. Gradients need the runs only.
         """
         order, _ = self.order_and_cycles
         ends = (self.state_offsets, order, *incidence.by_state())
