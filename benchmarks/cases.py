@@ -46,7 +46,8 @@ def repeated(work: Work, times: int) -> Work:
 
 
 def backward(graph: gtnet.Graph) -> None:
-    """Forward score and its gradient."""
+    """Forward score and its gradient, the last one dropped as an optimizer's zero_grad does."""
+    graph.weights.grad = None
     gtnet.forward_score(graph).sum().backward()
 
 

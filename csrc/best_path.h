@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "slices.h"
 #include "topology.h"
 
 namespace gtnet {
@@ -32,6 +33,69 @@ struct BestDistance {
     alpha[s] = best;
     came_by[s] = position;
   }
+
+#ifdef GTNET_VECTORS
+  GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
+    const double* const before = alpha + slice.first_other;
+    const T* const w = weights + slice.first_arc;
+    double best[kLanes];
+    int32_t winner[kLanes];
+    slice.fetch(weights);
+    for (int i = 0; i < kLanes; ++i) best[i] = start[slice.states[i]];
+    for (int i = 0; i < kLanes; ++i) winner[i] = kNone;
+    for (int32_t j = 0; j < slice.width; ++j) {
+      int32_t other[kLanes], arc[kLanes];
+      slice.entry(j, other, arc);
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {  // repeated entries are never better than their first
+        const double x = before[other[i]] + static_cast<double>(w[arc[i]]);
+        winner[i] = x > best[i] ? j : winner[i];
+        best[i] = x > best[i] ? x : best[i];
+      }
+    }
+    for (int i = 0; i < kLanes; ++i) {
+      const int32_t s = slice.states[i];
+      alpha[s] = best[i];
+      came_by[s] = winner[i] == kNone ? kNone : entering.offsets[s] + winner[i];
+    }
+  }
+
+  // The largest weight gives the best score; the first arc with that score wins.
+  GTNET_INLINE void run(int64_t /*graph*/, const Run& run) const {
+    const T* const w = weights + run.first_arc;
+    const double from = alpha[run.other], first = start[run.state];
+    const T most = largest_of(w, run.count);
+    const double best = from + static_cast<double>(most);
+    alpha[run.state] = best > first ? best : first;
+    came_by[run.state] = kNone;
+    if (!(best > first)) return;
+    const T next = std::nextafter(most, static_cast<T>(kNegInf));
+    const bool rounded = from + static_cast<double>(next) == best;  // a smaller weight may do
+    const int32_t k = rounded ? position(run.count,
+                                         [&](int32_t i) __attribute__((always_inline)) {
+                                           return from + static_cast<double>(w[i]) == best;
+                                         })
+                              : position(run.count, [&](int32_t i) __attribute__((always_inline)) {
+                                  return w[i] == most;
+                                });
+    came_by[run.state] = entering.offsets[run.state] + k;
+  }
+
+ private:
+  // The first i < count of which `wins` is true; there is one.
+  template <class Wins>
+  GTNET_INLINE int32_t position(int32_t count, const Wins& wins) const {
+    int32_t k = 0;
+    for (; k + 4 * kLanes <= count; k += 4 * kLanes) {
+      int32_t found = 0;
+      GTNET_SIMD(reduction(| : found))
+      for (int i = 0; i < 4 * kLanes; ++i) found |= wins(k + i);
+      if (found) break;
+    }
+    while (!wins(k)) ++k;
+    return k;
+  }
+#endif
 };
 
 // The same for the states of a component with cycles, until nothing improves (Bellman & Ford): the
@@ -117,12 +181,13 @@ struct BestEnd {
   In<int32_t> came_by;
   Out<double> score;
   Out<int32_t> last;
-  Out<int64_t> length;
+  Out<int64_t> length;  // null where nobody asks: following a path means waiting for memory
 
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
     double best = kNegInf;
     int32_t state = kNone;
     for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
+      if (accept[s] == kNegInf) continue;  // most states
       const double x = alpha[s] + static_cast<double>(accept[s]);
       if (x > best) {
         best = x;
@@ -131,6 +196,7 @@ struct BestEnd {
     }
     score[graph] = best;
     last[graph] = state;
+    if (!length) return;
     int64_t arcs = 0;
     for (int32_t s = state; s != kNone && came_by[s] != kNone; ++arcs) {
       s = entering.states[came_by[s]];

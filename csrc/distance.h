@@ -2,20 +2,23 @@
 // gradient. Both are written per state in gather form: a state reduces its own arcs, so threads
 // need no atomics and results repeat bit for bit. Exponentials are of the weights' type; distances
 // and sums are doubles, so that errors do not grow with the number of steps.
+//
+// The CPU may take several states side by side (slices.h). The sum of a state does not depend on
+// that: fewer than kManyArcs arcs are added one after another, more in kLanes partial sums.
 #pragma once
 
 #include "math.h"
+#include "slices.h"
 #include "topology.h"
 
 namespace gtnet {
 
-// States with at least so many arcs take them in chunks as wide as a vector. A GPU thread and a
-// state with fewer arcs take them one by one: padding a vector would cost more than it saves.
-#if defined(__CUDA_ARCH__) || defined(GTNET_STANDIN)
-constexpr int kLanes = 1;
-#else
-constexpr int kLanes = 16;
-#endif
+// The sum of kLanes partial sums, in their order.
+GTNET_HD GTNET_INLINE double sum_of_lanes(const double* lanes) {
+  double total = 0;
+  for (int i = 0; i < kLanes; ++i) total += lanes[i];
+  return total;
+}
 
 // alpha[s] = log(exp(start[s]) + sum over entering arcs a of exp(alpha[source(a)] + weight[a])).
 template <class T>
@@ -25,17 +28,81 @@ struct LogDistance {
   In<T> start;
   Out<double> alpha;
 
-  GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
+  GTNET_HD GTNET_INLINE void operator()([[maybe_unused]] int64_t graph, int32_t s) const {
     const int32_t begin = entering.offsets[s], end = entering.offsets[s + 1];
     const double first = start[s];
+#ifdef GTNET_VECTORS
+    if (end - begin >= kManyArcs) {
+      if (is_run(entering, begin, end)) {
+        run(graph, {s, entering.states[begin], entering.arcs[begin], end - begin});
+      } else {
+        alpha[s] = many(begin, end, first);
+      }
+      return;
+    }
+#endif
     if (end - begin == 1 && first == kNegInf) {  // most states of a trie: nothing to sum
       alpha[s] = through(begin);
-    } else if (end - begin < kLanes || kLanes == 1) {
-      alpha[s] = few(begin, end, first);
     } else {
-      alpha[s] = many(begin, end, first);
+      alpha[s] = few(begin, end, first);
     }
   }
+
+#ifdef GTNET_VECTORS
+  GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
+    const double* const before = alpha + slice.first_other;
+    const T* const w = weights + slice.first_arc;
+    double x[kManyArcs][kLanes], best[kLanes], total[kLanes];
+    slice.fetch(weights);
+    for (int i = 0; i < kLanes; ++i) x[slice.width][i] = best[i] = start[slice.states[i]];
+    for (int32_t j = 0; j < slice.width; ++j) {
+      int32_t other[kLanes], arc[kLanes];
+      slice.entry(j, other, arc);
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        const double through = before[other[i]] + static_cast<double>(w[arc[i]]);
+        x[j][i] = j < slice.lengths[i] ? through : kNegInf;
+        best[i] = x[j][i] > best[i] ? x[j][i] : best[i];
+      }
+    }
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) best[i] = best[i] == kNegInf ? 0 : best[i];
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) {
+      total[i] = static_cast<double>(exp_of<T>(x[slice.width][i] - best[i]));
+    }
+    for (int32_t j = 0; j < slice.width; ++j) {
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) {
+        total[i] += static_cast<double>(exp_of<T>(x[j][i] - best[i]));
+      }
+    }
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) {
+      total[i] = total[i] == 0 ? kNegInf : best[i] + log_of(total[i]);
+    }
+    for (int i = 0; i < kLanes; ++i) alpha[slice.states[i]] = total[i];
+  }
+
+  // All terms have alpha[other] in common, so only the weights need a largest one.
+  GTNET_INLINE void run(int64_t /*graph*/, const Run& run) const {
+    const T* const w = weights + run.first_arc;
+    const T most = largest_of(w, run.count);
+    const double through = alpha[run.other] + static_cast<double>(most);
+    const double first = start[run.state], best = first > through ? first : through;
+    if (through == kNegInf) {
+      alpha[run.state] = first;
+      return;
+    }
+    double total = 0;
+    GTNET_SIMD(reduction(+ : total))
+    for (int32_t k = 0; k < run.count; ++k) {
+      total += static_cast<double>(exp_of<T>(static_cast<double>(w[k] - most)));
+    }
+    total = total * exp_of<double>(through - best) + exp_of<double>(first - best);
+    alpha[run.state] = best + log_of(total);
+  }
+#endif
 
  private:
   GTNET_HD GTNET_INLINE double through(int32_t k) const {
@@ -48,12 +115,13 @@ struct LogDistance {
     if (best == kNegInf) return kNegInf;
     double total = exp_of<T>(first - best);
     for (int32_t k = begin; k < end; ++k) total += exp_of<T>(through(k) - best);
-    return best + log(total);
+    return best + log_of(total);
   }
 
   // One pass: the sum is kept relative to the largest term so far. The last chunk is padded.
   GTNET_HD GTNET_INLINE double many(int32_t begin, int32_t end, double first) const {
-    double best = first, total = first == kNegInf ? 0 : 1;
+    double best = first, lanes[kLanes] = {};
+    lanes[0] = first == kNegInf ? 0 : 1;
     for (int32_t k = begin; k < end; k += kLanes) {
       double x[kLanes];
       for (int i = 0; i < kLanes; ++i) x[i] = kNegInf;
@@ -62,16 +130,15 @@ struct LogDistance {
       GTNET_SIMD(reduction(max : largest))
       for (int i = 0; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
       if (largest > best) {
-        total *= exp_of<double>(best - largest);
+        const double smaller = exp_of<double>(best - largest);
+        for (int i = 0; i < kLanes; ++i) lanes[i] *= smaller;
         best = largest;
       }
       if (best == kNegInf) continue;
-      double sum = 0;
-      GTNET_SIMD(reduction(+ : sum))
-      for (int i = 0; i < kLanes; ++i) sum += exp_of<T>(x[i] - best);
-      total += sum;
+      GTNET_SIMD()
+      for (int i = 0; i < kLanes; ++i) lanes[i] += static_cast<double>(exp_of<T>(x[i] - best));
     }
-    return best == kNegInf ? kNegInf : best + log(total);
+    return best == kNegInf ? kNegInf : best + log_of(sum_of_lanes(lanes));
   }
 };
 
@@ -86,12 +153,14 @@ struct LogTotal {
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
     double best = kNegInf;
     for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
+      if (accept[s] == kNegInf) continue;  // most states
       const double x = alpha[s] + static_cast<double>(accept[s]);
       best = x > best ? x : best;
     }
     double total = 0;
     if (best != kNegInf) {
       for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
+        if (accept[s] == kNegInf) continue;
         total += exp_of<double>(alpha[s] + static_cast<double>(accept[s]) - best);
       }
     }
@@ -132,16 +201,7 @@ struct LogDistanceGradient {
     const double ending =
         last == kNegInf ? 0 : grad_score[graph] * exp_of<double>(from + last - score[graph]);
     double total = ending + (grad_alpha ? grad_alpha[s] : 0);
-    int32_t k = begin;
-    for (; k + kLanes <= end; k += kLanes) {
-      double x[kLanes];
-      for (int i = 0; i < kLanes; ++i) x[i] = share(from, k + i);
-      T shares[kLanes];
-      GTNET_SIMD()
-      for (int i = 0; i < kLanes; ++i) shares[i] = exp_of<T>(x[i]);
-      for (int i = 0; i < kLanes; ++i) total += pass_on(k + i, shares[i]);
-    }
-    for (; k < end; ++k) total += pass_on(k, exp_of<T>(share(from, k)));
+    for (int32_t k = begin; k < end; ++k) total += pass_on(k, exp_of<T>(share(from, k)));
     flow[s] = total;
     grad_start[s] = static_cast<T>(total * exp_of<double>(static_cast<double>(start[s]) - from));
     grad_accept[s] = static_cast<T>(ending);

@@ -4,6 +4,7 @@
 
 #include <torch/csrc/stable/ops.h>
 
+#include "slices.h"
 #include "topology.h"
 #include "vectorized.h"
 
@@ -36,6 +37,37 @@ void for_each_state(const Walk& walk, int64_t num_states, const Functor& functor
         for (int64_t i = end; i-- > begin;) functor(graph, walk.order[i]);
       } else {
         for (int64_t i = begin; i < end; ++i) functor(graph, walk.order[i]);
+      }
+    };
+    Vectorized<decltype(body)>::run(body);
+  });
+}
+
+template <class Functor>
+GTNET_INLINE void take_slice(const Functor& functor, int64_t graph, const Slice& slice) {
+  if constexpr (requires { functor.slice(graph, slice); }) {
+    functor.slice(graph, slice);
+  } else {
+    for (int32_t i = 0; i < slice.count; ++i) functor(graph, slice.states[i]);
+  }
+}
+
+// The same along a plan: functor.slice or functor.run where the plan lays states or arcs side by
+// side. Each state's result is the same bit for bit.
+template <class Functor>
+void for_each_slice(const SliceWalk& walk, int64_t num_states, const Functor& functor) {
+  for_each_graph(walk.num_graphs, num_states, [&](int64_t graph) {
+    const auto body = [&]() __attribute__((always_inline)) {
+      for (const int32_t *at = walk.begin(graph), *const end = walk.begin(graph + 1); at < end;) {
+        const int32_t kind = at[0], count = at[1];
+        if (kind == kSlice) {
+          take_slice(functor, graph, Slice(at));
+        } else if (kind == kRun) {
+          functor.run(graph, {at[2], at[3], at[4], count});
+        } else {
+          for (int32_t i = 0; i < count; ++i) functor(graph, at[kLanes + i]);
+        }
+        at += block_size(kind, count, kind == kSlice && at[6] != 0);
       }
     };
     Vectorized<decltype(body)>::run(body);

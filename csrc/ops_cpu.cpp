@@ -1,8 +1,6 @@
 // The operators torch.ops.gtnet.*: their schemas and CPU implementations.
-#include "best_path.h"
 #include "compose.h"
 #include "connect.h"
-#include "distance.h"
 #include "executor_cpu.h"
 #include "incidence.h"
 #include "k_best.h"
@@ -63,99 +61,6 @@ std::tuple<Tensor, Tensor> layers(const Tensor& state_offsets, const Tensor& ord
       Layers{input<int64_t>(state_offsets), input<int32_t>(offsets), input<int32_t>(sources),
              input<int32_t>(order), output<int32_t>(layered), begin, begin + num_states});
   return {layered, bounds};
-}
-
-std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& start,
-                                        const Tensor& accept, const Tensor& state_offsets,
-                                        const Tensor& order,
-                                        const std::optional<Tensor>& /*bounds*/,
-                                        const Tensor& offsets, const Tensor& arcs,
-                                        const Tensor& states, bool reverse) {
-  const int64_t num_states = start.numel(), num_graphs = graphs(state_offsets);
-  Tensor alpha = empty<double>(start, num_states), score = empty<double>(start, num_graphs);
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    const Walk walk = walk_of(state_offsets, order, reverse);
-    for_each_state(walk, num_states,
-                   LogDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights),
-                                  input<T>(start), output<double>(alpha)});
-    for_each_graph(num_graphs, num_states,
-                   LogTotal<T>{walk.state_offsets, input<T>(accept), output<double>(alpha),
-                               output<double>(score)});
-  });
-  return {alpha, score};
-}
-
-std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
-    const Tensor& grad_score, const std::optional<Tensor>& grad_alpha, const Tensor& alpha,
-    const Tensor& score, const Tensor& weights, const Tensor& start, const Tensor& accept,
-    const Tensor& state_offsets, const Tensor& order, const std::optional<Tensor>& /*bounds*/,
-    const Tensor& offsets, const Tensor& arcs, const Tensor& states, bool reverse) {
-  const int64_t num_states = start.numel();
-  LogGradients out(weights, start, accept);
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_state(walk_of(state_offsets, order, reverse), num_states,
-                   out.functor<T>(incidence_of(offsets, arcs, states), weights, start, accept,
-                                  alpha, score, grad_alpha, grad_score));
-  });
-  return {out.weights, out.start, out.accept};
-}
-
-Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, const Tensor& order,
-                 const std::optional<Tensor>& /*bounds*/, const Tensor& offsets, const Tensor& arcs,
-                 const Tensor& states, bool reverse) {
-  Tensor x = empty<double>(b, b.numel());
-  for_each_state(walk_of(state_offsets, order, reverse), b.numel(),
-                 Recursion{incidence_of(offsets, arcs, states), input<double>(p), input<double>(b),
-                           output<double>(x)});
-  return x;
-}
-
-std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& start,
-                                         const Tensor& state_offsets, const Tensor& order,
-                                         const std::optional<Tensor>& /*bounds*/,
-                                         const Tensor& offsets, const Tensor& arcs,
-                                         const Tensor& states, bool reverse) {
-  const int64_t num_states = start.numel();
-  Tensor alpha = empty<double>(start, num_states), came_by = empty<int32_t>(start, num_states);
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_state(
-        walk_of(state_offsets, order, reverse), num_states,
-        BestDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights), input<T>(start),
-                        output<double>(alpha), output<int32_t>(came_by)});
-  });
-  return {alpha, came_by};
-}
-
-std::tuple<Tensor, Tensor, Tensor> best_end(const Tensor& alpha, const Tensor& came_by,
-                                            const Tensor& accept, const Tensor& state_offsets,
-                                            const Tensor& offsets, const Tensor& arcs,
-                                            const Tensor& states) {
-  const int64_t num_graphs = graphs(state_offsets);
-  Tensor score = empty<double>(accept, num_graphs), last = empty<int32_t>(accept, num_graphs);
-  Tensor length = empty<int64_t>(accept, num_graphs);
-  with_scores(accept, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_graph(
-        num_graphs, accept.numel(),
-        BestEnd<T>{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                   input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
-                   output<double>(score), output<int32_t>(last), output<int64_t>(length)});
-  });
-  return {score, last, length};
-}
-
-std::tuple<Tensor, Tensor> trace(const Tensor& came_by, const Tensor& last,
-                                 const Tensor& path_offsets, const Tensor& offsets,
-                                 const Tensor& arcs, const Tensor& states, int64_t num_arcs) {
-  Tensor path_arcs = empty<int32_t>(last, num_arcs), first = empty<int32_t>(last, last.numel());
-  for_each_graph(
-      last.numel(), num_arcs,
-      Trace{incidence_of(offsets, arcs, states), input<int32_t>(came_by), input<int32_t>(last),
-            input<int64_t>(path_offsets), output<int32_t>(path_arcs), output<int32_t>(first)});
-  return {path_arcs, first};
 }
 
 PackedPaths k_best(const Tensor& to_end, const Tensor& weights, const Tensor& start,
@@ -331,28 +236,6 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
       "layers(Tensor state_offsets, Tensor order, Tensor offsets, Tensor sources) "
       "-> (Tensor, Tensor)");
   m.def(
-      "log_distance(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
-      "Tensor order, Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
-      "-> (Tensor, Tensor)");
-  m.def(
-      "log_distance_backward(Tensor grad_score, Tensor? grad_alpha, Tensor alpha, Tensor score, "
-      "Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, Tensor order, "
-      "Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
-      "-> (Tensor, Tensor, Tensor)");
-  m.def(
-      "recursion(Tensor p, Tensor b, Tensor state_offsets, Tensor order, Tensor? bounds, "
-      "Tensor offsets, Tensor arcs, Tensor states, bool reverse) -> Tensor");
-  m.def(
-      "best_distance(Tensor weights, Tensor start, Tensor state_offsets, Tensor order, "
-      "Tensor? bounds, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
-      "-> (Tensor, Tensor)");
-  m.def(
-      "best_end(Tensor alpha, Tensor came_by, Tensor accept, Tensor state_offsets, "
-      "Tensor offsets, Tensor arcs, Tensor states) -> (Tensor, Tensor, Tensor)");
-  m.def(
-      "trace(Tensor came_by, Tensor last, Tensor path_offsets, Tensor offsets, Tensor arcs, "
-      "Tensor states, int num_arcs) -> (Tensor, Tensor)");
-  m.def(
       "k_best(Tensor to_end, Tensor weights, Tensor start, Tensor accept, Tensor? labels, "
       "Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, int k) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
@@ -374,12 +257,6 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("sort_by_label", TORCH_BOX(&sort_by_label));
   m.impl("topological_order", TORCH_BOX(&topological_order));
   m.impl("layers", TORCH_BOX(&layers));
-  m.impl("log_distance", TORCH_BOX(&log_distance));
-  m.impl("log_distance_backward", TORCH_BOX(&log_distance_backward));
-  m.impl("recursion", TORCH_BOX(&recursion));
-  m.impl("best_distance", TORCH_BOX(&best_distance));
-  m.impl("best_end", TORCH_BOX(&best_end));
-  m.impl("trace", TORCH_BOX(&trace));
   m.impl("k_best", TORCH_BOX(&k_best));
   m.impl("compose", TORCH_BOX(&compose));
   m.impl("reach", TORCH_BOX(&reach));

@@ -104,16 +104,17 @@ std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& st
 std::tuple<Tensor, Tensor, Tensor> best_end(const Tensor& alpha, const Tensor& came_by,
                                             const Tensor& accept, const Tensor& state_offsets,
                                             const Tensor& offsets, const Tensor& arcs,
-                                            const Tensor& states) {
+                                            const Tensor& states, bool with_lengths) {
   const int64_t num_graphs = graphs(state_offsets);
   Tensor score = empty<double>(accept, num_graphs), last = empty<int32_t>(accept, num_graphs);
-  Tensor length = empty<int64_t>(accept, num_graphs);
+  Tensor length = empty<int64_t>(accept, with_lengths ? num_graphs : 0);
   with_scores(accept, [&](auto zero) {
     using T = decltype(zero);
     for_each(accept.get_device_index(), num_graphs,
              BestEnd<T>{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
                         input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
-                        output<double>(score), output<int32_t>(last), output<int64_t>(length)});
+                        output<double>(score), output<int32_t>(last),
+                        with_lengths ? output<int64_t>(length) : Out<int64_t>{}});
   });
   return {score, last, length};
 }

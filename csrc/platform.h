@@ -24,6 +24,11 @@
 #define GTNET_SIMD(clauses) GTNET_PRAGMA(omp simd clauses)
 #endif
 
+// A CPU takes the arcs of a state in vectors; a GPU thread and its stand-in take them one by one.
+#if !defined(__CUDA_ARCH__) && !defined(GTNET_STANDIN)
+#define GTNET_VECTORS
+#endif
+
 namespace gtnet {
 
 constexpr double kNegInf = -std::numeric_limits<double>::infinity();

@@ -130,7 +130,7 @@ def viterbi_score(graph: Graph) -> Tensor:
     if isinstance(graph, Lattice):
         return graph.viterbi_score()
     if not (torch.is_grad_enabled() and graph.requires_grad):
-        return _best_ends("viterbi_score", graph)[1].to(graph.dtype)
+        return _best_ends("viterbi_score", graph, with_lengths=False)[1].to(graph.dtype)
     scores, best = best_paths("viterbi_score", graph)
     lengths = best.offsets.diff()
     owner = torch.repeat_interleave(torch.arange(len(graph), device=graph.device), lengths)
@@ -164,12 +164,14 @@ def best_paths(function: str, graph: Graph) -> tuple[Tensor, BestPaths]:
     return scores, BestPaths(offsets, arcs, first, last)
 
 
-def _best_ends(function: str, graph: Graph) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _best_ends(
+    function: str, graph: Graph, *, with_lengths: bool = True
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """How each state is best reached, and the score, last state and length of the best path."""
     walk = graph.topology.cyclic_walk(function, sums=False)
     weights, start, accept = _plain_scores(graph)
     alpha, came_by = _ops.best_distance(weights, start, walk)
-    ends = _ops.best_end(alpha, came_by, accept, walk.state_offsets, *walk.forth)
+    ends = _ops.best_end(alpha, came_by, accept, walk.state_offsets, *walk.forth, with_lengths)
     return came_by, *ends
 
 

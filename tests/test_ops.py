@@ -32,15 +32,40 @@ def walks(graph: Graph) -> list[Walk]:
     ]
 
 
-def distance_cases(graph: Graph) -> list[tuple]:
+def planned(dtype: torch.dtype) -> tuple[Graph, list[Walk]]:
+    """Twenty states side by side, a run of thirty arcs, and walks that take them together."""
+    source = [0] * 20 + list(range(1, 21)) * 2 + [21] * 30
+    target = list(range(1, 21)) + [21] * 40 + [22] * 30
+    graph = Graph(source, target, [0] * len(source), accept=22).to(dtype)
+    found = []
+    for walk in walks(graph):
+        plan, back = (
+            _ops.slices(graph.state_offsets, walk.order, *by, reverse, False)
+            for by, reverse in ((walk.forth, walk.reverse), (walk.back, not walk.reverse))
+        )
+        assert plan.numel() and back.numel()
+        found.append(walk._replace(plan=plan, back_plan=back))
+    return graph, found
+
+
+def slices_cases(graph: Graph) -> list[tuple]:
+    several = [(g, w) for g in (graph, planned(graph.dtype)[0]) for w in walks(g)]
+    return [
+        (g.state_offsets, w.order, *w.forth, w.reverse, only)
+        for g, w in several
+        for only in (False, True)
+    ]
+
+
+def distance_cases(graph: Graph, ways: list[Walk]) -> list[tuple]:
     scores = (graph.weights, graph.start, graph.accept)
-    return [(*scores, *walk.arguments()) for walk in walks(graph)]
+    return [(*scores, *walk.arguments()) for walk in ways]
 
 
-def backward_cases(graph: Graph) -> list[tuple]:
+def backward_cases(graph: Graph, ways: list[Walk]) -> list[tuple]:
     scores = (graph.weights, graph.start, graph.accept)
     cases = []
-    for walk in walks(graph):
+    for walk in ways:
         alpha, score = torch.ops.gtnet.log_distance(*scores, *walk.arguments())
         for grad_alpha in (None, torch.ones_like(alpha)):
             grad_score = torch.ones_like(score)
@@ -83,7 +108,7 @@ def best(graph: Graph) -> tuple[torch.Tensor, ...]:
     walk = walks(graph)[0]
     alpha, came_by = _ops.best_distance(graph.weights, graph.start, walk)
     entering = graph.topology.entering[:3]
-    ends = _ops.best_end(alpha, came_by, graph.accept, graph.state_offsets, *entering)
+    ends = _ops.best_end(alpha, came_by, graph.accept, graph.state_offsets, *entering, True)
     return alpha, came_by, *ends
 
 
@@ -260,6 +285,7 @@ def cases() -> dict[str, list[tuple]]:
         index = torch.tensor([2, -1, 0, 2, 2], dtype=torch.int32)
         values = graph.weights[:3].clone()
         alpha, came_by, *_ = best(graph)
+        everywhere = [(graph, walks(graph)), planned(dtype)]
         here: dict[str, list[tuple]] = {
             "steps": [(*offsets, graph.source, graph.target, graph.ilabels)],
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
@@ -269,10 +295,16 @@ def cases() -> dict[str, list[tuple]]:
             "sort_by_label": [(graph.state_offsets, *leaving, graph.olabels)],
             "topological_order": [(graph.state_offsets, entering[0], entering[2])],
             "layers": [(graph.state_offsets, walks(graph)[0].order, entering[0], entering[2])],
-            "log_distance": distance_cases(graph),
-            "log_distance_backward": backward_cases(graph),
-            "best_distance": [(graph.weights, graph.start, *w.arguments()) for w in walks(graph)],
-            "best_end": [(alpha, came_by, graph.accept, graph.state_offsets, *entering)],
+            "slices": slices_cases(graph),
+            "log_distance": [case for g, w in everywhere for case in distance_cases(g, w)],
+            "log_distance_backward": [case for g, w in everywhere for case in backward_cases(g, w)],
+            "best_distance": [
+                (g.weights, g.start, *walk.arguments()) for g, ways in everywhere for walk in ways
+            ],
+            "best_end": [
+                (alpha, came_by, graph.accept, graph.state_offsets, *entering, with_lengths)
+                for with_lengths in (False, True)
+            ],
             "trace": [trace_case(graph)],
             "k_best": k_best_cases(graph),
             "compose": compose_cases(graph),

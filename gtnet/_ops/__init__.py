@@ -52,5 +52,6 @@ from gtnet._ops.walks import elimination as elimination
 from gtnet._ops.walks import incidence as incidence
 from gtnet._ops.walks import layers as layers
 from gtnet._ops.walks import reach as reach
+from gtnet._ops.walks import slices as slices
 from gtnet._ops.walks import sort_by_label as sort_by_label
 from gtnet._ops.walks import topological_order as topological_order

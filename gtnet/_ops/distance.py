@@ -51,11 +51,11 @@ def _(weights: Tensor, start: Tensor, *walk: Any) -> tuple[Tensor, ...]:
 
 @fake("best_end")
 def _(
-    alpha: Tensor, came_by: Tensor, accept: Tensor, state_offsets: Tensor, *entering: Tensor
+    alpha: Tensor, came_by: Tensor, accept: Tensor, state_offsets: Tensor, *rest: Any
 ) -> tuple[Tensor, ...]:
     graphs = state_offsets.shape[0] - 1
-    dtypes = (torch.float64, torch.int32, torch.int64)
-    return tuple(vector(accept, graphs, dtype) for dtype in dtypes)
+    lengths = vector(accept, graphs if rest[-1] else 0, torch.int64)
+    return vector(accept, graphs, torch.float64), vector(accept, graphs, torch.int32), lengths
 
 
 @fake("trace")
@@ -105,22 +105,24 @@ class Cycles(NamedTuple):
 class Walk(NamedTuple):
     """How to reach every state after those it depends on: arcs by state, in a direction.
 
-    `order` int32 [states]; `bounds` int32 [2, states], the layer of each position, on a GPU;
-    `forth` and `back` are the arcs a state is reached by and leaves by: offsets, arcs, states.
+    `order` int32 [states]; `forth` and `back` are the arcs a state is reached by and leaves by:
+    offsets, arcs, states. `plan` and `back_plan` say which states to take together along them: on
+    a GPU int32 [2, states], the layer of each position; on the CPU what `slices` lays out.
     """
 
     state_offsets: Tensor
     order: Tensor
-    bounds: Tensor | None
+    plan: Tensor | None
     forth: tuple[Tensor, Tensor, Tensor]
     back: tuple[Tensor, Tensor, Tensor] | None
     reverse: bool
     cycles: Cycles | None = None
+    back_plan: Tensor | None = None
 
     def arguments(self) -> tuple[Any, ...]:
         """As the operators take them."""
         if self.cycles is None:
-            return (self.state_offsets, self.order, self.bounds, *self.forth, self.reverse)
+            return (self.state_offsets, self.order, self.plan, *self.forth, self.reverse)
         _, offsets, bounds, pattern = self.cycles
         ends = (self.state_offsets, self.order, *self.forth, self.reverse)
         return (*ends, offsets, bounds, *pattern)
@@ -128,7 +130,13 @@ class Walk(NamedTuple):
     def reversed(self) -> Walk:
         """The same arcs walked from the other end; needs `back`."""
         assert self.back is not None
-        return self._replace(forth=self.back, back=self.forth, reverse=not self.reverse)
+        return self._replace(
+            forth=self.back,
+            back=self.forth,
+            plan=self.back_plan,
+            back_plan=self.plan,
+            reverse=not self.reverse,
+        )
 
     def ends(self) -> tuple[Tensor, Tensor]:
         """Of every arc the state that is reached by it and the state it is reached from, int64."""

@@ -13,6 +13,7 @@ incidence = operators.incidence.default
 sort_by_label = operators.sort_by_label.default
 topological_order = operators.topological_order.default
 layers = operators.layers.default
+slices = operators.slices.default
 reach = operators.reach.default
 components = operators.components.default
 elimination = operators.elimination.default
@@ -41,6 +42,11 @@ def _(state_offsets: Tensor, offsets: Tensor, sources: Tensor) -> tuple[Tensor, 
 @fake("layers")
 def _(state_offsets: Tensor, order: Tensor, *entering: Tensor) -> tuple[Tensor, ...]:
     return torch.empty_like(order), order.new_empty(2, order.shape[0])
+
+
+@fake("slices")
+def _(state_offsets: Tensor, order: Tensor, *incidence: Any) -> Tensor:
+    return vector(order, unknown_size(), torch.int32)
 
 
 @fake("reach")
