@@ -1,4 +1,6 @@
-"""The extensions: the CPU one always, the CUDA one when nvcc exists, and nothing else.
+"""The extensions: the CPU one always, the CUDA one when nvcc exists, and for tests its stand-in.
+
+The stand-in runs the CUDA kernels on the CPU. It is built in place only, so no wheel holds it.
 
 They are torch libraries, not Python modules: no PyInit, no Python.h, loaded by
 `torch.ops.load_library`. Environment: GTNET_CUDA=0 never builds the CUDA one and 1 demands it;
@@ -68,6 +70,11 @@ def run(command: list[str]) -> None:
 class Build(build_ext):
     """Compiles stale files side by side and links them; torch's headers are its only need."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if not self.inplace:
+            self.extensions = [ext for ext in self.extensions if ext.name != "gtnet._standin"]
+
     def get_ext_filename(self, fullname: str) -> str:
         return fullname.replace(".", os.sep) + ".abi3.so"
 
@@ -76,6 +83,8 @@ class Build(build_ext):
         includes = ["-isystem", str(torch / "include")]
         libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
         compiler, linker = self.cuda() if ext.name == "gtnet._cuda" else self.cpu()
+        if ext.name == "gtnet._standin":
+            compiler = [*compiler, "-DGTNET_STANDIN"]
         # Objects depend on neither Python nor the kind of build, so all builds share them.
         folder = Path("build", "objects", ext.name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,15 +121,19 @@ class Build(build_ext):
         return compiler, [*nvcc, "-cudart=static", "-Xlinker=--no-as-needed,--exclude-libs,ALL"]
 
 
-def extension(name: str, suffix: str) -> Extension:
+def extension(name: str, pattern: str, without: str = "-") -> Extension:
     headers = [*Path("csrc").glob("*.h"), *Path("csrc").glob("*.cuh")]
-    sources = sorted(map(str, Path("csrc").glob(f"*.{suffix}")))
-    return Extension(name, sources, depends=sorted(map(str, headers)), py_limited_api=True)
+    sources = sorted(path for path in Path("csrc").glob(pattern) if not path.match(without))
+    names = [[str(path) for path in paths] for paths in (sources, sorted(headers))]
+    return Extension(name, names[0], depends=names[1], py_limited_api=True)
 
 
-extensions = [extension("gtnet._cpu", "cpp")]
+extensions = [
+    extension("gtnet._cpu", "*.cpp", without="*_standin*.cpp"),
+    extension("gtnet._standin", "*_standin*.cpp"),
+]
 if CUDA == "1" or (CUDA != "0" and find_nvcc()):
-    extensions.append(extension("gtnet._cuda", "cu"))
+    extensions.append(extension("gtnet._cuda", "*.cu"))
 setup(
     ext_modules=[ext for ext in extensions if ext.sources],
     cmdclass={"build_ext": Build},

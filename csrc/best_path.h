@@ -15,10 +15,10 @@ namespace gtnet {
 template <class T>
 struct BestDistance {
   Incidence entering;
-  const T* weights;
-  const T* start;
-  double* alpha;
-  int32_t* came_by;
+  In<T> weights;
+  In<T> start;
+  Out<double> alpha;
+  Out<int32_t> came_by;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
     double best = start[s];
@@ -34,6 +34,7 @@ struct BestDistance {
     came_by[s] = position;
   }
 
+#ifndef GTNET_STANDIN
   GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
     const double* const before = alpha + slice.first_other;
     const T* const w = weights + slice.first_arc;
@@ -94,6 +95,7 @@ struct BestDistance {
     while (!wins(k)) ++k;
     return k;
   }
+#endif
 };
 
 // The same for the states of a component with cycles, until nothing improves (Bellman & Ford): the
@@ -172,14 +174,14 @@ class BestCycles {
 // The best accepting state of a graph, and how many arcs its best path has.
 template <class T>
 struct BestEnd {
-  const int64_t* state_offsets;
+  In<int64_t> state_offsets;
   Incidence entering;
-  const T* accept;
-  const double* alpha;
-  const int32_t* came_by;
-  double* score;
-  int32_t* last;
-  int64_t* length;  // null where nobody asks: following a path means waiting for memory
+  In<T> accept;
+  In<double> alpha;
+  In<int32_t> came_by;
+  Out<double> score;
+  Out<int32_t> last;
+  Out<int64_t> length;  // null where nobody asks: following a path means waiting for memory
 
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
     double best = kNegInf;
@@ -194,7 +196,7 @@ struct BestEnd {
     }
     score[graph] = best;
     last[graph] = state;
-    if (length == nullptr) return;
+    if (!length) return;
     int64_t arcs = 0;
     for (int32_t s = state; s != kNone && came_by[s] != kNone; ++arcs) {
       s = entering.states[came_by[s]];
@@ -206,11 +208,11 @@ struct BestEnd {
 // Writes the arcs of the best path of a graph, first to last, and the state it starts in.
 struct Trace {
   Incidence entering;
-  const int32_t* came_by;
-  const int32_t* last;
-  const int64_t* path_offsets;
-  int32_t* path_arcs;
-  int32_t* first;
+  In<int32_t> came_by;
+  In<int32_t> last;
+  In<int64_t> path_offsets;
+  Out<int32_t> path_arcs;
+  Out<int32_t> first;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
     int32_t s = last[graph];

@@ -33,14 +33,14 @@ GTNET_INLINE double sum_in_pairs(const double* lanes) {
 template <class T>
 struct LogDistance {
   Incidence entering;
-  const T* weights;
-  const T* start;
-  double* alpha;
+  In<T> weights;
+  In<T> start;
+  Out<double> alpha;
 
-  GTNET_HD GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
+  GTNET_HD GTNET_INLINE void operator()([[maybe_unused]] int64_t graph, int32_t s) const {
     const int32_t begin = entering.offsets[s], end = entering.offsets[s + 1];
     const double first = start[s];
-#ifndef __CUDA_ARCH__
+#if !defined(__CUDA_ARCH__) && !defined(GTNET_STANDIN)
     if (end - begin >= kManyArcs) {
       if (is_run(entering, begin, end)) {
         run(graph, {s, entering.states[begin], entering.arcs[begin], end - begin});
@@ -57,6 +57,7 @@ struct LogDistance {
     }
   }
 
+#ifndef GTNET_STANDIN
   GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
     const double* const before = alpha + slice.first_other;
     const T* const w = weights + slice.first_arc;
@@ -110,6 +111,7 @@ struct LogDistance {
     total = total * exp_of<double>(through - best) + exp_of<double>(first - best);
     alpha[run.state] = best + log_of(total);
   }
+#endif
 
  private:
   GTNET_HD GTNET_INLINE double through(int32_t k) const {
@@ -125,6 +127,7 @@ struct LogDistance {
     return best + log_of(total);
   }
 
+#ifndef GTNET_STANDIN
   // One pass: the sum is kept relative to the largest term so far. The last chunk is padded.
   GTNET_HD GTNET_INLINE double many(int32_t begin, int32_t end, double first) const {
     double best = first, lanes[kLanes] = {};
@@ -147,15 +150,16 @@ struct LogDistance {
     }
     return best == kNegInf ? kNegInf : best + log_of(sum_of_lanes(lanes));
   }
+#endif
 };
 
 // score[g] = log of the sum over the states s of graph g of exp(alpha[s] + accept[s]).
 template <class T>
 struct LogTotal {
-  const int64_t* state_offsets;
-  const T* accept;
-  const double* alpha;
-  double* score;
+  In<int64_t> state_offsets;
+  In<T> accept;
+  In<double> alpha;
+  Out<double> score;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
     double best = kNegInf;
@@ -182,17 +186,17 @@ struct LogTotal {
 template <class T>
 struct LogDistanceGradient {
   Incidence leaving;
-  const T* weights;
-  const T* start;
-  const T* accept;
-  const double* alpha;
-  const double* score;
-  const double* grad_alpha;  // may be null
-  const double* grad_score;
-  double* flow;
-  T* grad_weights;
-  T* grad_start;
-  T* grad_accept;
+  In<T> weights;
+  In<T> start;
+  In<T> accept;
+  In<double> alpha;
+  In<double> score;
+  In<double> grad_alpha;  // may be null
+  In<double> grad_score;
+  Out<double> flow;
+  Out<T> grad_weights;
+  Out<T> grad_start;
+  Out<T> grad_accept;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
     const int32_t begin = leaving.offsets[s], end = leaving.offsets[s + 1];
@@ -227,6 +231,8 @@ struct LogDistanceGradient {
     return term;
   }
 };
+
+#ifndef GTNET_STANDIN
 
 // The same where only the scores have a gradient: with rest[s] the log of what passes through s
 // over its distance, each arc from s to t has the chance exp(alpha[s] + weight + rest[t]), and
@@ -344,13 +350,15 @@ struct LogPosteriors {
   }
 };
 
+#endif
+
 // x[s] = b[s] + sum over entering arcs a of p[a] * x[source(a)]: the derivatives of distances, of
 // any order, are such sums with p[a] the part of the distance of a's target that came through a.
 struct Recursion {
   Incidence entering;
-  const double* p;
-  const double* b;
-  double* x;
+  In<double> p;
+  In<double> b;
+  Out<double> x;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t /*graph*/, int32_t s) const {
     double total = b[s];

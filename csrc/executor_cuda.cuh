@@ -1,4 +1,4 @@
-// The CUDA executor: the functors of the CPU, a block per graph, a thread per state of a layer.
+// The CUDA executor: kernels on the stream that torch works on.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -6,78 +6,56 @@
 #include <torch/csrc/stable/macros.h>
 #include <torch/headeronly/util/shim_utils.h>
 
-#include "topology.h"
+#include "block.cuh"
 
 namespace gtnet {
 
-constexpr int kThreads = 256;
-
-// The stream that torch works on at present.
 inline cudaStream_t current_stream(int32_t device) {
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
   return static_cast<cudaStream_t>(stream);
 }
 
-template <class Functor>
-__global__ void each(int64_t count, Functor functor) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
-       i += stride) {
-    functor(i);
-  }
+// How much memory the threads of a block can share.
+inline int64_t shared_limit(int32_t device) {
+  int bytes = 0;
+  STD_CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return bytes;
 }
 
-// Block g walks graph g layer by layer: threads share the states of a layer, which do not depend
-// on one another, and wait for all of them before the next.
-template <class Functor>
-__global__ void each_state(LayeredWalk walk, Functor functor) {
-  for (int64_t graph = blockIdx.x; graph < walk.num_graphs; graph += gridDim.x) {
-    const int64_t begin = walk.state_offsets[graph], end = walk.state_offsets[graph + 1];
-    if (walk.reverse) {
-      for (int64_t last = end; last > begin;) {
-        const int64_t first = walk.layer_begin[last - 1];
-        for (int64_t i = first + threadIdx.x; i < last; i += blockDim.x) {
-          functor(graph, walk.order[i]);
-        }
-        last = first;
-        __syncthreads();
-      }
-    } else {
-      for (int64_t first = begin; first < end;) {
-        const int64_t last = walk.layer_end[first];
-        for (int64_t i = first + threadIdx.x; i < last; i += blockDim.x) {
-          functor(graph, walk.order[i]);
-        }
-        first = last;
-        __syncthreads();
-      }
-    }
-  }
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads) run_blocks(const Kernel kernel) {
+  extern __shared__ __align__(16) char shared[];
+  Block block(shared);
+  kernel(block);
 }
 
-inline unsigned blocks_for(int64_t count) {
-  constexpr int64_t kMostBlocks = 65535;
-  return static_cast<unsigned>(count < kMostBlocks ? (count > 0 ? count : 1) : kMostBlocks);
-}
-
-// functor(i) for 0 <= i < count.
-template <class Functor>
-void for_each(int32_t device, int64_t count, const Functor& functor) {
-  if (count == 0) return;
+// So many blocks of `threads` threads (a multiple of kWarp) that share so many bytes.
+template <class Kernel>
+void launch(int32_t device, int64_t blocks, int threads, int64_t shared_bytes,
+            const Kernel& kernel) {
+  constexpr int64_t kAlwaysShared = 48 << 10;
+  if (blocks == 0) return;
   const torch::stable::accelerator::DeviceGuard guard(device);
-  each<<<blocks_for((count + kThreads - 1) / kThreads), kThreads, 0, current_stream(device)>>>(
-      count, functor);
+  if (shared_bytes > kAlwaysShared) {
+    STD_CUDA_CHECK(cudaFuncSetAttribute(run_blocks<Kernel>,
+                                        cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                        static_cast<int>(shared_bytes)));
+  }
+  run_blocks<<<static_cast<unsigned>(blocks), threads, static_cast<size_t>(shared_bytes),
+               current_stream(device)>>>(kernel);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
-// functor(graph, state) for every state, layer by layer.
-template <class Functor>
-void for_each_state(int32_t device, const LayeredWalk& walk, const Functor& functor) {
-  if (walk.num_graphs == 0) return;
+// The value at a device's address, once all work queued so far is done.
+template <class T>
+T read_back(int32_t device, const T* address) {
   const torch::stable::accelerator::DeviceGuard guard(device);
-  each_state<<<blocks_for(walk.num_graphs), kThreads, 0, current_stream(device)>>>(walk, functor);
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  T value;
+  STD_CUDA_CHECK(
+      cudaMemcpyAsync(&value, address, sizeof(T), cudaMemcpyDeviceToHost, current_stream(device)));
+  STD_CUDA_CHECK(cudaStreamSynchronize(current_stream(device)));
+  return value;
 }
 
 }  // namespace gtnet

@@ -25,20 +25,34 @@ constexpr ScalarType scalar_type() {
 }
 
 template <class T>
-const T* input(const Tensor& tensor) {
+In<T> input(const Tensor& tensor) {
   STD_TORCH_CHECK(tensor.scalar_type() == scalar_type<T>() && tensor.is_contiguous(),
                   "gtnet: an operator was called with a tensor of the wrong dtype or layout");
-  return static_cast<const T*>(tensor.const_data_ptr());
+  const auto* const data = static_cast<const T*>(tensor.const_data_ptr());
+#ifdef GTNET_STANDIN
+  return {data, tensor.numel()};
+#else
+  return data;
+#endif
 }
 
 template <class T>
-T* output(const Tensor& tensor) {
-  return static_cast<T*>(tensor.mutable_data_ptr());
+Out<T> output(const Tensor& tensor) {
+  auto* const data = static_cast<T*>(tensor.mutable_data_ptr());
+#ifdef GTNET_STANDIN
+  return {data, tensor.numel()};
+#else
+  return data;
+#endif
 }
 
 template <class T>
 Tensor empty(const Tensor& like, int64_t size) {
-  return torch::stable::new_empty(like, {size}, scalar_type<T>());
+  Tensor tensor = torch::stable::new_empty(like, {size}, scalar_type<T>());
+#ifdef GTNET_STANDIN
+  standin().spoil(tensor.mutable_data_ptr(), size * sizeof(T));
+#endif
+  return tensor;
 }
 
 template <class T>

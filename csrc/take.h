@@ -8,9 +8,9 @@ namespace gtnet {
 // result[i] = values[index[i]], and 0 (the one of the semiring) where index[i] is kNone.
 template <class T>
 struct Take {
-  const T* values;
-  const int32_t* index;
-  T* result;
+  In<T> values;
+  In<int32_t> index;
+  Out<T> result;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t i) const {
     result[i] = index[i] == kNone ? T{0} : values[index[i]];
@@ -21,10 +21,10 @@ struct Take {
 // places i in order of index[i], so that j finds its own by bisection and needs no atomics.
 template <class T>
 struct TakeGradient {
-  const int32_t* index;
-  const int64_t* by_index;
-  const T* grad;
-  T* grad_values;
+  In<int32_t> index;
+  In<int64_t> by_index;
+  In<T> grad;
+  Out<T> grad_values;
   int64_t size;
 
   GTNET_HD GTNET_INLINE void operator()(int64_t j) const {

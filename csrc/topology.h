@@ -1,30 +1,30 @@
 // Views of a batch of automata: pointers into tensors that somebody else owns.
 #pragma once
 
-#include "platform.h"
+#include "span.h"
 
 namespace gtnet {
 
 // The arcs of every state, contiguous; states and arcs are numbered through the whole batch.
 struct Incidence {
-  const int32_t* offsets;  // state s owns positions [offsets[s], offsets[s + 1])
-  const int32_t* arcs;     // arc at each position
-  const int32_t* states;   // state at its other end
+  In<int32_t> offsets;  // state s owns positions [offsets[s], offsets[s + 1])
+  In<int32_t> arcs;     // arc at each position
+  In<int32_t> states;   // state at its other end
 };
 
 // The graphs of a batch and an order of their states in which every arc leads forward.
 struct Walk {
   int64_t num_graphs;
-  const int64_t* state_offsets;  // graph g owns order[state_offsets[g]] ... and as many states
-  const int32_t* order;
+  In<int64_t> state_offsets;  // graph g owns order[state_offsets[g]] ... and as many states
+  In<int32_t> order;
   bool reverse;  // walk the order from its end
 };
 
 // A walk whose order is cut into layers: arcs lead from layer to later layer only, so the states of
 // one layer can be done side by side. Position i belongs to [layer_begin[i], layer_end[i]).
 struct LayeredWalk : Walk {
-  const int32_t* layer_begin;
-  const int32_t* layer_end;
+  In<int32_t> layer_begin;
+  In<int32_t> layer_end;
 };
 
 // The positions [begin, end) of a strongly connected component with a cycle, in an order of states.

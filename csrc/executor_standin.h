@@ -1,0 +1,26 @@
+// The executor that stands in for a GPU: blocks one after another on this thread.
+#pragma once
+
+#include "standin.h"
+
+namespace gtnet {
+
+inline int64_t shared_limit(int32_t /*device*/) {
+  return standin().shared_bytes;
+}
+
+template <class Kernel>
+void launch(int32_t /*device*/, int64_t blocks, int threads, int64_t shared_bytes,
+            const Kernel& kernel) {
+  for (int64_t index : standin().ordered(blocks)) {
+    Block block(index, blocks, threads, shared_bytes);
+    kernel(block);
+  }
+}
+
+template <class T>
+T read_back(int32_t /*device*/, const T* address) {
+  return *address;
+}
+
+}  // namespace gtnet

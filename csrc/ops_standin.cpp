@@ -1,0 +1,55 @@
+// Registers what runs on a GPU for a dispatch key that no tensor has: tests call it with tensors on
+// the CPU, by key, and compare. Built in place only, never part of a wheel.
+#include "executor_standin.h"
+#include "ops_device_walks.h"
+
+namespace gtnet {
+namespace {
+
+void standin_settings(int64_t order, int64_t shared_bytes) {
+  standin().order = static_cast<Order>(order);
+  standin().shared_bytes = shared_bytes;
+}
+
+// Kernels with one fault each, for a test of what is meant to find them.
+struct Faulty {
+  static constexpr int kThreads = 64;
+  int64_t fault;
+  Span<int64_t> out;
+
+  void operator()(Block& block) const {
+    const Span<int64_t> shared = block.shared<int64_t>(kThreads);
+    if (fault == 0) block.each(out.size() + 1, [*this](int64_t i) { out[i] = i; });
+    if (fault == 1) block.each(1, [*this](int64_t) { out[-1] = 0; });
+    if (fault == 4) block.each(out.size(), [=, *this](int64_t i) { out[i] = shared[i]; });
+    if (fault >= 2 && fault <= 3) {
+      block.each(out.size(), [shared](int64_t i) { shared[i] = i; });
+      if (fault == 3) block.sync();
+      block.each(out.size(), [=, *this](int64_t i) { out[i] = shared[out.size() - 1 - i]; });
+    }
+  }
+};
+
+Tensor standin_faulty(const Tensor& like, int64_t fault) {
+  Tensor out = torch::stable::new_zeros(like, {32}, ScalarType::Long);
+  launch(0, 1, Faulty::kThreads, Faulty::kThreads * 8, Faulty{fault, output<int64_t>(out)});
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY(gtnet_standin, m) {
+  m.def("settings(int order, int shared_bytes) -> ()");
+  m.def("faulty(Tensor like, int fault) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet_standin, CompositeExplicitAutograd, m) {
+  m.impl("settings", TORCH_BOX(&standin_settings));
+  m.impl("faulty", TORCH_BOX(&standin_faulty));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
+  register_walks(m);
+}
+
+}  // namespace gtnet

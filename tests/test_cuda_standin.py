@@ -1,0 +1,67 @@
+"""The CUDA kernels without a GPU: their stand-in under the tests of the CPU's operators."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import standin
+import test_distance
+import test_ops
+import test_paths
+import torch
+
+pytestmark = standin.needed
+
+# Tests of other files, here on the stand-in; left out are those of what no GPU kernel does.
+BORROWED = {
+    test_distance: "",
+    test_paths: "k_best|sample|enumerate",
+}
+for _module, _without in BORROWED.items():
+    for _name, _test in vars(_module).items():
+        if _name.startswith("test_") and not (_without and re.search(_without, _name)):
+            globals()[f"{_name}__{_module.__name__}"] = _test
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch):
+    standin.prepare_as_for_a_gpu(monkeypatch)
+    with standin.StandIn():
+        yield
+
+
+# What finds faults finds them
+
+
+@pytest.mark.parametrize("fault", [0, 1])
+def test_indices_out_of_range_are_found(fault):
+    with pytest.raises(IndexError, match="reached for 1 element"):
+        torch.ops.gtnet_standin.faulty(torch.empty(0), fault)
+
+
+@pytest.mark.parametrize(("fault", "differs"), [(2, True), (3, False), (4, True)])
+def test_missing_barriers_and_unwritten_memory_are_found(fault, differs):
+    found = []
+    for order in standin.ORDERS:
+        torch.ops.gtnet_standin.settings(order, standin.SHARED_BYTES)
+        found.append(torch.ops.gtnet_standin.faulty(torch.empty(0), fault))
+    assert any(not torch.equal(found[0], other) for other in found) == differs
+
+
+# The operators
+
+
+def names() -> list[str]:
+    ops = (getattr(torch.ops.gtnet, name).default for name in sorted(test_ops.registered()))
+    return [op._schema.name.removeprefix("gtnet::") for op in ops if standin.has_standin(op)]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_operator_equals_that_of_the_cpu(name):
+    operator = getattr(torch.ops.gtnet, name).default
+    for arguments in test_ops.cases()[name]:
+        ours = operator(*arguments)
+        with torch.utils._python_dispatch._disable_current_modes():
+            expected = operator(*arguments)
+        torch.testing.assert_close(ours, expected, equal_nan=True)
