@@ -32,7 +32,8 @@ void for_each_state(int32_t device, const LayeredWalk& walk, const Functor& func
 
 LayeredWalk walk_of(const Tensor& state_offsets, const Tensor& order,
                     const std::optional<Tensor>& bounds, bool reverse) {
-  STD_TORCH_CHECK(bounds.has_value(), "gtnet: a walk on a GPU needs the layers of its order");
+  STD_TORCH_CHECK(bounds.has_value() && bounds->dim() == 2,
+                  "gtnet: a walk on a GPU needs the layers of its order");
   const In<int32_t> layers = input<int32_t>(*bounds);
   return {{graphs(state_offsets), input<int64_t>(state_offsets), input<int32_t>(order), reverse},
           part_of(layers, 0, order.numel()),

@@ -41,11 +41,11 @@ Tensor slices(const Tensor& state_offsets, const Tensor& order, const Tensor& of
   return plan;
 }
 
-// functor for every state, side by side where there is a plan.
+// functor for every state, side by side where there is a plan; layers [2, states] are for GPUs.
 template <class Functor>
 void each_state(const Tensor& state_offsets, const Tensor& order, const std::optional<Tensor>& plan,
                 bool reverse, const Functor& functor) {
-  if (plan) {
+  if (plan && plan->dim() == 1) {
     for_each_slice({graphs(state_offsets), input<int32_t>(*plan)}, order.numel(), functor);
   } else {
     for_each_state(walk_of(state_offsets, order, reverse), order.numel(), functor);
