@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gtnet._ops.answers import best_answers as best_answers
+from gtnet._ops.beam_search import beam_lattice as beam_lattice
+from gtnet._ops.beam_search import beam_search as beam_search
 from gtnet._ops.distance import Cycles as Cycles
 from gtnet._ops.distance import OnPaths as OnPaths
 from gtnet._ops.distance import Walk as Walk
