@@ -55,9 +55,9 @@ send little gradient from hopeless items, so start them from a model that has le
 `perceptron` (discriminative Viterbi) and `lvq2` have no margin: they stop as soon as the right
 answer wins by a hair, and go flat. `energy` (Viterbi and forward training without competition)
 only makes sense where a model cannot lower one energy without raising others. `square_square` and
-`square_exp` are for energies with a floor at 0, such as distances; the reader's scores have none,
-and pulling its energies to 0 teaches it to reject. The cost "edit" is exact, and too large for the
-reader's lattices (see `edit_costs`): use the k best answers, or the Hamming distance.
+`square_exp` are for energies with a floor at 0, such as distances; the scores of the reader have
+none, and both fail on it. The cost "edit" is exact, and too large for the lattices of the reader
+(see `edit_costs`): use the k best answers, or the Hamming distance.
 """
 
 LOSSES: dict[str, tuple[str, dict]] = {
