@@ -218,6 +218,7 @@ def cases() -> dict[str, list[tuple]]:
         chain_score, chain_score_backward = chain_cases(graph)
         here: dict[str, list[tuple]] = {
             "steps": [(*offsets, graph.source, graph.target, graph.ilabels)],
+            "block_steps": [tuple(topology.steps[:2])],
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
             "chain_best": [case[:-1] for case in chain_score[::2]],
             "chain_score": chain_score,

@@ -15,6 +15,7 @@ from gtnet._ops.distance import recursion as recursion
 from gtnet._ops.distance import trace as trace
 from gtnet._ops.emissions import OutOfRangeError as OutOfRangeError
 from gtnet._ops.emissions import Steps as Steps
+from gtnet._ops.emissions import block_steps as block_steps
 from gtnet._ops.emissions import chain_best as chain_best
 from gtnet._ops.emissions import chain_score as chain_score
 from gtnet._ops.emissions import ctc_arcs as ctc_arcs

@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 steps = operators.steps.default
+block_steps = operators.block_steps.default
 ctc_arcs = operators.ctc_arcs.default
 chain_best = operators.chain_best.default
 
@@ -22,6 +23,11 @@ def _(
     graphs = state_offsets.shape[0] - 1
     words = vector(source, unknown_size(), torch.int32)
     return words, torch.empty_like(state_offsets), state_offsets.new_empty(graphs)
+
+
+@fake("block_steps")
+def _(words: Tensor, word_offsets: Tensor) -> tuple[Tensor, ...]:
+    return vector(words, unknown_size(), torch.int32), vector(words, 7, torch.int64)
 
 
 @fake("ctc_arcs")
