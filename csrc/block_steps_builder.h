@@ -51,7 +51,7 @@ class BlockStepsBuilder {
   }
 
  private:
-  static constexpr int32_t kMostAlone = 32;                // arcs of a row that a thread takes alone
+  static constexpr int32_t kMostAlone = 32;              // arcs of a row that a thread takes alone
   static constexpr int32_t kPartOfRow = 32 * kRowLanes;  // arcs of a row that a slice takes
 
   struct Link {

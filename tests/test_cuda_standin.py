@@ -16,9 +16,9 @@ pytestmark = standin.needed
 
 # Tests of other files, here on the stand-in; left out are those of what no GPU kernel does.
 BORROWED = {
-    test_distance: "",
-    test_lattice: "huge_scores",  # see test_huge_scores_are_never_wrong
-    test_paths: "k_best|sample|enumerate",
+    test_distance: "gradgrad|second|higher|strided",
+    test_lattice: "huge_scores|float32|second",  # see test_cuda_chains
+    test_paths: "k_best|sample|enumerate|gradgrad",
 }
 for _module, _without in BORROWED.items():
     for _name, _test in vars(_module).items():
