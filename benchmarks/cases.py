@@ -25,6 +25,7 @@ def all_cases() -> Iterator[Case]:
     yield from best_paths()
     yield from ctc()
     yield from lexicon()
+    yield from grammar()
     yield from rational_cases()
     yield from lexicon_simplification()
     yield from emission_cases(looping_lexicon(10_000, 27))
@@ -183,6 +184,34 @@ def lexicon() -> Iterator[Case]:
         pynini_compose(emissions, words),
         per=lattice.num_arcs,
         unit="arc",
+    )
+
+
+def grammar() -> Iterator[Case]:
+    """A looping lexicon of 1,000 words composed with a bigram of 20 successors a word.
+
+    Words leave the trie at their last letter; pushed to their first letter of their own, few
+    prefixes are followed whose words cannot come next. That is what look-ahead would be for.
+    """
+    words, successors = 1000, 20
+    spelling = looping_lexicon(words, 27)
+    rng = random.Random(0)
+    after = torch.tensor([rng.sample(range(words), successors) for _ in range(words)]).flatten()
+    before = torch.arange(words).repeat_interleave(successors)
+    every = torch.arange(words)
+    bigram = gtnet.Graph(
+        torch.cat([every.new_full((words,), words), before]),
+        torch.cat([every, after]),
+        torch.cat([every, after]),
+        start=words,
+        accept=every.tolist(),
+    )
+    unpushed = {"not pushed": lambda: gtnet.compose(spelling, bigram)}
+    yield Case(
+        f"push the words of a {words}-word lexicon, compose with a bigram",
+        lambda: gtnet.compose(gtnet.push(spelling, what="labels"), bigram),
+        unpushed
+        | {f"{name}, not pushed": w for name, w in pynini_compose(spelling, bigram).items()},
     )
 
 

@@ -1,5 +1,5 @@
 // Best paths over chains of frames composed with a graph (Viterbi 1967), a block per chain. Every
-// position keeps the entry it came by, frame by frame; ties as in chain_best.h.
+// position keeps the entry it came by, frame by frame; ties as in lattice_best.h.
 #pragma once
 
 #include "chain_grid.h"
@@ -209,13 +209,13 @@ struct ChainPathArcs {
   ChainGrid<T> grid;
   CameBy came_by;
   Span<const int64_t> offsets;
-  Span<int32_t> arcs, frames, first, last;
+  Span<int32_t> arcs, frames, first, first_cut, last, last_cut;
 
   GTNET_HD void operator()(int64_t item) const {
     const int64_t graph = grid.graph(item);
     const auto arc_before = static_cast<int32_t>(grid.arc_offsets[graph]);
     const auto state_before = static_cast<int32_t>(grid.state_offsets[graph]);
-    first[item] = kNone;
+    first[item] = first_cut[item] = last_cut[item] = kNone;
     if (last[item] == kNone) return;
     int64_t at = offsets[item + 1];
     first[item] =
@@ -224,6 +224,8 @@ struct ChainPathArcs {
           frames[at] = frame;
         });
     last[item] += state_before;
+    first_cut[item] = 0;
+    last_cut[item] = static_cast<int32_t>(grid.length(item));
   }
 };
 

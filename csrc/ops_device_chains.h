@@ -10,6 +10,8 @@
 namespace gtnet {
 namespace {
 
+using Tensors = std::vector<Tensor>;
+
 template <class T>
 Span<Number<T>> numbers(const Tensor& tensor) {
   return {
@@ -122,15 +124,20 @@ PlacedRoom place(const Tensor& like, int64_t items, int64_t always, int64_t byte
           scratch};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> chain_score(
-    const Tensor& scores, const Tensor& lengths, const Tensor& words, const Tensor& word_offsets,
-    const Tensor& state_offsets, const Tensor& arc_offsets, const Tensor& weights,
-    const Tensor& start, const Tensor& accept, bool keep) {
-  return with_scores(weights, [&](auto zero) -> std::tuple<Tensor, Tensor, Tensor, Tensor> {
+// Segmentations other than chains have no kernels.
+const Tensor& lengths_of(const Tensors& cuts) {
+  STD_TORCH_CHECK(cuts.size() == 1, "gtnet: on a GPU emissions must be chains of frames");
+  return cuts[0];
+}
+
+Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                      Tensor accept, bool keep) {
+  return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     using Kernel = ChainForward<T>;
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    ChainGrid<T> grid = chain_grid<T>(scores, lengths, words, word_offsets, state_offsets,
+    ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets,
                                       arc_offsets, weights, start, accept);
     const int64_t slots = sizes[kMostSlots], frames = grid.frames, items = grid.size;
     Tensor score = empty<double>(weights, items), trouble = zeros<int64_t>(weights, 1);
@@ -142,21 +149,21 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chain_score(
         weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
         Kernel{
             grid, placed.room, {numbers<T>(alpha), frames, slots}, keep, writable<double>(score)});
-    return {score, alpha, empty<int32_t>(weights, 0), trouble};
+    const Tensor none = empty<int32_t>(weights, 0), offset = empty<double>(weights, 0);
+    return {score, alpha, none, offset, trouble};
   });
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> chain_score_backward(
-    const Tensor& grad_score, const Tensor& alpha_m, const Tensor& /*alpha_e*/,
-    const Tensor& scores, const Tensor& lengths, const Tensor& words, const Tensor& word_offsets,
-    const Tensor& state_offsets, const Tensor& arc_offsets, const Tensor& weights,
-    const Tensor& start, const Tensor& accept, bool counting) {
-  return with_scores(weights, [&](auto zero) -> std::tuple<Tensor, Tensor, Tensor, Tensor> {
+Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor /*alpha_e*/,
+                               Tensor /*offset*/, Tensor scores, Tensors cuts, Tensor words,
+                               Tensor word_offsets, Tensor state_offsets, Tensor arc_offsets,
+                               Tensor weights, Tensor start, Tensor accept, bool counting) {
+  return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     using Kernel = ChainBackward<T>;
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    ChainGrid<T> grid = chain_grid<T>(scores, lengths, words, word_offsets, state_offsets,
+    ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets,
                                       arc_offsets, weights, start, accept);
     const int64_t slots = sizes[kMostSlots], items = grid.size;
     const int64_t copies = grid.num_graphs == 1 ? items : 1;
@@ -199,26 +206,26 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chain_score_backward(
                                  view<double>(grad_score), view<double>(sums), writable<T>(grad)});
       }
     }
-    return {grad_scores, grad_weights, grad_start, grad_accept};
+    return {grad_scores, grad_weights,         grad_start,
+            grad_accept, empty<T>(weights, 0), empty<T>(weights, 0)};
   });
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> chain_best(
-    const Tensor& scores, const Tensor& lengths, const Tensor& words, const Tensor& word_offsets,
-    const Tensor& state_offsets, const Tensor& arc_offsets, const Tensor& weights,
-    const Tensor& start, const Tensor& accept) {
-  using Result = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
-  return with_scores(weights, [&](auto zero) -> Result {
+Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                     Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                     Tensor accept) {
+  return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     using Kernel = ChainBestForward<T>;
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const ChainGrid<T> grid = chain_grid<T>(scores, lengths, words, word_offsets, state_offsets,
-                                            arc_offsets, weights, start, accept);
+    const ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets,
+                                            state_offsets, arc_offsets, weights, start, accept);
     const int64_t slots = sizes[kMostSlots], items = grid.size;
     Tensor score = empty<double>(weights, items), length = empty<int64_t>(weights, items),
            offsets = empty<int64_t>(weights, items + 1);
-    Tensor first = empty<int32_t>(weights, items), last = empty<int32_t>(weights, items);
+    Tensor first = empty<int32_t>(weights, items), first_cut = torch::stable::empty_like(first),
+           last = torch::stable::empty_like(first), last_cut = torch::stable::empty_like(first);
     Tensor entries = empty<int32_t>(weights, items * (grid.frames + 1) * slots);
     const CameBy came_by{writable<int32_t>(entries), grid.frames, slots};
     const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
@@ -233,15 +240,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> chain_best(
     for_each(device, items,
              ChainPathArcs<T>{grid, came_by, view<int64_t>(offsets), writable<int32_t>(arcs),
                               writable<int32_t>(frames), writable<int32_t>(first),
-                              writable<int32_t>(last)});
-    return {score, offsets, arcs, frames, first, last};
+                              writable<int32_t>(first_cut), writable<int32_t>(last),
+                              writable<int32_t>(last_cut)});
+    return {score, offsets, arcs, frames, first, first_cut, last, last_cut};
   });
 }
 
 void register_chains(torch::stable::detail::StableLibrary& m) {
-  m.impl("chain_score", TORCH_BOX(&chain_score));
-  m.impl("chain_score_backward", TORCH_BOX(&chain_score_backward));
-  m.impl("chain_best", TORCH_BOX(&chain_best));
+  m.impl("lattice_score", TORCH_BOX(&lattice_score));
+  m.impl("lattice_score_backward", TORCH_BOX(&lattice_score_backward));
+  m.impl("lattice_best", TORCH_BOX(&lattice_best));
 }
 
 }  // namespace

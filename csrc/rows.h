@@ -296,14 +296,14 @@ struct SumByLabel {
   }
 };
 
-// counts[k] += probability of the arc of entry k: near[its row] * weight * from[other end] / total.
+// counts[k] += probability of the arc of entry k: near[its row] * weight * from[other end] * scale.
 template <class T>
 struct CountArcs {
   using E = Exponent<T>;
   Rows rows;
   Numbers<T> weight, near, from;
-  T inverse;
-  E total;
+  T scale_m;
+  E scale_e;
   T* counts;
 
   GTNET_INLINE void operator()() const {
@@ -314,8 +314,8 @@ struct CountArcs {
       E e[kRowLanes];
       for (int i = 0; i < kRowLanes; ++i) {
         const int32_t p = along ? to[0] : to[i] < 0 ? 0 : to[i];
-        m[i] = near.m[p] * inverse;
-        e[i] = near.e[p] - total;
+        m[i] = near.m[p] * scale_m;
+        e[i] = near.e[p] + scale_e;
       }
       for (int32_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
         const int64_t at = int64_t{j} * kRowLanes;

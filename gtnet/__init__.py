@@ -4,8 +4,11 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
+from gtnet import interop as interop
 from gtnet import losses as losses
+from gtnet import nn as nn
 from gtnet._checks import EPSILON as EPSILON
+from gtnet.best_answers import best_answers as best_answers
 from gtnet.build import GraphBuilder as GraphBuilder
 from gtnet.build import ctc_graph as ctc_graph
 from gtnet.build import linear as linear
@@ -23,15 +26,33 @@ from gtnet.distributions import cross_entropy as cross_entropy
 from gtnet.distributions import entropy as entropy
 from gtnet.distributions import expectation as expectation
 from gtnet.distributions import kl_divergence as kl_divergence
+from gtnet.draw import Animation as Animation
 from gtnet.draw import GraphvizMissingError as GraphvizMissingError
+from gtnet.draw import Picture as Picture
 from gtnet.draw import draw as draw
+from gtnet.draw import draw_alignment as draw_alignment
+from gtnet.draw import draw_animation as draw_animation
+from gtnet.draw import draw_composition as draw_composition
+from gtnet.draw import draw_gradient as draw_gradient
 from gtnet.draw import to_dot as to_dot
+from gtnet.edit_distance import edit_costs as edit_costs
+from gtnet.edit_distance import edit_distance as edit_distance
+from gtnet.edit_distance import edit_transducer as edit_transducer
+from gtnet.edit_distance import hamming_costs as hamming_costs
+from gtnet.edit_distance import mismatch_costs as mismatch_costs
 from gtnet.emissions import Emissions as Emissions
 from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
+from gtnet.free_energy import free_energy as free_energy
+from gtnet.free_energy import variational_bound as variational_bound
+from gtnet.grammar import NGramModel as NGramModel
 from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
+from gtnet.interop.archive import load as load
+from gtnet.interop.archive import save as save
 from gtnet.lattice import Lattice as Lattice
+from gtnet.lexicon import Lexicon as Lexicon
+from gtnet.lexicon import SymbolTable as SymbolTable
 from gtnet.minimize import minimize as minimize
 from gtnet.paths import enumerate_paths as enumerate_paths
 from gtnet.paths import k_best as k_best

@@ -24,14 +24,15 @@ def compose(a: Graph | Emissions, b: Graph | Emissions, *, max_arcs: int = MAX_A
 
     Arguments: batches of equal size, or one of them of size 1, which meets every graph of the
     other. No order of arcs is asked for. `max_arcs` bounds the arcs of the batch that
-            are explored, and so the memory.
+        are explored, and so the memory.
     Result: `arc_maps` and `state_maps` say which arc and state of `a` and of `b` each came from.
     Emissions on the left give a `Lattice`: a Graph that is built when its arcs are first asked
     for, and whose forward score and best path do without that.
     Raises: ValueError where the product has more than `max_arcs` arcs or the batches do not
     match; TypeError for mixed dtypes.
     Complexity: O(pairs of states reached + arcs of the product), and O(log degree) to find a
-    match where the labels of a state have gaps.
+    match where the labels of a state have gaps. What `a` writes late is followed in vain where `b`
+    refuses it: `push(a, what="labels")` first spares a lexicon most of that before a grammar.
     Gradient: sums of the scores of both arcs; any number of derivatives.
     Source: Mohri, Pereira & Riley 1996; Mohri 2009, section 5.1, for the filter.
     """

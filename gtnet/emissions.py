@@ -72,20 +72,48 @@ class Emissions:
         emissions.scores, emissions.lengths = scores, lengths
         return emissions
 
-    def with_scores(self, scores: Tensor) -> Emissions:
+    def with_scores(self, scores: Tensor, segmentation: Graph | None = None) -> Emissions:
         """The same frames or segments with other scores, unchecked: for code that knows them."""
         other = Emissions.__new__(Emissions)
         other.scores, other.lengths = scores, self.lengths
         if self.lengths is None:
-            other.segmentation = self.segmentation
+            other.segmentation = self.segmentation if segmentation is None else segmentation
         return other
 
     def repeated(self, times: int) -> Emissions:
-        """The only item of a batch of chains, so many times."""
-        assert self.lengths is not None
+        """The only item of a batch, so many times."""
+        if self.lengths is None:
+            return self.with_scores(self.scores.repeat(times, 1), self.segmentation[[0] * times])
         other = self.with_scores(self.scores.expand(times, -1, -1))
         other.lengths = self.lengths.expand(times).contiguous()
         return other
+
+    def rows(self) -> Tensor:
+        """Scores as a path adds them up: those of a segment's arc are added to all its labels."""
+        if self.lengths is not None:
+            return self.scores
+        own = self.segmentation.weights
+        if not own.requires_grad and not bool(own.any()):
+            return self.scores
+        return self.scores + own.unsqueeze(1)
+
+    def first_rows(self) -> Tensor:
+        """The row of scores with which each item begins, counted through the batch, int64."""
+        if self.lengths is None:
+            return self.segmentation.arc_offsets[:-1]
+        return self.lengths.cumsum(0) - self.lengths
+
+    def cuts(self) -> list[Tensor] | None:
+        """Where frames or segments begin and end; None for a segmentation with a cycle."""
+        if self.lengths is not None:
+            return [self.lengths]
+        path = self.segmentation
+        topology = path.topology
+        if topology.is_cyclic:
+            return None
+        order, _ = topology.order_and_cycles
+        offsets = [topology.state_offsets, topology.arc_offsets]
+        return [*offsets, order, topology.source, topology.target, path.start, path.accept]
 
     def __repr__(self) -> str:
         rows = f"{self.segmentation.num_arcs} rows of {self.num_labels} scores"

@@ -19,10 +19,10 @@ _ARRAYS = ("topology", "weights", "start", "accept", "arc_maps", "state_maps")
 class Lattice(Graph):
     """The composition of emissions with a graph: a Graph that is built on first look.
 
-    `emissions @ graph` makes it. `forward_score` runs over (frame, state) without building it;
-    whatever asks for its arcs (`.weights`, `.source`, `draw`, `k_best`, ...) builds it, once, and
-    it is from then on the graph that `.graph()` returns. Its `arc_maps` and `state_maps` name the
-    arcs and states of `emissions.graph()` and of `graph`.
+    `emissions @ graph` makes it. Path sums and best paths run over (frame or cut, state) without
+    building it; whatever asks for its arcs (`.weights`, `.source`, `draw`, `k_best`, ...) builds
+    it, once, and it is from then on the graph that `.graph()` returns. Its `arc_maps` and
+    `state_maps` name the arcs and states of `emissions.graph()` and of `graph`.
 
     Attributes: `emissions` and `operand`, the graph on their right.
     """
@@ -93,38 +93,26 @@ class Lattice(Graph):
 
         Arguments: `beta` > 0 as there. Result: [batch], -inf where there is no path.
         Raises ValueError where it is infinite, as `gtnet.forward_score` does.
-        Complexity: O(frames · arcs of the operand) without building the product, in memory
-        O(frames · states) where a gradient is needed. Over a segmentation graph, and where the
-        operand has a cycle of epsilons, the product is built. Items run on threads.
+        Complexity: O(frames · (labels + arcs of the operand)) without building the product, in
+        memory O(frames · states) where a gradient is needed; over a segmentation O(cuts · arcs +
+        segments · (labels + states)). Where the operand has a cycle of epsilons, or the
+        segmentation one of any kind, the product is built. Items run on threads.
         Gradient: posteriors; to emissions, arc weights, start, accept and beta, first derivatives
         without building the product; further ones build it.
         Source: Baum 1972, with integer exponents instead of logarithms: no underflow, whatever
-        the range of the scores. In float32 each frame checks that its posteriors add up to 1
-        within 1e-4, and an item that fails is done again in float64.
+        the range of the scores. In float32 it is checked that what flows into every cut flows out
+        of it within 1e-4, and an item that fails is done again in float64.
         """
         from gtnet.distance import _is_infinite, _unscaled, forward_score
 
         if _is_infinite("forward_score", beta):
             return self.viterbi_score()
-        steps = self._steps()
-        if steps is None:
+        scaled = self._scaled("forward_score", beta)
+        arguments = scaled._arguments()
+        if arguments is None:
             return forward_score(self.graph(), beta)
-        scaled = self._scaled(beta)
-        emissions, operand = scaled.emissions, scaled.operand
-        assert emissions.lengths is not None
-        if operand.topology is not self.operand.topology:
-            steps = operand.topology.steps
-        assert steps is not None
         try:
-            total = _ops.chain_score(
-                emissions.scores,
-                emissions.lengths,
-                steps,
-                operand.weights,
-                operand.start,
-                operand.accept,
-                scaled._multiplied_out,
-            )
+            total = _ops.lattice_score(arguments, scaled._multiplied_out)
         except _ops.OutOfRangeError:
             return forward_score(self.graph(), beta)
         return _unscaled(total, beta).to(self.dtype)
@@ -139,51 +127,56 @@ class Lattice(Graph):
         """
         from gtnet.distance import viterbi_score
 
-        if self._steps() is None:
-            return viterbi_score(self.graph())
-        return viterbi_score(self.viterbi_path())
+        return viterbi_score(self.graph() if self._arguments() is None else self.viterbi_path())
 
     def viterbi_path(self) -> Graph:
         """The best path of each item as a batch of linear graphs; no path gives an empty one.
 
-        Its `arc_maps` are two: the arcs of `emissions.graph()` (frame, counted through the batch,
-        times the labels, plus the label; -1 for an epsilon) and the arcs of `operand`. Over a
-        segmentation graph, or for an operand with a cycle of epsilons, the product is built.
+        Its `arc_maps` are two: the arcs of `emissions.graph()` (frame or segment, counted through
+        the batch, times the labels, plus the label; -1 for an epsilon) and the arcs of `operand`.
+        The product is built where `forward_score` builds it.
         Complexity: O(frames · arcs of the operand), memory O(frames · states) for each item in
-        work, in float64. Gradient: flows to the scores along the path. Source: Viterbi 1967.
+        work, in float64; segmentations as for `forward_score`. Gradient: flows to the scores along
+        the path. Source: Viterbi 1967.
         """
-        steps = self._steps()
-        if steps is None:
+        lattice = self._scaled("viterbi_path", 1.0)
+        arguments = lattice._arguments()
+        if arguments is None:
             return self._path_of_product()
-        lattice = self._scaled(1.0)
-        emissions, operand = lattice.emissions, lattice.operand
-        assert emissions.lengths is not None
-        scores = _ops.rows_of_labels(emissions.scores)
-        _, offsets, arcs, frames, first, last = _ops.chain_best(
-            scores.detach(),
-            emissions.lengths,
-            *steps,
-            *(t.detach().contiguous() for t in (operand.weights, operand.start, operand.accept)),
-        )
-        item = torch.repeat_interleave(
-            torch.arange(len(self)), offsets.diff(), output_size=len(arcs)
-        )
-        reads = frames >= 0
-        label = operand.ilabels[arcs.long()].long()
-        chosen = (item[reads], frames[reads].long(), label[reads])
+        with torch.no_grad():
+            found = _ops.lattice_best(arguments)
+        return self._linear(lattice, found, torch.arange(len(self)))
+
+    def _linear(self, each: Lattice, found: _ops.PathsFound, item: Tensor) -> Graph:
+        """Paths as linear graphs under the scores of `each`, which has emissions for each item.
+
+        `item` [paths] names the item that each path belongs to.
+        """
+        emissions, operand, arcs = each.emissions, each.operand, found.arcs
+        of_arc = torch.repeat_interleave(item, found.offsets.diff(), output_size=len(arcs))
+        reads = found.rows >= 0
+        label, row = operand.ilabels[arcs.long()].long(), found.rows.long()
+        scores, begin = emissions.rows(), emissions.first_rows()
+        place = (of_arc[reads], row[reads]) if scores.ndim == 3 else ((begin[of_arc] + row)[reads],)
         weights = _ops.take(operand.weights.contiguous(), arcs)
-        weights = weights.index_add(0, reads.nonzero().flatten(), scores[chosen])
-        path = linear_paths(operand, offsets, arcs, first, last, weights)
-        items = torch.zeros_like(item) if len(self.emissions) == 1 else item
-        assert self.emissions.lengths is not None
-        begin = self.emissions.lengths.cumsum(0) - self.emissions.lengths
-        row = (begin[items] + frames) * emissions.num_labels + label
-        path.arc_maps = (row.masked_fill(~reads, -1).to(torch.int32), arcs)
+        weights = weights.index_add(0, reads.nonzero().flatten(), scores[(*place, label[reads])])
+        path = linear_paths(operand, found.offsets, arcs, found.first, found.last, weights)
+        if emissions.lengths is None:
+            path = _with_ends(path, found, emissions.segmentation)
+        shared = len(self.emissions) == 1  # then all rows are those of the only item
+        row = row + (0 if shared else begin[of_arc])
+        read = (row * emissions.num_labels + label).masked_fill(~reads, -1)
+        path.arc_maps = (read.to(torch.int32), arcs)
         return path
 
-    def _steps(self) -> _ops.Steps | None:
-        """The operand laid out, or None where only the product built serves."""
-        return None if self.emissions.lengths is None else self.operand.topology.steps
+    def _arguments(self) -> _ops.LatticeArguments | None:
+        """What the operators take, or None where only the product built serves."""
+        cuts, operand = self.emissions.cuts(), self.operand
+        steps = operand.topology.steps
+        if cuts is None or steps is None:
+            return None
+        graph = (operand.weights, operand.start, operand.accept)
+        return _ops.lattice_arguments(self.emissions.rows(), cuts, steps, *graph)
 
     def _path_of_product(self) -> Graph:
         from gtnet.paths import viterbi_path
@@ -196,17 +189,27 @@ class Lattice(Graph):
         return path
 
     def _multiplied_out(
-        self, scores: Tensor, weights: Tensor, start: Tensor, accept: Tensor
+        self,
+        scores: Tensor,
+        weights: Tensor,
+        start: Tensor,
+        accept: Tensor,
+        first: Tensor | None,
+        last: Tensor | None,
     ) -> Tensor:
         """The forward score of the product built from these scores, float64."""
         from gtnet.distance import _log_distance
 
-        emissions = self.emissions.with_scores(scores)
+        cuts = None
+        if self.emissions.lengths is None:
+            zero = torch.zeros_like(self.emissions.segmentation.weights)
+            cuts = self.emissions.segmentation.with_weights(zero, start=first, accept=last)
+        emissions = self.emissions.with_scores(scores, cuts)
         operand = self.operand.with_weights(weights, start=start, accept=accept)
         built = Lattice(emissions, operand, max_arcs=self._max_arcs).graph()
         return _log_distance("forward_score", built)[1]
 
-    def _scaled(self, beta: float | Tensor) -> Lattice:
+    def _scaled(self, function: str, beta: float | Tensor) -> Lattice:
         """One item of emissions per item of the batch, all scores times beta in float64."""
         from gtnet.distance import _is_one, _scaled
 
@@ -215,20 +218,34 @@ class Lattice(Graph):
             emissions = emissions.repeated(len(operand))
         if _is_one(beta):
             return Lattice(emissions, operand, max_arcs=self._max_arcs)
+        segmentation = None
+        per_row: float | Tensor = beta
         if isinstance(beta, Tensor) and beta.ndim == 1:
             if beta.shape[0] != len(self):
                 raise ValueError(
-                    f"forward_score: beta has {beta.shape[0]} values, the batch {len(self)} graphs"
+                    f"{function}: beta has {beta.shape[0]} values, the batch {len(self)} graphs"
                 )
             operand = operand[[0] * len(self)] if len(operand) == 1 else operand
-            per_item: float | Tensor = beta.reshape(-1, 1, 1)
-        else:
-            per_item = beta
+            per_row = beta.reshape(-1, 1, 1)
+            if emissions.lengths is None:
+                per_row = beta[emissions.segmentation.topology.graph_of_arc].unsqueeze(1)
         scores = emissions.scores.double()
         impossible = scores == NEG_INF
-        scores = (scores.masked_fill(impossible, 0) * per_item).masked_fill(impossible, NEG_INF)
-        operand = _scaled("forward_score", operand, beta)
-        return Lattice(emissions.with_scores(scores), operand, max_arcs=self._max_arcs)
+        scores = (scores.masked_fill(impossible, 0) * per_row).masked_fill(impossible, NEG_INF)
+        if emissions.lengths is None:
+            segmentation = _scaled(function, emissions.segmentation, beta)
+        operand = _scaled(function, operand, beta)
+        scaled = emissions.with_scores(scores, segmentation)
+        return Lattice(scaled, operand, max_arcs=self._max_arcs)
+
+
+def _with_ends(path: Graph, found: _ops.PathsFound, cuts: Graph) -> Graph:
+    """The start and accept scores of the cuts in which paths begin and end, added."""
+    exists = found.first >= 0
+    first, last = path.state_offsets[:-1][exists], path.state_offsets[1:][exists] - 1
+    start = path.start.index_add(0, first, _ops.take(cuts.start, found.first_cut[exists]))
+    accept = path.accept.index_add(0, last, _ops.take(cuts.accept, found.last_cut[exists]))
+    return path.with_weights(start=start, accept=accept)
 
 
 def linear_paths(

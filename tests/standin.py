@@ -24,7 +24,7 @@ LIBRARY = Path(gtnet.__file__).parent / "_standin.abi3.so"
 KEY = torch._C.DispatchKey.PrivateUse1
 ORDERS = range(3)
 SHARED_BYTES = 48 << 10
-UNWRITTEN = {"chain_score": {1}}  # results with gaps: alphas behind the length of an item
+UNWRITTEN = {"lattice_score": {1}}  # results with gaps: alphas behind the length of an item
 
 if LIBRARY.exists():
     torch.ops.load_library(str(LIBRARY))
@@ -53,9 +53,9 @@ class StandIn(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if not has_standin(func):
-            return func(*args, **(kwargs or {}))
         name = func._schema.name.removeprefix("gtnet::")
+        if not has_standin(func) or is_segmentation(name, args):
+            return func(*args, **(kwargs or {}))
         self.ran.add(name)
         args = as_on_a_gpu(name, args)
         found = []
@@ -72,12 +72,19 @@ class StandIn(TorchDispatchMode):
         return found[0]
 
 
+def is_segmentation(name: str, args: tuple) -> bool:
+    """Whether these are cuts of a segmentation, for which no GPU has kernels."""
+    if not name.startswith("lattice_"):
+        return False
+    return len(args[5] if name == "lattice_score_backward" else args[1]) > 1
+
+
 def as_on_a_gpu(name: str, args: tuple) -> tuple:
     """The arguments as Python passes them for tensors on a GPU."""
     if name == "take_backward" and args[2] is None:
         return (*args[:2], torch.argsort(args[1], stable=True), *args[3:])
-    if name.startswith("chain_"):
-        words = 5 if name == "chain_score_backward" else 2
+    if name.startswith("lattice_"):
+        words = 6 if name == "lattice_score_backward" else 2
         return (*args[:words], *_ops.block_steps(*args[words : words + 2]), *args[words + 2 :])
     return args
 

@@ -62,6 +62,8 @@ def test_training_leaves_its_files(trained: Path) -> None:
     for name in ("isolated characters", "global training"):
         assert 0 <= results[name]["accuracy"] <= 1 and 0 <= results[name]["read"] <= 1
     assert "<html" in (trained / "report.html").read_text()
+    assert "How it learnt to read" in (trained / "report.html").read_text()
+    assert (trained / "learning.gif").read_bytes().startswith(b"GIF89a")
 
 
 def test_resume_of_a_finished_run_judges_again(

@@ -667,7 +667,7 @@ def test_text_has_defaults_and_errors(tmp_path):
     assert gtn.equal(read("0", "1"), graph(["s", "a"]))
     wrong = [[""], ["1"], ["1 0 0", "0 1"], ["0", "1 1"], ["0", "1", "0 2"], ["x", "1"]]
     for lines in [*wrong, ["0", "1", "0 1 2 3 4 5"], ["0", "1", "0 -1 2"], ["0", "1", "0 1 a"]]:
-        with pytest.raises(ValueError, match=r"loadtxt|Graph|invalid literal"):
+        with pytest.raises(ValueError, match=r"gtn\.read: "):
             read(*lines)
     with pytest.raises(ValueError, match="no file"):
         gtn.loadtxt(str(tmp_path / "none"))

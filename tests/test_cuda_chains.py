@@ -36,7 +36,7 @@ def found(scores, lengths, graph, *, on: standin.StandIn | None):
         return all_of_it()
     with on:
         results = all_of_it()
-    assert {"chain_score", "chain_score_backward", "chain_best"} <= on.ran
+    assert {"lattice_score", "lattice_score_backward", "lattice_best"} <= on.ran
     return results
 
 
@@ -80,16 +80,16 @@ def test_what_does_not_fit_into_shared_memory_gives_the_same_bits():
 def arguments(scores: torch.Tensor, lengths: list[int], graph: Graph) -> tuple:
     assert isinstance(graph.topology.steps, Steps)
     graph_scores = (graph.weights, graph.start, graph.accept)
-    return (scores, torch.tensor(lengths), *graph.topology.steps, *graph_scores)
+    return (scores, [torch.tensor(lengths)], *graph.topology.steps, *graph_scores)
 
 
 def score_and_gradient(scores, lengths, graph):
     """By the operators themselves."""
     given = arguments(scores, lengths, graph)
     with standin.StandIn():
-        score, *alpha, _ = torch.ops.gtnet.chain_score(*given, True)
+        score, *alpha, _ = torch.ops.gtnet.lattice_score(*given, True)
         ones = torch.ones_like(score)
-        grads = torch.ops.gtnet.chain_score_backward(ones, *alpha, *given, True)
+        grads = torch.ops.gtnet.lattice_score_backward(ones, *alpha, *given, True)
     return score, grads
 
 
@@ -132,8 +132,8 @@ def test_gradients_are_rounded_to_short_floats_as_torch_does():
 def chain_grad(scores, lengths, graph, grad_score):
     given = arguments(scores, lengths.tolist(), graph)
     with standin.StandIn():
-        _, *alpha, _ = torch.ops.gtnet.chain_score(*given, True)
-        return torch.ops.gtnet.chain_score_backward(grad_score, *alpha, *given, False)[0]
+        _, *alpha, _ = torch.ops.gtnet.lattice_score(*given, True)
+        return torch.ops.gtnet.lattice_score_backward(grad_score, *alpha, *given, False)[0]
 
 
 def test_lengths_beyond_the_frames_are_cut_off():

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from gtnet import EPSILON, Graph, linear, stack
-from gtnet._render import png_bytes, render
 from gtnet.draw import GraphvizMissingError, draw, mimebundle, to_dot
+from gtnet.draw.render import png_bytes, render
 
 INF = float("inf")
 can_render = pytest.mark.skipif(
@@ -271,7 +271,14 @@ def test_notebooks_without_graphviz_show_text(without_graphviz) -> None:
 def test_notebooks_show_small_graphs_as_pictures() -> None:
     assert mimebundle(diamond())["image/svg+xml"].startswith("<svg")
     assert mimebundle(stack([diamond(), linear([1])]))["text/html"].count("<svg") == 2
-    assert mimebundle(lattice(700, 1)).keys() == {"text/plain"}
+    many = mimebundle(stack([linear([1])] * 7))["text/html"]
+    assert many.count("<svg") == 4 and "and 3 more graphs" in many
+
+
+@can_render
+def test_notebooks_show_large_graphs_in_part() -> None:
+    assert "of 701 states" in mimebundle(lattice(700, 1))["image/svg+xml"]
+    assert mimebundle(lattice(50_001, 2)).keys() == {"text/plain"}
 
 
 @can_render
@@ -335,3 +342,21 @@ def test_improbable_arcs_can_be_left_out() -> None:
     assert "3 of 4 states and 2 of 4 arcs shown: the most probable" in dot
     assert set(edges(to_dot(diamond(), min_posterior=0.9))) == {(0, 2), (2, 3)}
     assert len(edges(to_dot(diamond(), min_posterior=0.1))) == 4
+
+
+def test_the_k_best_paths_have_colours_and_a_legend() -> None:
+    dot = to_dot(lattice(3, 4), k_best=2, isymbols="abcd")
+    assert "5 of 12 arcs" not in dot and "4 of 12 arcs shown: the 2 best paths" in dot
+    assert re.search(r"1\. aaa.*?2\. (baa|aba|aab)", dot)
+    shared = [line for line in edges(dot).values() if 'color="#0072b2:#d55e00"' in line]
+    assert len(shared) == 3
+    assert "arcs shown" not in to_dot(diamond(), k_best=2)
+    assert len(edges(to_dot(diamond(), k_best=1))) == 2
+
+
+def test_k_best_of_nothing_and_with_highlight() -> None:
+    assert not edges(to_dot(Graph([0], [1], [0], accept=[]), k_best=2))
+    assert not edges(to_dot(diamond(), k_best=0))
+    assert not edges(to_dot(Graph([], [], [], start=[], accept=[], num_states=0), k_best=1))
+    with pytest.raises(ValueError, match="k_best or highlight, not both"):
+        to_dot(diamond(), k_best=1, highlight="best")

@@ -120,6 +120,80 @@ def test_large_random_graphs(states, arcs, seed):
     assert_both_close(both(scores.float(), [4, 3], graph.to(torch.float32)), torch.float32)
 
 
+def over_segments(rows, cuts, graph, beta=1.0):
+    """As `both`, over segmentations with scores of their own."""
+    found = []
+    for lazy in (True, False):
+        given = leaves(rows, cuts.weights, cuts.start, cuts.accept,
+                       graph.weights, graph.start, graph.accept)  # fmt: skip
+        segmentation = cuts.with_weights(given[1], start=given[2], accept=given[3])
+        operand = graph.with_weights(given[4], start=given[5], accept=given[6])
+        lattice = Emissions(given[0], graph=segmentation) @ operand
+        total = forward_score(lattice if lazy else lattice.graph(), beta)
+        weights = torch.linspace(0.5, 1.5, len(total), dtype=total.dtype)
+        (total.masked_fill(total == NEG_INF, 0) * weights).sum().backward()
+        zero = torch.zeros_like
+        found.append([total.detach(), *(zero(t) if t.grad is None else t.grad for t in given)])
+    return found
+
+
+@given(st.data())
+def test_segmentations_equal_the_product(data):
+    """Cuts that many segments enter, several starts and ends, dead ends, scores of their own."""
+    dtype = data.draw(strategies.DTYPES)
+    size, single = data.draw(st.integers(1, 3)), data.draw(st.booleans())
+    cuts = data.draw(strategies.graphs(size=size, dtype=dtype))
+    graph = data.draw(strategies.graphs(size=1 if single else size, acyclic=False, dtype=dtype))
+    rows = torch.randn(cuts.num_arcs, data.draw(st.integers(1, 3)), dtype=dtype)
+    rows = data.draw(st.sampled_from([1, 100])) * rows
+    rows = rows.masked_fill(torch.rand_like(rows) < 0.1, NEG_INF)
+    lattice = Emissions(rows, graph=cuts) @ graph
+    if epsilon_cycle(graph):
+        assume(not diverges(lattice))
+    assert_both_close(over_segments(rows, cuts, graph), dtype)
+    path, product = viterbi_path(lattice), lattice.graph()
+    torch.testing.assert_close(viterbi_score(path), viterbi_score(product))
+    read, taken = (m.long() for m in path.arc_maps)
+    weights = graph.weights[taken]
+    weights[read >= 0] += Emissions(rows, graph=cuts).graph().weights[read[read >= 0]]
+    torch.testing.assert_close(path.weights, weights)
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 40), st.integers(1, 120), st.integers(0, 99))
+def test_large_segmentations(cuts, segments, seed):
+    generator = torch.Generator().manual_seed(seed)
+    ends = torch.randint(0, cuts + 1, (2, segments), generator=generator).sort(0).values
+    ends = ends[:, ends[0] < ends[1]]
+    chain = torch.arange(cuts).expand(2, -1) + torch.tensor([[0], [1]])
+    source, target = torch.cat([ends, chain], 1)
+    segmentation = Graph(source, target, source, accept=cuts).to(torch.float64)
+    rows = torch.randn(len(source), 4, dtype=torch.float64, generator=generator)
+    graph = ctc_graph([[1, 2, 2, 3][: 1 + seed % 4] * (1 + seed % 5)], dtype=torch.float64)
+    assert_both_close(over_segments(rows, segmentation, graph), torch.float64)
+    single = [t.to(torch.float32) for t in (rows, segmentation, graph)]
+    assert_both_close(over_segments(*single), torch.float32)
+
+
+@pytest.mark.parametrize("beta", [0.5, "item"])
+def test_segmentations_at_other_temperatures_and_their_derivatives(beta):
+    first = Graph([0, 1, 0], [1, 2, 2], [0, 0, 0], weights=[0.5, -1.0, 0.25], accept=2)
+    cuts = stack([first, Graph([1, 0, 1], [2, 1, 2], [0, 0, 0], accept=[1, 2])]).to(torch.float64)
+    rows = torch.randn(6, 3, dtype=torch.float64)
+    loop = Graph([0, 0, 0, 1], [0, 1, 1, 0], [0, 1, EPSILON, 2], weights=[0.5, 1.0, -1.0, 0.25],
+                 accept=[0, 1]).to(torch.float64)  # fmt: skip
+    beta = torch.tensor([0.5, 3.0], dtype=torch.float64) if beta == "item" else beta
+    assert_both_close(over_segments(rows, cuts, loop, beta), torch.float64)
+
+    def total(rows, segments, weights):
+        lattice = Emissions(rows, graph=cuts.with_weights(segments)) @ loop.with_weights(weights)
+        return forward_score(lattice, beta)
+
+    inputs = leaves(rows, cuts.weights, loop.weights)
+    assert gradcheck(total, inputs)
+    assert gradgradcheck(total, inputs)
+
+
 @pytest.mark.parametrize("beta", [0.5, 2.0, "item"])
 def test_inverse_temperature(beta):
     scores = torch.randn(3, 4, 3, dtype=torch.float64)

@@ -226,6 +226,8 @@ def test_impossible_answers_cost_infinity_and_spoil_nobody():
     torch.testing.assert_close(weights.grad, chance - torch.tensor([1.0, 0.0]))
 
 
-def test_batches_must_match():
-    with pytest.raises(ValueError, match=r"discriminative_forward: .*2 graphs.*1"):
-        losses.discriminative_forward(linear([[1], [2]]), linear([1]))
+def test_batches_broadcast_or_must_match():
+    one = linear([[1], [2]])
+    assert losses.discriminative_forward(one, linear([1])).tolist() == [0, math.inf]
+    with pytest.raises(ValueError, match=r"discriminative_forward: .*2 graphs.*3"):
+        losses.discriminative_forward(one, linear([[1], [2], [3]]))

@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 from oracle import automata, paths, relation
-from test_openfst import from_openfst, random_graph, to_openfst, total
+from test_openfst import TRANSDUCERS, from_openfst, random_graph, to_openfst, total
 
 import gtnet
 from gtnet import EPSILON, Graph, forward_score, linear, relabel, stack, viterbi_score
@@ -16,13 +16,12 @@ from gtnet import EPSILON, Graph, forward_score, linear, relabel, stack, viterbi
 pynini = pytest.importorskip("pynini")
 pywrapfst = pytest.importorskip("pywrapfst")
 NEG_INF = float("-inf")
-GRAPHS = 1000
 ARC_TYPES = ("log64", "standard")
 
 
 def drawn(seed: int, **kind: bool) -> list[Graph]:
     source = random.Random(seed)
-    return [random_graph(source, **kind) for _ in range(GRAPHS)]
+    return [random_graph(source, **kind) for _ in range(TRANSDUCERS)]
 
 
 def assert_same(ours: Graph, theirs: list, arc_type: str) -> None:

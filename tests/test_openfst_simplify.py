@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -10,12 +9,10 @@ import strategies
 import torch
 from hypothesis import given, settings
 from oracle import automata, only, paths, relation, string_scores
-from test_openfst import from_openfst, pynini, random_graph, to_openfst
+from test_openfst import TRANSDUCERS, from_openfst, pynini, random_graph, to_openfst
 
 from gtnet import Graph, connect, determinize, minimize, prune, push, remove_epsilon
 
-# The thousand of a full comparison takes about a minute.
-TRANSDUCERS = int(os.environ.get("GTNET_OPENFST_TRANSDUCERS", "100"))
 SEMIRINGS = (("log", "log64"), ("tropical", "standard"))
 
 

@@ -104,6 +104,16 @@ def k_best_cases(graph: Graph) -> list[tuple]:
     ]
 
 
+def best_answers_cases(graph: Graph) -> list[tuple]:
+    """With the bound that the operator finds itself, with one given, and with too few prefixes."""
+    scores = (graph.weights, graph.start, graph.accept)
+    topology = graph.topology
+    order = topology.order_and_cycles[0]
+    leaving = (graph.state_offsets, *topology.leaving_by(topology.olabels))
+    rest, _ = _ops.log_distance(*scores[:1], graph.accept, graph.start, walks(graph)[1])
+    return [(*scores, order, bound, *leaving, 2, most) for bound, most in ((None, 9), (rest, 0))]
+
+
 def compose_cases(graph: Graph) -> list[tuple]:
     ends = (graph.start > float("-inf"), graph.accept > float("-inf"))
     topology = graph.topology
@@ -114,22 +124,33 @@ def compose_cases(graph: Graph) -> list[tuple]:
     return [(*a, *b, False, size, 100), (*c, *c, True, size, 100), (*a, *b, False, size, 1)]
 
 
-def chain_cases(graph: Graph) -> tuple[list[tuple], list[tuple]]:
-    """Arguments of chain_score and of its gradient: three items, one graph each or one for all."""
-    scores = torch.randn(3, 4, 4, dtype=graph.dtype)
-    lengths = torch.tensor([4, 0, 2])
-    forth, back = [], []
-    for operand in (graph, graph[:1]):
-        arguments = (
-            scores,
-            lengths,
-            *operand.topology.steps,
-            *(t.contiguous() for t in (operand.weights, operand.start, operand.accept)),
-        )
-        forth += [(*arguments, keep) for keep in (False, True)]
-        score, *alpha, _ = torch.ops.gtnet.chain_score(*arguments, True)
-        back += [(torch.ones_like(score), *alpha, *arguments, arcs) for arcs in (False, True)]
-    return forth, back
+def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
+    """Chains and segmentations: three items, one graph each or one for all."""
+    segments = batch(graph.dtype)
+    topology = segments.topology
+    cuts = [topology.state_offsets, topology.arc_offsets, topology.order_and_cycles[0]]
+    cuts += [topology.source, topology.target, segments.start, segments.accept]
+    frames = torch.randn(3, 4, 4, dtype=graph.dtype), [torch.tensor([4, 0, 2])]
+    rows = torch.randn(segments.num_arcs, 4, dtype=graph.dtype), cuts
+    forth, back, plain = [], [], []
+    for scores, ends in (frames, rows):
+        for operand in (graph, graph[:1]):
+            arguments = (
+                scores,
+                ends,
+                *operand.topology.steps,
+                *(t.contiguous() for t in (operand.weights, operand.start, operand.accept)),
+            )
+            plain.append(arguments)
+            forth += [(*arguments, keep) for keep in (False, True)]
+            score, *alpha, _ = torch.ops.gtnet.lattice_score(*arguments, True)
+            back += [(torch.ones_like(score), *alpha, *arguments, arcs) for arcs in (False, True)]
+    return {
+        "lattice_score": forth,
+        "lattice_score_backward": back,
+        "lattice_posteriors": forth,
+        "lattice_best": plain,
+    }
 
 
 def sample_cases(graph: Graph) -> list[tuple]:
@@ -215,14 +236,11 @@ def cases() -> dict[str, list[tuple]]:
         index = torch.tensor([2, -1, 0, 2, 2], dtype=torch.int32)
         values = graph.weights[:3].clone()
         alpha, came_by, *_ = best(graph)
-        chain_score, chain_score_backward = chain_cases(graph)
         here: dict[str, list[tuple]] = {
             "steps": [(*offsets, graph.source, graph.target, graph.ilabels)],
             "block_steps": [tuple(topology.steps[:2])],
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
-            "chain_best": [case[:-1] for case in chain_score[::2]],
-            "chain_score": chain_score,
-            "chain_score_backward": chain_score_backward,
+            **lattice_cases(graph),
             "incidence": [(*offsets, graph.source, graph.target, graph.num_states)],
             "sort_by_label": [(graph.state_offsets, *leaving, graph.olabels)],
             "topological_order": [(graph.state_offsets, entering[0], entering[2])],
@@ -253,6 +271,7 @@ def cases() -> dict[str, list[tuple]]:
             "take": [(values, index)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
             **(simplify_cases(graph) if dtype == torch.float64 else {}),
+            **({"best_answers": best_answers_cases(graph)} if dtype == torch.float64 else {}),
         }
         for name, arguments in here.items():
             found.setdefault(name, []).extend(arguments)

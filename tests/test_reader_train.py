@@ -11,6 +11,7 @@ import torch
 from gtnet.reader import checkpoint
 from gtnet.reader.augment import distort, jitter
 from gtnet.reader.data import load
+from gtnet.reader.film import Film
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.runs import Run
@@ -180,3 +181,40 @@ def test_run_settings() -> None:
     assert run.training.whole.epochs == 3 and run.training.seed == 5
     with pytest.raises(ValueError, match="digits, not on car_a"):
         Run.start(demo=True, data="car_a")
+
+
+@pytest.mark.parametrize("loss", ["hinge", "minimum_risk_k_best"])
+def test_the_second_phase_takes_any_loss(loss: str, tmp_path: Path) -> None:
+    config = replace(SMALL, loss=loss, whole=replace(SMALL.whole, epochs=1))
+    trainer = Trainer(config, TrainingData(load("digits", size=8)), tmp_path, quiet=True)
+    before = {name: t.clone() for name, t in weights(trainer.reader).items()}
+    trainer.run()
+    assert np.isfinite(trainer.history[0]["loss"]) and trainer.history[0]["skipped"] == 0
+    assert any(not torch.equal(before[name], t) for name, t in weights(trainer.reader).items())
+
+
+def test_an_unknown_loss_is_named() -> None:
+    assert Run.start(loss="hinge").training.loss == "hinge"
+    with pytest.raises(ValueError, match=r"no loss 'bingo'; there are .*hinge"):
+        Run.start(loss="bingo")
+
+
+def test_a_film_has_a_frame_for_each_epoch_and_survives_a_stop(
+    data: TrainingData, unbroken: Path, tmp_path: Path
+) -> None:
+    film = Film.load(unbroken, SMALL.reader.segment)
+    assert list(film.frames) == [
+        "before training",
+        "isolated characters, epoch 1",
+        "isolated characters, epoch 2",
+        "global training, epoch 1",
+        "global training, epoch 2",
+    ]
+    Trainer(SMALL, data, tmp_path, quiet=True).run(epochs=3)
+    Trainer(SMALL, data, tmp_path, quiet=True).run(resume=True)
+    resumed = Film.load(tmp_path, SMALL.reader.segment)
+    assert list(resumed.frames) == list(film.frames)
+    assert all(torch.equal(resumed.frames[name], film.frames[name]) for name in film.frames)
+    pictures = film.animation(CheckReader(SMALL.reader)).frames
+    assert len(pictures) == 5 and all(picture.images for picture in pictures)
+    assert Film.load(tmp_path / "elsewhere", SMALL.reader.segment) is None

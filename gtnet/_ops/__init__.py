@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gtnet._ops.answers import best_answers as best_answers
 from gtnet._ops.distance import Cycles as Cycles
 from gtnet._ops.distance import OnPaths as OnPaths
 from gtnet._ops.distance import Walk as Walk
@@ -13,12 +14,16 @@ from gtnet._ops.distance import log_shares as log_shares
 from gtnet._ops.distance import posteriors as posteriors
 from gtnet._ops.distance import recursion as recursion
 from gtnet._ops.distance import trace as trace
+from gtnet._ops.emissions import LatticeArguments as LatticeArguments
 from gtnet._ops.emissions import OutOfRangeError as OutOfRangeError
+from gtnet._ops.emissions import PathsFound as PathsFound
 from gtnet._ops.emissions import Steps as Steps
 from gtnet._ops.emissions import block_steps as block_steps
-from gtnet._ops.emissions import chain_best as chain_best
-from gtnet._ops.emissions import chain_score as chain_score
 from gtnet._ops.emissions import ctc_arcs as ctc_arcs
+from gtnet._ops.emissions import lattice_arguments as lattice_arguments
+from gtnet._ops.emissions import lattice_best as lattice_best
+from gtnet._ops.emissions import lattice_posteriors as lattice_posteriors
+from gtnet._ops.emissions import lattice_score as lattice_score
 from gtnet._ops.emissions import rows_of_labels as rows_of_labels
 from gtnet._ops.emissions import steps as steps
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA

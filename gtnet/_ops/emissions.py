@@ -13,7 +13,7 @@ from gtnet._ops.library import fake, operators, unknown_size, vector
 steps = operators.steps.default
 block_steps = operators.block_steps.default
 ctc_arcs = operators.ctc_arcs.default
-chain_best = operators.chain_best.default
+lattice_posteriors = operators.lattice_posteriors.default
 
 
 @fake("steps")
@@ -38,38 +38,62 @@ def _(targets: Tensor, lengths: Tensor, blank: int) -> tuple[Tensor, ...]:
     return *ends, *(vector(targets, arcs, torch.int32) for _ in range(4))
 
 
-@fake("chain_score")
-def _(scores: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+@fake("lattice_score")
+def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
     kept = unknown_size() if rest[-1] else 0
     exponent = torch.int32 if scores.dtype == torch.float32 else torch.int64
-    return (
-        vector(scores, scores.shape[0], torch.float64),
+    return [
+        vector(scores, _items(cuts), torch.float64),
         vector(scores, kept, scores.dtype),
         vector(scores, kept, exponent),
+        vector(scores, unknown_size() if rest[-1] else 0, torch.float64),
         vector(scores, 1, torch.int64),
-    )
+    ]
 
 
-@fake("chain_score_backward")
+@fake("lattice_score_backward")
 def _(
-    grad_score: Tensor, alpha_m: Tensor, alpha_e: Tensor, scores: Tensor, *rest: Any
-) -> tuple[Tensor, ...]:
+    grad_score: Tensor,
+    alpha_m: Tensor,
+    alpha_e: Tensor,
+    offset: Tensor,
+    scores: Tensor,
+    cuts: list[Tensor],
+    *rest: Any,
+) -> list[Tensor]:
     *_, weights, start, accept, counting = rest
-    sizes = [like.shape[0] if counting else 0 for like in (weights, start, accept)]
-    return torch.empty_like(scores), *(vector(scores, size, scores.dtype) for size in sizes)
+    sizes = [len(weights), len(start), len(accept)] if counting else [0, 0, 0]
+    ends = len(cuts[-1]) if counting and len(cuts) > 1 else 0
+    found = [vector(scores, size, scores.dtype) for size in (*sizes, ends, ends)]
+    return [torch.empty_like(scores), *found]
 
 
-@fake("chain_best")
-def _(scores: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    batch, arcs = scores.shape[0], unknown_size()
-    return (
-        vector(scores, batch, torch.float64),
-        vector(scores, batch + 1, torch.int64),
-        vector(scores, arcs, torch.int32),
-        vector(scores, arcs, torch.int32),
-        vector(scores, batch, torch.int32),
-        vector(scores, batch, torch.int32),
-    )
+@fake("lattice_posteriors")
+def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
+    ends = 0 if len(cuts) == 1 else len(cuts[-1])
+    states = unknown_size()
+    sizes = (unknown_size(), states, states, ends, ends)
+    return [torch.empty_like(scores), *(vector(scores, size, scores.dtype) for size in sizes)]
+
+
+@fake("lattice_best")
+def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
+    return _paths(scores, _items(cuts))
+
+
+def _items(cuts: list[Tensor]) -> Any:
+    """Items of the batch that has these cuts."""
+    return cuts[0].shape[0] - (len(cuts) > 1)
+
+
+def _paths(scores: Tensor, count: Any) -> list[Tensor]:
+    arcs = unknown_size()
+    return [
+        vector(scores, count, torch.float64),
+        vector(scores, count + 1, torch.int64),
+        *(vector(scores, arcs, torch.int32) for _ in range(2)),
+        *(vector(scores, count, torch.int32) for _ in range(4)),
+    ]
 
 
 class Steps(NamedTuple):
@@ -81,11 +105,58 @@ class Steps(NamedTuple):
     arc_offsets: Tensor
 
 
+class LatticeArguments(NamedTuple):
+    """What the operators on lattices take first: rows of scores, cuts, and the graph they meet.
+
+    `scores` [batch, frames, labels] and `cuts` the lengths, or [segments, labels] and of the
+    segmentation state_offsets, arc_offsets, order, source, target, start and accept.
+    """
+
+    scores: Tensor
+    cuts: list[Tensor]
+    steps: Steps
+    weights: Tensor
+    start: Tensor
+    accept: Tensor
+
+    def flat(self) -> tuple[Any, ...]:
+        """As the operators take them."""
+        return self.scores, self.cuts, *self.steps, self.weights, self.start, self.accept
+
+
+def lattice_arguments(
+    scores: Tensor, cuts: list[Tensor], steps: Steps, weights: Tensor, start: Tensor, accept: Tensor
+) -> LatticeArguments:
+    """The arguments in the layout that the operators expect."""
+    graph = (weights.contiguous(), start.contiguous(), accept.contiguous())
+    return LatticeArguments(rows_of_labels(scores), [t.contiguous() for t in cuts], steps, *graph)
+
+
+class PathsFound(NamedTuple):
+    """Paths one after another: arcs [offsets[i], offsets[i + 1]) of the operand and the rows that
+    they read (-1 for an epsilon), and the states and cuts in which they begin and end.
+    """
+
+    score: Tensor
+    offsets: Tensor
+    arcs: Tensor
+    rows: Tensor
+    first: Tensor
+    first_cut: Tensor
+    last: Tensor
+    last_cut: Tensor
+
+
+def lattice_best(arguments: LatticeArguments) -> PathsFound:
+    """The best path of each item."""
+    return PathsFound(*operators.lattice_best.default(*arguments.flat()))
+
+
 class OutOfRangeError(ArithmeticError):
     """The scores of a path may add up to more than any exponent holds."""
 
 
-class _ChainScore(torch.autograd.Function):
+class _LatticeScore(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -93,37 +164,41 @@ class _ChainScore(torch.autograd.Function):
         weights: Tensor,
         start: Tensor,
         accept: Tensor,
-        lengths: Tensor,
+        first: Tensor | None,
+        last: Tensor | None,
+        cuts: list[Tensor],
         steps: Steps,
         multiplied_out: Callable[..., Tensor],
     ) -> Tensor:
         keep = any(ctx.needs_input_grad)
-        score, *alpha, trouble = operators.chain_score.default(
-            scores, lengths, *steps, weights, start, accept, keep
+        ends = [] if first is None else [first, last]
+        score, *alpha, trouble = operators.lattice_score.default(
+            scores, [*cuts, *ends], *steps, weights, start, accept, keep
         )
         if (code := int(trouble)) == 1:
             raise OutOfRangeError
         if code == 2:
             raise ValueError("forward_score: emissions must not hold NaN or +inf")
-        ctx.save_for_backward(scores, weights, start, accept, lengths, *alpha)
+        ctx.save_for_backward(scores, weights, start, accept, first, last, *alpha, *cuts)
         ctx.steps, ctx.multiplied_out = steps, multiplied_out
         return score
 
     @staticmethod
     def backward(ctx: Any, grad_score: Tensor) -> tuple[Tensor | None, ...]:
-        scores, weights, start, accept, lengths, *alpha = ctx.saved_tensors
-        inputs = (scores, weights, start, accept)
-        needed = ctx.needs_input_grad[:4]
+        scores, weights, start, accept, first, last, *rest = ctx.saved_tensors
+        alpha, cuts = rest[:3], rest[3:]
+        inputs = (scores, weights, start, accept, first, last)
+        needed = ctx.needs_input_grad[:6]
         if torch.is_grad_enabled():
             asked = [tensor for tensor, need in zip(inputs, needed) if need]
             score = ctx.multiplied_out(*inputs)
             found = iter(torch.autograd.grad(score, asked, grad_score, create_graph=True))
             return (*(next(found) if need else None for need in needed), None, None, None)
-        grads = operators.chain_score_backward.default(
+        grads = operators.lattice_score_backward.default(
             grad_score.contiguous(),
             *alpha,
             scores,
-            lengths,
+            [*cuts, *([] if first is None else [first, last])],
             *ctx.steps,
             weights,
             start,
@@ -133,23 +208,16 @@ class _ChainScore(torch.autograd.Function):
         return (*(grad if need else None for grad, need in zip(grads, needed)), None, None, None)
 
 
-def chain_score(
-    scores: Tensor,
-    lengths: Tensor,
-    steps: Steps,
-    weights: Tensor,
-    start: Tensor,
-    accept: Tensor,
-    multiplied_out: Callable[..., Tensor],
-) -> Tensor:
-    """The forward score of each chain composed with its graph, float64 [batch]; differentiable.
+def lattice_score(arguments: LatticeArguments, multiplied_out: Callable[..., Tensor]) -> Tensor:
+    """The forward score of each item, float64 [batch]; differentiable.
 
-    `multiplied_out` computes the same from (scores, weights, start, accept) in parts that are
+    `multiplied_out` computes the same from (scores, weights, start, accept, first, last), where the
+    last two are the start and accept scores of a segmentation or None, in parts that are
     differentiable any number of times. Raises OutOfRangeError, ValueError for NaN or +inf.
     """
-    graph = (weights.contiguous(), start.contiguous(), accept.contiguous())
-    scores = rows_of_labels(scores)
-    return _ChainScore.apply(scores, *graph, lengths, steps, multiplied_out)
+    scores, cuts, steps, *graph = arguments
+    cuts, ends = (cuts, [None, None]) if len(cuts) == 1 else (cuts[:-2], cuts[-2:])
+    return _LatticeScore.apply(scores, *graph, *ends, cuts, steps, multiplied_out)
 
 
 def rows_of_labels(scores: Tensor) -> Tensor:

@@ -2,5 +2,31 @@
 
 from __future__ import annotations
 
+from gtnet.losses.answers import Offending as Offending
+from gtnet.losses.answers import most_offending as most_offending
+from gtnet.losses.costs import generalized_margin as generalized_margin
+from gtnet.losses.costs import generalized_margin_k_best as generalized_margin_k_best
+from gtnet.losses.costs import minimum_risk as minimum_risk
+from gtnet.losses.costs import minimum_risk_k_best as minimum_risk_k_best
+from gtnet.losses.costs import soft_margin as soft_margin
+from gtnet.losses.costs import structured_hinge as structured_hinge
 from gtnet.losses.criteria import discriminative_forward as discriminative_forward
+from gtnet.losses.criteria import discriminative_viterbi as discriminative_viterbi
+from gtnet.losses.criteria import forward as forward
+from gtnet.losses.criteria import viterbi as viterbi
+from gtnet.losses.elementwise import energy as energy
+from gtnet.losses.elementwise import hinge as hinge
+from gtnet.losses.elementwise import log as log
+from gtnet.losses.elementwise import lvq2 as lvq2
+from gtnet.losses.elementwise import mce as mce
+from gtnet.losses.elementwise import mee as mee
+from gtnet.losses.elementwise import nll as nll
+from gtnet.losses.elementwise import perceptron as perceptron
+from gtnet.losses.elementwise import square_exp as square_exp
+from gtnet.losses.elementwise import square_square as square_square
+from gtnet.losses.energies import Energies as Energies
+from gtnet.losses.energies import energies as energies
+from gtnet.losses.registry import LOSSES as LOSSES
+from gtnet.losses.registry import by_name as by_name
+from gtnet.losses.registry import register as register
 from gtnet.losses.sequences import ctc_loss as ctc_loss

@@ -1,33 +1,57 @@
-"""The criteria of graph transformer networks, as graph algebra on energies (energy = -score)."""
+"""The four criteria by which graph transformer networks were first trained, by their names.
+
+LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition",
+section VI. Each is a loss of the energy-based family under a choice of how paths are reduced:
+the best of them, or their forward score.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from gtnet.distance import forward_score
 from gtnet.graph import Graph
+from gtnet.losses.elementwise import gap
+from gtnet.losses.energies import energies_of
+
+
+def viterbi(interpretations: Graph | Tensor, correct: Any) -> Tensor:
+    """The energy of the best path of the correct answer: constrained Viterbi training.
+
+    `energy` with latent="viterbi": can collapse. Source: section VI-A.
+    """
+    return energies_of("viterbi", interpretations, correct, "viterbi", 1.0).correct
+
+
+def discriminative_viterbi(interpretations: Graph | Tensor, correct: Any) -> Tensor:
+    """The energy of the best correct path minus that of the best path of all.
+
+    `perceptron` with latent="viterbi": no margin. Source: section VI-B.
+    """
+    e = energies_of("discriminative_viterbi", interpretations, correct, "viterbi", 1.0)
+    return gap(e.correct, e.least).clamp(min=0)
+
+
+def forward(interpretations: Graph | Tensor, correct: Any, beta: float | Tensor = 1.0) -> Tensor:
+    """Minus the forward score of the correct answer: all of its paths, the better the more.
+
+    `energy` with latent="forward": can collapse. Source: section VI-C.
+    """
+    return energies_of("forward", interpretations, correct, "forward", beta).correct
 
 
 def discriminative_forward(
-    interpretations: Graph, correct: Graph, beta: float | Tensor = 1.0
+    interpretations: Graph | Tensor, correct: Any, beta: float | Tensor = 1.0
 ) -> Tensor:
     """The difference of two forward scores: all interpretations minus the correct ones.
 
-    The negative log of the probability of the correct answer when paths are drawn in proportion
-    to exp(beta · score), divided by beta: zero when only correct paths have weight, never
-    negative when `correct` holds some of the paths of `interpretations`.
+    `nll` with latent="forward": minus the log of the probability of the correct answer, divided
+    by beta, when paths are drawn in proportion to exp(beta · score). Never negative.
 
-    Arguments: batches of graphs of equal size; `beta` as in `forward_score`.
-    Result: [batch]; +inf where no path is correct, NaN nowhere: where both are empty, +inf.
-    Gradient: posteriors under all paths minus posteriors under the correct ones; 0 where a
-    graph is empty. Complexity: O(states + arcs).
-    Source: LeCun, Bottou, Bengio & Haffner 1998, section VI-D ("discriminative forward").
+    Result: [batch]; +inf where the correct answer is impossible, without a gradient.
+    Gradient: posteriors under all paths minus posteriors under the correct ones.
+    Complexity: O(states + arcs), and a composition. Source: section VI-D.
     """
-    if len(interpretations) != len(correct):
-        raise ValueError(
-            f"discriminative_forward: interpretations has {len(interpretations)} graphs, "
-            f"correct {len(correct)}"
-        )
-    legal, right = forward_score(interpretations, beta), forward_score(correct, beta)
-    impossible = right == float("-inf")
-    return (legal - right.masked_fill(impossible, 0)).masked_fill(impossible, float("inf"))
+    e = energies_of("discriminative_forward", interpretations, correct, "forward", beta)
+    return gap(e.correct, e.free).clamp(min=0)

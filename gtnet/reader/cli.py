@@ -31,7 +31,7 @@ Each command explains itself: gtnet train --help"""
 
 _TRAIN = """\
 Train a reader in two phases: first its network on isolated characters, then the whole of it on
-amounts, through the difference of two forward scores. Prints what the second phase gained."""
+amounts, through a loss of their graphs. Prints what the second phase gained."""
 
 _TRAIN_MORE = """\
 data sets:
@@ -54,6 +54,7 @@ files in the --out folder:
   history.json            loss and validation accuracy of each epoch
   results.json            test accuracy before and after, error reduction, rejection threshold
   report.html             all of it with pictures: open it in a browser
+  learning.gif            how one image was read after every epoch
   checkpoint.safetensors  what --resume needs"""
 
 _READ = """\
@@ -149,6 +150,12 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
     add("--size", type=int, metavar="N", help="digits: amounts to train on")
     add("--isolated-epochs", type=int, metavar="N", help="epochs of the first phase")
     add("--epochs", type=int, metavar="N", help="epochs of the second phase")
+    add(
+        "--loss",
+        metavar="NAME",
+        help="loss of the second phase (default: discriminative_forward); one of "
+        + ", ".join(sorted(gtnet.losses.LOSSES)),
+    )
     add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
     add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
     add("--resume", action="store_true", help="go on with the interrupted run in --out")
@@ -188,7 +195,17 @@ def _draw_parser(commands: argparse._SubParsersAction) -> None:
     add("--out", metavar="FILE", help="picture to write (default: FILE with .svg)")
 
 
-_SETTINGS = ("data", "root", "grammar", "test_fold", "size", "isolated_epochs", "epochs", "seed")
+_SETTINGS = (
+    "data",
+    "root",
+    "grammar",
+    "test_fold",
+    "size",
+    "isolated_epochs",
+    "epochs",
+    "loss",
+    "seed",
+)
 """Options that a run is started with; --resume finds them in the folder of the run."""
 
 

@@ -11,9 +11,9 @@ from gtnet.reader import report
 from gtnet.reader.amounts import SYMBOLS
 from gtnet.reader.data import Dataset
 from gtnet.reader.reader import CheckReader, rejection_threshold
-from gtnet.reader.train import Evaluation, Segmented, evaluate
+from gtnet.reader.train import PHASES, Evaluation, Segmented, evaluate
 
-NAMES = ("isolated characters", "global training")
+NAMES = (PHASES["isolated"], PHASES["whole"])
 """What the readers before and after the second phase are called."""
 
 
@@ -149,7 +149,6 @@ def _samples(
 
 
 def _curves(history: list[dict[str, Any]]) -> list[report.Curve]:
-    phases = dict(zip(("isolated", "whole"), NAMES, strict=True))
     curves = []
     for title, y, percent in (
         ("Validation amounts read exactly", "valid_accuracy", True),
@@ -158,7 +157,7 @@ def _curves(history: list[dict[str, Any]]) -> list[report.Curve]:
         lines: dict[str, list[tuple[float, float]]] = {}
         for number, row in enumerate(history, start=1):
             if row[y] is not None:
-                lines.setdefault(phases[row["phase"]], []).append((number, row[y]))
+                lines.setdefault(PHASES[row["phase"]], []).append((number, row[y]))
         if lines:
             curves.append(report.Curve(title, "epoch", title.lower(), lines, percent))
     return curves

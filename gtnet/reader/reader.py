@@ -66,7 +66,7 @@ class CheckReader(nn.Module):
         self.grammar = amounts.GRAMMARS[self.config.grammar](rubbish=self.config.rubbish)
         size = self.config.segment.size
         self.network = SegmentNetwork((size, size), len(GEOMETRY), self.config.network)
-        self._writings: dict[str, gtnet.Graph] = {}
+        self._acceptors: dict[str, gtnet.Graph] = {}
 
     def segment(self, images: Sequence[np.ndarray]) -> list[Segmentation]:
         """The segmentation of each image, uint8 [height, width], dark ink on light paper."""
@@ -105,27 +105,30 @@ class CheckReader(nn.Module):
         """The batch of interpretation graphs: all legal ways to read each image."""
         return gtnet.compose(recognition, self.grammar)
 
-    def writings(self, amount: str) -> gtnet.Graph:
-        """All ways to draw one amount, remembered; raises ValueError outside the grammar."""
-        if amount not in self._writings:
-            self._writings[amount] = amounts.writings(amount, self.grammar)
-        return self._writings[amount]
+    def acceptor(self, amount: str) -> gtnet.Graph:
+        """The acceptor of one amount, remembered; raises ValueError outside the grammar."""
+        if amount not in self._acceptors:
+            self._acceptors[amount] = amounts.amount_graph(amount, self.grammar)
+        return self._acceptors[amount]
 
     def loss(
         self,
         segmentations: Sequence[Segmentation],
         truth: Sequence[str],
         change: Callable[[Tensor], Tensor] | None = None,
+        *,
+        criterion: Callable[..., Tensor] = gtnet.losses.discriminative_forward,
     ) -> Tensor:
-        """The difference of two forward scores for each image, [batch].
+        """A loss of all legal interpretations and the true amounts, [batch].
 
-        Forward score of all legal interpretations minus that of those that transduce to the true
-        amount, however it was drawn and cut: -log of the probability of the truth. +inf where
-        the truth has no path. `change` as in `scores`.
+        By default the difference of two forward scores: that of all interpretations minus that
+        of those that transduce to the true amount, however it was drawn and cut: -log of the
+        probability of the truth. +inf where the truth has no path, unless the loss is bounded.
+
+        `criterion`: a loss of gtnet.losses, see `gtnet.losses.LOSSES`; `change` as in `scores`.
         """
-        recognition = self.recognition(segmentations, change)
-        correct = gtnet.compose(recognition, gtnet.stack([self.writings(t) for t in truth]))
-        return gtnet.losses.discriminative_forward(self.interpretation(recognition), correct)
+        interpretation = self.interpretation(self.recognition(segmentations, change))
+        return criterion(interpretation, gtnet.stack([self.acceptor(t) for t in truth]))
 
     @torch.no_grad()
     def read(self, images: Sequence[np.ndarray], *, batch_size: int = 32) -> list[Answer]:

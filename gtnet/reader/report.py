@@ -124,6 +124,7 @@ class ReportData:
         symbols: names of the labels on the arcs.
         facts: further lines of the last table, such as the data set and the training time.
         error_rate: the share of wrong answers that `Outcome.read` allows.
+        film: HTML of an animation of learning, None leaves it away.
     """
 
     before: Outcome | None
@@ -134,11 +135,12 @@ class ReportData:
     symbols: Symbols = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     error_rate: float = 0.01
+    film: str | None = None
     title: str = "Reading amounts with a graph transformer network"
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
-    """Write the report as one HTML file that needs no other file, script or network.
+    """Write the report as one HTML file that needs no other file and no network.
 
     Where Graphviz is missing, a sentence stands in place of each graph. The file appears
     whole or not at all.
@@ -148,7 +150,7 @@ def write_report(path: str | Path, data: ReportData) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sections = (_headline, _samples, _graphs, _curves, _reject, _mistakes, _facts)
+    sections = (_headline, _samples, _graphs, _film, _curves, _reject, _mistakes, _facts)
     body = "\n".join(section(data) for section in sections)
     page = Template(_PAGE).substitute(title=html.escape(data.title), body=body)
     unfinished = path.with_name(path.name + ".part")
@@ -290,6 +292,15 @@ def _view(data: ReportData, sample: Sample, name: str, view: View) -> str:
     return f"<h4>{name}: reads {verdict} with confidence {view.confidence:.2f}</h4>{figures}"
 
 
+def _film(data: ReportData) -> str:
+    if data.film is None:
+        return ""
+    return f"""<section class=wide><div class=text><h2>How it learnt to read</h2>
+<p>One amount after every epoch. Numbers are probabilities: at first every way to read the image is
+as good as another, in the end nearly all of it is on one path. Drag, or press play.</p></div>
+{data.film}</section>"""
+
+
 def _curves(data: ReportData) -> str:
     if not data.curves:
         return ""
@@ -414,6 +425,8 @@ figcaption b { color: var(--ink); font-weight: 600; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 2rem; }
 .scroll { overflow-x: auto; padding: .5rem 0; }
 .scroll svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
+.gtnet-animation svg { display: block; margin: 0 auto; }
+.gtnet-animation .controls { margin: .5rem auto 0; }
 img.inline { height: 3rem; border: 1px solid var(--line); }
 .right { color: var(--new) !important; }
 .wrong { color: var(--old) !important; }

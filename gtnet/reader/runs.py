@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+import gtnet
+from gtnet import GraphvizMissingError
 from gtnet.reader import checkpoint, judge
 from gtnet.reader.data import Characters, Dataset, load
-from gtnet.reader.reader import ReaderConfig
+from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.report import write_report
 from gtnet.reader.train import ISOLATED, PhaseConfig, Segmented, TrainConfig, Trainer, TrainingData
@@ -21,6 +23,7 @@ from gtnet.reader.train import ISOLATED, PhaseConfig, Segmented, TrainConfig, Tr
 DATA = "data.json"
 RESULTS = "results.json"
 REPORT = "report.html"
+LEARNING = "learning.gif"
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Run:
         demo: bool = False,
         epochs: int | None = None,
         isolated_epochs: int | None = None,
+        loss: str | None = None,
         data: str = "digits",
         **chosen: Any,
     ) -> Run:
@@ -137,6 +141,9 @@ class Run:
             source = replace(source, grammar="digit_string")
         training = replace(USUAL[data], seed=source.seed)
         training = replace(training, reader=replace(training.reader, grammar=source.grammar))
+        if loss is not None:
+            gtnet.losses.by_name(loss)
+            training = replace(training, loss=loss)
         for name, count in (("isolated", isolated_epochs), ("whole", epochs)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} phase: epochs must be at least 1, got {count}")
@@ -163,7 +170,7 @@ class Run:
         )
 
     def train(self, *, resume: bool = False, quiet: bool = False) -> judge.Comparison:
-        """Train, judge on the test amounts, and write results.json and report.html."""
+        """Train, judge on the test amounts, write results.json, report.html, learning.gif."""
         began = time.perf_counter()
         parts = splits(self.data, self.training.characters)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -188,11 +195,20 @@ class Run:
             "training time": f"{time.perf_counter() - began:.0f} s",
             "seed": self.training.seed,
         }
-        write_report(
-            self.out / REPORT,
-            judge.report_data(comparison, (before, after), parts.test, trainer.history, facts),
-        )
+        told = judge.report_data(comparison, (before, after), parts.test, trainer.history, facts)
+        write_report(self.out / REPORT, replace(told, film=self._film(trainer, after)))
         return comparison
+
+    def _film(self, trainer: Trainer, reader: CheckReader) -> str | None:
+        """The animation of learning for the report, and as a GIF beside it; None without one."""
+        if trainer.film is None or not trainer.film.frames:
+            return None
+        try:
+            animation = trainer.film.animation(reader)
+            animation.save(self.out / LEARNING)
+            return animation.html
+        except GraphvizMissingError:
+            return None
 
 
 DEMO = DataConfig(size=2500, test_size=1000)

@@ -1,8 +1,8 @@
 """Training a check reader in two phases: isolated characters, then whole amounts.
 
 The first phase teaches the network single characters with cross-entropy. The second trains the
-whole graph transformer network through the difference of two forward scores, with amounts as
-the only labels (LeCun, Bottou, Bengio & Haffner 1998, sections VI and X).
+whole graph transformer network with amounts as the only labels, by default through the difference
+of two forward scores (LeCun, Bottou, Bengio & Haffner 1998, sections VI and X).
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+import gtnet
 from gtnet.reader import checkpoint
 from gtnet.reader.augment import distort, jitter
 from gtnet.reader.data import Characters, Dataset
+from gtnet.reader.film import Film
 from gtnet.reader.reader import Answer, CheckReader, ReaderConfig
 from gtnet.reader.segment import Segmentation, SegmentConfig, normalize_character, segment
 
 CHECKPOINT = "checkpoint.safetensors"
 ISOLATED = "isolated.safetensors"
 HISTORY = "history.json"
+PHASES = {"isolated": "isolated characters", "whole": "global training"}
+"""What the two phases are called in pictures and tables."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class TrainConfig:
 
     `characters`: isolated characters to synthesise, where the data set can; `weight_decay` and
     `clip` (greatest gradient norm) for AdamW; `average`: decay per step of the moving average of
-    the weights that is kept as the model, 0 for none; `workers`: processes that cut images.
+    the weights that is kept as the model, 0 for none; `workers`: processes that cut images;
+    `loss`: of the second phase, a name in `gtnet.losses.LOSSES`.
     """
 
     seed: int = 0
@@ -67,6 +72,7 @@ class TrainConfig:
     clip: float = 5.0
     average: float = 0.98
     workers: int = 0
+    loss: str = "discriminative_forward"
     reader: ReaderConfig = field(default_factory=ReaderConfig)
 
 
@@ -203,7 +209,7 @@ class IsolatedPhase(Phase):
 
 
 class WholePhase(Phase):
-    """The difference of two forward scores on whole amounts; segments carry no labels."""
+    """A loss of interpretation graphs on whole amounts; segments carry no labels."""
 
     def __init__(
         self,
@@ -213,8 +219,10 @@ class WholePhase(Phase):
         *,
         workers: int,
         pretrained: bool,
+        loss: str,
     ) -> None:
         super().__init__("whole", config, len(data))
+        self.criterion = gtnet.losses.by_name(loss)
         self.reader, self.data = reader, data
         self.workers, self.pretrained = workers, pretrained
 
@@ -236,7 +244,7 @@ class WholePhase(Phase):
         for batch in batches:
             segmentations, truth = zip(*batch, strict=True)
             change = partial(jitter, strength=self.config.jitter) if self.config.jitter else None
-            loss = self.reader.loss(segmentations, truth, change)
+            loss = self.reader.loss(segmentations, truth, change, criterion=self.criterion)
             reachable = torch.isfinite(loss)
             skipped = len(batch) - int(reachable.sum())
             yield loss[reachable].sum() / max(1, len(batch) - skipped), skipped
@@ -248,7 +256,8 @@ class Trainer:
     Each epoch draws its randomness from (seed, phase, epoch), so a run that is stopped and
     resumed from the checkpoint of its last finished epoch gives what an unbroken run gives.
     Files: config.json, history.json, checkpoint.safetensors (after every epoch),
-    isolated.safetensors (the reader after the first phase), model.safetensors (after the last).
+    isolated.safetensors (the reader after the first phase), model.safetensors (after the last),
+    film.safetensors (how one image was read after every epoch).
     """
 
     def __init__(
@@ -263,6 +272,8 @@ class Trainer:
         if data.valid is not None:
             self.valid = Segmented(data.valid, config.reader.segment)
         self.phases = self._phases()
+        watched = data.train if data.valid is None else data.valid
+        self.film = Film.of(watched, config.reader.segment) if len(watched) else None
 
     def _phases(self) -> list[Phase]:
         config, cut = self.config, self.config.reader.segment
@@ -281,6 +292,7 @@ class Trainer:
                     images,
                     workers=config.workers,
                     pretrained=bool(phases),
+                    loss=config.loss,
                 )
             )
         return phases
@@ -295,6 +307,7 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         first_phase, first_epoch, remembered = self._load() if resume else (0, 0, {})
         checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.config))
+        self._shoot("before training")
         for number, phase in enumerate(self.phases[first_phase:], start=first_phase):
             optimizer = torch.optim.AdamW(
                 self.reader.network.parameters(), weight_decay=self.config.weight_decay
@@ -338,6 +351,7 @@ class Trainer:
             }
         )
         self._tell(self.history[-1])
+        self._shoot(f"{PHASES[phase.name]}, epoch {epoch + 1}")
         self._save(number, epoch + 1, optimizer)
 
     def _step(
@@ -362,6 +376,11 @@ class Trainer:
         reader.load_state_dict(self.average)
         return reader.eval()
 
+    def _shoot(self, caption: str) -> None:
+        """One more frame of the film, unless a resumed run has it already."""
+        if self.film is not None and caption not in self.film.frames:
+            self.film.shoot(self._averaged(), caption)
+
     def _valid_accuracy(self) -> float | None:
         if self.valid is None:
             return None
@@ -385,6 +404,8 @@ class Trainer:
         }
         checkpoint.save_tensors(self.out / CHECKPOINT, tensors, state)
         checkpoint.save_json(self.out / HISTORY, self.history)
+        if self.film is not None:
+            self.film.save(self.out)
 
     def _load(self) -> tuple[int, int, dict[str, Tensor]]:
         path = self.out / CHECKPOINT
@@ -399,6 +420,7 @@ class Trainer:
         self.reader.load_state_dict(_under("reader.", tensors))
         self.average = _under("average.", tensors)
         self.history = state["history"]
+        self.film = Film.load(self.out, self.config.reader.segment) or self.film
         return state["phase"], state["epoch"], tensors
 
     def _tell(self, row: dict[str, Any]) -> None:

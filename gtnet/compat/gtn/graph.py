@@ -15,6 +15,7 @@ from torch import Tensor
 
 import gtnet
 from gtnet.compat.gtn.device import Device
+from gtnet.interop import gtn
 
 if TYPE_CHECKING:
     from gtnet.compat.gtn.tape import Step
@@ -131,11 +132,11 @@ class Graph:
 
     def num_start(self) -> int:
         """Start nodes of the graph."""
-        return len(_ends(self.core.start))
+        return len(gtn.ends_of(self.core.start))
 
     def num_accept(self) -> int:
         """Accepting nodes of the graph."""
-        return len(_ends(self.core.accept))
+        return len(gtn.ends_of(self.core.accept))
 
     def labels_to_list(self, ilabel: bool = True) -> list[int]:
         """What the arcs read, or with `ilabel=False` what they write."""
@@ -267,40 +268,7 @@ class Graph:
 
     def __repr__(self) -> str:
         whole = max(self.num_nodes(), self.num_arcs()) <= _SHOWN_WHOLE
-        return to_text(self.core, None if whole else _SHOWN)
-
-
-def to_text(core: gtnet.Graph, most: int | None = None) -> str:
-    """Start nodes, accept nodes, then a line `source target ilabel olabel weight` per arc.
-
-    Weights have as many digits as float32 needs to come back. `most` cuts every list.
-    """
-    core, lines = arcs_only(core), []
-    for scores in (core.start, core.accept):
-        nodes = _ends(scores)
-        more = [] if most is None or len(nodes) <= most else ["..."]
-        lines.append(" ".join([*map(str, nodes[:most]), *more]))
-    columns = (core.source, core.target, core.ilabels, core.olabels)
-    weights = [str(w).removesuffix(".0") for w in core.weights[:most].cpu().numpy()]
-    rows = zip(*(column[:most].tolist() for column in columns), weights, strict=True)
-    lines += [" ".join(map(str, row)) for row in rows]
-    if most is not None and core.num_arcs > most:
-        lines.append("...")
-    return "".join(line + "\n" for line in lines)
-
-
-def arcs_only(core: gtnet.Graph) -> gtnet.Graph:
-    """The graph with scores of start and accept nodes, which no format holds, on epsilons."""
-    point = gtnet.linear([])
-    if _has_scores(core.start):
-        core = gtnet.concat(point, core)
-    if _has_scores(core.accept):
-        core = gtnet.concat(core, point)
-    return core
-
-
-def _has_scores(ends: Tensor) -> bool:
-    return bool(((ends != 0) & (ends > -math.inf)).any())
+        return gtn.render(self.core, None if whole else _SHOWN)
 
 
 def _builder_of(core: gtnet.Graph) -> gtnet.GraphBuilder:
@@ -311,10 +279,6 @@ def _builder_of(core: gtnet.Graph) -> gtnet.GraphBuilder:
     for arc in zip(*(column.tolist() for column in columns)):
         builder.add_arc(*arc)
     return builder
-
-
-def _ends(scores: Tensor) -> list[int]:
-    return (scores > -math.inf).nonzero().flatten().tolist()
 
 
 def scores_of(core: gtnet.Graph) -> tuple[Tensor, Tensor, Tensor]:

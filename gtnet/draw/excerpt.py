@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from gtnet.distance import posteriors as arc_posteriors
+from gtnet.distance import viterbi_score
 from gtnet.graph import Graph
 from gtnet.lattice import Lattice
+from gtnet.paths import k_best as best_paths
 from gtnet.paths import viterbi_path
+
+
+class RankedPath(NamedTuple):
+    """One of the k best paths: its arcs in their order, and its score."""
+
+    arcs: np.ndarray
+    score: float
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,8 @@ class GraphArrays:
     """One graph as numpy arrays, with what is known about its arcs.
 
     `posteriors` [arcs] or None where nobody needs them; `best`: arcs of the Viterbi path where it
-    was asked for; `highlighted`: arcs drawn in colour; `shade`: whether posteriors are drawn.
+    was asked for; `highlighted`: arcs drawn in colour; `shade`: whether posteriors are drawn;
+    `paths`: the k best, where only they are drawn.
     """
 
     source: np.ndarray
@@ -36,10 +46,16 @@ class GraphArrays:
     highlighted: frozenset[int]
     shade: bool
     graph: Graph
+    paths: tuple[RankedPath, ...] | None = None
 
     @classmethod
     def of(
-        cls, g: Graph, posteriors: bool | Tensor, highlight: Any, need_posteriors: bool
+        cls,
+        g: Graph,
+        posteriors: bool | Tensor = False,
+        highlight: Any = None,
+        need_posteriors: bool = False,
+        k_best: int | None = None,
     ) -> GraphArrays:
         """Arrays of a batch of one outside autograd; the other arguments are those of `draw`."""
         shade = isinstance(posteriors, Tensor) or bool(posteriors)
@@ -55,6 +71,7 @@ class GraphArrays:
             highlighted=_highlighted(highlight, best, g.num_arcs),
             shade=shade,
             graph=g,
+            paths=None if k_best is None else _ranked(g, k_best),
         )
 
 
@@ -80,6 +97,17 @@ def _best_path(g: Graph) -> np.ndarray:
     return maps[0].cpu().numpy() if maps else np.empty(0, int)
 
 
+def _ranked(g: Graph, k: int) -> tuple[RankedPath, ...]:
+    """The k best paths, best first."""
+    (paths,) = best_paths(g, k)
+    if not len(paths) or paths.arc_maps is None:
+        return ()
+    arcs, ends = paths.arc_maps[0].cpu().numpy(), paths.arc_offsets.tolist()
+    scores = viterbi_score(paths).tolist()
+    rows = zip(ends, ends[1:], scores, strict=False)
+    return tuple(RankedPath(arcs[begin:end], score) for begin, end, score in rows)
+
+
 def _highlighted(highlight: Any, best: np.ndarray | None, num_arcs: int) -> frozenset[int]:
     if best is not None:
         return frozenset(best.tolist())
@@ -95,6 +123,8 @@ def _highlighted(highlight: Any, best: np.ndarray | None, num_arcs: int) -> froz
 def excerpt(a: GraphArrays, max_states: int, max_arcs: int, least: float) -> Excerpt:
     """All of a small graph; of a large one the part most worth seeing."""
     num_states, num_arcs = len(a.start), len(a.source)
+    if a.paths is not None:
+        return _on_paths(a, a.paths)
     small = num_states <= max_states and num_arcs <= max_arcs
     if small and (a.posteriors is None or not (a.posteriors < least).any()):
         return Excerpt(list(range(num_states)), list(range(num_arcs)))
@@ -103,6 +133,15 @@ def excerpt(a: GraphArrays, max_states: int, max_arcs: int, least: float) -> Exc
         states = np.unique(np.concatenate([a.source[arcs], a.target[arcs]]))
         return Excerpt(states.tolist(), sorted(arcs.tolist()), rule)
     return _nearest_start(a, max_states, max_arcs)
+
+
+def _on_paths(a: GraphArrays, paths: tuple[RankedPath, ...]) -> Excerpt:
+    arcs = np.unique(np.concatenate([np.empty(0, int), *(path.arcs for path in paths)]))
+    states = np.unique(np.concatenate([a.source[arcs], a.target[arcs]])).tolist()
+    names = "the best path" if len(paths) == 1 else f"the {len(paths)} best paths"
+    everything = len(arcs) == len(a.source) and len(states) == len(a.start)
+    shown = states or list(range(min(1, len(a.start))))
+    return Excerpt(shown, arcs.tolist(), None if everything else names)
 
 
 def _most_probable(

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gtnet.draw.style import FONT, FONT_FAMILY
+
 FORMATS = ("svg", "png", "pdf")
-FONT = "Arial"
-_FONT_FAMILY = "Arial,Helvetica,'Liberation Sans',sans-serif"
+_IDLE = re.compile(r'<!--.*?-->\n?|<title>.*?</title>\n?|(?<=<g) id="[^"]*"', re.DOTALL)
 _MISSING = (
     "Graphviz is missing: pip install pygraphviz (its wheel carries the library), or install the "
     "dot program and pip install graphviz"
@@ -113,8 +114,8 @@ def _lay_out(dot: str, format: str) -> bytes:
 
 def _inline(svg: bytes, images: Mapping[str, bytes]) -> str:
     text = svg.decode()
-    text = text[text.index("<svg") :]
-    text = text.replace(f'font-family="{FONT}"', f'font-family="{_FONT_FAMILY}"')
+    text = _IDLE.sub("", text[text.index("<svg") :])
+    text = text.replace(f'font-family="{FONT}"', f'font-family="{FONT_FAMILY}"')
 
     def embed(match: re.Match[str]) -> str:
         return f'xlink:href="{data_uri(images[Path(match[1]).name])}"'

@@ -1,0 +1,116 @@
+"""The label sequences with the highest sums over all their paths."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks, _ops
+from gtnet.build import linear
+from gtnet.compose import compose
+from gtnet.distance import (
+    _scaled,
+    finite_temperature,
+    forward_score,
+    shortest_distance,
+    useful_part,
+)
+from gtnet.graph import Graph
+from gtnet.lattice import Lattice
+from gtnet.rational import project
+from gtnet.remove_epsilon import remove_epsilon
+
+MAX_PREFIXES = 1_000_000
+
+
+def best_answers(
+    graph: Graph,
+    k: int = 1,
+    *,
+    beta: float | Tensor = 1.0,
+    max_prefixes: int = MAX_PREFIXES,
+) -> list[Graph]:
+    """The k label sequences that `graph` writes with the highest forward scores, best first.
+
+    All paths that write a sequence count together, where `k_best` with `unique` takes the best of
+    them: the most probable answers of a graph with latent alignments, exactly.
+
+    Arguments: `graph` an acceptor or transducer; `k` >= 0; `beta` as in `forward_score`, finite;
+    `max_prefixes` the most prefixes of sequences that the search may take up, for each graph.
+    Result: for every graph of the batch a batch of at most k linear acceptors, epsilons dropped,
+    whose start score is the forward score of the sequence; ties in an order that repeats.
+    Raises ValueError as `forward_score`, and where `max_prefixes` do not suffice.
+    Complexity: the problem is NP-hard in general (Casacuberta & de la Higuera 2000). A* takes up
+    only prefixes that promise more than the k-th answer: no more than (length + 1) / p of them,
+    where p is the share of the k-th answer in the sum over all paths, and far fewer where the
+    bound is tight; each costs the arcs that leave its states. A `Lattice` is built.
+    Gradient: to the scores of `graph`, those of `forward_score`, not through the choice.
+    Source: Hart, Nilsson & Raphael 1968 on the lazily determinized graph; Graves et al. 2006,
+    section 3.2 ("prefix search decoding"), with a bound that takes the best label at each state.
+    """
+    _checks.graph("best_answers", "graph", graph)
+    k = _checks.count("best_answers", "k", k)
+    _checks.on_cpu("best_answers", "graph", graph.weights, "move it with .to('cpu')")
+    counts, answers = _search("best_answers", graph, k, beta, max_prefixes)
+    owners = [i for i, count in enumerate(counts) for _ in range(count)]
+    if not owners:
+        return [linear([], dtype=graph.dtype)[:0] for _ in counts]
+    own = graph if counts == [1] * len(graph) else graph[owners]
+    found = linear(answers, dtype=graph.dtype)
+    scores = forward_score(restricted(own, found), beta)
+    first = found.state_offsets[:-1]
+    found = found.with_weights(start=found.start.index_put((first,), scores))
+    ends = torch.tensor(counts).cumsum(0).tolist()
+    return [found[end - count : end] for count, end in zip(counts, ends)]
+
+
+def best_labels(
+    function: str, graph: Graph, k: int, beta: float | Tensor, max_prefixes: int
+) -> list[list[list[int]]]:
+    """The labels of the k best answers of each graph, best first."""
+    counts, answers = _search(function, graph, k, beta, max_prefixes)
+    ends = torch.tensor(counts).cumsum(0).tolist()
+    return [answers[end - count : end] for count, end in zip(counts, ends)]
+
+
+def restricted(graph: Graph, acceptor: Graph) -> Graph:
+    """The paths of `graph` that write what `acceptor` accepts; of a `Lattice` a `Lattice`.
+
+    Emissions are composed last, with the restricted operand, which is small.
+    """
+    if isinstance(graph, Lattice):
+        return compose(graph.emissions, compose(graph.operand, acceptor))
+    return compose(graph, acceptor)
+
+
+def _search(
+    function: str, graph: Graph, k: int, beta: float | Tensor, max_prefixes: int
+) -> tuple[list[int], list[list[int]]]:
+    """How many answers each graph has, at most k, and the labels of all of them."""
+    finite_temperature(function, beta)
+    max_prefixes = _checks.count(function, "max_prefixes", max_prefixes)
+    with torch.no_grad():
+        written = project(graph.graph() if isinstance(graph, Lattice) else graph, "output")
+        written = _scaled(function, written.detach(), beta).to(torch.float64)
+        rest = None
+        if written.topology.is_cyclic:
+            written = remove_epsilon(useful_part(written))
+            rest = shortest_distance(written, to_accept=True)
+        topology = written.topology
+        order = topology.components[0] if topology.is_cyclic else topology.order_and_cycles[0]
+        too_many, counts, lengths, labels = _ops.best_answers(
+            *(t.contiguous() for t in (written.weights, written.start, written.accept)),
+            order,
+            rest,
+            topology.state_offsets,
+            *topology.leaving_by(topology.ilabels),
+            k,
+            max_prefixes,
+        )
+    if bool(too_many.any()):
+        raise ValueError(
+            f"{function}: the best answers of graph {int(too_many.nonzero()[0])} are not found "
+            f"within max_prefixes={max_prefixes} prefixes, its scores are too flat: raise it, "
+            f'prune the graph, or take the best path of each answer (k_best, latent="viterbi")'
+        )
+    return counts.tolist(), [part.tolist() for part in labels.split(lengths.tolist())]

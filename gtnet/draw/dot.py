@@ -1,0 +1,100 @@
+"""DOT text of one graph: a line for each state and one for each bundle of parallel arcs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from gtnet.draw.excerpt import Excerpt, GraphArrays
+from gtnet.draw.pen import Pen
+from gtnet.draw.render import png_bytes
+from gtnet.draw.style import FAINT, QUIET
+from gtnet.draw.text import SPACE
+
+
+def statements(
+    a: GraphArrays,
+    kept: Excerpt,
+    pen: Pen,
+    *,
+    cells: Mapping[int, str] | None = None,
+    max_labels: int = 6,
+    prefix: str = "",
+) -> Iterator[str]:
+    """The lines of the states and arcs that are kept.
+
+    `cells`: images on arcs, as `name_images` gives them; `prefix`: before the names of states,
+    where several graphs share a picture.
+    """
+    for state in kept.states:
+        yield f"  {prefix}{state} {pen.state(state)}"
+    for arcs in _bundles(a, kept.arcs):
+        arcs.sort(key=pen.rank)
+        label = _label(arcs, pen, cells or {}, max_labels)
+        look = "".join(f' {key}="{value}"' for key, value in pen.look(arcs).items())
+        ends = f"{prefix}{a.source[arcs[0]]} -> {prefix}{a.target[arcs[0]]}"
+        yield f"  {ends} [label=<{label}>{look}]"
+
+
+def remarks(a: GraphArrays, kept: Excerpt) -> list[str]:
+    """What a picture has to say: what the graph lacks, and what is left out."""
+    if len(a.start) == 0:
+        return ["no states"]
+    notes = [] if (a.start > -np.inf).any() else ["no start state"]
+    notes += [] if (a.accept > -np.inf).any() else ["no accept state"]
+    if kept.rule:
+        notes.append(
+            f"{len(kept.states):,} of {len(a.start):,} states and {len(kept.arcs):,} of "
+            f"{len(a.source):,} arcs shown: {kept.rule}"
+        )
+    return notes
+
+
+def name_images(
+    images: Mapping[int, np.ndarray], height: int
+) -> tuple[dict[int, str], dict[str, bytes]]:
+    """A table cell for each arc's image, and the image files; equal images share one file."""
+    cells: dict[int, str] = {}
+    files: dict[str, bytes] = {}
+    names: dict[bytes, str] = {}
+    for arc, image in images.items():
+        data = png_bytes(image)
+        name = names.setdefault(data, f"arc{arc}.png")
+        files[name] = data
+        tall, wide = np.asarray(image).shape[:2]
+        broad = max(4, round(height * wide / tall))
+        cells[arc] = (
+            f'<TD FIXEDSIZE="TRUE" WIDTH="{broad + 2}" HEIGHT="{height + 2}" BORDER="1" '
+            f'COLOR="{FAINT}"><IMG SRC="{name}" SCALE="TRUE"/></TD>'
+        )
+    return cells, files
+
+
+def _bundles(a: GraphArrays, arcs: list[int]) -> Iterator[list[int]]:
+    """Groups of parallel arcs."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for arc in arcs:
+        groups.setdefault((int(a.source[arc]), int(a.target[arc])), []).append(arc)
+    yield from groups.values()
+
+
+def _label(arcs: list[int], pen: Pen, images: Mapping[int, str], max_labels: int) -> str:
+    shown = arcs if len(arcs) <= max_labels + 1 else arcs[:max_labels]
+    lines = [pen.label(arc) for arc in shown]
+    if len(shown) < len(arcs):
+        lines.append(f'<FONT COLOR="{QUIET}">+ {len(arcs) - len(shown)} more</FONT>')
+    cells = list(dict.fromkeys(images[arc] for arc in arcs if arc in images))
+    if cells:
+        return _with_images(cells, lines)
+    return "<BR/>".join(f"{SPACE}{line}{SPACE}" for line in lines)
+
+
+def _with_images(cells: list[str], lines: list[str]) -> str:
+    rows = "".join(f'<TR><TD BORDER="0">{line}</TD></TR>' for line in lines)
+    pictures = "".join(cells)
+    return (
+        '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="0">'
+        f'<TR><TD><TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0"><TR>{pictures}</TR></TABLE>'
+        f"</TD></TR>{rows}</TABLE>"
+    )

@@ -1,0 +1,225 @@
+"""Distances between label sequences: the edit transducer, and acceptors that score by distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks
+from gtnet._checks import EPSILON, NEG_INF
+from gtnet.build import GraphBuilder, Labels, _rows
+from gtnet.compose import compose
+from gtnet.determinize import MAX_STATES, determinize
+from gtnet.distance import viterbi_score
+from gtnet.graph import Graph, stack
+from gtnet.minimize import minimize
+from gtnet.topology import Topology, runs
+
+Alphabet = Sequence[int] | Tensor | int
+
+
+def edit_transducer(
+    labels: Alphabet,
+    *,
+    insertion: float = 1.0,
+    deletion: float = 1.0,
+    substitution: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> Graph:
+    """The transducer from every label sequence to every other, scored by minus the cost of edits.
+
+    One state; arcs that copy a label (score 0), write another (-substitution), write one out of
+    nothing (-insertion), or read one and write nothing (-deletion). The Viterbi score of
+    `a @ edit_transducer(...) @ b` is minus the edit distance; its best path is the alignment.
+
+    Arguments: `labels`, those that sequences may hold, integers; a number n means 0 .. n - 1.
+    The costs are >= 0. Complexity: (labels + 1)² arcs. Source: Mohri 2003, "Edit-distance of
+    weighted automata"; Levenshtein 1966.
+    """
+    alphabet = _alphabet("edit_transducer", labels)
+    costs = {"insertion": insertion, "deletion": deletion, "substitution": substitution}
+    for name, cost in costs.items():
+        if not 0 <= cost < float("inf"):
+            raise ValueError(f"edit_transducer: {name} must lie in [0, inf), got {cost}")
+    symbols = torch.cat([alphabet.new_tensor([EPSILON]), alphabet])
+    reads = symbols.repeat_interleave(len(symbols))[1:]  # all pairs but epsilon with epsilon
+    writes = symbols.repeat(len(symbols))[1:]
+    weights = torch.full((len(reads),), -float(substitution), dtype=dtype)
+    weights[reads == EPSILON] = -float(insertion)
+    weights[writes == EPSILON] = -float(deletion)
+    weights[reads == writes] = 0.0
+    nowhere = torch.zeros_like(reads)
+    return Graph(nowhere, nowhere, reads, writes, weights, accept=0, num_states=1)
+
+
+def edit_distance(a: Graph, b: Graph) -> Tensor:
+    """The least number of insertions, deletions and substitutions that turn a path of `a` into
+    one of `b`, each less the scores of the paths: of two label sequences, their edit distance.
+
+    Arguments: acceptors (of transducers, what `a` writes and `b` reads), batches of equal size or
+    of size 1. Result: [batch] of their dtype; +inf where one has no path.
+    Raises: as `compose`. Complexity: O(labels²) arcs, and O(length of a · length of b) for two
+    sequences. Gradient: to the scores of both, along the best alignment.
+    Source: Mohri 2003, "Edit-distance of weighted automata".
+    """
+    _checks.graph("edit_distance", "a", a)
+    _checks.graph("edit_distance", "b", b)
+    labels = torch.cat([a.olabels, b.ilabels]).unique()
+    edits = edit_transducer(labels[labels >= 0], dtype=a.dtype)
+    return -viterbi_score(compose(compose(a, edits), b))
+
+
+def mismatch_costs(
+    answers: Labels, labels: Alphabet, *, dtype: torch.dtype = torch.float32
+) -> Graph:
+    """Acceptors of all label sequences, scored 0 for the answer and 1 for every other.
+
+    Arguments: `answers`, one label sequence or a batch of them; `labels` as in `edit_transducer`.
+    Result: a batch, deterministic. Complexity: O(labels · length of the answer) arcs.
+    """
+    return _along("mismatch_costs", answers, labels, dtype, hamming=False)
+
+
+def hamming_costs(
+    answers: Labels, labels: Alphabet, *, dtype: torch.dtype = torch.float32
+) -> Graph:
+    """Acceptors of all label sequences, scored by how many places differ from the answer.
+
+    Labels that one of both has more than the other count 1 each. Arguments, result and
+    complexity: as `mismatch_costs`. Source: Hamming 1950; Taskar, Guestrin & Koller 2003.
+    """
+    return _along("hamming_costs", answers, labels, dtype, hamming=True)
+
+
+def edit_costs(
+    answers: Labels,
+    labels: Alphabet,
+    *,
+    max_states: int = MAX_STATES,
+    dtype: torch.dtype = torch.float32,
+) -> Graph:
+    """Acceptors of all label sequences, scored by their edit distance from the answer.
+
+    The edit transducer after the answer, determinized, so that each sequence has one path, whose
+    score is the least cost over all alignments: what a maximum or a sum over sequences needs.
+
+    Arguments and result: as `mismatch_costs`; `max_states` of one acceptor. Raises ValueError
+    where it has more: its states are the rows that the table of Levenshtein's recursion may have,
+    whose number grows exponentially with the answer: 5,768 for one of 9 different labels and 2.6
+    times as many for each one more, fewer where labels repeat. Answers of one pattern (abca, xyzx)
+    share the work, which is remembered.
+    Source: Mohri 2003; Schulz & Mihov 2002, "Fast string correction with Levenshtein automata".
+    """
+    alphabet = _alphabet("edit_costs", labels)
+    rows = _rows("edit_costs", "answers", answers)
+    return stack([_edit_costs(row, alphabet, max_states, dtype) for row in rows])
+
+
+def _alphabet(function: str, labels: Alphabet) -> Tensor:
+    """The distinct labels, int32."""
+    if isinstance(labels, int):
+        return torch.arange(_checks.count(function, "labels", labels), dtype=torch.int32)
+    alphabet = _checks.integers(function, "labels", labels).unique()
+    if len(alphabet) and int(alphabet[0]) < 0:
+        raise ValueError(f"{function}: labels must be >= 0, got {int(alphabet[0])}")
+    return alphabet
+
+
+def _along(
+    function: str, answers: Labels, labels: Alphabet, dtype: torch.dtype, *, hamming: bool
+) -> Graph:
+    """A chain of states per answer that counts its places, and behind it one for what is not it."""
+    alphabet = _alphabet(function, labels)
+    rows = _rows(function, "answers", answers)
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    sizes = lengths + (1 if hamming else 2)
+    offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    nothing = torch.full((2,), -2, dtype=torch.int32)  # matches no label
+    expected = torch.cat([torch.cat([row, nothing])[:n] for row, n in zip(rows, sizes.tolist())])
+    owner = torch.repeat_interleave(torch.arange(len(rows)), sizes)
+    place = (torch.arange(int(offsets[-1])) - offsets[owner]).to(torch.int32)
+    last = (sizes[owner] - 1).to(torch.int32)
+    match = expected[:, None] == alphabet
+    onward = (place + 1).minimum(last)[:, None].expand_as(match)
+    missing = lengths[owner] - place
+    if hamming:
+        target, costs, accept = onward, (~match).to(dtype), missing.to(dtype)
+    else:
+        target = torch.where(match, onward, last[:, None])
+        costs, accept = torch.zeros(match.shape, dtype=dtype), (missing != 0).to(dtype)
+    start = torch.full_like(accept, NEG_INF).masked_fill(place == 0, 0)
+    each = len(alphabet)
+    ilabels = alphabet.repeat(len(place))
+    topology = Topology(
+        offsets,
+        offsets * each,
+        place.repeat_interleave(each),
+        target.flatten().contiguous(),
+        ilabels,
+        ilabels,
+        len(place),
+    )
+    return Graph.from_topology(topology, costs.flatten(), start, accept)
+
+
+class _Pattern(NamedTuple):
+    """The edit costs of an answer up to the names of its labels, as arrays of arcs and states.
+
+    Label c stands for the c-th distinct label of the answer, the last for every other label.
+    """
+
+    source: Tensor
+    target: Tensor
+    classes: Tensor
+    weights: Tensor
+    start: Tensor
+    accept: Tensor
+
+
+def _edit_costs(row: Tensor, alphabet: Tensor, max_states: int, dtype: torch.dtype) -> Graph:
+    """The pattern of one answer with its labels put in."""
+    number: dict[int, int] = {}
+    p = _pattern(tuple(number.setdefault(label, len(number)) for label in row.tolist()), max_states)
+    own = torch.tensor(list(number), dtype=torch.int32)
+    other = alphabet[~torch.isin(alphabet, own)]
+    named = torch.cat([own, other])
+    copies = torch.where(p.classes == len(own), len(other), 1)
+    arc = torch.repeat_interleave(torch.arange(len(copies)), copies)
+    label = named[runs(p.classes.long(), copies)]
+    return Graph(
+        p.source[arc],
+        p.target[arc],
+        label,
+        weights=p.weights[arc].to(dtype),
+        start=p.start.to(dtype),
+        accept=p.accept.to(dtype),
+        num_states=len(p.start),
+    )
+
+
+@lru_cache(maxsize=256)
+def _pattern(classes: tuple[int, ...], max_states: int) -> _Pattern:
+    """Levenshtein's recursion as an automaton: place i has i labels of the answer behind it."""
+    places, other = len(classes), max(classes, default=-1) + 1
+    builder = GraphBuilder()
+    for place in range(places + 1):
+        builder.add_state(start=place == 0, accept=place == places)
+    for place in range(places + 1):
+        for label in range(other + 1):
+            builder.add_arc(place, place, label, weight=-1.0)
+            if place < places:
+                right = label == classes[place]
+                builder.add_arc(place, place + 1, label, weight=0.0 if right else -1.0)
+        if place < places:
+            builder.add_arc(place, place + 1, EPSILON, weight=-1.0)
+    rows = determinize(builder.build(torch.float64), semiring="tropical", max_states=max_states)
+    small = minimize(rows, semiring="tropical")
+    weights, start, accept = (
+        torch.where(scores > NEG_INF, -scores, scores)
+        for scores in (small.weights, small.start, small.accept)
+    )
+    return _Pattern(small.source, small.target, small.ilabels, weights, start, accept)

@@ -1,0 +1,117 @@
+"""Graphs on disk: every array of a batch in an .npz or .safetensors file, never a pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtnet import _checks
+from gtnet._files import PathLike, replace_file
+from gtnet.graph import Graph
+from gtnet.interop import arrays as arrays_of
+
+_FORMAT, _VERSION = "gtnet graph", 1
+_HEADER = "header"  # the npz member that safetensors keeps as metadata
+
+
+def save(graph: Graph, path: PathLike) -> None:
+    """Write a batch of graphs to a file, all or nothing.
+
+    The suffix chooses the format: `.npz` (numpy) or `.safetensors` (needs that package). Both hold
+    the arrays of `interop.arrays.to_numpy`, a version and a checksum. Scores are detached;
+    `arc_maps` and `state_maps` are not kept.
+    Raises ValueError for another suffix, ImportError without safetensors. Complexity: O(size).
+    """
+    _checks.graph("save", "graph", graph)
+    suffix = _suffix("save", path)
+    arrays = arrays_of.to_numpy(graph)
+    if graph.is_acceptor:
+        del arrays["olabels"]
+    header = {"format": _FORMAT, "version": str(_VERSION), "crc32": str(_checksum(arrays))}
+    if suffix == ".npz":
+        data = io.BytesIO()
+        text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        np.savez(data, allow_pickle=False, **{_HEADER: text}, **arrays)
+        replace_file(path, data.getvalue())
+    else:
+        from safetensors.numpy import save as to_bytes
+
+        replace_file(path, to_bytes(arrays, header))
+
+
+def load(path: PathLike) -> Graph:
+    """Read a batch of graphs that `save` wrote, on the cpu, its scores leaf tensors.
+
+    Raises ValueError for a file of anything else, of a later version, truncated or damaged, and
+    for another suffix than `save` takes. Complexity: O(size).
+    """
+    suffix = _suffix("load", path)
+    data = Path(path).read_bytes()
+    try:
+        header, arrays = _from_npz(data) if suffix == ".npz" else _from_safetensors(data)
+        if header.get("format") != _FORMAT:
+            raise ValueError("it was not written by gtnet.save")
+        if header.get("version") != str(_VERSION):
+            raise ValueError(
+                f"it has version {header.get('version')}, this gtnet reads {_VERSION}: update gtnet"
+            )
+        if header.get("crc32") != str(_checksum(arrays)):
+            raise ValueError("its checksum is wrong, the file is damaged")
+        return arrays_of.checked("load", arrays)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"load: cannot read {path}: {error}") from None
+
+
+def _suffix(function: str, path: PathLike) -> str:
+    suffix = Path(path).suffix
+    if suffix not in (".npz", ".safetensors"):
+        raise ValueError(
+            f"{function}: the file must end in .npz or .safetensors, got {str(path)!r}"
+        )
+    return suffix
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    crc = 0
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        crc = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc)
+        crc = zlib.crc32(array.tobytes(), crc)
+    return crc
+
+
+def _from_npz(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays; whole members are read first, for zip checks their sums at their ends."""
+    arrays = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            for name in file.namelist():
+                member = io.BytesIO(file.read(name))
+                array = np.lib.format.read_array(member, allow_pickle=False)
+                arrays[name.removesuffix(".npy")] = array
+        header = json.loads(arrays.pop(_HEADER).tobytes())
+    except KeyError:
+        raise ValueError("it was not written by gtnet.save") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"it is no npz file: {error}") from None
+    return header if isinstance(header, dict) else {}, arrays
+
+
+def _from_safetensors(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        arrays = from_bytes(data)
+    except SafetensorError as error:
+        raise ValueError(f"it is no safetensors file: {error}") from None
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+    return header, arrays

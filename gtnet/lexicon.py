@@ -1,0 +1,307 @@
+"""Symbol tables and lexicons: files of names and pronunciations, and the tries made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gtnet import _checks
+from gtnet._checks import EPSILON
+from gtnet._files import PathLike, Text, count, replace_file, score
+from gtnet._labels import LabelRule, foreign, own, rules
+from gtnet.build import trie
+from gtnet.graph import Graph
+
+
+class SymbolTable(Mapping[int, str]):
+    """Names of labels: a mapping from label to name, with the way back.
+
+    EPSILON has a name too (`epsilon`), which `label` and `name` know and which is not counted:
+    `len(table)` is the number of ordinary labels. `gtnet.draw` takes a table as it is.
+
+    Arguments: `symbols` the names of the labels 0, 1, ... (of a str, its characters), or a mapping
+    from label to name; `epsilon` the name of EPSILON. Raises ValueError for a name given twice or
+    empty, and for labels below 0.
+    """
+
+    __slots__ = ("_labels", "_names", "epsilon")
+
+    def __init__(
+        self, symbols: Iterable[str] | Mapping[int, str] = (), *, epsilon: str = "<eps>"
+    ) -> None:
+        named = dict(symbols) if isinstance(symbols, Mapping) else dict(enumerate(symbols))
+        self.epsilon = epsilon
+        self._names: dict[int, str] = {}
+        self._labels: dict[str, int] = {epsilon: EPSILON}
+        for label, name in named.items():
+            if not isinstance(name, str):
+                raise TypeError(f"SymbolTable: names must be str, got {name!r}")
+            self._names[_checks.count("SymbolTable", "a label", label)] = name
+            if not name or self._labels.setdefault(name, label) != label:
+                why = f"label {self._labels[name]} and label {label}" if name else f"label {label}"
+                raise ValueError(f"SymbolTable: {name!r} cannot be the name of {why}")
+
+    def __getitem__(self, label: int) -> str:
+        return self._names[label]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        some = ", ".join(f"{label}: {name!r}" for label, name in list(self._names.items())[:8])
+        return f"SymbolTable({len(self)} symbols: {some}{', ...' if len(self) > 8 else ''})"
+
+    def label(self, name: str) -> int:
+        """The label of a name. Raises ValueError for a name that is not there."""
+        try:
+            return self._labels[name]
+        except KeyError:
+            raise ValueError(f"SymbolTable: no label is named {name!r}") from None
+
+    def name(self, label: int) -> str:
+        """The name of a label or of EPSILON. Raises ValueError for a label without a name."""
+        if label == EPSILON:
+            return self.epsilon
+        try:
+            return self._names[label]
+        except KeyError:
+            raise ValueError(f"SymbolTable: label {label} has no name") from None
+
+    def labels(self, names: Iterable[str]) -> list[int]:
+        """The labels of several names; of a str, of its characters."""
+        return [self.label(name) for name in names]
+
+    def names(self, labels: Iterable[int]) -> list[str]:
+        """The names of several labels."""
+        return [self.name(label) for label in labels]
+
+    @classmethod
+    def read(cls, path: PathLike, *, labels: LabelRule = "shifted") -> SymbolTable:
+        """Read a table: lines `name number`, or names alone, numbered from 0 in their order.
+
+        `labels` says how numbers become labels. "shifted": 0 is EPSILON and n is label n - 1, as
+        in OpenFst's and Kaldi's words.txt; "kept": 0 is EPSILON, other numbers stay; "raw": all
+        stay, for tokens.txt whose 0 is the blank of a network. Names alone take no rule.
+        Raises ValueError for a malformed line, a name or a number given twice, naming the line.
+        """
+        rule, _ = rules("SymbolTable.read", labels)
+        text = Text.read("SymbolTable.read", path)
+        numbers: dict[int, str] = {}
+        seen: set[str] = set()
+        width = 0
+        for line, columns in text.rows():
+            width = width or min(len(columns), 2)
+            if len(columns) != width:
+                raise text.wrong(line, f"{width} columns are expected, as in the first line")
+            name = columns[0]
+            try:
+                number = count(columns[1], "a number") if width == 2 else len(numbers)
+            except ValueError as error:
+                raise text.wrong(line, error) from None
+            if number in numbers or name in seen:
+                twice = f"number {number}" if number in numbers else f"name {name!r}"
+                raise text.wrong(line, f"the {twice} is given twice")
+            numbers[number] = name
+            seen.add(name)
+        if width == 1:
+            rule = "raw"
+        label_of = own(np.array(list(numbers), np.int64), rule).tolist()
+        named = dict(zip(label_of, numbers.values()))
+        epsilon = _free_name(seen) if rule == "raw" else named.pop(EPSILON, "<eps>")
+        if epsilon in named.values():
+            raise text.failed(f"{epsilon!r} names an ordinary label; number 0 must name epsilon")
+        return cls(named, epsilon=epsilon)
+
+    def write(self, path: PathLike, *, labels: LabelRule = "shifted") -> None:
+        """Write a table as lines `name number`; `read` with the same `labels` reads it back.
+
+        Raises ValueError for names with blanks in them and labels that the rule cannot number.
+        """
+        rule, _ = rules("SymbolTable.write", labels)
+        named = {} if rule == "raw" else {EPSILON: self.epsilon}
+        named |= self._names
+        for name in named.values():
+            if any(separator in name for separator in " \t\n\r"):
+                raise ValueError(f"SymbolTable.write: {name!r} has a blank in it")
+        numbers = foreign("SymbolTable.write", "labels", np.array(list(named), np.int64), rule)
+        rows = zip(named.values(), numbers.tolist())
+        replace_file(path, "".join(f"{name} {number}\n" for name, number in rows))
+
+
+def table_of(names: Iterable[str]) -> SymbolTable:
+    """The table of names in their order, whatever EPSILON must then be called."""
+    listed = list(names)
+    return SymbolTable(listed, epsilon=_free_name(set(listed)))
+
+
+class Pronunciation(NamedTuple):
+    """A word, the tokens it is made of, and the log-probability of that."""
+
+    word: int
+    tokens: tuple[int, ...]
+    score: float = 0.0
+
+
+class Lexicon:
+    """Words and what they are made of: letters, phones, pieces; several ways for a word allowed.
+
+    Arguments: `pronunciations` labels of a word and of its tokens, and a log-probability; `words`
+    and `tokens` their names. Raises ValueError for labels without a name, a word without tokens
+    and the same pronunciation twice.
+    """
+
+    def __init__(
+        self,
+        pronunciations: Iterable[Pronunciation | tuple[int, Iterable[int], float]],
+        words: SymbolTable,
+        tokens: SymbolTable,
+    ) -> None:
+        self.words = words
+        self.tokens = tokens
+        self.pronunciations = [Pronunciation(w, tuple(t), s) for w, t, s in pronunciations]
+        seen: set[tuple[int, tuple[int, ...]]] = set()
+        for entry in self.pronunciations:
+            if why := self._why_not(entry, seen):
+                raise ValueError(f"Lexicon: {why}")
+            seen.add((entry.word, entry.tokens))
+
+    def _why_not(self, entry: Pronunciation, seen: set[tuple[int, tuple[int, ...]]]) -> str | None:
+        if entry.word not in self.words:
+            return f"label {entry.word} is no word"
+        name = self.words[entry.word]
+        for token in entry.tokens:
+            if token not in self.tokens:
+                return f"word {name!r} has token {token}, which has no name"
+        if not entry.tokens:
+            return f"word {name!r} has no tokens"
+        if (entry.word, entry.tokens) in seen:
+            return f"word {name!r} has the same tokens twice"
+        return None
+
+    def __len__(self) -> int:
+        """Pronunciations in the lexicon."""
+        return len(self.pronunciations)
+
+    def __repr__(self) -> str:
+        return f"Lexicon({len(self)} pronunciations, {len(self.tokens)} tokens)"
+
+    @classmethod
+    def read(
+        cls,
+        path: PathLike,
+        *,
+        words: SymbolTable | None = None,
+        tokens: SymbolTable | None = None,
+        probabilities: bool = False,
+    ) -> Lexicon:
+        """Read lines `word token token ...`, as in Kaldi's lexicon.txt.
+
+        Arguments: `words`, `tokens` the names that may occur; by default those that do, numbered
+        from 0 in the order in which they first occur. `probabilities` reads Kaldi's lexiconp.txt,
+        `word probability token token ...`. (Probabilities of silence, lexiconp_silprob.txt, are
+        not read.)
+        Raises ValueError for a malformed line, a name that is not in its table, a probability
+        outside (0, 1] and a pronunciation given twice, naming the line. Complexity: O(tokens).
+        """
+        text = Text.read("Lexicon.read", path)
+        word_label, token_label = _Numbering(words), _Numbering(tokens)
+        entries: dict[tuple[int, tuple[int, ...]], Pronunciation] = {}
+        for line, (word, *spelled) in text.rows():
+            try:
+                chance = _log_probability(spelled) if probabilities else 0.0
+                if not spelled:
+                    raise ValueError(f"word {word!r} has no tokens")
+                key = word_label(word), tuple(token_label(token) for token in spelled)
+                if key in entries:
+                    raise ValueError("this pronunciation is given twice")
+            except ValueError as error:
+                raise text.wrong(line, error) from None
+            entries[key] = Pronunciation(*key, chance)
+        return cls(entries.values(), word_label.table(), token_label.table())
+
+    def write(self, path: PathLike, *, probabilities: bool = False) -> None:
+        """Write what `read` reads. Raises ValueError for names with blanks in them, and for
+        log-probabilities other than 0 that `probabilities` is not there to write.
+        """
+        lines = []
+        for word, tokens, chance in self.pronunciations:
+            names = [self.words.name(word), *self.tokens.names(tokens)]
+            for name in names:
+                if any(separator in name for separator in " \t\n\r"):
+                    raise ValueError(f"Lexicon.write: {name!r} has a blank in it")
+            if probabilities:
+                names.insert(1, repr(math.exp(chance)))
+            elif chance != 0:
+                raise ValueError(
+                    f"Lexicon.write: {names[0]!r} has a probability: pass probabilities=True"
+                )
+            lines.append(" ".join(names) + "\n")
+        replace_file(path, "".join(lines))
+
+    def graph(self, *, dtype: torch.dtype = torch.float32) -> Graph:
+        """The transducer from tokens to one word, with shared prefixes (`gtnet.trie`).
+
+        The last arc of a pronunciation writes the word and carries its log-probability. For many
+        words one after another, `lexicon.graph().star`. Complexity: O(tokens).
+        """
+        graph = trie([entry.tokens for entry in self.pronunciations], dtype=dtype)
+        writes = graph.olabels >= 0
+        entry = graph.olabels.clamp(min=0).long()
+        words = torch.tensor([entry.word for entry in self.pronunciations] or [0])
+        scores = torch.tensor([entry.score for entry in self.pronunciations] or [0.0], dtype=dtype)
+        return Graph(
+            graph.source,
+            graph.target,
+            graph.ilabels,
+            torch.where(writes, words[entry], EPSILON),
+            torch.where(writes, scores[entry], 0.0).to(dtype),
+            start=graph.start,
+            accept=graph.accept,
+            num_states=graph.num_states,
+        )
+
+
+def _free_name(names: Container[str]) -> str:
+    """A name of EPSILON that is not taken."""
+    epsilon = "<eps>"
+    while epsilon in names:
+        epsilon += "'"
+    return epsilon
+
+
+def _log_probability(columns: list[str]) -> float:
+    """Takes the probability off the columns."""
+    if not columns:
+        raise ValueError("a probability is missing")
+    chance = score(columns.pop(0), "a probability")
+    if not 0 < chance <= 1:
+        raise ValueError(f"a probability must lie in (0, 1], got {chance}")
+    return math.log(chance)
+
+
+class _Numbering:
+    """Labels of names: those of a table, or one after another as they occur."""
+
+    def __init__(self, table: SymbolTable | None) -> None:
+        self._given = table
+        self._found: dict[str, int] = {}
+
+    def __call__(self, name: str) -> int:
+        if self._given is None:
+            return self._found.setdefault(name, len(self._found))
+        label = self._given.label(name)
+        if label == EPSILON:
+            raise ValueError(f"{name!r} is the name of EPSILON")
+        return label
+
+    def table(self) -> SymbolTable:
+        if self._given is not None:
+            return self._given
+        return table_of(self._found)

@@ -1,0 +1,194 @@
+"""N-gram models: the exact acceptor is the model, the one with epsilons holds at least as much."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from damage import damaged, read_or_refuse
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import only, paths
+
+import gtnet
+from gtnet import NGramModel, SymbolTable, forward_score, linear, viterbi_score
+
+ARPA = """\
+A model of three words.
+
+\\data\\
+ngram 1=6
+ngram 2=6
+ngram 3=2
+
+\\1-grams:
+-1.2\t<unk>
+-99\t<s>\t-0.5
+-0.8\t</s>
+-0.6\ta\t-0.3
+-0.7\tb\t-0.25
+-0.9\tc
+
+\\2-grams:
+-0.2\t<s> a\t-0.125
+-0.4\ta b\t-0.5
+-0.3\tb </s>
+-0.6\tb b
+-0.9\tb c\t0.1
+-0.5\ta </s>
+
+\\3-grams:
+-0.1\t<s> a b
+-0.05\ta b </s>
+
+\\end\\
+"""
+
+
+def model(tmp_path: Path, text: str = ARPA, **options) -> NGramModel:
+    file = tmp_path / "model.arpa"
+    file.write_text(text)
+    return NGramModel.read(file, **options)
+
+
+def sentences(words: int, length: int):
+    return [s for n in range(length + 1) for s in itertools.product(range(words), repeat=n)]
+
+
+def test_a_model_reads(tmp_path):
+    trigrams = model(tmp_path)
+    assert (trigrams.order, len(trigrams)) == (3, 14)
+    assert list(trigrams.symbols.values()) == ["<unk>", "a", "b", "c"]
+    assert repr(trigrams) == "NGramModel(order 3, 14 n-grams, 4 words)"
+    a, b, c = trigrams.symbols.labels("abc")
+    # <s> a, then <s> a b, then a b </s>.
+    assert trigrams.score([a, b]) == pytest.approx(math.log(10) * (-0.2 - 0.1 - 0.05))
+    # <s> backs off to c; c has no back-off; </s>.
+    assert trigrams.score([c]) == pytest.approx(math.log(10) * (-0.5 - 0.9 - 0.8))
+    # a b and then b have no c: both back off; b c is listed; b c </s>: back off twice.
+    assert trigrams.score([a, b, c]) == pytest.approx(
+        math.log(10) * (-0.2 - 0.1 + (-0.5 - 0.9) + (0.1 - 0.8))
+    )
+    assert trigrams.score([9]) == -math.inf
+
+
+def test_the_exact_acceptor_is_the_model(tmp_path):
+    trigrams = model(tmp_path)
+    graph = trigrams.graph(backoff="exact", dtype=torch.float64)
+    assert graph.is_acceptor and int(graph.ilabels.min()) >= 0
+    texts = sentences(4, 3)
+    scores = forward_score(gtnet.stack([linear(s, dtype=torch.float64) for s in texts]) @ graph)
+    expected = [trigrams.score(s) for s in texts]
+    torch.testing.assert_close(scores, torch.tensor(expected, dtype=torch.float64))
+    one_path = paths(only(linear([1, 2, 2, 3], dtype=torch.float64) @ graph))
+    assert len(one_path) == 1
+
+
+def test_the_acceptor_with_epsilons_holds_at_least_as_much(tmp_path):
+    trigrams = model(tmp_path)
+    graph = trigrams.graph(dtype=torch.float64)
+    texts = sentences(4, 3)
+    lattices = gtnet.stack([linear(s, dtype=torch.float64) for s in texts]) @ graph
+    expected = torch.tensor([trigrams.score(s) for s in texts], dtype=torch.float64)
+    assert bool((viterbi_score(lattices) >= expected - 1e-9).all())
+    assert bool((forward_score(lattices) >= expected - 1e-9).all())
+    direct = torch.isclose(viterbi_score(lattices), expected)
+    assert direct.float().mean() > 0.5  # and it is exact where nothing better backs off
+    assert graph.num_arcs < trigrams.graph(backoff="exact").num_arcs
+
+
+def test_weights_are_leaves_of_the_dtype(tmp_path):
+    for backoff in ("epsilon", "exact"):
+        graph = model(tmp_path).graph(backoff=backoff)
+        assert graph.dtype == torch.float32 and graph.weights.is_leaf
+        graph.requires_grad_()
+        forward_score(linear([1, 2]) @ graph).sum().backward()
+        assert graph.weights.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match=r"exact back-off takes \d+ histories x 4 words.*max_arcs"):
+        model(tmp_path).graph(backoff="exact", max_arcs=10)
+    with pytest.raises(ValueError, match='backoff must be "epsilon" or "exact"'):
+        model(tmp_path).graph(backoff="failure")
+
+
+def test_words_get_the_labels_of_a_table(tmp_path):
+    table = SymbolTable(["c", "b", "a", "<unk>", "z"])
+    ours, theirs = model(tmp_path), model(tmp_path, symbols=table)
+    assert theirs.symbols is table
+    assert theirs.score(table.labels("abc")) == ours.score(ours.symbols.labels("abc"))
+    few = SymbolTable("ab")
+    with pytest.raises(ValueError, match=r"model.arpa:9: '<unk>' is not among the symbols"):
+        model(tmp_path, symbols=few)
+    skipped = model(tmp_path, symbols=few, missing="skip")
+    assert skipped.score([0, 1]) == ours.score([1, 2]) and len(skipped) == 11
+    assert skipped.graph(backoff="exact").num_arcs % 2 == 0
+    with pytest.raises(ValueError, match='missing must be "error" or "skip"'):
+        model(tmp_path, missing="ignore")
+
+
+def test_left_out_beginnings_are_made_up(tmp_path):
+    text = ARPA.replace("-0.4\ta b\t-0.5\n", "").replace("ngram 2=6", "ngram 2=5")
+    trigrams = model(tmp_path, text)
+    graph = trigrams.graph(backoff="exact", dtype=torch.float64)
+    for words in sentences(4, 3):
+        score = forward_score(linear(words, dtype=torch.float64) @ graph).item()
+        assert score == pytest.approx(trigrams.score(words))
+    assert trigrams.score([1, 1, 2]) == pytest.approx(
+        math.log(10) * (-0.2 + (-0.125 - 0.3 - 0.6) + (-0.3 - 0.7) - 0.05)
+    )
+
+
+def test_unigrams_and_models_without_marks(tmp_path):
+    text = "\\data\\\nngram 1=2\n\\1-grams:\n-0.5 a\n-1 </s>\n\\end\\\n"
+    unigrams = model(tmp_path, text)
+    for backoff in ("epsilon", "exact"):
+        graph = unigrams.graph(backoff=backoff, dtype=torch.float64)
+        assert (graph.num_states, graph.num_arcs) == (1, 1)
+        score = forward_score(linear([0, 0], dtype=torch.float64) @ graph).item()
+        assert score == pytest.approx(unigrams.score([0, 0])) == pytest.approx(-2 * math.log(10))
+    empty = model(tmp_path, "\\data\\\nngram 1=0\n\\1-grams:\n\\end\\\n")
+    assert forward_score(empty.graph()).item() == -math.inf
+    assert empty.graph(backoff="exact").num_arcs == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("\\data\\", "data", "no .data"),
+        ("\\end\\", "", "end. is missing, the rest of the file"),
+        ("ngram 2=6", "ngram 2=7", r":24: the section of 2-grams has 6, .data. says 7"),
+        ("ngram 2=6", "ngram 2 6", ":5: a line `ngram order=count` is expected: 'ngram 2 6'"),
+        ("ngram 2=6", "ngram 4=6", ":5: order 2 is expected"),
+        ("ngram 2=6", "ngram 2=six", ":5: a count must be an integer"),
+        ("\\2-grams:", "\\3-grams:", ":16: this is no section of 2-grams"),
+        ("-0.6\tb b", "-0.6\tb b b b", ":20: a 2-gram has 3 to 4 columns, got 5"),
+        ("-0.1\t<s> a b", "-0.1\t<s> a b -1", ":25: a 3-gram has 4 to 4 columns, got 5"),
+        ("-0.6\tb b", "x\tb b", ":20: a log-probability must be a number, got 'x'"),
+        ("a\t-0.3", "a\tlow", ":12: a back-off weight must be a number, got 'low'"),
+        ("-0.6\tb b", "-0.6\tb d", ":20: 'd' is not among the 1-grams"),
+        ("-0.6\tb b", "-0.6\ta b", ":20: this n-gram is listed twice"),
+        ("-0.6\tb b", "-0.6\tb <s>", ":20: a sentence begins or ends within the n-gram"),
+        ("\\end\\\n", "\\end\\\nmore\n", ":29: a line follows .end"),
+        ("ngram 3=2\n", "ngram 3=2\nngram 4=0\n", ":29: .end. after 3 of 4 sections"),
+    ],
+)
+def test_malformed_models_are_refused(tmp_path, old, new, message):
+    assert old in ARPA
+    with pytest.raises(ValueError, match=rf"NGramModel.read: .*model.arpa.*{message}"):
+        model(tmp_path, ARPA.replace(old, new, 1))
+
+
+@given(st.data())
+def test_damaged_models_are_refused_or_others(tmp_path_factory, data):
+    file = tmp_path_factory.getbasetemp() / "model.arpa"
+    found = read_or_refuse(file, data.draw(damaged(ARPA.encode())), NGramModel.read)
+    if found is not None:
+        found.graph(backoff="exact")
+        assert found.graph().num_states == found.graph(backoff="exact").num_states
+
+
+def test_a_model_cut_anywhere_is_refused(tmp_path):
+    for end in range(len(ARPA)):
+        assert read_or_refuse(tmp_path / "cut.arpa", ARPA[:end].encode(), NGramModel.read) is None
