@@ -56,7 +56,10 @@ class Lattice(Graph):
         if self._built is None:
             from gtnet.compose import product
 
-            self._built = product("compose", self.emissions.graph(), self.operand, self._max_arcs)
+            emissions = self.emissions
+            if emissions.scores.dtype != self.dtype:
+                emissions = emissions.with_scores(emissions.scores.to(self.dtype))
+            self._built = product("compose", emissions.graph(), self.operand, self._max_arcs)
         return self._built
 
     # What is known without building it
@@ -101,7 +104,9 @@ class Lattice(Graph):
         without building the product; further ones build it.
         Source: Baum 1972, with integer exponents instead of logarithms: no underflow, whatever
         the range of the scores. In float32 it is checked that what flows into every cut flows out
-        of it within 1e-4, and an item that fails is done again in float64.
+        of it within 1e-4, and an item that fails is done again in float64. On a GPU a score is NaN,
+        with a gradient of 0, where the CPU would raise an error for NaN, +inf or scores beyond the
+        exponents (about 1e7 per frame in float32), so that nothing waits for the device.
         """
         from gtnet.distance import _is_infinite, _unscaled, forward_score
 
@@ -127,7 +132,9 @@ class Lattice(Graph):
         """
         from gtnet.distance import viterbi_score
 
-        return viterbi_score(self.graph() if self._arguments() is None else self.viterbi_path())
+        if self._arguments() is None:
+            return viterbi_score(self.graph())
+        return _total(self.viterbi_path())
 
     def viterbi_path(self) -> Graph:
         """The best path of each item as a batch of linear graphs; no path gives an empty one.
@@ -145,7 +152,7 @@ class Lattice(Graph):
             return self._path_of_product()
         with torch.no_grad():
             found = _ops.lattice_best(arguments)
-        return self._linear(lattice, found, torch.arange(len(self)))
+        return self._linear(lattice, found, torch.arange(len(self), device=self.device))
 
     def _linear(self, each: Lattice, found: _ops.PathsFound, item: Tensor) -> Graph:
         """Paths as linear graphs under the scores of `each`, which has emissions for each item.
@@ -159,7 +166,8 @@ class Lattice(Graph):
         scores, begin = emissions.rows(), emissions.first_rows()
         place = (of_arc[reads], row[reads]) if scores.ndim == 3 else ((begin[of_arc] + row)[reads],)
         weights = _ops.take(operand.weights.contiguous(), arcs)
-        weights = weights.index_add(0, reads.nonzero().flatten(), scores[(*place, label[reads])])
+        read_scores = scores[(*place, label[reads])].to(weights.dtype)
+        weights = weights.index_add(0, reads.nonzero().flatten(), read_scores)
         path = linear_paths(operand, found.offsets, arcs, found.first, found.last, weights)
         if emissions.lengths is None:
             path = _with_ends(path, found, emissions.segmentation)
@@ -237,6 +245,22 @@ class Lattice(Graph):
         operand = _scaled(function, operand, beta)
         scaled = emissions.with_scores(scores, segmentation)
         return Lattice(scaled, operand, max_arcs=self._max_arcs)
+
+
+def _total(paths: Graph) -> Tensor:
+    """The score of each linear graph, -inf for one without states; differentiable."""
+    lengths = paths.arc_offsets.diff()
+    item = torch.repeat_interleave(
+        torch.arange(len(paths), device=paths.device, dtype=torch.int32),
+        lengths,
+        output_size=paths.num_arcs,
+    )
+    exists = paths.state_offsets.diff() > 0
+    first = torch.where(exists, paths.state_offsets[:-1], -1).to(torch.int32)
+    last = torch.where(exists, paths.state_offsets[1:] - 1, -1).to(torch.int32)
+    total = _ops.total_by(item, paths.weights.double(), len(paths))
+    total = total + _ops.take(paths.start, first) + _ops.take(paths.accept, last)
+    return total.masked_fill(~exists, NEG_INF).to(paths.dtype)
 
 
 def _with_ends(path: Graph, found: _ops.PathsFound, cuts: Graph) -> Graph:

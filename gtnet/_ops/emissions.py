@@ -97,7 +97,11 @@ def _paths(scores: Tensor, count: Any) -> list[Tensor]:
 
 
 class Steps(NamedTuple):
-    """One step through the graphs of a batch, laid out by `steps`, and whose arcs they are."""
+    """One step through the graphs of a batch, laid out by `steps`, and whose arcs they are.
+
+    On a GPU `words` are laid out by `block_steps`, and in the place of the offsets are its sizes,
+    on the CPU: launches depend on them and must not wait.
+    """
 
     words: Tensor
     word_offsets: Tensor
@@ -156,6 +160,13 @@ class OutOfRangeError(ArithmeticError):
     """The scores of a path may add up to more than any exponent holds."""
 
 
+def _raise_trouble(code: int) -> None:
+    if code == 1:
+        raise OutOfRangeError
+    if code == 2:
+        raise ValueError("forward_score: emissions must not hold NaN or +inf")
+
+
 class _LatticeScore(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -175,10 +186,8 @@ class _LatticeScore(torch.autograd.Function):
         score, *alpha, trouble = operators.lattice_score.default(
             scores, [*cuts, *ends], *steps, weights, start, accept, keep
         )
-        if (code := int(trouble)) == 1:
-            raise OutOfRangeError
-        if code == 2:
-            raise ValueError("forward_score: emissions must not hold NaN or +inf")
+        if not trouble.is_cuda:  # there the score is NaN instead: nothing waits for the device
+            _raise_trouble(int(trouble))
         ctx.save_for_backward(scores, weights, start, accept, first, last, *alpha, *cuts)
         ctx.steps, ctx.multiplied_out = steps, multiplied_out
         return score

@@ -35,7 +35,8 @@ def ctc_loss(
     with `ctc_graph`, summed without building the product.
 
     Arguments:
-        log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item.
+        log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item;
+            on a GPU also float16 or bfloat16, and targets and lengths on the CPU all the same.
         targets: integers [batch, longest], padded, or all targets one after another.
         input_lengths, target_lengths: integers [batch] (or one integer for one item).
         blank: the label that writes nothing; no target may hold it.
@@ -52,6 +53,7 @@ def ctc_loss(
     Source: Graves et al. 2006, section 4.
     """
     log_probs = _log_probs(log_probs)
+    _checks.on_cpu("ctc_loss", "targets", targets, "graphs are built there: move it with .cpu()")
     single = log_probs.ndim == 2
     scores = log_probs.unsqueeze(0) if single else log_probs.transpose(0, 1)
     batch, frames, labels = scores.shape
@@ -60,33 +62,35 @@ def ctc_loss(
         raise ValueError(f'ctc_loss: reduction must be "none", "mean" or "sum", got {reduction!r}')
     blank = _checks.count("ctc_loss", "blank", blank)
     flat, lengths = _flat_targets(targets, target_lengths, batch, labels)
-    graph = ctc_batch("ctc_loss", flat, lengths, blank, scores.dtype)
-    emissions = Emissions.unchecked(scores, frames_of)
+    dtype = torch.float32 if scores.dtype in _checks.SHORT else scores.dtype
+    graph = ctc_batch("ctc_loss", flat, lengths, blank, dtype).to(scores.device)
+    emissions = Emissions.unchecked(scores, frames_of.to(scores.device))
     loss = -Lattice(emissions, graph, max_arcs=MAX_ARCS).forward_score(beta)
     if zero_infinity:
         loss = loss.masked_fill(loss == float("inf"), 0)
     if reduction == "mean":
-        return (loss / lengths.clamp(min=1)).mean()
+        return (loss / lengths.clamp(min=1).to(loss.device)).mean()
     if reduction == "sum":
         return loss.sum()
     return loss.squeeze(0) if single else loss
 
 
 def _log_probs(log_probs: Tensor) -> Tensor:
-    if log_probs.dtype not in (torch.float32, torch.float64):
+    short = log_probs.is_cuda and log_probs.dtype in _checks.SHORT
+    if not short and log_probs.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"ctc_loss: log_probs must be float32 or float64, got {log_probs.dtype}")
     if log_probs.ndim not in (2, 3):
         raise ValueError(
             f"ctc_loss: log_probs must be [frames, batch, labels] or [frames, labels], "
             f"got {list(log_probs.shape)}"
         )
-    _checks.on_cpu("ctc_loss", "log_probs", log_probs, "the lazy sums run there so far")
     return log_probs
 
 
 def _sizes(name: str, lengths: Lengths, batch: int, most: int, of: str) -> Tensor:
     """Lengths as int64 [batch], between 0 and `most`."""
     given = torch.as_tensor(lengths)
+    _checks.on_cpu("ctc_loss", name, given, "graphs are built there: move it with .cpu()")
     checked = _checks.integers("ctc_loss", name, given.reshape(1) if given.ndim == 0 else given)
     if len(checked) != batch:
         raise ValueError(f"ctc_loss: log_probs has {batch} items, {name} {len(checked)}")
