@@ -6,12 +6,14 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help build demo test bench lint format wheel clean
+.PHONY: help build demo test notebooks bench lint format docs wheel clean
 help:
 	@echo "make demo    train the check-amount reader and write demo/"
 	@echo "make test    run the tests"
 	@echo "make bench   time gtnet beside its peers"
+	@echo "make notebooks   run the notebooks and save what they show"
 	@echo "make lint    formats, types, import rules;  make format repairs the formats"
+	@echo "make docs    the documentation, into build/site"
 	@echo "make wheel   sdist and abi3 wheel into dist/, audited"
 	@echo "make clean   remove everything these targets made"
 
@@ -22,6 +24,9 @@ demo: .venv/has-reader
 
 test: .venv/has-test
 	$(BIN)/python -m pytest -q $(ARGS)
+
+notebooks: .venv/has-test
+	$(BIN)/python notebooks/execute.py
 
 bench: .venv/has-test
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -40,6 +45,9 @@ format: .venv/has-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
+
+docs: .venv/has-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file .ci/mkdocs.yml
 
 wheel: .venv/has-dist
 	rm -rf dist

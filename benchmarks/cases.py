@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import gtnet
+from benchmarks.beam_search import beam_search_cases, recognizer_cases
 from benchmarks.csr_loop import csr_loop
 from benchmarks.emissions import emission_cases
 from benchmarks.rational import rational_cases
@@ -28,7 +29,10 @@ def all_cases() -> Iterator[Case]:
     yield from grammar()
     yield from rational_cases()
     yield from lexicon_simplification()
-    yield from emission_cases(looping_lexicon(10_000, 27))
+    words = looping_lexicon(10_000, 27)
+    yield from emission_cases(words)
+    yield from beam_search_cases(words)
+    yield from recognizer_cases()
 
 
 def repeated(work: Work, times: int) -> Work:

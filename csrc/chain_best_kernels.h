@@ -210,11 +210,13 @@ struct ChainPathArcs {
   CameBy came_by;
   Span<const int64_t> offsets;
   Span<int32_t> arcs, frames, first, first_cut, last, last_cut;
+  Span<int64_t> count;  // [items] paths: one, if only one that does not exist
 
   GTNET_HD void operator()(int64_t item) const {
     const int64_t graph = grid.graph(item);
     const auto arc_before = static_cast<int32_t>(grid.arc_offsets[graph]);
     const auto state_before = static_cast<int32_t>(grid.state_offsets[graph]);
+    count[item] = 1;
     first[item] = first_cut[item] = last_cut[item] = kNone;
     if (last[item] == kNone) return;
     int64_t at = offsets[item + 1];

@@ -22,12 +22,37 @@ struct LatticeItem {
   const Score* row(int32_t segment) const { return scores + cuts.row[segment] * row_stride; }
 };
 
+// exp(x - top) for -kNarrow <= x - top <= 0, or x = -inf.
+GTNET_INLINE float exp_below(float x, float top) {
+  // The difference and what rounding took from it (Knuth 1969), so that large scores cancel.
+  const float known = x == -std::numeric_limits<float>::infinity() ? top : x;
+  const float d = known - top, back = d - known;
+  const float lost = (known - (d - back)) - (top + back);
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float k = (d * 1.44269504f + kRound) - kRound;
+  const float r = (d - k * 0.693359375f) + (lost + k * 2.12194440e-4f);
+  float p = 1.0f / 5040;
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const float power = std::bit_cast<float>((static_cast<int32_t>(k) + 127) << 23);
+  return x == known ? p * power : 0.0f;
+}
+
+GTNET_INLINE double exp_below(double x, double top) {
+  return exp_of<double>(x - top);
+}
+
 // factors[l] = exp(row[labels[l]] - top), and what is to be known about the row.
 template <class T, class Score>
 struct ReadRow {
   int32_t num_labels;
   const int32_t* labels;
-  const Score* row;
+  const Score *row, *next;  // next: what will be read after it, or null
   int64_t row_size;
   Score* x;
   Numbers<T> factor;
@@ -40,16 +65,9 @@ struct ReadRow {
   GTNET_INLINE void operator()() const {
     constexpr Score kInfinity = std::numeric_limits<Score>::infinity();
     const int32_t end = padded(num_labels);
-    const int32_t last = labels[num_labels - 1];  // labels ascend
-    if (last < row_size) {
-      GTNET_SIMD()
-      for (int32_t l = 1; l < num_labels; ++l) x[l] = row[labels[l]];
-    } else {
-      for (int32_t l = 1; l < num_labels; ++l)
-        x[l] = labels[l] < row_size ? row[labels[l]] : -kInfinity;
-    }
-    x[kNoLabel] = -kInfinity;
+    gather();
     for (int32_t l = num_labels; l < end; ++l) x[l] = -kInfinity;
+    x[kNoLabel] = -kInfinity;
     Score best = -kInfinity, worst = kInfinity;
     int32_t wrong = 0;
     GTNET_SIMD(reduction(max : best) reduction(min : worst) reduction(+ : wrong))
@@ -65,6 +83,10 @@ struct ReadRow {
       for (int32_t l = 0; l < end; ++l) {
         exp_wide(static_cast<double>(x[l]) - shift, factor.m[l], factor.e[l]);
       }
+    } else if constexpr (std::is_same_v<T, Score>) {
+      const auto highest = static_cast<T>(shift);
+      GTNET_SIMD()
+      for (int32_t l = 0; l < end; ++l) factor.m[l] = exp_below(x[l], highest);
     } else {
       GTNET_SIMD()
       for (int32_t l = 0; l < end; ++l) {
@@ -76,6 +98,26 @@ struct ReadRow {
     *top = shift;
     *spread = range;
     *valid = *valid && wrong == 0;
+  }
+
+ private:
+  static constexpr int64_t kFarApart = 256;  // a processor fetches the next of shorter rows itself
+
+  GTNET_INLINE void gather() const {
+    if (num_labels == 1) return;
+    const int32_t first = labels[1], last = labels[num_labels - 1];  // labels ascend
+    if (last >= row_size) {
+      for (int32_t l = 1; l < num_labels; ++l) {
+        x[l] = labels[l] < row_size ? row[labels[l]] : -std::numeric_limits<Score>::infinity();
+      }
+    } else if (last - first == num_labels - 2) {
+      std::copy_n(row + first, num_labels - 1, x + 1);
+    } else {
+      GTNET_SIMD()
+      for (int32_t l = 1; l < num_labels; ++l) x[l] = row[labels[l]];
+      if (next == nullptr || row_size < kFarApart) return;
+      for (int32_t l = 1; l < num_labels; ++l) __builtin_prefetch(next + labels[l]);
+    }
   }
 };
 
@@ -93,8 +135,9 @@ class Frame {
         x_(ReadRow<T, Score>::padded(steps.num_labels)),
         ones_(steps.num_labels, 1) {}
 
-  void read(const Score* row, int64_t row_size) {
-    vectorized(ReadRow<T, Score>{steps_.num_labels, steps_.labels, row, row_size, x_.data(),
+  // `next` is fetched meanwhile, if it is not null.
+  void read(const Score* row, int64_t row_size, const Score* next) {
+    vectorized(ReadRow<T, Score>{steps_.num_labels, steps_.labels, row, next, row_size, x_.begin(),
                                  numbers_.begin(), &top, &spread, &valid});
   }
 
@@ -121,7 +164,7 @@ class Frame {
  private:
   const Steps& steps_;
   Array<T> numbers_;
-  std::vector<Score> x_;
+  Aligned<Score> x_;
   std::vector<T> ones_;
 
   bool wide() const { return spread > Wide<T>::kNarrow; }

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "frame.h"
+#include "ways.h"
 
 namespace gtnet {
 
@@ -76,25 +76,6 @@ struct BestOf {
   }
 };
 
-// Arcs of the operand along a path, and the row of scores that each reads, -1 for an epsilon; the
-// state and the cut in which the path begins and ends.
-struct LatticePath {
-  double score = kNegInf;
-  int32_t first = kNone, last = kNone, first_cut = kNone, last_cut = kNone;
-  std::vector<int32_t> arcs, rows;
-
-  void take(int32_t arc, int32_t row) {
-    if (arc == kUnitArc) return;
-    arcs.push_back(arc);
-    rows.push_back(row);
-  }
-
-  void reverse() {
-    std::reverse(arcs.begin(), arcs.end());
-    std::reverse(rows.begin(), rows.end());
-  }
-};
-
 // The scores of the arcs of a layout as doubles, put where the entries are.
 template <class Score>
 std::vector<double> entry_scores(const Rows& rows, const Score* scores) {
@@ -117,33 +98,10 @@ void read_scores(const LatticeItem<Score>& item, int32_t segment, double* emissi
   }
 }
 
-// Where the entries of every position's row begin, their stride and number; 0 for no row.
-struct RowPlace {
-  int64_t begin = 0;
-  int32_t stride = 0, count = 0;
-
-  static std::vector<RowPlace> of(const Rows& rows, int32_t num_positions) {
-    std::vector<RowPlace> found(num_positions);
-    for (int32_t k = 0; k < rows.num_slices; ++k) {
-      const int64_t begin = int64_t{rows.begin[k]} * kRowLanes;
-      const int32_t entries = rows.begin[k + 1] - rows.begin[k];
-      const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
-      if (rows.kind[k] == kLongRow) {
-        found[to[0]] = {begin, 1, entries * kRowLanes};
-        continue;
-      }
-      for (int i = 0; i < kRowLanes; ++i) {
-        if (to[i] >= 0) found[to[i]] = {begin + i, kRowLanes, entries};
-      }
-    }
-    return found;
-  }
-};
-
 template <class Score>
 class LatticeBest {
  public:
-  // `alpha` has room for room(...) positions.
+  // `alpha` has room for room(item) doubles.
   LatticeBest(const LatticeItem<Score>& item, double* alpha)
       : item_(item),
         cuts_(item.cuts),
@@ -170,7 +128,9 @@ class LatticeBest {
     for (int32_t c = 0; c < cuts_.count; ++c) {
       double* const here = alpha_ + c * size;
       if (cuts_.starts(c)) {
-        for (int32_t s = 0; s < item_.num_states; ++s) here[s] = std::max(here[s], start(c, s));
+        for (int32_t s = 0; s < item_.num_states; ++s) {
+          here[s] = std::max(here[s], static_cast<double>(item_.start[s]) + cuts_.start[c]);
+        }
       }
       epsilons(here);
       bool is_led = false;
@@ -193,47 +153,64 @@ class LatticeBest {
     }
   }
 
-  LatticePath path() {
-    LatticePath path;
+  // The best score of a path from every position at every cut to its end, where distances() puts
+  // those from the start.
+  void distances_to_end() {
     const int64_t size = steps_.num_positions;
-    for (int32_t c = 0; c < cuts_.count; ++c) {
-      if (!cuts_.accepts(c)) continue;
-      for (int32_t s = 0; s < item_.num_states; ++s) {
-        const double score =
-            alpha_[c * size + s] + (static_cast<double>(item_.accept[s]) + cuts_.accept[c]);
-        if (score > path.score) path.score = score, path.last = s, path.last_cut = c;
+    const auto leaving = entry_scores(steps_.leaving, item_.weights),
+               epsilon = entry_scores(steps_.epsilon_leaving, item_.weights);
+    const std::vector<double> nothing(steps_.num_labels, 0.0);
+    std::vector<double> margined(size + 2 * kMargin, kNegInf), ahead(size);
+    double* const read = margined.data() + kMargin;
+    std::fill_n(alpha_ - kMargin, room(item_), kNegInf);
+    for (int32_t c = cuts_.count; c-- > 0;) {
+      double* const here = alpha_ + c * size;
+      std::fill_n(read, size, kNegInf);
+      for (int32_t k = cuts_.begin[c]; k < cuts_.begin[c + 1]; ++k) {
+        read_scores(item_, k, emission_.data());
+        vectorized(BestOf{steps_.num_positions, read, alpha_ + cuts_.target[k] * size,
+                          emission_.data(), steps_.label});
+      }
+      vectorized(BestRows<false>{steps_.leaving, leaving.data(), read, here, nothing.data(),
+                                 steps_.label});
+      for (int32_t s = 0; cuts_.accepts(c) && s < item_.num_states; ++s) {
+        here[s] = std::max(here[s], static_cast<double>(item_.accept[s]) + cuts_.accept[c]);
+      }
+      if (steps_.epsilon_leaving.num_slices > 0) {
+        vectorized(BestRows<true>{steps_.epsilon_leaving, epsilon.data(), here, here, nullptr,
+                                  steps_.label});
       }
     }
+  }
+
+  double operator()(int32_t cut, int32_t position) const {
+    return alpha_[int64_t{cut} * steps_.num_positions + position];
+  }
+
+  // The best path; it goes back from the best end, by an arc that gave the maximum each time.
+  LatticePath path(const Ways<Score>& ways) const {
+    LatticePath path;
+    each_end(item_, [&](int32_t c, int32_t s, double accept) {
+      const double score = (*this)(c, s) + accept;
+      if (score > path.score) path.score = score, path.last = s, path.last_cut = c;
+    });
     if (path.last == kNone) return path;
-    const Cuts::Entering entering = cuts_.entering();
-    const auto reading = RowPlace::of(steps_.entering, steps_.num_positions),
-               epsilon = RowPlace::of(steps_.epsilon_entering, steps_.num_positions);
-    int32_t p = path.last, c = path.last_cut;
-    for (;;) {
-      const double* const alpha = alpha_ + c * size;
-      if (cuts_.starts(c) && p < item_.num_states && alpha[p] == start(c, p)) break;
-      int64_t k =
-          came_through(steps_.epsilon_entering, epsilon[p], epsilon_.data(), alpha, 0, alpha[p]);
-      if (k >= 0) {
-        path.take(steps_.epsilon_entering.arc[k], kNone);
-        p = steps_.epsilon_entering.other[k];
-        continue;
-      }
-      for (int32_t i = entering.begin[c]; i < entering.begin[c + 1] && k < 0; ++i) {
-        read_scores(item_, entering.segment[i], emission_.data());
-        k = came_through(steps_.entering, reading[p], reading_.data(),
-                         alpha_ + entering.source[i] * size, emission_[steps_.label[p]], alpha[p]);
-        if (k < 0) continue;
-        path.take(steps_.entering.arc[k], cuts_.row[entering.segment[i]]);
-        c = entering.source[i];
-      }
-      if (k < 0) return {};  // only NaN, which is refused before, equals no candidate
-      p = steps_.entering.other[k];
+    int32_t cut = path.last_cut, position = path.last;
+    for (double value = (*this)(cut, position); ways.start(cut, position) != value;
+         value = (*this)(cut, position)) {
+      bool found = false;
+      ways.each(cut, position, [&](const Way& way) {
+        if (way.from((*this)(way.cut, way.position)) != value) return false;
+        path.take(way.arc, way.row);
+        cut = way.cut;
+        position = way.position;
+        return found = true;
+      });
+      if (!found) return {};  // only NaN, which is refused before, equals no candidate
     }
-    path.first = p;
-    path.first_cut = cuts_.name[c];
-    path.last_cut = cuts_.name[path.last_cut];
-    path.reverse();
+    path.first = position;
+    path.first_cut = cut;
+    path.turn(cuts_);
     return path;
   }
 
@@ -245,24 +222,10 @@ class LatticeBest {
   const std::vector<double> reading_, epsilon_;
   std::vector<double> emission_;
 
-  double start(int32_t cut, int32_t state) const {
-    return static_cast<double>(item_.start[state]) + cuts_.start[cut];
-  }
-
   void epsilons(double* alpha) const {
     if (steps_.epsilon_entering.num_slices == 0) return;
     vectorized(BestRows<true>{steps_.epsilon_entering, epsilon_.data(), alpha, alpha, nullptr,
                               steps_.label});
-  }
-
-  // The entry through which `from` reaches `value`, or -1.
-  static int64_t came_through(const Rows& rows, const RowPlace& place, const double* weights,
-                              const double* from, double emission, double value) {
-    for (int32_t j = 0; j < place.count; ++j) {
-      const int64_t k = place.begin + int64_t{j} * place.stride;
-      if (rows.arc[k] != kPadding && from[rows.other[k]] + weights[k] + emission == value) return k;
-    }
-    return -1;
   }
 };
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "frame.h"
+#include "scaled_rows.h"
 
 namespace gtnet {
 
@@ -81,6 +82,42 @@ struct MeetThrough {
   }
 };
 
+// row[labels[l]] = totals[l] * grad, 0 elsewhere; normalized: times 1 / sum of the totals.
+template <class T, class Score>
+struct SpreadRow {
+  int32_t num_labels;
+  const int32_t* labels;
+  const T* totals;
+  bool normalized;
+  Score grad;
+  Score* row;
+  int64_t row_size;
+  double* sum;
+
+  GTNET_INLINE void operator()() const {
+    double total = 0;
+    GTNET_SIMD(reduction(+ : total))
+    for (int32_t l = 1; l < num_labels; ++l) total += static_cast<double>(totals[l]);
+    *sum = total;
+    const double share = normalized && total > 0 ? 1 / total : 1;
+    const auto scale = static_cast<T>(static_cast<double>(grad) * share);
+    const int32_t first = num_labels > 1 ? labels[1] : 0, last = labels[num_labels - 1];
+    if (last < row_size && last - first == num_labels - 2) {
+      std::fill_n(row, first, Score{0});
+      GTNET_SIMD()
+      for (int32_t l = 1; l < num_labels; ++l) {
+        row[first + l - 1] = static_cast<Score>(totals[l] * scale);
+      }
+      std::fill_n(row + last + 1, row_size - last - 1, Score{0});
+      return;
+    }
+    std::fill_n(row, row_size, Score{0});
+    for (int32_t l = 1; l < num_labels && labels[l] < row_size; ++l) {
+      row[labels[l]] = static_cast<Score>(totals[l] * scale);
+    }
+  }
+};
+
 // to += from * scale, and times the emission of its label where there is one.
 template <class T, bool kEmitting>
 struct AddNumbers {
@@ -113,6 +150,7 @@ struct AddNumbers {
 template <class T>
 struct GraphNumbers {
   RowWeights<T> reading, epsilon;
+  ScaledWeights<T> scaled;
   Array<T> start, accept;
   double largest = 0, largest_end = 0;  // of the finite |weights| and |start|, |accept|
 
@@ -120,6 +158,7 @@ struct GraphNumbers {
   GraphNumbers(const LatticeItem<Score>& item, const Rows& reading_rows, const Rows& epsilon_rows)
       : reading(reading_rows, item.weights),
         epsilon(epsilon_rows, item.weights),
+        scaled(reading_rows, reading.begin()),
         start(item.steps.num_positions),
         accept(item.steps.num_positions) {
     for (int32_t s = 0; s < item.num_states; ++s) {
@@ -168,7 +207,11 @@ class LatticePass {
 
  public:
   explicit LatticePass(const LatticeItem<Score>& item)
-      : item_(item), cuts_(item.cuts), steps_(item.steps), frame_(item.steps) {}
+      : item_(item),
+        cuts_(item.cuts),
+        steps_(item.steps),
+        frame_(item.steps),
+        scaled_(item.steps.num_positions) {}
 
   // Positions that alphas take: those of all cuts, of two in turn, or of all cuts twice: as they
   // are, and led on along the arcs, for segments that share their ends.
@@ -211,19 +254,18 @@ class LatticePass {
       for (int32_t k = begin; k < end; ++k) {
         const int32_t d = cuts_.target[k];
         const Numbers<T> to = alpha + slot(d, keep) * size;
-        frame_.read(item_.row(k), item_.num_labels);
+        frame_.read(item_.row(k), item_.num_labels,
+                    k + 1 < cuts_.num_segments() ? item_.row(k + 1) : nullptr);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
         const double reached = offset[c] + frame_.top;
         if (cuts_.alone[d]) {
           offset[d] = reached;
-          vectorized(RunRows<T, true, false>{steps_.entering, graph.reading.begin(), here, to,
-                                             frame_.factors(), steps_.label});
+          step<true>(graph, steps_.entering, here, to);
           frame_.scale_wide(to);
           continue;
         }
         if (!is_led) {
-          vectorized(RunRows<T, false, false>{steps_.entering, graph.reading.begin(), here, led,
-                                              nullptr, steps_.label});
+          step<false>(graph, steps_.entering, here, led);
           is_led = true;
         }
         const Scale<T> scale = Scale<T>::exp(relative(offset[d], reached));
@@ -255,7 +297,8 @@ class LatticePass {
     const Numbers<T> read = reads.begin();
     std::vector<double> ahead(cuts_.count, kUnset), flow(cuts_.count, 0.0);  // flow: in minus out
     std::vector<T> gamma(size + 2 * kMargin, T{0}), totals(steps_.num_labels);
-    Counter reading(steps_.leaving, counting), epsilon(steps_.epsilon_leaving, counting);
+    Counter reading(steps_.leaving, graph.reading, &graph.scaled, size, counting),
+        epsilon(steps_.epsilon_leaving, graph.epsilon, nullptr, size, counting);
     double spreads = 0;
     for (int32_t c = cuts_.count; c-- > 0;) {
       const Numbers<T> here = alpha + c * size;
@@ -264,7 +307,7 @@ class LatticePass {
       for (int32_t k = cuts_.begin[c]; k < cuts_.begin[c + 1]; ++k) {
         const int32_t d = cuts_.target[k];
         Score* const row = out.scores + cuts_.row[k] * out.row_stride;
-        frame_.read(item_.row(k), item_.num_labels);
+        frame_.read(item_.row(k), item_.num_labels, k > 0 ? item_.row(k - 1) : nullptr);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
         if (total.m == 0 || is_unset(offset[c]) || is_unset(ahead[d])) {
           std::fill_n(row, item_.num_labels, Score{0});
@@ -292,13 +335,8 @@ class LatticePass {
       }
       if (total.m == 0 || is_unset(offset[c])) continue;
       if (is_read) {
-        if (counting) {
-          const Scale<T> scale = of_total(offset[c] + ahead[c]);
-          vectorized(CountArcs<T>{steps_.leaving, graph.reading.begin(), here, read, scale.m,
-                                  scale.e, reading.current()});
-        }
-        vectorized(RunRows<T, false, false>{steps_.leaving, graph.reading.begin(), read, beta,
-                                            nullptr, steps_.label});
+        step<false>(graph, steps_.leaving, read, beta, reading.room());
+        if (counting) reading.add(here, read, of_total(offset[c] + ahead[c]));
       } else {
         Array<T>::clear(beta, size);
       }
@@ -319,9 +357,7 @@ class LatticePass {
         if (out.first) out.first[cuts_.name[c]] += static_cast<double>(grad) * share;
       }
       if (counting) {
-        const Scale<T> scale = of_total(offset[c] + ahead[c]);
-        vectorized(CountArcs<T>{steps_.epsilon_leaving, graph.epsilon.begin(), here, beta, scale.m,
-                                scale.e, epsilon.current()});
+        epsilon.add(here, beta, of_total(offset[c] + ahead[c]));
         for (Counter* counter : {&reading, &epsilon}) {
           counter->advance(out, static_cast<double>(grad), cuts_.name[c], item_.num_arcs);
         }
@@ -372,21 +408,48 @@ class LatticePass {
     }
   };
 
-  // Sums of probabilities over cuts: in T for a few, then in double.
+  // Sums of probabilities of arcs over cuts: in T for a few, then in double.
   class Counter {
    public:
-    Counter(const Rows& rows, bool counting)
+    Counter(const Rows& rows, const RowWeights<T>& weights, const ScaledWeights<T>* scaled,
+            int64_t num_positions, bool counting)
         : rows_(rows),
-          few_(counting ? int64_t{rows.num_entries} * kRowLanes : 0, T{0}),
-          all_(few_.size(), 0.0) {}
+          weights_(weights),
+          scaled_(scaled && scaled->usable ? scaled : nullptr),
+          size_(counting ? int64_t{rows.num_entries} * kRowLanes : 0),
+          few_(size_),
+          all_(size_, 0.0),
+          few_scaled_(scaled_ ? size_ : 0) {
+      for (int f = 0; f < kFrames && scaled_ && counting; ++f) {
+        near_.emplace_back(num_positions);
+        from_.emplace_back(num_positions);
+      }
+    }
 
-    T* current() { return few_.data(); }
+    // Where the positions of the next frame may be scaled to, if they are to be.
+    ScaledPositions<T>* room() { return near_.empty() ? nullptr : &from_[frames_]; }
+
+    // `from` is in room() as well.
+    void add(Numbers<T> near, Numbers<T> from, Scale<T> scale) {
+      if (!near_.empty()) {
+        near_[frames_].set(near);
+        const E exponent = near_[frames_].top + from_[frames_].top + scale.e + scaled_->top;
+        // What was lost of a factor must not matter in the product.
+        if (exponent <= Scaled<T>::kWeights) {
+          scale_[frames_] = scale.m * power_of_two<T>(exponent);
+          if (++frames_ == kFrames) count_frames();
+          return;
+        }
+      }
+      few_used_ = true;
+      vectorized(CountArcs<T>{rows_, weights_.begin(), near, from, scale.m, scale.e, few_.begin()});
+    }
 
     void advance(const ItemGradient<Score>& out, double scale, int32_t cut, int64_t num_arcs) {
       if (out.by_cut) {
         collect(scale, out.weights + cut * num_arcs);
         std::fill(all_.begin(), all_.end(), 0.0);
-      } else if (++cuts_ % 64 == 0) {
+      } else if (++cuts_ % 128 == 0) {
         flush();
       }
     }
@@ -399,16 +462,58 @@ class LatticePass {
     }
 
    private:
+    static constexpr int kFrames = CountScaled<T>::kFrames;
     const Rows& rows_;
-    std::vector<T> few_;
+    const RowWeights<T>& weights_;
+    const ScaledWeights<T>* const scaled_;
+    const int64_t size_;
+    Aligned<T> few_;
     std::vector<double> all_;
+    Aligned<T> few_scaled_;
+    std::vector<ScaledPositions<T>> near_, from_;
+    T scale_[kFrames];
+    int frames_ = 0;
+    bool few_used_ = false;
     int64_t cuts_ = 0;
 
-    void flush() {
-      for (size_t k = 0; k < all_.size(); ++k) {
-        all_[k] += static_cast<double>(few_[k]);
-        few_[k] = 0;
+    void count_frames() {
+      if (frames_ == 0) return;
+      CountScaled<T> count{rows_, *scaled_, {}, {}, {}, few_scaled_.begin()};
+      for (int f = 0; f < kFrames; ++f) {
+        count.scale[f] = f < frames_ ? scale_[f] : T{0};
+        count.near[f] = near_[f].begin();
+        count.from[f] = from_[f].begin();
       }
+      vectorized(count);
+      frames_ = 0;
+    }
+
+    // all += few * weight, few = 0.
+    struct Flush {
+      int64_t size;
+      T* few;
+      const T* weight;  // null: 1
+      double* all;
+
+      GTNET_INLINE void operator()() const {
+        if (weight == nullptr) {
+          GTNET_SIMD()
+          for (int64_t k = 0; k < size; ++k) all[k] += static_cast<double>(few[k]);
+        } else {
+          GTNET_SIMD()
+          for (int64_t k = 0; k < size; ++k) {
+            all[k] += static_cast<double>(few[k]) * static_cast<double>(weight[k]);
+          }
+        }
+        std::fill_n(few, size, T{0});
+      }
+    };
+
+    void flush() {
+      count_frames();
+      if (few_used_) vectorized(Flush{size_, few_.begin(), nullptr, all_.data()});
+      few_used_ = false;
+      if (scaled_) vectorized(Flush{size_, few_scaled_.begin(), scaled_->begin(), all_.data()});
     }
   };
 
@@ -416,6 +521,23 @@ class LatticePass {
   const Cuts& cuts_;
   const Steps& steps_;
   Frame<T, Score> frame_;
+  ScaledPositions<T> scaled_;
+
+  // One step along the arcs that read, times the emission where it is asked for; `room`, if it is
+  // not null, is where to scale `from` to.
+  template <bool kReading>
+  void step(const GraphNumbers<T>& graph, const Rows& rows, Numbers<T> from, Numbers<T> to,
+            ScaledPositions<T>* room = nullptr) {
+    const RunRows<T, kReading, false> wide{
+        rows, graph.reading.begin(), from, to, kReading ? frame_.factors() : nullptr, steps_.label};
+    if (graph.scaled.usable) {
+      ScaledPositions<T>& scaled = room ? *room : scaled_;
+      scaled.set(from);
+      vectorized(ScaledRows<T, kReading>{wide, graph.scaled, scaled});
+    } else {
+      vectorized(wide);
+    }
+  }
 
   int64_t slot(int32_t cut, bool keep) const { return cuts_.is_chain && !keep ? cut % 2 : cut; }
 
@@ -433,14 +555,8 @@ class LatticePass {
   // the frames of a chain: there they are made to add up to 1.
   double spread_row(const std::vector<T>& totals, Score grad, Score* row) const {
     double sum = 0;
-    GTNET_SIMD(reduction(+ : sum))
-    for (int32_t l = 1; l < steps_.num_labels; ++l) sum += static_cast<double>(totals[l]);
-    const double share = cuts_.is_chain && sum > 0 ? 1 / sum : 1;
-    const auto scale = static_cast<T>(static_cast<double>(grad) * share);
-    std::fill_n(row, item_.num_labels, Score{0});
-    for (int32_t l = 1; l < steps_.num_labels && steps_.labels[l] < item_.num_labels; ++l) {
-      row[steps_.labels[l]] = static_cast<Score>(totals[l] * scale);
-    }
+    vectorized(SpreadRow<T, Score>{steps_.num_labels, steps_.labels, totals.data(), cuts_.is_chain,
+                                   grad, row, item_.num_labels, &sum});
     return sum;
   }
 

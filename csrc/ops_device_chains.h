@@ -226,6 +226,7 @@ Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offs
            offsets = empty<int64_t>(weights, items + 1);
     Tensor first = empty<int32_t>(weights, items), first_cut = torch::stable::empty_like(first),
            last = torch::stable::empty_like(first), last_cut = torch::stable::empty_like(first);
+    Tensor counts = torch::stable::empty_like(length);
     Tensor entries = empty<int32_t>(weights, items * (grid.frames + 1) * slots);
     const CameBy came_by{writable<int32_t>(entries), grid.frames, slots};
     const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
@@ -241,8 +242,8 @@ Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offs
              ChainPathArcs<T>{grid, came_by, view<int64_t>(offsets), writable<int32_t>(arcs),
                               writable<int32_t>(frames), writable<int32_t>(first),
                               writable<int32_t>(first_cut), writable<int32_t>(last),
-                              writable<int32_t>(last_cut)});
-    return {score, offsets, arcs, frames, first, first_cut, last, last_cut};
+                              writable<int32_t>(last_cut), writable<int64_t>(counts)});
+    return {counts, score, offsets, arcs, frames, first, first_cut, last, last_cut};
   });
 }
 

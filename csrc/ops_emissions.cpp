@@ -7,7 +7,9 @@
 
 #include "ctc.h"
 #include "executor_cpu.h"
-#include "lattice_best.h"
+#include "lattice_k_best.h"
+#include "lattice_prune.h"
+#include "lattice_sample.h"
 #include "lattice_score.h"
 #include "ops.h"
 
@@ -302,6 +304,7 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
 struct ItemSums {
   std::vector<int64_t> arcs_at, states_at, cuts_at;
   std::vector<double> weights, start, accept, first, last;
+  std::vector<char> failed;  // items beyond the arithmetic
 };
 
 template <class T, class Score>
@@ -343,6 +346,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
   const bool ends = counting && !batch.is_chain;
   sums.first.resize(ends ? sums.cuts_at.back() : 0);
   sums.last.resize(ends ? sums.cuts_at.back() : 0);
+  sums.failed.resize(batch.size);
   const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
   const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
   const int64_t stride = grad_scores.stride(batch.is_chain ? 1 : 0);
@@ -379,9 +383,10 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
         const GraphsOf<double, Score> exact_forth(batch, &Steps::entering,
                                                   &Steps::epsilon_entering);
         const GraphsOf<double, Score> exact_back(batch, &Steps::leaving, &Steps::epsilon_leaving);
-        differentiate_anew<double, Score>(item, exact_forth, exact_back, grad, out);
+        exact = differentiate_anew<double, Score>(item, exact_forth, exact_back, grad, out);
       }
     }
+    sums.failed[b] = !exact;
     const int64_t frames = batch.is_chain ? batch.num_rows : 0;
     for (int64_t t = item.cuts.num_segments(); t < frames; ++t) {
       std::fill_n(out.scores + t * stride, batch.num_labels, Score{0});
@@ -436,7 +441,8 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e
 }
 
 // Probabilities of the labels of each row, of the arcs of each item (for each cut, or in all), of
-// beginning and ending in each state of each item and at each cut of a segmentation.
+// beginning and ending in each state of each item and at each cut of a segmentation; whether any
+// item was beyond the arithmetic.
 Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                            Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                            Tensor accept, bool by_cut) {
@@ -448,18 +454,21 @@ Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor wor
     const Tensor none = empty<Score>(scores, 0);
     const std::vector<double> ones(batch.size, 1.0);
     const ItemSums sums = differentiate(batch, ones.data(), none, none, none, labels, true, by_cut);
+    Tensor trouble = zeros<int64_t>(scores, 1);
+    for (const char failed : sums.failed) *output<int64_t>(trouble) += failed;
     return {labels,
             as_scores<Score>(scores, sums.weights),
             as_scores<Score>(scores, sums.start),
             as_scores<Score>(scores, sums.accept),
             as_scores<Score>(scores, sums.first),
-            as_scores<Score>(scores, sums.last)};
+            as_scores<Score>(scores, sums.last),
+            trouble};
   });
 }
 
-// The paths of all items, one after another: score, offsets, arcs, rows, then the state and the
-// cut in which each begins, and those in which it ends; all numbered through the batch, rows within
-// the item.
+// The paths of all items, one after another: how many each item has, then of the paths score,
+// offsets, arcs, rows, the state and the cut in which each begins, and those in which it ends; all
+// numbered through the batch, rows within the item.
 template <class Score>
 Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
                      const std::vector<std::vector<LatticePath>>& found) {
@@ -470,7 +479,7 @@ Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
   }
   Tensor score = empty<double>(like, count), offsets = empty<int64_t>(like, count + 1);
   Tensor arcs = empty<int32_t>(like, length), rows = empty<int32_t>(like, length);
-  Tensor ends[4];
+  Tensor ends[4], counts = empty<int64_t>(like, batch.size);
   for (Tensor& end : ends) end = empty<int32_t>(like, count);
   output<int64_t>(offsets)[0] = 0;
   int64_t i = 0, at = 0;
@@ -478,6 +487,7 @@ Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
     const auto state = static_cast<int32_t>(batch.state_offsets[batch.graph(b)]),
                arc = static_cast<int32_t>(batch.arc_offsets[batch.graph(b)]),
                cut = static_cast<int32_t>(batch.is_chain ? 0 : batch.cut_offsets[b]);
+    output<int64_t>(counts)[b] = static_cast<int64_t>(found[b].size());
     for (const LatticePath& path : found[b]) {
       output<double>(score)[i] = path.score;
       const int32_t where[4] = {path.first, path.first_cut, path.last, path.last_cut};
@@ -492,12 +502,24 @@ Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
       output<int64_t>(offsets)[++i] = at;
     }
   }
-  return {score, offsets, arcs, rows, ends[0], ends[1], ends[2], ends[3]};
+  return {counts, score, offsets, arcs, rows, ends[0], ends[1], ends[2], ends[3]};
 }
 
-Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                     Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                     Tensor accept) {
+// Room for the best distances of an item.
+template <class Score>
+Tensor best_room(const LatticeItem<Score>& item, const Tensor& like) {
+  const int64_t room = LatticeBest<Score>::room(item);
+  Tensor alpha = empty<double>(like, room);
+  expect_writes(alpha, room * static_cast<int64_t>(sizeof(double)));
+  return alpha;
+}
+
+// The paths that functor(item number, item, best distances) takes from every item.
+template <class Functor>
+Tensors best_paths(const Tensor& scores, const Tensors& cuts, const Tensor& words,
+                   const Tensor& word_offsets, const Tensor& state_offsets,
+                   const Tensor& arc_offsets, const Tensor& weights, const Tensor& start,
+                   const Tensor& accept, const Functor& functor) {
   return with_scores(scores, [&](auto zero) -> Tensors {
     using Score = decltype(zero);
     const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
@@ -505,14 +527,89 @@ Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offs
     std::vector<std::vector<LatticePath>> paths(batch.size);
     batch.for_each_item([&](int64_t b) {
       const LatticeItem<Score> item = batch.item(b);
-      const int64_t room = LatticeBest<Score>::room(item);
-      const Tensor alpha = empty<double>(scores, room);
-      expect_writes(alpha, room * static_cast<int64_t>(sizeof(double)));
+      const Tensor alpha = best_room(item, scores);
       LatticeBest<Score> best(item, output<double>(alpha));
       best.distances();
-      paths[b].push_back(best.path());
+      paths[b] = functor(item, best);
     });
     return path_tensors(batch, scores, paths);
+  });
+}
+
+Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                     Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                     Tensor accept) {
+  return best_paths(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
+                    accept, [](const auto& item, const auto& best) {
+                      return std::vector<LatticePath>{best.path(Ways(item))};
+                    });
+}
+
+Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                       Tensor accept, int64_t k) {
+  return best_paths(
+      scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start, accept,
+      [k](const auto& item, const auto& best) { return LatticeKBest(item, best).run(k); });
+}
+
+// `seeds` [items * n], in float64.
+Tensors lattice_sample(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                       Tensor accept, Tensor seeds, int64_t n) {
+  const LatticeBatch<double> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                   weights, start, accept);
+  std::vector<std::vector<LatticePath>> paths(batch.size);
+  const GraphsOf<double, double> forth(batch, &Steps::entering, &Steps::epsilon_entering);
+  batch.for_each_item([&](int64_t b) {
+    const LatticeItem<double> item = batch.item(b);
+    const auto alpha = Array<double>::unwritten(
+        LatticePass<double, double>::room(item.cuts, item.steps.num_positions, true));
+    std::vector<double> offset(item.cuts.count);
+    score_item<double, double>(item, forth, alpha.begin(), offset.data(), true);
+    paths[b] = LatticeSampler<double>(item, alpha.begin(), offset.data())
+                   .draw(input<int64_t>(seeds) + b * n, n);
+  });
+  return path_tensors(batch, scores, paths);
+}
+
+// Of all items one after another: arc_offsets [items + 1], then from, to, row, arc; start_offsets,
+// start_cut, start_state; accept_offsets, accept_cut, accept_state; numbered within the item.
+Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                      Tensor accept, double beam) {
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    using Score = decltype(zero);
+    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                    weights, start, accept);
+    std::vector<LatticeKept> kept(batch.size);
+    batch.for_each_item([&](int64_t b) {
+      const LatticeItem<Score> item = batch.item(b);
+      const Tensor alpha = best_room(item, scores), beta = best_room(item, scores);
+      LatticeBest<Score> before(item, output<double>(alpha)), after(item, output<double>(beta));
+      before.distances();
+      after.distances_to_end();
+      kept[b] = LatticePrune<Score>(item, before, after).run(beam);
+    });
+    Tensors result;
+    using Column = std::vector<int32_t> LatticeKept::*;
+    const auto add = [&](std::vector<Column> columns) {
+      const std::vector<int64_t> begin =
+          batch.offsets([&](int64_t b) { return (kept[b].*columns[0]).size(); });
+      result.push_back(empty<int64_t>(scores, batch.size + 1));
+      std::copy(begin.begin(), begin.end(), output<int64_t>(result.back()));
+      for (const Column column : columns) {
+        result.push_back(empty<int32_t>(scores, begin.back()));
+        int32_t* out = output<int32_t>(result.back());
+        for (const LatticeKept& item : kept) {
+          out = std::copy((item.*column).begin(), (item.*column).end(), out);
+        }
+      }
+    };
+    add({&LatticeKept::from, &LatticeKept::to, &LatticeKept::row, &LatticeKept::arc});
+    add({&LatticeKept::start_cut, &LatticeKept::start_state});
+    add({&LatticeKept::accept_cut, &LatticeKept::accept_state});
+    return result;
   });
 }
 
@@ -542,6 +639,18 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "lattice_best(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
       "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept) "
       "-> Tensor[]");
+  m.def(
+      "lattice_k_best(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
+      "int k) -> Tensor[]");
+  m.def(
+      "lattice_sample(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
+      "Tensor seeds, int n) -> Tensor[]");
+  m.def(
+      "lattice_prune(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
+      "float beam) -> Tensor[]");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
@@ -551,6 +660,9 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("lattice_score_backward", TORCH_BOX(&lattice_score_backward));
   m.impl("lattice_posteriors", TORCH_BOX(&lattice_posteriors));
   m.impl("lattice_best", TORCH_BOX(&lattice_best));
+  m.impl("lattice_k_best", TORCH_BOX(&lattice_k_best));
+  m.impl("lattice_sample", TORCH_BOX(&lattice_sample));
+  m.impl("lattice_prune", TORCH_BOX(&lattice_prune));
 }
 
 }  // namespace gtnet

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "steps.h"
@@ -23,13 +25,51 @@ struct Numbers {
 // Arrays of positions have this much room on both sides for vectors that reach over.
 constexpr int64_t kMargin = kRowLanes;
 
+// As many numbers as a slice has lanes, in a register or two.
+template <class T>
+struct LanesOf {
+  typedef T type __attribute__((vector_size(kRowLanes * sizeof(T))));
+};
+template <class T>
+using Lanes = typename LanesOf<T>::type;
+
+template <class T>
+GTNET_INLINE void load(Lanes<T>& lanes, const T* from) {
+  std::memcpy(&lanes, from, sizeof lanes);
+}
+
+// Numbers of one kind with margins, at an address that vectors like.
+template <class T>
+class Aligned {
+ public:
+  explicit Aligned(int64_t count, bool cleared = true)
+      : begin_(static_cast<T*>(::operator new(bytes(count), kAlignment))) {
+    if (cleared) std::fill_n(begin_.get(), count + 2 * kMargin, T{0});
+  }
+
+  T* begin() const { return begin_.get() + kMargin; }
+
+ private:
+  static constexpr std::align_val_t kAlignment{64};
+  struct Delete {
+    void operator()(T* at) const { ::operator delete(at, kAlignment); }
+  };
+  std::unique_ptr<T[], Delete> begin_;
+
+  static size_t bytes(int64_t count) {
+    return static_cast<size_t>(count + 2 * kMargin) * sizeof(T);
+  }
+};
+
 template <class T>
 class Array {
  public:
   // All 0, or with margins of 0 around what is yet to be written.
-  explicit Array(int64_t positions) : Array(positions, positions + 2 * kMargin) {}
+  explicit Array(int64_t positions) : m_(positions, false), e_(positions, false) {
+    clear(begin() + -kMargin, positions + 2 * kMargin);
+  }
   static Array unwritten(int64_t positions) {
-    Array array(positions, kMargin);
+    Array array(positions, nullptr);
     clear_margins(array.begin(), positions);
     return array;
   }
@@ -44,16 +84,13 @@ class Array {
     std::fill_n(numbers.e, count, Wide<T>::kZero);
   }
 
-  Numbers<T> begin() const { return {m_.get() + kMargin, e_.get() + kMargin}; }
+  Numbers<T> begin() const { return {m_.begin(), e_.begin()}; }
 
  private:
-  std::unique_ptr<T[]> m_;
-  std::unique_ptr<Exponent<T>[]> e_;
+  Aligned<T> m_;
+  Aligned<Exponent<T>> e_;
 
-  Array(int64_t positions, int64_t cleared)
-      : m_(new T[positions + 2 * kMargin]), e_(new Exponent<T>[positions + 2 * kMargin]) {
-    clear({m_.get(), e_.get()}, cleared);
-  }
+  Array(int64_t positions, std::nullptr_t) : m_(positions, false), e_(positions, false) {}
 };
 
 // weight[k] = exp of the score of the arc of entry k.
@@ -173,22 +210,20 @@ struct RunRows {
   const int32_t* label;
 
   GTNET_INLINE void operator()() const {
-    for (int32_t k = 0; k < rows.num_slices; ++k) {
-      const int32_t begin = rows.begin[k], entries = rows.begin[k + 1] - begin;
-      const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
-      if (rows.kind[k] == kLongRow) {
-        long_row(to[0], begin, entries);
-        continue;
-      }
-      const bool direct = rows.kind[k] == kInOrder && !kAdding;
-      T m[kRowLanes];
-      E e[kRowLanes];
-      int32_t reads[kRowLanes];
-      if (!direct) gather(to, {m, e}, reads);
-      slice(begin, entries, direct ? out + to[0] : Numbers<T>{m, e},
-            direct ? label + to[0] : reads);
-      if (!direct) scatter(to, {m, e});
-    }
+    for (int32_t k = 0; k < rows.num_slices; ++k) run(k);
+  }
+
+  GTNET_INLINE void run(int32_t k) const {
+    const int32_t begin = rows.begin[k], entries = rows.begin[k + 1] - begin;
+    const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
+    if (rows.kind[k] == kLongRow) return long_row(to[0], begin, entries);
+    const bool direct = rows.kind[k] == kInOrder && !kAdding;
+    T m[kRowLanes];
+    E e[kRowLanes];
+    int32_t reads[kRowLanes];
+    if (!direct) gather(to, {m, e}, reads);
+    slice(begin, entries, direct ? out + to[0] : Numbers<T>{m, e}, direct ? label + to[0] : reads);
+    if (!direct) scatter(to, {m, e});
   }
 
  private:
@@ -264,7 +299,8 @@ struct RunRows {
   }
 };
 
-// totals[l] = sum of values[p] over the positions p that label l leads to.
+// totals[l] = sum of values[p] over the positions p that label l leads to; padding stands at
+// position -1, whose value is 0.
 template <class T>
 struct SumByLabel {
   Rows rows;
@@ -273,14 +309,15 @@ struct SumByLabel {
 
   GTNET_INLINE void operator()() const {
     for (int32_t k = 0; k < rows.num_slices; ++k) {
-      T sum[kRowLanes] = {};
+      Lanes<T> sum{};
       for (int32_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
-        const int32_t *const other = rows.other + int64_t{j} * kRowLanes, *const arc =
-                                                                              rows.arc +
-                                                                              int64_t{j} *
-                                                                                  kRowLanes;
+        const int32_t* const other = rows.other + int64_t{j} * kRowLanes;
+        T gathered[kRowLanes];
         GTNET_SIMD()
-        for (int i = 0; i < kRowLanes; ++i) sum[i] += arc[i] == kPadding ? T{0} : values[other[i]];
+        for (int i = 0; i < kRowLanes; ++i) gathered[i] = values[other[i]];
+        Lanes<T> lanes;
+        load<T>(lanes, gathered);
+        sum += lanes;
       }
       const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
       if (rows.kind[k] == kLongRow) {

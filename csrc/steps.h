@@ -110,7 +110,7 @@ class StepsBuilder {
     }
     const auto num_labels = static_cast<int32_t>(labels_.size());
     write(words, group(positions, &Link::to, &Link::from, num_labels, false),
-          std::vector<int32_t>(num_labels, 0), true);
+          std::vector<int32_t>(num_labels, 0), true, -1);
     return kNone;
   }
 
@@ -265,9 +265,11 @@ class StepsBuilder {
     std::vector<int32_t> rows, lengths;
   };
 
+  static constexpr int32_t kAlong = -2;  // padding stands wherever the others lead to
+
   // Rows of one layer after another; rows of layer 0 are left out unless `every`.
   static void write(std::vector<int32_t>& words, const Grouped& grouped,
-                    const std::vector<int32_t>& layer, bool every) {
+                    const std::vector<int32_t>& layer, bool every, int32_t padding = kAlong) {
     const int32_t deepest = layer.empty() ? 0 : *std::max_element(layer.begin(), layer.end());
     std::vector<std::vector<int32_t>> layers(deepest + 1);
     for (size_t r = 0; r < layer.size(); ++r) {
@@ -276,7 +278,7 @@ class StepsBuilder {
     std::vector<int32_t> begin{0}, kind, to, access, other, arc;
     for (const std::vector<int32_t>& rows : layers) {
       for (const Slice& slice : cut(grouped, rows, every)) {
-        fill(grouped, slice, access, other, arc);
+        fill(grouped, slice, padding, access, other, arc);
         begin.push_back(static_cast<int32_t>(access.size()));
         kind.push_back(slice.kind);
         to.insert(to.end(), slice.rows.begin(), slice.rows.end());
@@ -332,8 +334,9 @@ class StepsBuilder {
     return slices;
   }
 
-  static void fill(const Grouped& grouped, const Slice& slice, std::vector<int32_t>& access,
-                   std::vector<int32_t>& other, std::vector<int32_t>& arc) {
+  static void fill(const Grouped& grouped, const Slice& slice, int32_t padding,
+                   std::vector<int32_t>& access, std::vector<int32_t>& other,
+                   std::vector<int32_t>& arc) {
     const bool along = slice.kind == kLongRow;  // lanes are arcs of one row
     const int32_t widest = *std::max_element(slice.lengths.begin(), slice.lengths.end());
     const int32_t entries = along ? (widest + kRowLanes - 1) / kRowLanes : widest;
@@ -345,9 +348,9 @@ class StepsBuilder {
         const bool real = row < slice.rows.size() && at < slice.lengths[row];
         const Link* link = real ? &grouped.links[grouped.offsets[slice.rows[row]] + at] : nullptr;
         arcs[i] = link ? link->arc : kPadding;
-        ends[i] = link ? link->*grouped.other : 0;
+        ends[i] = link ? link->*grouped.other : padding == kAlong ? 0 : padding;
       }
-      access.push_back(run_through(ends, arcs));
+      access.push_back(padding == kAlong ? run_through(ends, arcs) : kGathered);
       other.insert(other.end(), ends, ends + kRowLanes);
       arc.insert(arc.end(), arcs, arcs + kRowLanes);
     }

@@ -41,7 +41,8 @@ class Text:
         """The number of each line that is not blank and its columns, split at blanks and tabs."""
         for number, line in enumerate(self.lines, 1):
             words = line.rstrip("\r").replace("\t", " ").split(" ")  # no other separators
-            if columns := [word for word in words if word]:
+            columns = [word for word in words if word] if "" in words else words
+            if columns:
                 yield number, columns
 
     def wrong(self, number: int, why: object) -> ValueError:
@@ -68,6 +69,8 @@ def integer(word: str, what: str) -> int:
 
 def count(word: str, what: str) -> int:
     """A number from 0 on. Raises ValueError."""
+    if len(word) < 10 and word.isascii() and word.isdigit():  # almost always
+        return int(word)
     number = integer(word, what)
     if number < 0:
         raise ValueError(f"{what} must be 0 or more, got {number}")

@@ -20,7 +20,7 @@ from gtnet.lattice import Lattice
 from gtnet.rational import project
 from gtnet.remove_epsilon import remove_epsilon
 
-MAX_PREFIXES = 1_000_000
+MAX_PREFIXES = 100_000  # seconds of search for one graph
 
 
 def best_answers(

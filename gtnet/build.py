@@ -1,4 +1,4 @@
-"""Graphs made from scratch: arc by arc, label sequences, tries and CTC topologies."""
+"""Graphs made from scratch: arc by arc, label sequences and tries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gtnet import _checks, _ops
+from gtnet import _checks
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -91,14 +91,14 @@ def linear(
     all sequences together], by default 0. A two-dimensional integer tensor is a batch as well.
     Raises TypeError or ValueError as `Graph` does. Complexity: O(labels).
     """
-    rows = _rows("linear", "labels", labels)
+    rows = label_rows("linear", "labels", labels)
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
     empty = torch.empty(0, dtype=torch.int32)
     source = torch.cat([empty, *(torch.arange(len(row), dtype=torch.int32) for row in rows)])
     return _chains(torch.cat([empty, *rows]), source, lengths, weights, dtype)
 
 
-def _rows(function: str, name: str, labels: Labels) -> list[Tensor]:
+def label_rows(function: str, name: str, labels: Labels) -> list[Tensor]:
     """The label sequences of a batch, from one sequence or several; EPSILON and up."""
     if isinstance(labels, Tensor):
         rows = (
@@ -170,50 +170,3 @@ def trie(words: Sequence[Sequence[int]], *, dtype: torch.dtype = torch.float32) 
         last = builder.add_state(accept=True)
         builder.add_arc(state, last, tokens[-1], word)
     return builder.build(dtype)
-
-
-def ctc_graph(
-    targets: Labels,
-    blank: int = 0,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> Graph:
-    """The CTC topologies of label sequences: all frame labellings that collapse to the target.
-
-    Reads frame labels and writes the target: blanks and repetitions write EPSILON. State 2i is
-    the blank before target i, state 2i + 1 the target i; a blank may be skipped except between
-    equal labels (Graves et al. 2006, section 4.1).
-
-    Arguments: `targets` integers [length] or a list of such sequences (a batch); `blank` a label
-    that no target holds. Raises ValueError if a target holds the blank. Complexity: O(labels).
-    """
-    blank = _checks.count("ctc_graph", "blank", blank)
-    rows = _rows("ctc_graph", "targets", targets)
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-    flat = torch.cat([torch.empty(0, dtype=torch.int32), *rows])
-    return ctc_batch("ctc_graph", flat, lengths, blank, dtype)
-
-
-def ctc_batch(
-    function: str, targets: Tensor, lengths: Tensor, blank: int, dtype: torch.dtype
-) -> Graph:
-    """CTC topologies of targets that lie one after another: int32 [labels], int64 [batch]."""
-    wrong = (targets == blank) | (targets < 0)
-    if bool(wrong.any()):
-        ends = lengths.cumsum(0)
-        item = int((ends > int(wrong.nonzero()[0])).nonzero()[0])
-        held = targets[int(ends[item] - lengths[item]) : int(ends[item])].tolist()
-        raise ValueError(
-            f"{function}: a target must not hold the blank {blank} or EPSILON, got {held}"
-        )
-    state_offsets, arc_offsets, *columns = _ops.ctc_arcs(targets, lengths, blank)
-    source, target, ilabels, olabels = columns
-    num_states = len(targets) * 2 + len(lengths)
-    start = torch.full((num_states,), NEG_INF, dtype=dtype)
-    accept = start.clone()
-    start[state_offsets[:-1]] = 0
-    accept[state_offsets[1:] - 1] = 0
-    accept[(state_offsets[1:] - 2)[lengths > 0]] = 0
-    topology = Topology(state_offsets, arc_offsets, source, target, ilabels, olabels, num_states)
-    weights = torch.zeros(len(source), dtype=dtype)
-    return Graph.from_topology(topology, weights, start, accept)

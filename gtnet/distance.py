@@ -70,6 +70,8 @@ def posteriors(
     Raises ValueError as `forward_score`, and if `of` is anything else. Complexity: as
     `forward_score`, twice. Gradient: any number of derivatives.
     Source: Rabiner 1989, section III; the gradient of `forward_score`.
+    The arcs of a `Lattice` are those of the product, which is built; `Lattice.label_posteriors` and
+    `Lattice.arc_posteriors` do without.
     """
     _checks.graph("posteriors", "graph", graph)
     if of not in ("arcs", "states"):

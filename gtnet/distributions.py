@@ -9,6 +9,7 @@ from gtnet import _checks
 from gtnet._ops import OnPaths
 from gtnet.distance import PathDistribution, finite_temperature, path_distribution
 from gtnet.graph import Graph
+from gtnet.lattice import Lattice
 
 
 def entropy(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
@@ -21,7 +22,11 @@ def entropy(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
     Raises ValueError as `forward_score`, and for infinite beta. Complexity: one sweep through the
     graph and one back. Gradient: any number of derivatives, also in beta. Runs in float64.
     Source: Cover & Thomas 2006, section 4.2; Hernando, Crespi & Cybenko 2005.
+    Of a `Lattice` it is `Lattice.entropy`, which builds the product only for a gradient.
     """
+    _checks.graph("entropy", "graph", graph)
+    if isinstance(graph, Lattice):
+        return graph.entropy(beta)
     p = _distribution("entropy", "graph", graph, beta)
     steps = OnPaths(*(-x for x in p.log_shares))
     return _expected(p, p.posteriors, steps).to(graph.dtype)
@@ -121,22 +126,24 @@ def _features(graph: Graph, features: Tensor) -> Tensor:
     return features
 
 
-def _same_paths(function: str, p: Graph, q: Graph) -> None:
+def _same_paths(function: str, p: Graph, q: Graph, called: str = "p") -> None:
     """Refuse graphs of different states and arcs; labels do not matter to a path."""
-    for name, graph in (("p", p), ("q", q)):
+    for name, graph in ((called, p), ("q", q)):
         _checks.graph(function, name, graph)
-    _checks.same_device(function, p=p.weights, q=q.weights)
-    _checks.same_dtype(function, p=p.weights, q=q.weights)
+    _checks.same_device(function, **{called: p.weights, "q": q.weights})
+    _checks.same_dtype(function, **{called: p.weights, "q": q.weights})
     for name in ("states", "arcs"):
         a, b = (getattr(graph, f"num_{name}") for graph in (p, q))
         if a != b:
             raise ValueError(
-                f"{function}: p has {a} {name}, q has {b}: make q with p.with_weights()"
+                f"{function}: {called} has {a} {name}, q has {b}: "
+                f"make q with {called}.with_weights()"
             )
     if p.topology is q.topology:
         return
     for name in ("state_offsets", "arc_offsets", "source", "target"):
         if not torch.equal(getattr(p, name), getattr(q, name)):
             raise ValueError(
-                f"{function}: p and q have different {name}: make q with p.with_weights()"
+                f"{function}: {called} and q have different {name}: "
+                f"make q with {called}.with_weights()"
             )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gtnet import _checks
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet.build import GraphBuilder, Labels, _rows
+from gtnet.build import GraphBuilder, Labels, label_rows
 from gtnet.compose import compose
 from gtnet.determinize import MAX_STATES, determinize
 from gtnet.distance import viterbi_score
@@ -115,7 +115,7 @@ def edit_costs(
     Source: Mohri 2003; Schulz & Mihov 2002, "Fast string correction with Levenshtein automata".
     """
     alphabet = _alphabet("edit_costs", labels)
-    rows = _rows("edit_costs", "answers", answers)
+    rows = label_rows("edit_costs", "answers", answers)
     return stack([_edit_costs(row, alphabet, max_states, dtype) for row in rows])
 
 
@@ -134,7 +134,7 @@ def _along(
 ) -> Graph:
     """A chain of states per answer that counts its places, and behind it one for what is not it."""
     alphabet = _alphabet(function, labels)
-    rows = _rows(function, "answers", answers)
+    rows = label_rows(function, "answers", answers)
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
     sizes = lengths + (1 if hamming else 2)
     offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])

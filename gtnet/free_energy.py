@@ -55,7 +55,7 @@ def variational_bound(
     Source: Jordan, Ghahramani, Jaakkola & Saul 1999; Williams 1992 for the gradient of samples.
     """
     finite_temperature("variational_bound", beta)
-    _same_paths("variational_bound", graph, q)
+    _same_paths("variational_bound", graph, q, "graph")
     if samples is not None:
         count = _checks.count("variational_bound", "samples", samples)
         if count == 0:

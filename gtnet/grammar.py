@@ -69,7 +69,7 @@ class NGramModel:
         an error, or their n-grams are skipped. `bos`, `eos` mark the ends of sentences and are no
         words; an unknown word such as `<unk>` is one.
         Raises ValueError for a malformed line, naming it; for sections that hold another number of
-        n-grams than \data\ says; and for a file without \end\. Complexity: O(n-grams).
+        n-grams than `\data\` says; and for a file without `\end\`. Complexity: O(n-grams).
         """
         text = Text.read("NGramModel.read", path)
         if missing not in ("error", "skip"):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from gtnet import _ops
+from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
+from gtnet._lattice_paths import kept_graph, mapped_on, path_scores, paths_read
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
-from gtnet.topology import Topology
 
 _ARRAYS = ("topology", "weights", "start", "accept", "arc_maps", "state_maps")
 
@@ -19,10 +19,10 @@ _ARRAYS = ("topology", "weights", "start", "accept", "arc_maps", "state_maps")
 class Lattice(Graph):
     """The composition of emissions with a graph: a Graph that is built on first look.
 
-    `emissions @ graph` makes it. Path sums and best paths run over (frame or cut, state) without
-    building it; whatever asks for its arcs (`.weights`, `.source`, `draw`, `k_best`, ...) builds
-    it, once, and it is from then on the graph that `.graph()` returns. Its `arc_maps` and
-    `state_maps` name the arcs and states of `emissions.graph()` and of `graph`.
+    `emissions @ graph` makes it. Path sums and paths run over (frame or cut, state) without
+    building it; whatever asks for its arcs (`.weights`, `.source`, `draw`, ...) builds it, once,
+    and it is from then on the graph that `.graph()` returns. Its `arc_maps` and `state_maps` name
+    the arcs and states of `emissions.graph()` and of `graph`.
 
     Attributes: `emissions` and `operand`, the graph on their right.
     """
@@ -122,6 +122,243 @@ class Lattice(Graph):
             return forward_score(self.graph(), beta)
         return _unscaled(total, beta).to(self.dtype)
 
+    # Posteriors
+
+    def label_posteriors(self, beta: float | Tensor = 1.0) -> Tensor:
+        """The probability that a path drawn in proportion to exp(beta · score) reads each label.
+
+        Result: [batch, frames, labels], 0 beyond the length of an item and where it has no path;
+        over a segmentation [segments, labels], where a row adds up to the probability of the
+        segment; of the dtype of the scores. One item of emissions that meets several graphs counts
+        once for each. Raises, complexity: as `forward_score`, forward and backward.
+        Gradient: where asked for, of the product built. Source: the gradient of `forward_score`.
+        """
+        each = self._scaled("label_posteriors", 1.0)
+        learning = torch.is_grad_enabled() and self.requires_grad
+        with torch.enable_grad():
+            scores = each.emissions.scores
+            scores = scores if learning and scores.requires_grad else scores.detach()
+            scores = scores if scores.requires_grad else scores.requires_grad_()
+            operand = each.operand if learning else each.operand.detach()
+            emissions = each.emissions.with_scores(scores)
+            total = Lattice(emissions, operand, max_arcs=self._max_arcs).forward_score(beta)
+            (found,) = torch.autograd.grad(total.sum(), scores, create_graph=learning)
+        return found
+
+    def arc_posteriors(
+        self, beta: float | Tensor = 1.0, *, per: Literal["path", "frame"] = "path"
+    ) -> list[Tensor]:
+        """How often a path drawn in proportion to exp(beta · score) takes each arc of the operand.
+
+        Arguments: `per` "path" adds up all frames; "frame" tells them apart.
+        Result: for every item [arcs of its graph], or [frames + 1, arcs]: row t holds the arcs that
+        read frame t, and the epsilon arcs between the frames t - 1 and t. Over a segmentation rows
+        are its states, and hold the arcs that leave them. Of the dtype of the scores.
+        Raises, complexity: as `label_posteriors`, and the size of the result. Gradient: none; that
+        of `posteriors` of the product built (`.graph()`) has any number of derivatives.
+        """
+        from gtnet.distance import finite_temperature
+
+        if per not in ("path", "frame"):
+            raise ValueError(f'arc_posteriors: per must be "path" or "frame", got {per!r}')
+        finite_temperature("arc_posteriors", beta)
+        with torch.no_grad():
+            scaled = self._scaled("arc_posteriors", beta)
+            arguments = scaled._arguments()
+            if arguments is None:
+                return self._arc_posteriors_of_product(beta, per)
+            try:
+                shares = _ops.lattice_posteriors(arguments, by_cut=per == "frame")
+            except _ops.OutOfRangeError:
+                return self._arc_posteriors_of_product(beta, per)
+        arcs = self._arcs_of_items()
+        if per == "path":
+            return list(shares.arcs.to(self.dtype).split(arcs))
+        sizes = [a * c for a, c in zip(arcs, self._cuts_of_items())]
+        rows = zip(shares.arcs.to(self.dtype).split(sizes), arcs)
+        return [row.reshape(-1, a) if a else row.new_zeros(c, 0)
+                for (row, a), c in zip(rows, self._cuts_of_items())]  # fmt: skip
+
+    def _arcs_of_items(self) -> list[int]:
+        arcs = self.operand.arc_offsets.diff().tolist()
+        return arcs * len(self) if len(arcs) == 1 else arcs
+
+    def _cuts_of_items(self) -> list[int]:
+        lengths, cuts = self.emissions.lengths, self.emissions
+        sizes = cuts.segmentation.state_offsets.diff() if lengths is None else lengths + 1
+        return sizes.tolist() * (len(self) if len(sizes) == 1 else 1)
+
+    def _arc_posteriors_of_product(self, beta: float | Tensor, per: str) -> list[Tensor]:
+        from gtnet.distance import posteriors
+
+        product = self.graph()
+        assert product.arc_maps is not None and product.state_maps is not None
+        chances = posteriors(product, beta)
+        cut, arc = product.state_maps[0][product.topology.global_source], product.arc_maps[1]
+        begin = 0, 0
+        found = []
+        for item, (arcs, cuts) in enumerate(zip(self._arcs_of_items(), self._cuts_of_items())):
+            here = (product.topology.graph_of_arc == item) & (arc >= 0)
+            rows = (cut[here].long() - begin[0]) if per == "frame" else torch.zeros_like(arc[here])
+            place = rows.long() * arcs + arc[here].long() - begin[1]
+            total = chances.new_zeros((cuts if per == "frame" else 1) * arcs)
+            total = total.index_add(0, place, chances[here])
+            found.append(total.reshape(cuts, arcs) if per == "frame" else total)
+            step = (cuts * (len(self.emissions) > 1), arcs * (len(self.operand) > 1))
+            begin = begin[0] + step[0], begin[1] + step[1]
+        return found
+
+    def entropy(self, beta: float | Tensor = 1.0) -> Tensor:
+        """The entropy, in nats, of a path drawn in proportion to exp(beta · score).
+
+        The log of the sum of all paths minus the expected score, both in float64. Result: [batch],
+        0 where there is no path. Raises ValueError as `gtnet.entropy`. Complexity: as
+        `label_posteriors`. Gradient: any number of derivatives, also in beta; where asked for, the
+        product is built in the backward pass. Source: Cover & Thomas 2006, section 4.2.
+        """
+        from gtnet.distance import finite_temperature
+        from gtnet.distributions import entropy
+
+        finite_temperature("entropy", beta)
+        given = isinstance(beta, Tensor) and beta.requires_grad
+        if torch.is_grad_enabled() and (self.requires_grad or given):
+            return self._entropy_by_derivative(beta)
+        with torch.no_grad():
+            exact = self._in_float64()
+            scaled = exact._scaled("entropy", beta)
+            arguments = scaled._arguments()
+            if arguments is None:
+                return entropy(self.graph(), beta)
+            try:
+                shares = _ops.lattice_posteriors(arguments, by_cut=False)
+            except _ops.OutOfRangeError:
+                return entropy(self.graph(), beta)
+            total = scaled.forward_score()
+            found = (total - scaled._expected(arguments, shares)).masked_fill(total == NEG_INF, 0)
+        return found.clamp(min=0).to(self.dtype)
+
+    def _entropy_by_derivative(self, beta: float | Tensor) -> Tensor:
+        """log Z(s) - d log Z(s) / ds at s = 1, where s multiplies all scores."""
+        exact = self._in_float64()
+        one = torch.ones(len(self), dtype=torch.float64, requires_grad=True)
+        scaled = one * beta
+        total = exact.forward_score(scaled)
+        total = total.masked_fill(total == NEG_INF, 0) * scaled
+        (expected,) = torch.autograd.grad(total.sum(), one, create_graph=True)
+        return (total - expected).to(self.dtype)
+
+    def _in_float64(self) -> Lattice:
+        cuts, emissions = None, self.emissions
+        if emissions.lengths is None:
+            cuts = emissions.segmentation.to(torch.float64)
+        emissions = emissions.with_scores(emissions.scores.double(), cuts)
+        return Lattice(emissions, self.operand.to(torch.float64), max_arcs=self._max_arcs)
+
+    def _expected(self, given: _ops.LatticeArguments, shares: _ops.Shares) -> Tensor:
+        """The expected score of a path of each item."""
+        size = len(self)
+        device = torch.arange(size)
+
+        def sums(chances: Tensor, scores: Tensor, counts: list[int] | Tensor) -> Tensor:
+            counted = scores.masked_fill(chances == 0, 0) * chances
+            owner = torch.repeat_interleave(device, torch.as_tensor(counts))
+            return counted.new_zeros(size).index_add(0, owner, counted)
+
+        def each(scores: Tensor) -> Tensor:
+            return scores.repeat(size) if len(self.operand) == 1 else scores
+
+        rows = (shares.labels * given.scores.masked_fill(shares.labels == 0, 0)).sum(-1)
+        if rows.ndim == 2:
+            total = rows.sum(1)
+        else:
+            segments = self.emissions.segmentation
+            total = sums(torch.ones_like(rows), rows, segments.arc_offsets.diff())
+            total = total + sums(shares.first, given.cuts[-2], segments.state_offsets.diff())
+            total = total + sums(shares.last, given.cuts[-1], segments.state_offsets.diff())
+        states = self.operand.state_offsets.diff().tolist() * (
+            size if len(self.operand) == 1 else 1
+        )
+        total = total + sums(shares.arcs, each(given.weights), self._arcs_of_items())
+        total = total + sums(shares.start, each(given.start), states)
+        return total + sums(shares.accept, each(given.accept), states)
+
+    # Paths
+
+    def sample(
+        self,
+        n: int,
+        *,
+        beta: float | Tensor = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> list[Graph]:
+        """n paths of each item, drawn in proportion to exp(beta · score), as `gtnet.sample`.
+
+        Result: for every item a batch of n linear graphs (none where there is no path), with
+        `arc_maps` as in `viterbi_path`. Complexity: that of `forward_score` in float64, keeping all
+        frames, and O(frames · arcs that enter a state) per path; the product is built only where
+        `forward_score` builds it. Gradient: flows to the scores along the paths.
+        """
+        from gtnet.distance import finite_temperature
+        from gtnet.paths import sample
+
+        n = _checks.count("sample", "n", n)
+        finite_temperature("sample", beta)
+        each = self._scaled("sample", 1.0)
+        with torch.no_grad():
+            arguments = self._in_float64()._scaled("sample", beta)._arguments()
+            if arguments is None:
+                found = sample(self.graph(), n, beta=beta, generator=generator)
+                return [self._traced(paths) for paths in found]
+            seeds = torch.randint(2**63 - 1, (len(self) * n,), generator=generator)
+            drawn = _ops.lattice_sample(arguments, seeds, n)
+        return self._by_item(drawn, each)
+
+    def k_best(self, k: int, *, unique: Literal["ilabels", "olabels"] | None = None) -> list[Graph]:
+        """The k best paths of each item, best first, as `gtnet.k_best`.
+
+        Result: for every item a batch of at most k linear graphs, with `arc_maps` as in
+        `viterbi_path`. Complexity: that of `viterbi_path`, and O(frames · (arcs that enter a state
+        + log)) per path; with `unique` the product is built. Gradient: flows to the scores along
+        the paths. Source: Huang & Chiang 2005, algorithm 3.
+        """
+        from gtnet.paths import k_best
+
+        k = _checks.count("k_best", "k", k)
+        each = self._scaled("k_best", 1.0)
+        arguments = None if unique is not None else each._arguments()
+        if arguments is None:
+            return [self._traced(paths) for paths in k_best(self.graph(), k, unique=unique)]
+        with torch.no_grad():
+            found = _ops.lattice_k_best(arguments, k)
+        return self._by_item(found, each)
+
+    def _by_item(self, found: _ops.PathsFound, each: Lattice) -> list[Graph]:
+        paths = paths_read(found, each.emissions, operand=self.operand, shared=self._is_shared)
+        ends = found.counts.cumsum(0).tolist()
+        return [paths[end - n : end] for end, n in zip(ends, found.counts.tolist())]
+
+    def prune(self, beam: float) -> Graph:
+        """The product without what lies on no path within `beam` of the best, which is not built.
+
+        Arguments: `beam` >= 0, as in `gtnet.prune`. Result: a Graph; its `arc_maps` and
+        `state_maps` name the arcs and states of `emissions.graph()` and of `operand`.
+        Complexity: that of `viterbi_path` forth and back, in memory O(frames · states + arcs kept).
+        The product is built where `forward_score` builds it. Gradient: that of a gather.
+        """
+        from gtnet.compose import connect
+        from gtnet.prune import prune
+
+        if not beam >= 0:
+            raise ValueError(f"prune: beam must be at least 0, got {beam}")
+        each = self._scaled("prune", 1.0)
+        arguments = each._arguments()
+        if arguments is None:
+            return self._traced(prune(self.graph(), beam=beam))
+        with torch.no_grad():
+            kept = _ops.lattice_prune(arguments, float(beam))
+        graph = kept_graph(kept, each.emissions, operand=self.operand, shared=self._is_shared)
+        return mapped_on(connect(graph), graph)
+
     # Best paths
 
     def viterbi_score(self) -> Tensor:
@@ -134,7 +371,7 @@ class Lattice(Graph):
 
         if self._arguments() is None:
             return viterbi_score(self.graph())
-        return _total(self.viterbi_path())
+        return path_scores(self.viterbi_path())
 
     def viterbi_path(self) -> Graph:
         """The best path of each item as a batch of linear graphs; no path gives an empty one.
@@ -146,36 +383,15 @@ class Lattice(Graph):
         work, in float64; segmentations as for `forward_score`. Gradient: flows to the scores along
         the path. Source: Viterbi 1967.
         """
+        from gtnet.paths import viterbi_path
+
         lattice = self._scaled("viterbi_path", 1.0)
         arguments = lattice._arguments()
         if arguments is None:
-            return self._path_of_product()
+            return self._traced(viterbi_path(self.graph()))
         with torch.no_grad():
             found = _ops.lattice_best(arguments)
-        return self._linear(lattice, found, torch.arange(len(self), device=self.device))
-
-    def _linear(self, each: Lattice, found: _ops.PathsFound, item: Tensor) -> Graph:
-        """Paths as linear graphs under the scores of `each`, which has emissions for each item.
-
-        `item` [paths] names the item that each path belongs to.
-        """
-        emissions, operand, arcs = each.emissions, each.operand, found.arcs
-        of_arc = torch.repeat_interleave(item, found.offsets.diff(), output_size=len(arcs))
-        reads = found.rows >= 0
-        label, row = operand.ilabels[arcs.long()].long(), found.rows.long()
-        scores, begin = emissions.rows(), emissions.first_rows()
-        place = (of_arc[reads], row[reads]) if scores.ndim == 3 else ((begin[of_arc] + row)[reads],)
-        weights = _ops.take(operand.weights.contiguous(), arcs)
-        read_scores = scores[(*place, label[reads])].to(weights.dtype)
-        weights = weights.index_add(0, reads.nonzero().flatten(), read_scores)
-        path = linear_paths(operand, found.offsets, arcs, found.first, found.last, weights)
-        if emissions.lengths is None:
-            path = _with_ends(path, found, emissions.segmentation)
-        shared = len(self.emissions) == 1  # then all rows are those of the only item
-        row = row + (0 if shared else begin[of_arc])
-        read = (row * emissions.num_labels + label).masked_fill(~reads, -1)
-        path.arc_maps = (read.to(torch.int32), arcs)
-        return path
+        return paths_read(found, lattice.emissions, operand=self.operand, shared=self._is_shared)
 
     def _arguments(self) -> _ops.LatticeArguments | None:
         """What the operators take, or None where only the product built serves."""
@@ -186,15 +402,14 @@ class Lattice(Graph):
         graph = (operand.weights, operand.start, operand.accept)
         return _ops.lattice_arguments(self.emissions.rows(), cuts, steps, *graph)
 
-    def _path_of_product(self) -> Graph:
-        from gtnet.paths import viterbi_path
+    @property
+    def _is_shared(self) -> bool:
+        """Whether one item of emissions meets several graphs."""
+        return len(self.emissions) == 1 != len(self.operand)
 
-        product = self.graph()
-        path = viterbi_path(product)
-        assert path.arc_maps is not None and product.arc_maps is not None
-        (arcs,) = path.arc_maps
-        path.arc_maps = tuple(origin[arcs.long()] for origin in product.arc_maps)
-        return path
+    def _traced(self, part: Graph) -> Graph:
+        """A part of the product built, with maps to the operands."""
+        return mapped_on(part, self.graph())
 
     def _multiplied_out(
         self,
@@ -245,63 +460,3 @@ class Lattice(Graph):
         operand = _scaled(function, operand, beta)
         scaled = emissions.with_scores(scores, segmentation)
         return Lattice(scaled, operand, max_arcs=self._max_arcs)
-
-
-def _total(paths: Graph) -> Tensor:
-    """The score of each linear graph, -inf for one without states; differentiable."""
-    lengths = paths.arc_offsets.diff()
-    item = torch.repeat_interleave(
-        torch.arange(len(paths), device=paths.device, dtype=torch.int32),
-        lengths,
-        output_size=paths.num_arcs,
-    )
-    exists = paths.state_offsets.diff() > 0
-    first = torch.where(exists, paths.state_offsets[:-1], -1).to(torch.int32)
-    last = torch.where(exists, paths.state_offsets[1:] - 1, -1).to(torch.int32)
-    total = _ops.total_by(item, paths.weights.double(), len(paths))
-    total = total + _ops.take(paths.start, first) + _ops.take(paths.accept, last)
-    return total.masked_fill(~exists, NEG_INF).to(paths.dtype)
-
-
-def _with_ends(path: Graph, found: _ops.PathsFound, cuts: Graph) -> Graph:
-    """The start and accept scores of the cuts in which paths begin and end, added."""
-    exists = found.first >= 0
-    first, last = path.state_offsets[:-1][exists], path.state_offsets[1:][exists] - 1
-    start = path.start.index_add(0, first, _ops.take(cuts.start, found.first_cut[exists]))
-    accept = path.accept.index_add(0, last, _ops.take(cuts.accept, found.last_cut[exists]))
-    return path.with_weights(start=start, accept=accept)
-
-
-def linear_paths(
-    graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Tensor, weights: Tensor
-) -> Graph:
-    """One linear graph per path: arcs [offsets[i], offsets[i + 1]) from state first[i] to last[i].
-
-    Arcs and states are those of `graph`, the arcs' scores are `weights`. A path that does not
-    exist has first[i] = -1 and becomes a graph without states.
-    """
-    exists = first >= 0
-    lengths = offsets.diff()
-    state_offsets = torch.cat([offsets.new_zeros(1), (lengths + exists).cumsum(0)])
-    num_states = len(arcs) + int(exists.sum())
-    source = torch.arange(len(arcs), device=arcs.device) - torch.repeat_interleave(
-        offsets[:-1], lengths, output_size=len(arcs)
-    )
-    source = source.to(torch.int32)
-    index = arcs.long()
-    topology = graph.topology
-    ilabels = topology.ilabels[index]
-    olabels = ilabels if graph.is_acceptor else topology.olabels[index]
-    start = graph.start.new_full((num_states,), NEG_INF)
-    accept = start.clone()
-    start = start.index_put((state_offsets[:-1][exists],), _ops.take(graph.start, first[exists]))
-    accept = accept.index_put(
-        (state_offsets[1:][exists] - 1,), _ops.take(graph.accept, last[exists])
-    )
-    return Graph.from_topology(
-        Topology(state_offsets, offsets, source, source + 1, ilabels, olabels, num_states),
-        weights,
-        start,
-        accept,
-        arc_maps=(arcs,),
-    )

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
+from gtnet._lattice_paths import linear_paths
 from gtnet.distance import best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph
-from gtnet.lattice import Lattice, linear_paths
+from gtnet.lattice import Lattice
 
 
 def viterbi_path(graph: Graph) -> Graph:
@@ -45,11 +46,14 @@ def k_best(
     prefix is expanded once per state, however many paths spell it.
     Gradient: flows to the scores along the paths.
     Source: A* with the exact distance to the end; Mohri & Riley 2002 for distinct strings.
+    Of a `Lattice` it is `Lattice.k_best`: without `unique` nothing is built, and the maps are two.
     """
     _checks.graph("k_best", "graph", graph)
     k = _checks.count("k_best", "k", k)
     if unique not in (None, "ilabels", "olabels"):
         raise ValueError(f'k_best: unique must be None, "ilabels" or "olabels", got {unique!r}')
+    if isinstance(graph, Lattice):
+        return graph.k_best(k, unique=unique)
     _checks.on_cpu("k_best", "graph", graph.weights, "move it with .to('cpu')")
     topology = graph.topology
     labels = None if unique is None else getattr(topology, unique)
@@ -83,9 +87,12 @@ def sample(
     Gradient: flows to the scores along the paths, not through the draw (use `viterbi_score` of the
     paths minus `forward_score` for the log-probability that REINFORCE needs).
     Source: the forward-filtering, backward-sampling of hidden Markov models; Rabiner 1989.
+    Of a `Lattice` it is `Lattice.sample`: nothing is built, and the maps are two.
     """
     _checks.graph("sample", "graph", graph)
     n = _checks.count("sample", "n", n)
+    if isinstance(graph, Lattice):
+        return graph.sample(n, beta=beta, generator=generator)
     _checks.on_cpu("sample", "graph", graph.weights, "move it with .to('cpu')")
     scaled, to_accept = scaled_to_accept("sample", graph.detach(), beta)
     scores = [t.contiguous() for t in (scaled.weights, scaled.start, scaled.accept)]

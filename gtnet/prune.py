@@ -10,6 +10,7 @@ from gtnet._checks import NEG_INF
 from gtnet._rewrite import Semiring, path_sums, prepared, segment_sums, traced, with_arcs
 from gtnet.compose import connect
 from gtnet.graph import Graph
+from gtnet.lattice import Lattice
 
 
 def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = None) -> Graph:
@@ -24,8 +25,11 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
     Complexity: O(states + arcs), k³ more for a component of k states on cycles with `posterior`.
     Gradient: that of a gather; the choice of arcs has none.
     Source: Sixtus & Ortmanns 1999 for the beam around the best path ("forward-backward pruning").
+    Of a `Lattice` a `beam` is `Lattice.prune`: what is outside is never built, and the maps are
+    two; `posterior` builds it.
     """
-    graph = prepared("prune", graph, "log")
+    lattice = graph if isinstance(graph, Lattice) and beam is not None else None
+    graph = prepared("prune", graph, "log") if lattice is None else lattice
     if (beam is None) == (posterior is None):
         raise ValueError(
             f"prune: exactly one of beam and posterior is needed, got {beam} and {posterior}"
@@ -34,6 +38,8 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
         raise ValueError(f"prune: beam must be at least 0, got {beam}")
     if posterior is not None and not 0 <= posterior <= 1:
         raise ValueError(f"prune: posterior must lie in [0, 1], got {posterior}")
+    if lattice is not None and beam is not None:
+        return lattice.prune(beam)
     semiring: Semiring = "log" if beam is None else "tropical"
     topology, here = graph.topology, graph.detach().to(torch.float64)
     before = path_sums("prune", here, semiring)

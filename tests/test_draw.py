@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from gtnet import EPSILON, Graph, linear, stack
+import gtnet
+from gtnet import EPSILON, Emissions, Graph, linear, stack
 from gtnet.draw import GraphvizMissingError, draw, mimebundle, to_dot
 from gtnet.draw.render import png_bytes, render
 
@@ -279,6 +280,8 @@ def test_notebooks_show_small_graphs_as_pictures() -> None:
 def test_notebooks_show_large_graphs_in_part() -> None:
     assert "of 701 states" in mimebundle(lattice(700, 1))["image/svg+xml"]
     assert mimebundle(lattice(50_001, 2)).keys() == {"text/plain"}
+    huge = Emissions(torch.zeros(1, 900, 200)) @ gtnet.closure(linear([1] * 150))
+    assert mimebundle(huge)["text/plain"].startswith("Lattice(Emissions(1 items, 900 rows")
 
 
 @can_render
@@ -360,3 +363,12 @@ def test_k_best_of_nothing_and_with_highlight() -> None:
     assert not edges(to_dot(Graph([], [], [], start=[], accept=[], num_states=0), k_best=1))
     with pytest.raises(ValueError, match="k_best or highlight, not both"):
         to_dot(diamond(), k_best=1, highlight="best")
+
+
+@can_render
+def test_tiny_images_are_drawn_beside_large_ones() -> None:
+    images = {0: np.zeros((400, 300)), 1: np.zeros((1, 1))}
+    dot = to_dot(diamond(), images=images)
+    heights = sorted(int(height) for height in re.findall(r'WIDTH="\d+" HEIGHT="(\d+)"', dot))
+    assert heights == [8, 32]
+    assert draw(diamond(), images=images).png.startswith(b"\x89PNG")

@@ -90,7 +90,7 @@ def test_compositions_are_written(tmp_path) -> None:
 
 
 def truth_loss(g: Graph) -> torch.Tensor:
-    return losses.discriminative_forward(g, g @ linear([1]))
+    return losses.discriminative_forward(g, linear([1]))
 
 
 def test_a_loss_pushes_the_truth_up_and_the_rest_down() -> None:
@@ -275,3 +275,21 @@ def test_wrong_animations_are_named() -> None:
         gtnet.draw_animation([linear([0]), linear([1])])
     with pytest.raises(ValueError, match=r"graph 1 differs from graph 0 in source"):
         gtnet.draw_animation([linear([0]), linear([0, 1])])
+
+
+def test_pictures_of_scores_in_training_leave_no_trace() -> None:
+    scores = torch.randn(1, 3, 5, requires_grad=True)
+    lattice = Emissions(scores) @ lexicon()
+    gtnet.draw_alignment(lattice, show="posterior")
+    gtnet.draw_composition(Emissions(scores), lexicon())
+    gtnet.draw_gradient(lattice, truth_loss)
+    gtnet.draw_animation([lattice, lattice])
+    assert scores.grad is None
+
+
+def test_symbol_tables_name_labels() -> None:
+    table = gtnet.SymbolTable(LETTERS)
+    assert "u:" in gtnet.draw_gradient(lexicon(), gtnet.forward_score, isymbols=table).dot
+    assert set(LETTERS) <= set(
+        svg_texts(gtnet.draw_alignment(emissions() @ lexicon(), isymbols=table).svg)
+    )

@@ -18,9 +18,14 @@ from gtnet import (
     Lattice,
     compose,
     ctc_graph,
+    entropy,
     forward_score,
     intersect,
+    k_best,
     linear,
+    posteriors,
+    prune,
+    sample,
     stack,
     viterbi_path,
     viterbi_score,
@@ -355,6 +360,190 @@ def test_the_best_path_over_segments_and_of_one_item():
     assert [m.tolist() for m in path.arc_maps] == [[0, 3], [0, 1]]
     one = Emissions(torch.randn(1, 3, 2)) @ linear([[0, 1, 0], [1, 1, 1]])
     assert viterbi_path(one).arc_maps[0].tolist() == [0, 3, 4, 1, 3, 5]
+
+
+# Posteriors, entropy, paths
+
+
+@st.composite
+def lattices(draw):
+    """Chains and segmentations, with one graph for all items or one for each; never divergent."""
+    dtype = draw(strategies.DTYPES)
+    batch, labels = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    size = draw(st.sampled_from([1, batch]))
+    graph = draw(strategies.graphs(size=size, acyclic=False, dtype=dtype))
+    if draw(st.booleans()):
+        cuts = draw(strategies.graphs(size=batch, dtype=dtype))
+        rows = torch.randint(-4, 4, (cuts.num_arcs, labels)).to(dtype) / 2
+        emissions = Emissions(rows.masked_fill(torch.rand_like(rows) < 0.1, NEG_INF), graph=cuts)
+    else:
+        frames = draw(st.integers(0, 4))
+        lengths = draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
+        scores = torch.randint(-4, 4, (batch, frames, labels)).to(dtype) / 2
+        scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)
+        emissions = Emissions(scores, lengths)
+    lattice = emissions @ graph
+    if epsilon_cycle(graph):
+        assume(not diverges(lattice))
+    return lattice
+
+
+def close(ours, expected):
+    single = ours.dtype == torch.float32
+    torch.testing.assert_close(ours, expected, **({"rtol": 1e-4, "atol": 1e-5} if single else {}))
+
+
+@given(lattices(), st.sampled_from([1.0, 2.0]))
+def test_posteriors_are_those_of_the_product(lattice, beta):
+    product = lattice.graph()
+    arcs = posteriors(product, beta)
+    expanded = lattice.emissions.graph()
+    read, taken = (m.long() for m in product.arc_maps)
+    labels = arcs.new_zeros(expanded.num_arcs)
+    labels = labels.index_add(0, read[read >= 0], arcs[read >= 0])
+    ours = lattice.label_posteriors(beta)
+    lengths = lattice.emissions.lengths
+    if lengths is not None:
+        outside = torch.arange(ours.shape[1]) >= lengths.unsqueeze(1)
+        assert (ours[outside] == 0).all()
+        ours = ours[~outside]
+    close(ours.flatten(), labels)
+    by_path = lattice.arc_posteriors(beta)
+    by_frame = lattice.arc_posteriors(beta, per="frame")
+    item, cut = product.topology.graph_of_arc, product.state_maps[0].long()
+    cut = cut[product.topology.global_source] - expanded.state_offsets[item]
+    for i, (path, frame) in enumerate(zip(by_path, by_frame, strict=True)):
+        g = i if len(lattice.operand) > 1 else 0
+        here = (item == i) & (taken >= 0)
+        arc = taken[here] - lattice.operand.arc_offsets[g]
+        expected = torch.zeros_like(frame).index_put((cut[here], arc), arcs[here], accumulate=True)
+        close(frame, expected)
+        close(path, expected.sum(0))
+
+
+@given(lattices(), st.sampled_from([1.0, 0.5]))
+def test_entropy_is_that_of_the_product(lattice, beta):
+    expected = entropy(lattice.graph(), beta)
+    close(entropy(lattice, beta), expected)
+    learning = Lattice(
+        lattice.emissions.with_scores(lattice.emissions.scores.clone().requires_grad_()),
+        lattice.operand,
+        max_arcs=1000,
+    )
+    close(entropy(learning, beta).detach(), expected)
+
+
+def test_entropy_and_posteriors_differentiate():
+    scores = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    graph = ctc_graph([[1], [2, 1]], dtype=torch.float64)
+    (weights,) = leaves(graph.weights)
+    beta = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+
+    def lattice(scores, weights):
+        return Emissions(scores, [3, 2]) @ graph.with_weights(weights)
+
+    def uncertainty(scores, weights, beta):
+        return entropy(lattice(scores, weights), beta)
+
+    def chances(scores, weights):
+        return lattice(scores, weights).label_posteriors()
+
+    assert gradcheck(uncertainty, (scores, weights, beta))
+    assert gradgradcheck(uncertainty, (scores, weights, beta))
+    assert gradcheck(chances, (scores, weights))
+    expected = entropy(lattice(scores, weights).graph())
+    torch.testing.assert_close(uncertainty(scores, weights, 1.0), expected)
+
+
+def test_entropy_of_long_chains_does_not_cancel():
+    scores = 100 * torch.randn(1, 3000, 4)
+    graph = Graph([0] * 4, [0] * 4, range(4), accept=0)
+    expected = torch.distributions.Categorical(logits=scores.double()).entropy().sum()
+    torch.testing.assert_close(entropy(Emissions(scores) @ graph)[0].double(), expected)
+
+
+@given(lattices(), st.integers(0, 5))
+def test_the_k_best_paths_are_those_of_the_product(lattice, k):
+    ours, expected = k_best(lattice, k), k_best(lattice.graph(), k)
+    for found, wanted in zip(ours, expected, strict=True):
+        close(viterbi_score(found), viterbi_score(wanted))
+        pairs = [tuple(map(tuple, zip(*(m.tolist() for m in path.arc_maps), strict=True)))
+                 + tuple(path.start.tolist()) for path in found]  # fmt: skip
+        assert lattice.operand.num_states > 1 or len(set(pairs)) == len(pairs)
+    unique = k_best(lattice, k, unique="ilabels")
+    wanted = k_best(lattice.graph(), k, unique="ilabels")
+    for found, other in zip(unique, wanted, strict=True):
+        close(viterbi_score(found), viterbi_score(other))
+        assert len(found.arc_maps) == 2
+
+
+@given(lattices(), st.sampled_from([0.0, 1.0, 3.0, math.inf]))
+def test_pruning_keeps_what_pruning_the_product_keeps(lattice, beam):
+    ours, expected = prune(lattice, beam=beam), prune(lattice.graph(), beam=beam)
+    product = lattice.graph()
+    arcs = [m[expected.arc_maps[0].long()] for m in product.arc_maps]
+    states = [m[expected.state_maps[0].long()] for m in product.state_maps]
+    pairs = [set(zip(*(m.tolist() for m in maps), strict=True)) for maps in (ours.arc_maps, arcs)]
+    assert pairs[0] == pairs[1]
+    pairs = [set(zip(*(m.tolist() for m in of), strict=True)) for of in (ours.state_maps, states)]
+    assert pairs[0] == pairs[1]
+    if not epsilon_cycle(lattice.operand):
+        close(forward_score(ours), forward_score(expected))
+
+
+@given(lattices())
+def test_samples_are_paths(lattice):
+    drawn = sample(lattice, 3, generator=torch.Generator().manual_seed(1))
+    again = sample(lattice, 3, generator=torch.Generator().manual_seed(1))
+    total = forward_score(lattice)
+    rows = lattice.emissions.graph().weights
+    for paths, other, score in zip(drawn, again, total, strict=True):
+        assert paths.equal(other)
+        assert len(paths) == (0 if score == NEG_INF else 3)
+        read, taken = (m.long() for m in paths.arc_maps)
+        weights = lattice.operand.weights[taken]
+        weights[read >= 0] += rows[read[read >= 0]]
+        close(paths.weights, weights)
+        assert (viterbi_score(paths) > NEG_INF).all()
+
+
+def test_samples_follow_the_distribution():
+    graph = Graph([0, 0, 1, 1, 0], [1, 0, 1, 0, 1], [0, 1, 0, 1, EPSILON],
+                  weights=[0.3, -0.2, 0.1, 0.5, -1.0], start=0, accept=1)  # fmt: skip
+    lattice = Emissions(torch.randn(1, 3, 2, generator=torch.Generator().manual_seed(0))) @ graph
+    n = 4000
+    (paths,) = sample(lattice, n, generator=torch.Generator().manual_seed(0))
+    counts = torch.bincount(paths.arc_maps[1].long(), minlength=5) / n
+    torch.testing.assert_close(counts, lattice.arc_posteriors()[0], rtol=0, atol=0.05)
+    likelihood = viterbi_score(paths) - forward_score(lattice)
+    torch.testing.assert_close(-likelihood.mean(), entropy(lattice)[0], rtol=0, atol=0.1)
+
+
+def test_what_asks_for_nothing_builds_nothing():
+    graph = Graph([0, 0], [0, 0], [0, 1], accept=0)
+    lattice = compose(Emissions(torch.randn(2, 10, 2)), graph, max_arcs=3)
+    forward_score(lattice, 2.0)
+    entropy(lattice)
+    lattice.label_posteriors()
+    lattice.arc_posteriors(per="frame")
+    sample(lattice, 2)
+    k_best(lattice, 3)
+    assert prune(lattice, beam=0.0).num_arcs == 20
+    with pytest.raises(ValueError, match="max_arcs=3"):
+        posteriors(lattice)
+
+
+def test_bad_arguments_of_lattices_are_named():
+    lattice = Emissions(torch.zeros(1, 2, 2)) @ Graph([0, 0], [0, 0], [0, 1], accept=0)
+    with pytest.raises(ValueError, match="arc_posteriors: per must be"):
+        lattice.arc_posteriors(per="state")
+    with pytest.raises(ValueError, match="prune: beam must be at least 0, got -1"):
+        lattice.prune(-1)
+    for function in (lattice.entropy, lattice.arc_posteriors):
+        with pytest.raises(ValueError, match=f"{function.__name__}: beta must be finite"):
+            function(math.inf)
+    with pytest.raises(ValueError, match="sample: beta must be finite"):
+        lattice.sample(1, beta=math.inf)
 
 
 # Accuracy

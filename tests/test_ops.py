@@ -150,7 +150,31 @@ def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
         "lattice_score_backward": back,
         "lattice_posteriors": forth,
         "lattice_best": plain,
+        "lattice_k_best": [(*arguments, 3) for arguments in plain],
+        "lattice_prune": [(*arguments, 1.5) for arguments in plain],
+        "lattice_sample": [
+            (*arguments, torch.arange(6), 2) for arguments in plain if graph.dtype == torch.float64
+        ],
     }
+
+
+def beam_cases(graph: Graph) -> dict[str, list[tuple]]:
+    """Two items, one chunk after another, and the lattice of both chunks."""
+    graph = graph[:1]
+    by_label = graph.topology.leaving_by_ilabel
+    scores, lengths = torch.randn(2, 3, 4, dtype=graph.dtype), torch.tensor([3, 1])
+    order = torch.arange(graph.num_states).int()
+    layout = (by_label.offsets, by_label.arcs, by_label.states, by_label.labels)
+    arguments = (scores, lengths, graph.state_offsets, *layout)
+    arguments = (*arguments, graph.weights[by_label.arcs], graph.start, order)
+    first = (*arguments, None, None, None, 3.0, 2, 3.0, False)
+    found = torch.ops.gtnet.beam_search(*first)
+    tokens = torch.tensor([0, 1]).int(), torch.zeros(2, dtype=torch.float64), torch.arange(3)
+    second = (*arguments, *tokens, 3.0, 2, 3.0, True)
+    cuts, arc_cuts, states, _, start_slack, *arcs = found
+    kept = ([part] for part in (lengths, cuts, arc_cuts, states, *arcs))
+    ends = torch.zeros_like(found[3])
+    return {"beam_search": [first, second], "beam_lattice": [(*kept, start_slack, ends, 3.0)]}
 
 
 def sample_cases(graph: Graph) -> list[tuple]:
@@ -240,6 +264,7 @@ def cases() -> dict[str, list[tuple]]:
             "steps": [(*offsets, graph.source, graph.target, graph.ilabels)],
             "block_steps": [tuple(topology.steps[:2])],
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
+            **beam_cases(graph),
             **lattice_cases(graph),
             "incidence": [(*offsets, graph.source, graph.target, graph.num_states)],
             "sort_by_label": [(graph.state_offsets, *leaving, graph.olabels)],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gtnet._ops.answers import best_answers as best_answers
+from gtnet._ops.beam_search import beam_lattice as beam_lattice
+from gtnet._ops.beam_search import beam_search as beam_search
 from gtnet._ops.distance import Cycles as Cycles
 from gtnet._ops.distance import OnPaths as OnPaths
 from gtnet._ops.distance import Walk as Walk
@@ -14,15 +16,20 @@ from gtnet._ops.distance import log_shares as log_shares
 from gtnet._ops.distance import posteriors as posteriors
 from gtnet._ops.distance import recursion as recursion
 from gtnet._ops.distance import trace as trace
+from gtnet._ops.emissions import Kept as Kept
 from gtnet._ops.emissions import LatticeArguments as LatticeArguments
 from gtnet._ops.emissions import OutOfRangeError as OutOfRangeError
 from gtnet._ops.emissions import PathsFound as PathsFound
+from gtnet._ops.emissions import Shares as Shares
 from gtnet._ops.emissions import Steps as Steps
 from gtnet._ops.emissions import block_steps as block_steps
 from gtnet._ops.emissions import ctc_arcs as ctc_arcs
 from gtnet._ops.emissions import lattice_arguments as lattice_arguments
 from gtnet._ops.emissions import lattice_best as lattice_best
+from gtnet._ops.emissions import lattice_k_best as lattice_k_best
 from gtnet._ops.emissions import lattice_posteriors as lattice_posteriors
+from gtnet._ops.emissions import lattice_prune as lattice_prune
+from gtnet._ops.emissions import lattice_sample as lattice_sample
 from gtnet._ops.emissions import lattice_score as lattice_score
 from gtnet._ops.emissions import rows_of_labels as rows_of_labels
 from gtnet._ops.emissions import steps as steps

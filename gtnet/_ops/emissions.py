@@ -13,7 +13,6 @@ from gtnet._ops.library import fake, operators, unknown_size, vector
 steps = operators.steps.default
 block_steps = operators.block_steps.default
 ctc_arcs = operators.ctc_arcs.default
-lattice_posteriors = operators.lattice_posteriors.default
 
 
 @fake("steps")
@@ -73,12 +72,33 @@ def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
     ends = 0 if len(cuts) == 1 else len(cuts[-1])
     states = unknown_size()
     sizes = (unknown_size(), states, states, ends, ends)
-    return [torch.empty_like(scores), *(vector(scores, size, scores.dtype) for size in sizes)]
+    found = (vector(scores, size, scores.dtype) for size in sizes)
+    return [torch.empty_like(scores), *found, vector(scores, 1, torch.int64)]
 
 
 @fake("lattice_best")
 def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
-    return _paths(scores, _items(cuts))
+    return _paths(scores, _items(cuts), _items(cuts))
+
+
+@fake("lattice_k_best")
+def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
+    return _paths(scores, _items(cuts), unknown_size())
+
+
+@fake("lattice_sample")
+def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
+    return _paths(scores, _items(cuts), unknown_size())
+
+
+@fake("lattice_prune")
+def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
+    columns = []
+    for count in (4, 2, 2):
+        kept = unknown_size()
+        columns.append(vector(scores, _items(cuts) + 1, torch.int64))
+        columns += [vector(scores, kept, torch.int32) for _ in range(count)]
+    return columns
 
 
 def _items(cuts: list[Tensor]) -> Any:
@@ -86,9 +106,10 @@ def _items(cuts: list[Tensor]) -> Any:
     return cuts[0].shape[0] - (len(cuts) > 1)
 
 
-def _paths(scores: Tensor, count: Any) -> list[Tensor]:
+def _paths(scores: Tensor, items: Any, count: Any) -> list[Tensor]:
     arcs = unknown_size()
     return [
+        vector(scores, items, torch.int64),
         vector(scores, count, torch.float64),
         vector(scores, count + 1, torch.int64),
         *(vector(scores, arcs, torch.int32) for _ in range(2)),
@@ -139,8 +160,11 @@ def lattice_arguments(
 class PathsFound(NamedTuple):
     """Paths one after another: arcs [offsets[i], offsets[i + 1]) of the operand and the rows that
     they read (-1 for an epsilon), and the states and cuts in which they begin and end.
+
+    `counts` says how many of them each item has.
     """
 
+    counts: Tensor
     score: Tensor
     offsets: Tensor
     arcs: Tensor
@@ -156,6 +180,55 @@ def lattice_best(arguments: LatticeArguments) -> PathsFound:
     return PathsFound(*operators.lattice_best.default(*arguments.flat()))
 
 
+def lattice_k_best(arguments: LatticeArguments, k: int) -> PathsFound:
+    """At most k best paths of each item, best first."""
+    return PathsFound(*operators.lattice_k_best.default(*arguments.flat(), k))
+
+
+def lattice_sample(arguments: LatticeArguments, seeds: Tensor, n: int) -> PathsFound:
+    """n paths of each item drawn at random; scores in float64, `seeds` [items * n]."""
+    return PathsFound(*operators.lattice_sample.default(*arguments.flat(), seeds, n))
+
+
+class Kept(NamedTuple):
+    """Arcs and ends of paths near the best, of all items; all but operand arcs within the item.
+
+    An arc leads from one cut to another reading a row, or stays in a cut reading none (-1).
+    """
+
+    arc_offsets: Tensor
+    cut: Tensor
+    next_cut: Tensor
+    row: Tensor
+    arc: Tensor
+    start_offsets: Tensor
+    start_cut: Tensor
+    start_state: Tensor
+    accept_offsets: Tensor
+    accept_cut: Tensor
+    accept_state: Tensor
+
+
+def lattice_prune(arguments: LatticeArguments, beam: float) -> Kept:
+    """What lies on a path of each item whose score is at most `beam` below the best."""
+    return Kept(*operators.lattice_prune.default(*arguments.flat(), beam))
+
+
+class Shares(NamedTuple):
+    """How often a path takes what it is made of, on average, given the sum over all paths.
+
+    `labels` as the scores; `arcs`, `start` and `accept` of each item's graph, one item after
+    another; `first` and `last` of the cuts of a segmentation.
+    """
+
+    labels: Tensor
+    arcs: Tensor
+    start: Tensor
+    accept: Tensor
+    first: Tensor
+    last: Tensor
+
+
 class OutOfRangeError(ArithmeticError):
     """The scores of a path may add up to more than any exponent holds."""
 
@@ -165,6 +238,17 @@ def _raise_trouble(code: int) -> None:
         raise OutOfRangeError
     if code == 2:
         raise ValueError("forward_score: emissions must not hold NaN or +inf")
+
+
+def lattice_posteriors(arguments: LatticeArguments, *, by_cut: bool) -> Shares:
+    """Posteriors outside autograd; `by_cut` gives arcs for each cut in which they are taken.
+
+    Raises OutOfRangeError.
+    """
+    *shares, trouble = operators.lattice_posteriors.default(*arguments.flat(), by_cut)
+    if int(trouble):
+        raise OutOfRangeError
+    return Shares(*shares)
 
 
 class _LatticeScore(torch.autograd.Function):

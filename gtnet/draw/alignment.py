@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gtnet.distance import forward_score
 from gtnet.draw.picture import PlotPicture
-from gtnet.draw.style import FAINT, HIGHLIGHT, INK, PLOT_STYLE, QUIET
+from gtnet.draw.style import FAINT, HIGHLIGHT, INK, QUIET, plot_style
 from gtnet.draw.text import Symbols, symbol, visible
 from gtnet.lattice import Lattice
 from gtnet.paths import viterbi_path
@@ -107,7 +107,8 @@ def _cells(lattice: Lattice, show: str, item: int) -> np.ndarray:
     if show == "posterior":
         scores = _posteriors(lattice, item)
     if scores.ndim == 3:
-        inside = torch.arange(scores.shape[1]) < emissions.segmentation.arc_offsets.diff()[:, None]
+        frames = torch.arange(scores.shape[1], device=scores.device)
+        inside = frames < emissions.segmentation.arc_offsets.diff()[:, None]
         scores = scores[inside]
     values = scores[_rows_of(lattice, item)].double()
     return (values.softmax(-1) if show == "probability" else values).cpu().numpy()
@@ -159,7 +160,7 @@ def _figure(
         tall, broad = np.asarray(image).shape[:2]
         below = min(1.5, max(0.4, (wide - _MARGIN) * tall / broad))
     heights = [max(1.0, 0.2 * count), below] if below else [max(1.0, 0.2 * count)]
-    with mpl.rc_context(PLOT_STYLE):
+    with mpl.rc_context(plot_style()):
         figure = Figure(figsize=(wide, sum(heights) + 0.95), layout="constrained")
         axes = figure.subplots(len(heights), 1, squeeze=False, sharex=True, height_ratios=heights)
         top = axes[0, 0]

@@ -31,10 +31,11 @@ def statements(
         yield f"  {prefix}{state} {pen.state(state)}"
     for arcs in _bundles(a, kept.arcs):
         arcs.sort(key=pen.rank)
-        label = _label(arcs, pen, cells or {}, max_labels)
-        look = "".join(f' {key}="{value}"' for key, value in pen.look(arcs).items())
+        look = pen.look(arcs)
+        label = _label(arcs, pen, cells or {}, max_labels, look.get("color", "").count(":"))
+        told = "".join(f' {key}="{value}"' for key, value in look.items())
         ends = f"{prefix}{a.source[arcs[0]]} -> {prefix}{a.target[arcs[0]]}"
-        yield f"  {ends} [label=<{label}>{look}]"
+        yield f"  {ends} [label=<{label}>{told}]"
 
 
 def remarks(a: GraphArrays, kept: Excerpt) -> list[str]:
@@ -54,19 +55,23 @@ def remarks(a: GraphArrays, kept: Excerpt) -> list[str]:
 def name_images(
     images: Mapping[int, np.ndarray], height: int
 ) -> tuple[dict[int, str], dict[str, bytes]]:
-    """A table cell for each arc's image, and the image files; equal images share one file."""
+    """A table cell for each arc's image, and the image files; equal images share one file.
+
+    The tallest image is `height` points high, the others are drawn to the same scale.
+    """
     cells: dict[int, str] = {}
     files: dict[str, bytes] = {}
     names: dict[bytes, str] = {}
+    scale = height / max([1, *(np.asarray(image).shape[0] for image in images.values())])
     for arc, image in images.items():
         data = png_bytes(image)
         name = names.setdefault(data, f"arc{arc}.png")
         files[name] = data
         tall, wide = np.asarray(image).shape[:2]
-        broad = max(4, round(height * wide / tall))
+        high, broad = (max(4, round(scale * pixels)) for pixels in (tall, wide))
         cells[arc] = (
-            f'<TD FIXEDSIZE="TRUE" WIDTH="{broad + 2}" HEIGHT="{height + 2}" BORDER="1" '
-            f'COLOR="{FAINT}"><IMG SRC="{name}" SCALE="TRUE"/></TD>'
+            f'<TD FIXEDSIZE="TRUE" WIDTH="{broad + 4}" HEIGHT="{high + 4}" BORDER="1" '
+            f'CELLPADDING="1" COLOR="{FAINT}"><IMG SRC="{name}" SCALE="TRUE"/></TD>'
         )
     return cells, files
 
@@ -79,11 +84,16 @@ def _bundles(a: GraphArrays, arcs: list[int]) -> Iterator[list[int]]:
     yield from groups.values()
 
 
-def _label(arcs: list[int], pen: Pen, images: Mapping[int, str], max_labels: int) -> str:
+def _label(
+    arcs: list[int], pen: Pen, images: Mapping[int, str], max_labels: int, strokes: int
+) -> str:
+    """Text and images of parallel arcs; `strokes`: how many lines are drawn beside the first."""
     shown = arcs if len(arcs) <= max_labels + 1 else arcs[:max_labels]
     lines = [pen.label(arc) for arc in shown]
     if len(shown) < len(arcs):
         lines.append(f'<FONT COLOR="{QUIET}">+ {len(arcs) - len(shown)} more</FONT>')
+    if strokes:  # a bundle of strokes is high: a line of small print keeps the text off it
+        lines.append(f'<FONT POINT-SIZE="{2 * strokes}">{SPACE}</FONT>')
     cells = list(dict.fromkeys(images[arc] for arc in arcs if arc in images))
     if cells:
         return _with_images(cells, lines)

@@ -20,10 +20,9 @@ from gtnet.draw.text import SPACE, Numbers, Symbols, escape
 from gtnet.graph import Graph
 from gtnet.lattice import Lattice
 
-_STILL = 5e-4
 _LEGEND = (
-    f'<FONT COLOR="{UP}"><B>▲</B></FONT> the loss pushes this score up{SPACE * 3}'
-    f'<FONT COLOR="{DOWN}"><B>▼</B></FONT> down; the number is how hard: |∂loss/∂score|'
+    f'<FONT COLOR="{UP}"><B>▲</B></FONT>{SPACE}the loss pushes this score up{SPACE * 3}'
+    f'<FONT COLOR="{DOWN}"><B>▼</B></FONT>{SPACE}down; the number is how hard: |∂loss/∂score|'
 )
 
 
@@ -51,7 +50,7 @@ def draw_gradient(
     Args:
         g: a batch of one, or a batch and `index`.
         loss: a function of the graph that returns a tensor, such as
-            `lambda g: discriminative_forward(g, g @ truth)`, summed over the batch before it is
+            `lambda g: losses.discriminative_forward(g, truth)`, summed over the batch before it is
             differentiated; or the gradient itself, a tensor [arcs of g].
         path: where to write it; .dot, .svg, .png or .pdf. None writes nothing.
         index, isymbols, osymbols, digits, images, image_height, title, max_states, max_arcs,
@@ -97,13 +96,14 @@ class GradientPen(Pen):
         super().__init__(a, isymbols, osymbols, "none", digits)
         self.push = push
         self.number = Numbers([np.abs(push)], digits)
+        self.still = 0.5 * 10.0**-self.number.digits  # what rounds to zero does not move
 
     def rank(self, arc: int) -> float:
         return -abs(self.push[arc])
 
     def label(self, arc: int) -> str:
         name, push = self.name(arc), self.push[arc]
-        if abs(push) < _STILL:
+        if abs(push) < self.still:
             return f'<FONT COLOR="{QUIET}">{name}</FONT>'
         sign, colour = ("▲", UP) if push > 0 else ("▼", DOWN)
         return f'<FONT COLOR="{colour}">{name}{SPACE}{sign}{self.number(abs(push))}</FONT>'
@@ -111,8 +111,8 @@ class GradientPen(Pen):
     def look(self, arcs: list[int]) -> dict[str, str]:
         push = self.push[arcs]
         most = max(np.abs(self.push).max(), 1e-12)
-        colours = [UP] if (push >= _STILL).any() else []
-        colours += [DOWN] if (push <= -_STILL).any() else []
+        colours = [UP] if (push >= self.still).any() else []
+        colours += [DOWN] if (push <= -self.still).any() else []
         if not colours:
             return {"color": "#b0b0b0"}
         strength = float(np.abs(push).max() / most) / len(colours)

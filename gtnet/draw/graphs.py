@@ -18,6 +18,7 @@ from gtnet.draw.render import GraphvizMissingError
 from gtnet.draw.style import caption, defaults
 from gtnet.draw.text import Symbols, escape
 from gtnet.graph import Graph
+from gtnet.lattice import Lattice
 
 _NOTEBOOK_ARCS, _NOTEBOOK_GRAPHS = 100_000, 4
 
@@ -66,7 +67,7 @@ def draw(
             the darkness of the arcs.
         images: picture of an arc, [height, width] or [height, width, 3], uint8 or float in
             [0, 1] (1 is white), such as the image segment that the arc reads.
-        image_height: height of these pictures, points.
+        image_height: height of the tallest picture, points; the others are drawn to its scale.
         title: a line above the picture.
         min_posterior: arcs less probable than this are left out, except those of the best path.
         max_states, max_arcs: the largest graph drawn whole.
@@ -117,8 +118,11 @@ def mimebundle(g: Graph) -> dict[str, str]:
     """What a notebook shows for a graph: its text, and its picture.
 
     Returns: MIME types and their content: text always; SVG for one graph, cut as `draw` cuts it;
-    HTML with the first few of a batch, and how many more there are. Text alone above 100,000 arcs.
+    HTML with the first few of a batch, and how many more there are. Text alone above 100,000 arcs,
+    and for a `Lattice` that might have so many: it is not built to be looked at.
     """
+    if isinstance(g, Lattice) and _most_arcs(g) > _NOTEBOOK_ARCS:
+        return {"text/plain": f"Lattice({g.emissions!r} @ {repr(g.operand).splitlines()[0]})"}
     bundle = {"text/plain": repr(g)}
     first = min(len(g), _NOTEBOOK_GRAPHS)
     if not first or g.num_arcs > _NOTEBOOK_ARCS:
@@ -133,6 +137,11 @@ def mimebundle(g: Graph) -> dict[str, str]:
     except GraphvizMissingError as error:
         bundle["text/plain"] += f"\n(no picture: {error})"
     return bundle
+
+
+def _most_arcs(lattice: Lattice) -> int:
+    """A bound on the arcs of the product, known without building it."""
+    return lattice.emissions.segmentation.num_arcs * lattice.operand.num_arcs
 
 
 def single(function: str, g: Graph, index: int | None) -> Graph:

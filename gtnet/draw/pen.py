@@ -144,7 +144,7 @@ class PathsPen(Pen):
             score = self.number(-path.score if self.show == "energy" else path.score)
             bar = f'<FONT COLOR="{_colour(rank)}"><B>━━</B></FONT>'
             text = joined if len(joined) <= 40 else joined[:39] + "…"
-            lines.append(f"{bar} {rank + 1}. {escape(text)}{SPACE}{SPACE}{score}")
+            lines.append(f"{bar}{SPACE * 2}{rank + 1}. {escape(text)}{SPACE * 2}{score}")
         return lines
 
     def _ranks(self, arc: int) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gtnet.draw.render import FORMATS, GraphvizMissingError, render
-from gtnet.draw.style import PLOT_STYLE
+from gtnet.draw.style import plot_style
 
 
 class Picture:
@@ -60,7 +60,7 @@ def wrong_suffix(path: Path, expected: tuple[str, ...]) -> str:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GraphPicture(Picture):
     """A drawn graph: DOT text now, laid out by Graphviz later.
 
@@ -70,7 +70,10 @@ class GraphPicture(Picture):
     """
 
     dot: str
-    images: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    images: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"GraphPicture({len(self.dot):,} characters of DOT, {len(self.images)} images)"
 
     def render(self, kind: str) -> bytes:
         """The picture as "svg", "png" or "pdf"; see `Picture.render`."""
@@ -123,7 +126,7 @@ class PlotPicture(Picture):
             raise ValueError(f"render: format is {kind!r}, expected one of {', '.join(FORMATS)}")
         buffer = io.BytesIO()
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}[kind]
-        with mpl.rc_context(PLOT_STYLE | {"svg.fonttype": "none", "svg.hashsalt": "gtnet"}):
+        with mpl.rc_context(plot_style() | {"svg.fonttype": "none", "svg.hashsalt": "gtnet"}):
             self.figure.savefig(buffer, format=kind, dpi=144, metadata=undated)
         data = buffer.getvalue()
         return data[data.index(b"<svg") :] if kind == "svg" else data

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 FONT = "Arial"
 FONT_FAMILY = "Arial,Helvetica,'Liberation Sans',sans-serif"
-PLOT_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 9,
-}
-"""What matplotlib is told, so that plots look like graphs."""
-
+_PLOT_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 INK, QUIET, FAINT = "#333333", "#767676", "#c4c4c4"
 HIGHLIGHT = "#0072b2"
 UP, DOWN = "#0072b2", "#d55e00"
@@ -55,3 +50,12 @@ def caption(title: str | None, notes: list[str]) -> str:
     place = "t" if title else "b"
     lines = "".join(f'{line}<BR ALIGN="LEFT"/>' for line in [*head, *notes])
     return f" labelloc={place} labeljust=l label=<{lines}>"
+
+
+@cache
+def plot_style() -> dict[Any, Any]:
+    """What matplotlib is told, so that plots look like graphs; DejaVu has the rarer characters."""
+    from matplotlib.font_manager import get_font_names
+
+    known = set(get_font_names())
+    return {"font.family": [name for name in _PLOT_FONTS if name in known], "font.size": 9}

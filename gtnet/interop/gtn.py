@@ -30,24 +30,27 @@ def read(path: PathLike) -> Graph:
     Raises ValueError for a malformed line, naming it, and for a file that ends within a line (the
     form does not say how many arcs there are: whole lines that are missing go unnoticed).
     """
-    return parse(Text.read("gtn.read", path))
+    return _parse(Text.read("gtn.read", path))
 
 
 def from_text(text: str) -> Graph:
     """The graph in gtn's text form: `read` from a str."""
-    return parse(Text("gtn.from_text", text))
+    return _parse(Text("gtn.from_text", text))
 
 
 def write(graph: Graph, path: PathLike) -> None:
     """Write one graph in gtn's text form. Raises ValueError for a batch."""
     _shape.one("gtn.write", graph)
-    _shape.write(path, render(graph))
+    _shape.write(path, _render(graph))
 
 
-def to_text(graph: Graph) -> str:
-    """One graph in gtn's text form; scores are detached. Raises ValueError for a batch."""
+def to_text(graph: Graph, *, most: int | None = None) -> str:
+    """One graph in gtn's text form; scores are detached. Raises ValueError for a batch.
+
+    `most` cuts every list after so many, for people to look at.
+    """
     _shape.one("gtn.to_text", graph)
-    return render(graph)
+    return _render(graph, most)
 
 
 def read_binary(path: PathLike) -> Graph:
@@ -56,14 +59,14 @@ def read_binary(path: PathLike) -> Graph:
     The numbers of states, arcs, start and accept states; those states; source, target, ilabel and
     olabel of every arc; the weights. Raises ValueError for what is not in that form.
     """
-    return parse_binary("gtn.read_binary", path)
+    return _parse_binary("gtn.read_binary", path)
 
 
 def write_binary(graph: Graph, path: PathLike) -> None:
     """Write one graph in gtn's binary form, as float32. Raises ValueError for a batch."""
     _shape.one("gtn.write_binary", graph)
-    core = arcs_only(graph)
-    ends = [ends_of(scores) for scores in (core.start, core.accept)]
+    core = _arcs_only(graph)
+    ends = [_ends(scores) for scores in (core.start, core.accept)]
     columns = (core.source, core.target, core.ilabels, core.olabels)
     parts = [
         np.array([core.num_states, core.num_arcs, *map(len, ends)]),
@@ -75,7 +78,7 @@ def write_binary(graph: Graph, path: PathLike) -> None:
     _shape.write(path, integers.tobytes() + weights.tobytes())
 
 
-def parse(text: Text) -> Graph:
+def _parse(text: Text) -> Graph:
     """The graph in a text. Raises ValueError for anything else."""
     lines = text.lines[:-1] if text.lines[-1] == "" else text.lines
     if len(lines) < 2:
@@ -118,7 +121,7 @@ def _arc(columns: list[str]) -> tuple[int, int, int, int, float]:
     return source, target, labels[0], labels[-1], weight
 
 
-def parse_binary(function: str, path: PathLike) -> Graph:
+def _parse_binary(function: str, path: PathLike) -> Graph:
     """The graph in a binary file. Raises ValueError for what is not in gtn's form."""
     data = Path(path).read_bytes()
     numbers = np.frombuffer(data[: len(data) // 4 * 4], np.int32)
@@ -152,11 +155,11 @@ def _graph(
     return Graph(source, target, ilabels, olabels, scores, **ends)
 
 
-def render(graph: Graph, most: int | None = None) -> str:
+def _render(graph: Graph, most: int | None = None) -> str:
     """The text of one graph; `most` cuts every list."""
-    graph, lines = arcs_only(graph), []
+    graph, lines = _arcs_only(graph), []
     for scores in (graph.start, graph.accept):
-        states = ends_of(scores)
+        states = _ends(scores)
         more = [] if most is None or len(states) <= most else ["..."]
         lines.append(" ".join([*map(str, states[:most]), *more]))
     columns = (graph.source, graph.target, graph.ilabels, graph.olabels)
@@ -168,7 +171,7 @@ def render(graph: Graph, most: int | None = None) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def arcs_only(graph: Graph) -> Graph:
+def _arcs_only(graph: Graph) -> Graph:
     """The graph with scores of start and accept states, which no form holds, on epsilons."""
     point = linear([], dtype=graph.dtype)
     if _has_scores(graph.start):
@@ -182,6 +185,6 @@ def _has_scores(ends: Tensor) -> bool:
     return bool(((ends != 0) & (ends > NEG_INF)).any())
 
 
-def ends_of(scores: Tensor) -> list[int]:
+def _ends(scores: Tensor) -> list[int]:
     """The states that have a score."""
     return (scores > NEG_INF).nonzero().flatten().tolist()

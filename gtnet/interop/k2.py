@@ -64,8 +64,8 @@ def to_text(graph: Graph, *, labels: Labels = "shifted") -> str:
 
     The start state becomes state 0 and changes places with it; a state is added for the end, and
     one for the start where that is not one state of score 0. Arcs of score -inf are left out: k2's
-    reader knows no infinities. A graph without start or without arcs and accept states is the
-    empty text. Scores are detached.
+    reader knows no infinities. A graph without start or accept states is the empty text. Scores
+    are detached.
     Raises ValueError for a batch and for labels that the rule cannot number.
     Complexity: O(states + arcs log arcs).
     """
@@ -75,20 +75,22 @@ def to_text(graph: Graph, *, labels: Labels = "shifted") -> str:
 def from_fsa(fsa: Any, *, labels: Labels = "shifted") -> Graph:
     """The graphs of a k2.Fsa or k2.FsaVec, a batch; scores stay in autograd with `fsa.scores`.
 
-    `aux_labels`, if they are a tensor, are what is written. Arguments and the final state: as
-    `read`. Raises TypeError for ragged aux_labels (k2.linear_fst_with_self_loops and others make
-    plain ones) and for what is no Fsa. Complexity: O(arcs).
+    `aux_labels` are what is written. Arguments and the final state: as `read`. Raises TypeError
+    for ragged `aux_labels` and for what is no Fsa, ValueError for one that is not on the cpu.
+    Complexity: O(arcs).
     """
     if not all(hasattr(fsa, name) for name in ("arcs", "scores", "labels")):
         raise TypeError(f"k2.from_fsa: a k2.Fsa is needed, got {type(fsa).__name__}")
     aux = getattr(fsa, "aux_labels", None)
     if aux is not None and not isinstance(aux, Tensor):
         raise TypeError(f"k2.from_fsa: aux_labels must be a tensor, got {type(aux).__name__}")
-    arcs = fsa.arcs.values()[:, :3].cpu().numpy().astype(np.int64)
-    written = arcs[:, 2] if aux is None else aux.cpu().numpy().astype(np.int64)
-    states = fsa.arcs.row_splits(1).cpu().numpy()
+    why = "a graph is built there: move it with fsa.to('cpu')"
+    _checks.on_cpu("k2.from_fsa", "fsa", fsa.scores, why)
+    arcs = fsa.arcs.values()[:, :3].numpy().astype(np.int64)
+    written = arcs[:, 2] if aux is None else aux.numpy().astype(np.int64)
+    states = fsa.arcs.row_splits(1).numpy()
     if fsa.arcs.num_axes() == 3:
-        first_arc, sizes = fsa.arcs.row_splits(2).cpu().numpy()[states], np.diff(states)
+        first_arc, sizes = fsa.arcs.row_splits(2).numpy()[states], np.diff(states)
     else:
         first_arc, sizes = np.array([0, len(arcs)]), np.array([len(states) - 1])
     graphs = []
@@ -254,7 +256,9 @@ def _rows(function: str, graph: Graph, labels: Labels) -> tuple[_Rows, int]:
     target = np.concatenate([number[arrays.target], np.full(len(ends), final)])
     scores = np.concatenate([arrays.weights, arrays.accept[ends]])
     order = np.argsort(source, kind="stable")
-    order = order[(scores[order] > NEG_INF) & (arrays.start >= 0)]
+    if arrays.start < 0 or not len(ends):
+        order = order[:0]
+    order = order[scores[order] > NEG_INF]
     arcs = [column[order] for column in (source, target, read, written)]
     return _Rows(arcs[0], arcs[1], arcs[2], arcs[3], torch.from_numpy(scores[order])), final
 

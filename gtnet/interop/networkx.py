@@ -6,6 +6,7 @@ to be made small, and gtnet's scores are better the larger they are.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -61,8 +62,10 @@ def from_networkx(graph: Any, *, dtype: torch.dtype = torch.float32) -> Graph:
         order = [key for *_, key in keys]
         if all(isinstance(key, int) for key in order) and len(set(order)) == len(order):
             edges = [edges[i] for i in sorted(range(len(order)), key=order.__getitem__)]
-    ilabels = [data.get("ilabel", EPSILON) for *_, data in edges]
-    olabels = [data.get("olabel", ilabel) for (*_, data), ilabel in zip(edges, ilabels)]
+    ilabels = [_label("ilabel", data.get("ilabel", EPSILON)) for *_, data in edges]
+    olabels = [
+        _label("olabel", data.get("olabel", label)) for (*_, data), label in zip(edges, ilabels)
+    ]
     scores = [_score("score", data.get("score", 0.0)) for *_, data in edges]
     return Graph(
         [number[source] for source, *_ in edges],
@@ -79,6 +82,12 @@ def from_networkx(graph: Any, *, dtype: torch.dtype = torch.float32) -> Graph:
 def _ends(graph: Any, name: str) -> list[float]:
     """The scores of all nodes, -inf where there is none."""
     return [_score(name, data.get(name, NEG_INF)) for _, data in graph.nodes(data=True)]
+
+
+def _label(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"from_networkx: {name} must be an integer, got {value!r}")
+    return operator.index(value)
 
 
 def _score(name: str, value: Any) -> float:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -237,51 +237,68 @@ def _graph(
     dtype: torch.dtype,
 ) -> Graph:
     rule_in, rule_out = _labels.rules(text.function, labels)
-    kind = _shape.numpy_type(text.function, dtype)
     ilabel = _label_reader(isymbols, rule_in)
-    olabel = ilabel if acceptor else _label_reader(osymbols, rule_out)
-    arcs: list[tuple[int, int, int, int, float]] = []
-    lines: list[int] = []
-    final: dict[int, float] = {}
-    start = -1
-    widths = (3, 4) if acceptor else (4, 5)
-    for line, columns in text.rows():
-        width = len(columns)
-        try:
-            state = count(columns[0], "a state")
-            if width <= 2:
-                if state in final:
-                    raise ValueError(f"state {state} has a second final line")
-                final[state] = _weight(columns[1:], kind)
-            elif width in widths:
-                to = count(columns[1], "a state")
-                read = ilabel(columns[2])
-                written = read if acceptor else olabel(columns[3])
-                weight = _weight(columns[widths[0] :], kind)
-                arcs.append((state, to, read, written, weight))
-                lines.append(line)
-            else:
-                raise ValueError(_wrong_width(width, acceptor))
-        except ValueError as error:
-            raise text.wrong(line, error) from None
-        start = state if start < 0 else start
-    integers = np.array([arc[:4] for arc in arcs], np.int64).reshape(-1, 4)
+    olabel = None if acceptor else _label_reader(osymbols, rule_out)
+    found = _parsed(text, ilabel, olabel, _shape.numpy_type(text.function, dtype))
+    integers = np.array([arc[:4] for arc in found.arcs], np.int64).reshape(-1, 4)
     source, target, ilabels, olabels = integers.T
-    numbers = np.unique([*source.tolist(), *final]).astype(np.int64)
+    numbers = np.unique([*source.tolist(), *found.final]).astype(np.int64)
     accept = np.full(len(numbers), NEG_INF)
-    accept[np.searchsorted(numbers, list(final))] = list(final.values())
-    target = _ranks(text, numbers, target, lines)
+    accept[np.searchsorted(numbers, list(found.final))] = list(found.final.values())
+    target = _ranks(text, numbers, target, found.lines)
     order = np.argsort(source, kind="stable")
     return Graph(
         np.searchsorted(numbers, source[order]),
         target[order],
         ilabels[order],
         None if acceptor else olabels[order],
-        _shape.scores(np.array([arc[4] for arc in arcs])[order], dtype),
-        start=() if start < 0 else int(np.searchsorted(numbers, start)),
+        _shape.scores(np.array([arc[4] for arc in found.arcs])[order], dtype),
+        start=[int(np.searchsorted(numbers, state)) for state in found.start],
         accept=_shape.scores(accept, dtype),
         num_states=len(numbers),
     )
+
+
+class _Parsed(NamedTuple):
+    """What the lines of a text say, states numbered as there."""
+
+    arcs: list[tuple[int, int, int, int, float]]
+    lines: list[int]  # of each arc
+    final: dict[int, float]
+    start: list[int]  # one state, or none in an empty text
+
+
+def _parsed(
+    text: Text,
+    ilabel: Callable[[str], int],
+    olabel: Callable[[str], int] | None,
+    kind: type,
+) -> _Parsed:
+    """The lines read one by one; acceptors have no `olabel`. Raises ValueError naming the line."""
+    found = _Parsed([], [], {}, [])
+    fewest = 3 if olabel is None else 4  # columns of an arc without a cost
+    for line, columns in text.rows():
+        width = len(columns)
+        try:
+            state = count(columns[0], "a state")
+            if width <= 2:
+                if state in found.final:
+                    raise ValueError(f"state {state} has a second final line")
+                found.final[state] = _weight(columns[1:], kind)
+            elif width in (fewest, fewest + 1):
+                target = count(columns[1], "a state")
+                read = ilabel(columns[2])
+                written = read if olabel is None else olabel(columns[3])
+                weight = _weight(columns[fewest:], kind)
+                found.arcs.append((state, target, read, written, weight))
+                found.lines.append(line)
+            else:
+                raise ValueError(_wrong_width(width, olabel is None))
+        except ValueError as error:
+            raise text.wrong(line, error) from None
+        if not found.start:
+            found.start.append(state)
+    return found
 
 
 def _ranks(text: Text, numbers: np.ndarray, target: np.ndarray, lines: list[int]) -> np.ndarray:

@@ -29,4 +29,7 @@ from gtnet.losses.energies import energies as energies
 from gtnet.losses.registry import LOSSES as LOSSES
 from gtnet.losses.registry import by_name as by_name
 from gtnet.losses.registry import register as register
+from gtnet.losses.sequences import asg_loss as asg_loss
 from gtnet.losses.sequences import ctc_loss as ctc_loss
+from gtnet.losses.sequences import lf_mmi_loss as lf_mmi_loss
+from gtnet.losses.sequences import transducer_loss as transducer_loss

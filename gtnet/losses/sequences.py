@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from gtnet import _checks
-from gtnet.build import ctc_batch
-from gtnet.compose import MAX_ARCS
+from gtnet.alignments import asg_batch, bigram_scores, ctc_batch
+from gtnet.compose import MAX_ARCS, compose
+from gtnet.distance import forward_score
 from gtnet.emissions import Emissions
+from gtnet.free_alignments import bigram_graph
+from gtnet.graph import Graph
+from gtnet.grids import transducer_batch
 from gtnet.lattice import Lattice
-
-Lengths = Tensor | Sequence[int]
-Reduction = Literal["none", "mean", "sum"]
+from gtnet.losses.batches import (
+    Lengths,
+    Reduction,
+    flat_targets,
+    frames_of,
+    known_reduction,
+    reduced,
+)
+from gtnet.losses.elementwise import gap
 
 
 def ctc_loss(
@@ -36,7 +43,7 @@ def ctc_loss(
 
     Arguments:
         log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item;
-            on a GPU also float16 or bfloat16, and targets and lengths on the CPU all the same.
+            on a GPU also float16 or bfloat16, with targets and lengths on the CPU all the same.
         targets: integers [batch, longest], padded, or all targets one after another.
         input_lengths, target_lengths: integers [batch] (or one integer for one item).
         blank: the label that writes nothing; no target may hold it.
@@ -52,68 +59,144 @@ def ctc_loss(
     are (torch assumes a log_softmax before; behind one both give the same).
     Source: Graves et al. 2006, section 4.
     """
-    log_probs = _log_probs(log_probs)
-    _checks.on_cpu("ctc_loss", "targets", targets, "graphs are built there: move it with .cpu()")
-    single = log_probs.ndim == 2
-    scores = log_probs.unsqueeze(0) if single else log_probs.transpose(0, 1)
-    batch, frames, labels = scores.shape
-    frames_of = _sizes("input_lengths", input_lengths, batch, frames, "the frames")
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f'ctc_loss: reduction must be "none", "mean" or "sum", got {reduction!r}')
+    scores, frames, single = frames_of("ctc_loss", "log_probs", log_probs, input_lengths)
+    known_reduction("ctc_loss", reduction)
     blank = _checks.count("ctc_loss", "blank", blank)
-    flat, lengths = _flat_targets(targets, target_lengths, batch, labels)
+    flat, lengths = flat_targets("ctc_loss", targets, target_lengths, len(scores), scores.shape[2])
     dtype = torch.float32 if scores.dtype in _checks.SHORT else scores.dtype
     graph = ctc_batch("ctc_loss", flat, lengths, blank, dtype).to(scores.device)
-    emissions = Emissions.unchecked(scores, frames_of.to(scores.device))
+    emissions = Emissions.unchecked(scores, frames)
     loss = -Lattice(emissions, graph, max_arcs=MAX_ARCS).forward_score(beta)
-    if zero_infinity:
-        loss = loss.masked_fill(loss == float("inf"), 0)
-    if reduction == "mean":
-        return (loss / lengths.clamp(min=1).to(loss.device)).mean()
-    if reduction == "sum":
-        return loss.sum()
-    return loss.squeeze(0) if single else loss
+    loss = reduced(loss, reduction, zero_infinity, lengths)
+    return loss.squeeze(0) if single and reduction == "none" else loss
 
 
-def _log_probs(log_probs: Tensor) -> Tensor:
-    short = log_probs.is_cuda and log_probs.dtype in _checks.SHORT
-    if not short and log_probs.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"ctc_loss: log_probs must be float32 or float64, got {log_probs.dtype}")
-    if log_probs.ndim not in (2, 3):
+def asg_loss(
+    scores: Tensor,
+    targets: Tensor,
+    input_lengths: Lengths,
+    target_lengths: Lengths,
+    transitions: Tensor,
+    start: Tensor | None = None,
+    reduction: Reduction = "mean",
+    zero_infinity: bool = False,
+    *,
+    beta: float | Tensor = 1.0,
+) -> Tensor:
+    """The automatic segmentation criterion: how much better the target could be aligned than all.
+
+    The forward score of all label sequences under bigram scores (`bigram_graph`) minus that of the
+    alignments of the target (`asg_graph`): globally normalized, without blanks and without a
+    softmax. Runs of a label are packed with `pack_repetitions`.
+
+    Arguments: `scores`, `targets`, the lengths, `reduction` ("mean" divides by the length of the
+    target), `zero_infinity` and `beta` as in `ctc_loss`, but scores need not be normalized;
+    `transitions` [labels, labels] (from, to) and `start` [labels], by default 0, may be learnt.
+    Result: [] or, for "none", [batch]; never negative; +inf for a target longer than its frames,
+    and for an empty one with frames.
+    Raises: ValueError or TypeError for wrong shapes, dtypes, lengths and labels.
+    Complexity: O(frames · labels^2). Gradient: posteriors under all sequences minus posteriors
+    under the target, any number of times differentiable.
+    Source: Collobert, Puhrsch & Synnaeve 2016, section 3.
+    """
+    _checks.on_cpu("asg_loss", "scores", scores, "its graphs are built there: move it with .cpu()")
+    rows, frames, single = frames_of("asg_loss", "scores", scores, input_lengths)
+    known_reduction("asg_loss", reduction)
+    transitions, start = bigram_scores("asg_loss", transitions, start)
+    if len(start) != rows.shape[2]:
         raise ValueError(
-            f"ctc_loss: log_probs must be [frames, batch, labels] or [frames, labels], "
-            f"got {list(log_probs.shape)}"
+            f"asg_loss: scores have {rows.shape[2]} labels, transitions have {len(start)}"
         )
-    return log_probs
+    _checks.same_dtype("asg_loss", scores=rows, transitions=transitions)
+    flat, lengths = flat_targets("asg_loss", targets, target_lengths, len(rows), rows.shape[2])
+    emissions = Emissions.unchecked(rows, frames)
+    numerator = asg_batch("asg_loss", flat, lengths, transitions, start, rows.dtype)
+    loss = _normalized(emissions, numerator, bigram_graph(None, transitions, start), beta)
+    loss = reduced(loss.clamp(min=0), reduction, zero_infinity, lengths)
+    return loss.squeeze(0) if single and reduction == "none" else loss
 
 
-def _sizes(name: str, lengths: Lengths, batch: int, most: int, of: str) -> Tensor:
-    """Lengths as int64 [batch], between 0 and `most`."""
-    given = torch.as_tensor(lengths)
-    _checks.on_cpu("ctc_loss", name, given, "graphs are built there: move it with .cpu()")
-    checked = _checks.integers("ctc_loss", name, given.reshape(1) if given.ndim == 0 else given)
-    if len(checked) != batch:
-        raise ValueError(f"ctc_loss: log_probs has {batch} items, {name} {len(checked)}")
-    _checks.inside("ctc_loss", name, checked, most + 1, of)
-    return checked.long()
+def lf_mmi_loss(
+    emissions: Emissions,
+    numerator: Graph,
+    denominator: Graph,
+    reduction: Reduction = "mean",
+    zero_infinity: bool = False,
+    *,
+    beta: float | Tensor = 1.0,
+) -> Tensor:
+    """Lattice-free maximum mutual information: the denominator's forward score minus the
+    numerator's, over the same emissions.
 
-
-def _flat_targets(
-    targets: Tensor, target_lengths: Lengths, batch: int, labels: int
-) -> tuple[Tensor, Tensor]:
-    """All targets one after another, int32, and their lengths."""
-    if targets.ndim == 2:
-        sizes = _sizes("target_lengths", target_lengths, batch, targets.shape[1], "the targets")
-        if targets.shape[0] != batch:
-            raise ValueError(f"ctc_loss: log_probs has {batch} items, targets {targets.shape[0]}")
-        targets = targets[torch.arange(targets.shape[1]) < sizes.unsqueeze(1)]
-    else:
-        most = targets.numel()
-        sizes = _sizes("target_lengths", target_lengths, batch, most, "the targets")
-        if int(sizes.sum()) != most:
+    Arguments:
+        emissions: frames or segments of a network, any scores.
+        numerator: what is right, a graph per item (alignments of the target, with the weights that
+            they have in the denominator), or one for all.
+        denominator: what is possible, usually one graph for all items: a phone n-gram.
+        reduction: "none" gives [batch]; "sum"; "mean" over the batch.
+        zero_infinity, beta: as in `ctc_loss`.
+    Result: [] or, for "none", [batch]; +inf where nothing right is possible; negative only where
+    the numerator has weight that the denominator lacks.
+    Raises: ValueError or TypeError for wrong types, batches and dtypes.
+    Complexity: O(frames · arcs of both). Gradient: posteriors under the denominator minus
+    posteriors under the numerator, to the emissions and the weights of both graphs; any number of
+    times differentiable. Source: Povey et al. 2016; Hadian et al. 2018 for end-to-end training.
+    """
+    if not isinstance(emissions, Emissions):
+        raise TypeError(f"lf_mmi_loss: emissions must be Emissions, got {type(emissions).__name__}")
+    known_reduction("lf_mmi_loss", reduction)
+    for name, graph in (("numerator", numerator), ("denominator", denominator)):
+        _checks.graph("lf_mmi_loss", name, graph)
+        if len(graph) not in (1, len(emissions)):
             raise ValueError(
-                f"ctc_loss: targets hold {most} labels, target_lengths add up to {int(sizes.sum())}"
+                f"lf_mmi_loss: emissions have {len(emissions)} items, {name} has {len(graph)} "
+                f"graphs (as many, or one, are needed)"
             )
-    flat = _checks.integers("ctc_loss", "targets", targets)
-    _checks.inside("ctc_loss", "targets", flat, labels, "the labels of log_probs")
-    return flat, sizes
+    loss = _normalized(emissions, numerator, denominator, beta)
+    return reduced(loss, reduction, zero_infinity, None)
+
+
+def _normalized(
+    emissions: Emissions, numerator: Graph, denominator: Graph, beta: float | Tensor
+) -> Tensor:
+    """Minus the log-probability of the numerator's paths among those of the denominator."""
+    right, possible = (
+        -forward_score(compose(emissions, graph), beta) for graph in (numerator, denominator)
+    )
+    return gap(right, possible)
+
+
+def transducer_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Lengths | None = None,
+    target_lengths: Lengths | None = None,
+    blank: int = 0,
+    reduction: Reduction = "mean",
+    zero_infinity: bool = False,
+    *,
+    beta: float | Tensor = 1.0,
+) -> Tensor:
+    """The RNN transducer's: minus the log of the probability of all alignments of the target.
+
+    The forward score of `transducer_graph`, which holds the scores of blanks and of target labels
+    only, so nothing but their gather depends on the number of labels.
+
+    Arguments:
+        log_probs: float32 or float64 [batch, frames, longest target + 1, labels]: after u labels
+            of the target were written, at frame t, normalized over the labels (log_softmax).
+        targets: integers [batch, longest target], padded.
+        input_lengths, target_lengths: integers [batch]; by default all frames, all of the targets.
+        blank: the label that leads to the next frame; no target may hold it.
+        reduction: "none" gives [batch]; "sum"; "mean" over the batch.
+        zero_infinity, beta: as in `ctc_loss`.
+    Result: [] or, for "none", [batch]; +inf where no alignment exists: labels without a frame.
+    Raises: ValueError or TypeError for wrong shapes, dtypes, lengths, labels, and a blank in a
+    target. Complexity: O(frames · labels of the target), and the gradient's zeros.
+    Gradient: minus the posterior of each step; any number of times differentiable.
+    Source: Graves 2012, section 2.4.
+    """
+    known_reduction("transducer_loss", reduction)
+    lengths = (input_lengths, target_lengths)
+    graph = transducer_batch("transducer_loss", log_probs, targets, *lengths, blank)
+    return reduced(-forward_score(graph, beta), reduction, zero_infinity, None)

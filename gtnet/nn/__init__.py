@@ -3,3 +3,7 @@
 from __future__ import annotations
 
 from gtnet.nn.energies import EnergyLoss as EnergyLoss
+from gtnet.nn.sequences import ASGLoss as ASGLoss
+from gtnet.nn.sequences import CTCLoss as CTCLoss
+from gtnet.nn.sequences import LFMMILoss as LFMMILoss
+from gtnet.nn.sequences import TransducerLoss as TransducerLoss

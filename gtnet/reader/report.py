@@ -297,7 +297,7 @@ def _film(data: ReportData) -> str:
         return ""
     return f"""<section class=wide><div class=text><h2>How it learnt to read</h2>
 <p>One amount after every epoch. Numbers are probabilities: at first every way to read the image is
-as good as another, in the end nearly all of it is on one path. Drag, or press play.</p></div>
+as good as another, in the end most of it is on one path. Drag, or press play.</p></div>
 {data.film}</section>"""
 
 

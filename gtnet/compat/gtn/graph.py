@@ -132,11 +132,11 @@ class Graph:
 
     def num_start(self) -> int:
         """Start nodes of the graph."""
-        return len(gtn.ends_of(self.core.start))
+        return int((self.core.start > -math.inf).sum())
 
     def num_accept(self) -> int:
         """Accepting nodes of the graph."""
-        return len(gtn.ends_of(self.core.accept))
+        return int((self.core.accept > -math.inf).sum())
 
     def labels_to_list(self, ilabel: bool = True) -> list[int]:
         """What the arcs read, or with `ilabel=False` what they write."""
@@ -268,7 +268,7 @@ class Graph:
 
     def __repr__(self) -> str:
         whole = max(self.num_nodes(), self.num_arcs()) <= _SHOWN_WHOLE
-        return gtn.render(self.core, None if whole else _SHOWN)
+        return gtn.to_text(self.core, most=None if whole else _SHOWN)
 
 
 def _builder_of(core: gtnet.Graph) -> gtnet.GraphBuilder:

@@ -1,0 +1,275 @@
+"""Beam search: the good paths of emissions composed with a graph, frame by frame."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks, _ops
+from gtnet._checks import EPSILON, LARGEST, NEG_INF
+from gtnet.emissions import Emissions
+from gtnet.graph import Graph
+from gtnet.topology import Topology, runs
+
+
+def beam_search(
+    emissions: Emissions,
+    graph: Graph,
+    *,
+    beam: float,
+    max_active: int | None = None,
+    lattice_beam: float | None = None,
+) -> Graph:
+    """The lattice of what a frame-synchronous search through `emissions @ graph` does not cut off.
+
+    After each frame (and its epsilons, in an order in which they lead forward) those states
+    survive whose best score is at most `beam` behind the best one and among the `max_active`
+    best. Of the paths through survivors the lattice holds those whose score is at most
+    `lattice_beam` behind the best one.
+
+    `viterbi_path`, `k_best(..., unique="olabels")`, `forward_score` and `posteriors` of the
+    result give best paths, distinct answers with scores, and confidences.
+
+    Arguments:
+        emissions: chains of frames.
+        graph: any Graph (one for all items or one each), say tokens @ lexicon @ grammar; weights,
+            epsilons, cycles and outputs as they come.
+        beam: >= 0 or infinite. Infinite without `max_active` cuts nothing: the best path is exact.
+        max_active: states that survive a frame, at least 1; by default all within the beam. The
+            states that a survivor's epsilons come through survive with it.
+        lattice_beam: >= 0 or infinite, by default `beam`. 0 keeps the best path and its equals.
+    Result: a batch of acyclic graphs. Its `arc_maps` and `state_maps` name the arcs and states of
+    `emissions.graph()` and of `graph`; -1 for the emissions' arc of an epsilon. An item whose last
+    survivors hold no accepting state has a graph without states.
+    Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
+    segmentation graph (there `prune(emissions @ graph, beam=...)` serves) and for a cycle of
+    epsilons. Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
+    them); items run on threads.
+    Gradient: that of a gather, to emissions, arc weights, start and accept; the choice has none.
+    Source: Lowerre 1976; Povey et al. 2012 for the lattice.
+    """
+    if not isinstance(emissions, Emissions):
+        raise TypeError(f"beam_search: emissions must be Emissions, got {type(emissions).__name__}")
+    if emissions.lengths is None:
+        raise ValueError(
+            "beam_search: emissions must be a chain of frames, got a segmentation graph: "
+            "use prune(emissions @ graph, beam=...)"
+        )
+    search = BeamSearch(graph, beam=beam, max_active=max_active, lattice_beam=lattice_beam)
+    _checks.batches("beam_search", emissions, graph)
+    if len(emissions) == 1 != len(graph):
+        whole = emissions.repeated(len(graph))
+        assert whole.lengths is not None
+        search._feed(whole.scores, whole.lengths, shared=True)
+    else:
+        search._feed(emissions.scores, emissions.lengths)
+    return search.lattice()
+
+
+class _Chunk(NamedTuple):
+    """Frames that were fed together, and what the search kept of them."""
+
+    scores: Tensor
+    lengths: Tensor
+    cuts: Tensor
+    arc_cuts: Tensor
+    states: Tensor
+    last_scores: Tensor
+    start_slack: Tensor
+    sources: Tensor
+    targets: Tensor
+    arcs: Tensor
+    slacks: Tensor
+
+
+_TRACE = ("lengths", "cuts", "arc_cuts", "states", "sources", "targets", "arcs", "slacks")
+
+
+class BeamSearch:
+    """A beam search that is fed with frames as they come, with the result of the whole.
+
+    `feed` any number of chunks, then ask for the `lattice` so far, and go on. Arguments: as
+    `beam_search`. Memory: the scores fed and the survivors, with the arcs between them.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        beam: float,
+        max_active: int | None = None,
+        lattice_beam: float | None = None,
+    ) -> None:
+        _checks.graph("beam_search", "graph", graph)
+        _checks.on_cpu("beam_search", "graph", graph.weights, "beams are searched there so far")
+        self._graph = graph
+        self._beam = _width("beam", beam)
+        self._lattice_beam = (
+            self._beam if lattice_beam is None else _width("lattice_beam", lattice_beam)
+        )
+        self._max_active = LARGEST
+        if max_active is not None:
+            self._max_active = _checks.count("beam_search", "max_active", max_active)
+            if self._max_active == 0:
+                raise ValueError("beam_search: max_active must be at least 1, got 0")
+        self._chunks: list[_Chunk] = []
+        self._shared = False
+        by_label = graph.topology.leaving_by_ilabel
+        assert by_label.labels is not None
+        weights = graph.weights.detach()[by_label.arcs]
+        epsilons = by_label.labels == EPSILON
+        self._foresee = not bool((weights[epsilons] > 0).any())
+        self._positions = (by_label.offsets, by_label.arcs, by_label.states, by_label.labels)
+        self._scores = (weights, graph.start.detach().contiguous())
+        self._epsilon_order = _epsilon_order(graph.topology) if bool(epsilons.any()) else None
+
+    def feed(self, scores: Tensor, lengths: Tensor | list[int] | None = None) -> None:
+        """Go on through the next frames: scores [batch, frames, labels], as `Emissions` takes them.
+
+        `lengths` counts the frames of this chunk; an item that has ended gets 0. Raises TypeError
+        or ValueError for wrong shapes and dtypes, and where a chunk does not match the first one.
+        """
+        emissions = Emissions(scores, lengths)
+        assert emissions.lengths is not None
+        if len(self._graph) not in (1, len(emissions)):
+            raise ValueError(
+                f"beam_search: graph has {len(self._graph)} graphs, scores {len(emissions)} items "
+                f"(one graph, or one each, is needed)"
+            )
+        self._feed(emissions.scores, emissions.lengths)
+
+    def _feed(self, scores: Tensor, lengths: Tensor, *, shared: bool = False) -> None:
+        graph = self._graph
+        _checks.same_device("beam_search", scores=scores, graph=graph.weights)
+        _checks.same_dtype("beam_search", scores=scores, graph=graph.weights)
+        if self._chunks:
+            first = self._chunks[0].scores
+            if (first.shape[0], first.shape[2]) != (scores.shape[0], scores.shape[2]):
+                raise ValueError(
+                    f"beam_search: chunks must be [{first.shape[0]}, frames, {first.shape[2]}] as "
+                    f"the first one, got {list(scores.shape)}"
+                )
+        kept = _ops.beam_search(
+            _ops.rows_of_labels(scores.detach()),
+            lengths,
+            graph.state_offsets,
+            *self._positions,
+            *self._scores,
+            self._epsilon_order,
+            *self._survivors(),
+            self._beam,
+            self._max_active,
+            self._lattice_beam,
+            self._foresee,
+        )
+        self._shared = shared
+        self._chunks.append(_Chunk(scores, lengths, *kept))
+
+    def _survivors(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """States and scores at the last cut, and the offsets of each item's."""
+        if not self._chunks:
+            return None, None, None
+        chunk = self._chunks[-1]
+        cuts = chunk.cuts.view(len(chunk.lengths), chunk.scores.shape[1] + 2)
+        begin = cuts.gather(1, chunk.lengths.unsqueeze(1)).squeeze(1)
+        counts = cuts[:, -1] - begin
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        return chunk.states[runs(begin, counts)], chunk.last_scores, offsets
+
+    def lattice(self, *, partial: bool = False) -> Graph:
+        """The lattice of the frames fed so far, as `beam_search` returns it.
+
+        With `partial`, paths may end in any state (with score 0), as is wanted in the midst of an
+        utterance. Raises ValueError before the first chunk. Complexity: O(survivors and arcs kept).
+        """
+        if not self._chunks:
+            raise ValueError(
+                "beam_search: no frames were fed, so there is no lattice: feed() first"
+            )
+        graph = self._graph
+        accept = torch.zeros_like(graph.accept) if partial else graph.accept
+        last_states, last_scores, _ = self._survivors()
+        assert last_states is not None and last_scores is not None
+        found = _ops.beam_lattice(
+            *([getattr(chunk, name) for chunk in self._chunks] for name in _TRACE),
+            self._chunks[0].start_slack,
+            last_scores + accept.detach()[last_states],
+            self._lattice_beam,
+        )
+        state_offsets, arc_offsets, source, target, arcs, frames, *by_state = found
+        states, cuts, starts, accepts = by_state
+        ilabels = graph.ilabels[arcs]
+        topology = Topology(
+            state_offsets,
+            arc_offsets,
+            source,
+            target,
+            ilabels,
+            ilabels if graph.is_acceptor else graph.olabels[arcs],
+            len(states),
+        )
+        rows, lengths = self._rows()
+        _checks.countable("beam_search", "emissions", rows.numel())
+        origin = lengths.cumsum(0) - lengths
+        first = origin + torch.arange(len(origin))
+        if self._shared:
+            origin, first = (
+                begin.expand(len(topology.arc_offsets) - 1) for begin in (origin, first)
+            )
+        row = (origin[topology.graph_of_arc] + frames) * rows.shape[1] + ilabels
+        row = row.masked_fill(frames < 0, -1).to(torch.int32)
+        weights = _ops.take(graph.weights.contiguous(), arcs)
+        return Graph.from_topology(
+            topology,
+            weights + _ops.take(rows.reshape(-1), row),
+            _ops.take(graph.start.contiguous(), states).masked_fill(~starts, NEG_INF),
+            _ops.take(accept.contiguous(), states).masked_fill(~accepts, NEG_INF),
+            arc_maps=(row, arcs),
+            state_maps=((first[topology.graph_of_state] + cuts).to(torch.int32), states),
+        )
+
+    def _rows(self) -> tuple[Tensor, Tensor]:
+        """The frames fed, item after item [frames, labels], and how many each item has."""
+        batch = 1 if self._shared else None
+        lengths = [chunk.lengths[:batch] for chunk in self._chunks]
+        scores = [chunk.scores[:batch] for chunk in self._chunks]
+        inside = [
+            torch.arange(part.shape[1]) < ends.unsqueeze(1) for part, ends in zip(scores, lengths)
+        ]
+        whole = scores[0] if len(scores) == 1 else torch.cat(scores, 1)
+        total = torch.stack(lengths).sum(0)
+        if all(bool(frames.all()) for frames in inside):
+            return whole.reshape(-1, whole.shape[2]), total
+        return whole[torch.cat(inside, 1)], total
+
+
+def _width(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"beam_search: {name} must be a number, got {value!r}")
+    if not value >= 0:
+        raise ValueError(f"beam_search: {name} must be at least 0, got {value}")
+    return float(value)
+
+
+def _epsilon_order(topology: Topology) -> Tensor:
+    """The place of each state in an order in which epsilon arcs lead forward, int32 [states]."""
+    reads_nothing = topology.ilabels == EPSILON
+    before = torch.cat([topology.arc_offsets.new_zeros(1), reads_nothing.cumsum(0)])
+    source, target, label = (
+        column[reads_nothing] for column in (topology.source, topology.target, topology.ilabels)
+    )
+    offsets = (topology.state_offsets, before[topology.arc_offsets])
+    silent = Topology(*offsets, source, target, label, label, topology.num_states)
+    order, on_cycle = silent.order_and_cycles
+    if (cyclic := on_cycle >= 0).any():
+        graph = int(cyclic.nonzero()[0])
+        state = int(on_cycle[graph] - topology.state_offsets[graph])
+        raise ValueError(
+            f"beam_search: graph {graph} has a cycle of epsilons through state {state}: "
+            f"use remove_epsilon first"
+        )
+    place = torch.empty_like(order)
+    place[order.long()] = torch.arange(len(order), dtype=order.dtype)
+    return place

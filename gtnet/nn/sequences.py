@@ -1,0 +1,177 @@
+"""The losses of sequence recognizers as modules, with the parameters they learn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gtnet import losses
+from gtnet.emissions import Emissions
+from gtnet.free_alignments import bigram_graph
+from gtnet.graph import Graph
+from gtnet.losses.batches import Lengths, Reduction, known_reduction
+
+
+class _SequenceLoss(nn.Module):
+    """What every loss of sequences is configured with."""
+
+    def __init__(
+        self, reduction: Reduction, zero_infinity: bool, beta: float | Tensor | nn.Parameter
+    ) -> None:
+        super().__init__()
+        known_reduction(type(self).__name__, reduction)
+        self.reduction, self.zero_infinity = reduction, zero_infinity
+        self.beta: float | Tensor
+        if isinstance(beta, Tensor) and not isinstance(beta, nn.Parameter):
+            self.register_buffer("beta", beta)
+        else:
+            self.beta = beta
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return f"reduction={self.reduction!r}, zero_infinity={self.zero_infinity}"
+
+
+class CTCLoss(_SequenceLoss):
+    """`gtnet.losses.ctc_loss` as a module: torch.nn.CTCLoss with beta and further derivatives.
+
+    `forward(log_probs, targets, input_lengths, target_lengths)`. A tensor `beta` becomes a buffer,
+    an `nn.Parameter` is learnt.
+    """
+
+    def __init__(
+        self,
+        blank: int = 0,
+        reduction: Reduction = "mean",
+        zero_infinity: bool = False,
+        *,
+        beta: float | Tensor = 1.0,
+    ) -> None:
+        super().__init__(reduction, zero_infinity, beta)
+        self.blank = blank
+
+    def forward(
+        self, log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths
+    ) -> Tensor:
+        return losses.ctc_loss(
+            log_probs,
+            targets,
+            input_lengths,
+            target_lengths,
+            self.blank,
+            self.reduction,
+            self.zero_infinity,
+            beta=self.beta,
+        )
+
+
+class ASGLoss(_SequenceLoss):
+    """`gtnet.losses.asg_loss` with its bigram scores: `transitions` [labels, labels], `start`.
+
+    Both are parameters and begin at 0. `forward(scores, targets, input_lengths, target_lengths)`;
+    `graph()` is the bigram to decode with.
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        reduction: Reduction = "mean",
+        zero_infinity: bool = False,
+        *,
+        beta: float | Tensor = 1.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(reduction, zero_infinity, beta)
+        self.transitions = nn.Parameter(torch.zeros(num_labels, num_labels, dtype=dtype))
+        self.start = nn.Parameter(torch.zeros(num_labels, dtype=dtype))
+
+    def forward(
+        self, scores: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths
+    ) -> Tensor:
+        return losses.asg_loss(
+            scores,
+            targets,
+            input_lengths,
+            target_lengths,
+            self.transitions,
+            self.start,
+            self.reduction,
+            self.zero_infinity,
+            beta=self.beta,
+        )
+
+    def graph(self) -> Graph:
+        """The acceptor of all label sequences under the bigram scores as they are now."""
+        return bigram_graph(None, self.transitions, self.start)
+
+
+class LFMMILoss(_SequenceLoss):
+    """`gtnet.losses.lf_mmi_loss` with its denominator, whose scores are buffers or parameters.
+
+    Arguments: `denominator` a Graph; `learn_denominator` makes its weights a parameter.
+    `forward(emissions, numerator)`; `graph()` is the denominator.
+    """
+
+    def __init__(
+        self,
+        denominator: Graph,
+        reduction: Reduction = "mean",
+        zero_infinity: bool = False,
+        *,
+        learn_denominator: bool = False,
+        beta: float | Tensor = 1.0,
+    ) -> None:
+        super().__init__(reduction, zero_infinity, beta)
+        denominator = denominator.detach()
+        self._denominator = denominator
+        if learn_denominator:
+            self.weights = nn.Parameter(denominator.weights.clone())
+        else:
+            self.register_buffer("weights", denominator.weights)
+        self.register_buffer("start", denominator.start)
+        self.register_buffer("accept", denominator.accept)
+
+    def forward(self, emissions: Emissions, numerator: Graph) -> Tensor:
+        return losses.lf_mmi_loss(
+            emissions, numerator, self.graph(), self.reduction, self.zero_infinity, beta=self.beta
+        )
+
+    def graph(self) -> Graph:
+        """The denominator with its scores as they are now."""
+        return self._denominator.with_weights(self.weights, start=self.start, accept=self.accept)
+
+
+class TransducerLoss(_SequenceLoss):
+    """`gtnet.losses.transducer_loss` as a module.
+
+    `forward(log_probs, targets, input_lengths, target_lengths)`.
+    """
+
+    def __init__(
+        self,
+        blank: int = 0,
+        reduction: Reduction = "mean",
+        zero_infinity: bool = False,
+        *,
+        beta: float | Tensor = 1.0,
+    ) -> None:
+        super().__init__(reduction, zero_infinity, beta)
+        self.blank = blank
+
+    def forward(
+        self,
+        log_probs: Tensor,
+        targets: Tensor,
+        input_lengths: Lengths | None = None,
+        target_lengths: Lengths | None = None,
+    ) -> Tensor:
+        return losses.transducer_loss(
+            log_probs,
+            targets,
+            input_lengths,
+            target_lengths,
+            self.blank,
+            self.reduction,
+            self.zero_infinity,
+            beta=self.beta,
+        )
