@@ -91,10 +91,10 @@ class Block {
   __device__ void sync() const { __syncthreads(); }
 
   // Sets bits that any number of threads may set.
-  __device__ void raise(int32_t& flags, int32_t bits) const { atomicOr(&flags, bits); }
+  __device__ static void raise(int32_t& flags, int32_t bits) { atomicOr(&flags, bits); }
 
   // Says that *address is read soon.
-  __device__ void prefetch(const void* address) const {
+  __device__ static void prefetch(const void* address) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
   }
 

@@ -9,6 +9,19 @@
 
 namespace gtnet {
 
+namespace detail {
+
+constexpr double kLog2e = 1.4426950408889634074;
+constexpr double kLn2High = 6.93147180369123816490e-01;
+constexpr double kLn2Low = 1.90821492927058770002e-10;
+constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer
+constexpr float kLn2HighFloat = 6.93145752e-01f, kLn2LowFloat = 1.42860677e-06f;
+constexpr float kRoundFloat = 12582912.0f;  // 1.5 * 2^23
+constexpr float kSmallestFloat = -87.0f;
+constexpr double kSmallestDouble = -708.0;
+
+}  // namespace detail
+
 // exp(x) for x <= about 1, rounded to T; x is a double so that large scores cancel exactly before
 // it is rounded to T as well. x = k ln 2 + r with |r| <= ln(2) / 2, then a polynomial in r and 2^k
 // written into the exponent. -inf and whatever would underflow give 0.
@@ -32,19 +45,6 @@ GTNET_HD GTNET_INLINE double log_of(double x) {
 }
 
 #else
-
-namespace detail {
-
-constexpr double kLog2e = 1.4426950408889634074;
-constexpr double kLn2High = 6.93147180369123816490e-01;
-constexpr double kLn2Low = 1.90821492927058770002e-10;
-constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52: adding it rounds to an integer
-constexpr float kLn2HighFloat = 6.93145752e-01f, kLn2LowFloat = 1.42860677e-06f;
-constexpr float kRoundFloat = 12582912.0f;  // 1.5 * 2^23
-constexpr float kSmallestFloat = -87.0f;
-constexpr double kSmallestDouble = -708.0;
-
-}  // namespace detail
 
 template <>
 GTNET_HD GTNET_INLINE float exp_of<float>(double x) {

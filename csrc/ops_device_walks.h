@@ -3,25 +3,13 @@
 // layers, which the CPU prepares when a graph is moved.
 #pragma once
 
-#include <algorithm>
-
 #include "best_path.h"
 #include "distance.h"
-#include "ops.h"
+#include "ops_device.h"
 #include "take.h"
-#include "walk_kernels.h"
 
 namespace gtnet {
 namespace {
-
-// functor(i) for 0 <= i < count.
-template <class Functor>
-void for_each(int32_t device, int64_t count, const Functor& functor) {
-  constexpr int kThreads = Each<Functor>::kThreads;
-  constexpr int64_t kMostBlocks = 65535;
-  const int64_t blocks = std::min((count + kThreads - 1) / kThreads, kMostBlocks);
-  launch(device, blocks, kThreads, 0, Each<Functor>{count, functor});
-}
 
 // functor(graph, state) for every state, layer by layer.
 template <class Functor>

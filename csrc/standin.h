@@ -136,8 +136,8 @@ class Block {
     loops_.clear();
   }
 
-  void raise(int32_t& flags, int32_t bits) const { flags |= bits; }
-  void prefetch(const void* /*address*/) const {}
+  static void raise(int32_t& flags, int32_t bits) { flags |= bits; }
+  static void prefetch(const void* /*address*/) {}
 
   template <class T>
   Span<T> shared(int64_t count) {

@@ -13,13 +13,9 @@
 #include <iterator>
 #include <vector>
 
-#include "platform.h"
+#include "row_entries.h"
 
 namespace gtnet {
-
-constexpr int kRowLanes = 16;
-constexpr int32_t kPadding = -1, kUnitArc = -2;  // entries that are no arc of the graph
-constexpr int kNoLabel = 0;                      // the local label of what reads nothing
 
 enum SliceKind : int32_t { kScattered, kInOrder, kLongRow };
 enum Access : int32_t { kGathered, kContiguous, kBroadcast };

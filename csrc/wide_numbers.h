@@ -2,8 +2,6 @@
 // and multiplied without logarithms. 0 is m = 0; its exponent is only ever low.
 #pragma once
 
-#include <bit>
-
 #include "math.h"
 
 namespace gtnet {
@@ -40,27 +38,28 @@ using Exponent = typename Wide<T>::Exponent;
 
 // 2^d for d up to a few, 0 where it would underflow.
 template <class T>
-GTNET_INLINE T power_of_two(Exponent<T> d) {
+GTNET_HD GTNET_INLINE T power_of_two(Exponent<T> d) {
   using W = Wide<T>;
   const Exponent<T> biased = d + W::kBias;
-  return std::bit_cast<T>(static_cast<typename W::Bits>(biased > 0 ? biased : 0)
-                          << W::kMantissaBits);
+  return __builtin_bit_cast(
+      T, static_cast<typename W::Bits>(static_cast<typename W::Bits>(biased > 0 ? biased : 0)
+                                       << W::kMantissaBits));
 }
 
 // Moves the binary exponent of m >= 0 into e, so that m lies in [1, 2) or is 0.
 template <class T>
-GTNET_INLINE void normalize(T& m, Exponent<T>& e) {
+GTNET_HD GTNET_INLINE void normalize(T& m, Exponent<T>& e) {
   using W = Wide<T>;
-  const auto bits = std::bit_cast<typename W::Bits>(m);
+  const auto bits = __builtin_bit_cast(typename W::Bits, m);
   const bool zero = m == 0;
-  const T mantissa = std::bit_cast<T>((bits & W::kMantissa) | W::kOne);
+  const T mantissa = __builtin_bit_cast(T, (bits & W::kMantissa) | W::kOne);
   e = zero ? W::kZero : e + static_cast<Exponent<T>>(bits >> W::kMantissaBits) - W::kBias;
   m = zero ? T{0} : mantissa;
 }
 
 // exp(x) for a score within the limit; -inf gives 0.
 template <class T>
-GTNET_INLINE void exp_wide(double x, T& m, Exponent<T>& e) {
+GTNET_HD GTNET_INLINE void exp_wide(double x, T& m, Exponent<T>& e) {
   const bool zero = x == kNegInf;
   const double finite = zero ? 0 : x;
   const double k = (finite * detail::kLog2e + detail::kRound) - detail::kRound;
@@ -71,7 +70,7 @@ GTNET_INLINE void exp_wide(double x, T& m, Exponent<T>& e) {
 
 // a += b
 template <class T>
-GTNET_INLINE void add_wide(T& m, Exponent<T>& e, T other_m, Exponent<T> other_e) {
+GTNET_HD GTNET_INLINE void add_wide(T& m, Exponent<T>& e, T other_m, Exponent<T> other_e) {
   const Exponent<T> top = e > other_e ? e : other_e;
   m = m * power_of_two<T>(e - top) + other_m * power_of_two<T>(other_e - top);
   e = top;

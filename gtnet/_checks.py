@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 EPSILON = -1
 NEG_INF = float("-inf")
+SHORT = (torch.float16, torch.bfloat16)  # emissions on a GPU may have these dtypes
 LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
 
 

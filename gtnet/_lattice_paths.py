@@ -131,9 +131,22 @@ def _scores_of(
     known = reads & (label < emissions.num_labels)
     place = (item[known], row[known]) if scores.ndim == 3 else ((begin[item] + row)[known],)
     weights = _ops.take(operand.weights.contiguous(), arc)
-    weights = weights.index_add(0, known.nonzero().flatten(), scores[(*place, label[known])])
+    found = scores[(*place, label[known])].to(weights.dtype)
+    weights = weights.index_add(0, known.nonzero().flatten(), found)
     row = row + (0 if shared else begin[item])
     return weights, (row * emissions.num_labels + label).masked_fill(~reads, -1).to(torch.int32)
+
+
+def path_scores(paths: Graph) -> Tensor:
+    """The score of each linear graph, -inf for one without states; differentiable."""
+    items = torch.arange(len(paths), device=paths.device, dtype=torch.int32)
+    of_arc = torch.repeat_interleave(items, paths.arc_offsets.diff(), output_size=paths.num_arcs)
+    exists = paths.state_offsets.diff() > 0
+    first = torch.where(exists, paths.state_offsets[:-1], -1).to(torch.int32)
+    last = torch.where(exists, paths.state_offsets[1:] - 1, -1).to(torch.int32)
+    total = _ops.total_by(of_arc, paths.weights.double(), len(paths))
+    total = total + _ops.take(paths.start, first) + _ops.take(paths.accept, last)
+    return total.masked_fill(~exists, NEG_INF).to(paths.dtype)
 
 
 def linear_paths(

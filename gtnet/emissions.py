@@ -17,9 +17,11 @@ class Emissions:
     """Label scores along a chain of frames, or along the arcs of a segmentation graph.
 
     Arguments:
-        scores: float32 or float64. For a chain, [batch, frames, labels]; over a segmentation
+        scores: float32 or float64; on a GPU also float16 or bfloat16, to meet graphs of float32
+            without a copy. For a chain, [batch, frames, labels]; over a segmentation
             graph, [arcs of the graph, labels]. -inf is allowed, NaN and +inf are not.
-        lengths: frames of each item, integers [batch]; by default all of them. Chain only.
+        lengths: frames of each item, integers [batch]; by default all of them. Chain only. For
+            scores on a GPU they may be on the CPU; those on a GPU are not checked but cut off.
         graph: an acyclic Graph (a batch) whose arc i carries row i of `scores`; its own weights
             are added to all labels of the arc.
 
@@ -34,7 +36,8 @@ class Emissions:
         *,
         graph: Graph | None = None,
     ) -> None:
-        self.scores = _checks.scores("Emissions", "scores", scores)
+        short = isinstance(scores, Tensor) and scores.is_cuda and scores.dtype in _checks.SHORT
+        self.scores = scores if short else _checks.scores("Emissions", "scores", scores)
         self.lengths: Tensor | None = None
         if graph is None:
             self.lengths = _lengths(self.scores, lengths)
@@ -177,12 +180,16 @@ def _lengths(scores: Tensor, lengths: Tensor | list[int] | None) -> Tensor:
     batch, frames, _ = scores.shape
     if lengths is None:
         return torch.full((batch,), frames, device=scores.device)
+    if isinstance(lengths, Tensor) and lengths.device.type != "cpu":  # a look would wait for it
+        _checks.same_device("Emissions", scores=scores, lengths=lengths)
+        if lengths.shape != (batch,):
+            raise ValueError(f"Emissions: lengths must be [{batch}], got {list(lengths.shape)}")
+        return lengths.long().contiguous()
     lengths = _checks.integers("Emissions", "lengths", lengths).long()
     if lengths.shape[0] != batch:
         raise ValueError(f"Emissions: scores have {batch} items, lengths {lengths.shape[0]}")
-    _checks.same_device("Emissions", scores=scores, lengths=lengths)
     _checks.inside("Emissions", "lengths", lengths, frames + 1, "the frames of scores")
-    return lengths
+    return lengths.to(scores.device)
 
 
 def _frames(scores: Tensor, lengths: Tensor) -> Graph:

@@ -133,6 +133,7 @@ def lengths_of(
     if lengths is None:
         return torch.full((batch,), most)
     given = torch.as_tensor(lengths)
+    _checks.on_cpu(function, name, given, "it is looked at there: move it with .cpu()")
     checked = _checks.integers(function, name, given.reshape(1) if given.ndim == 0 else given)
     if len(checked) != batch:
         raise ValueError(f"{function}: the batch has {batch} items, {name} {len(checked)}")

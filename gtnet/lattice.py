@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet._lattice_paths import kept_graph, mapped_on, paths_read
+from gtnet._lattice_paths import kept_graph, mapped_on, path_scores, paths_read
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
 
@@ -56,7 +56,10 @@ class Lattice(Graph):
         if self._built is None:
             from gtnet.compose import product
 
-            self._built = product("compose", self.emissions.graph(), self.operand, self._max_arcs)
+            emissions = self.emissions
+            if emissions.scores.dtype != self.dtype:
+                emissions = emissions.with_scores(emissions.scores.to(self.dtype))
+            self._built = product("compose", emissions.graph(), self.operand, self._max_arcs)
         return self._built
 
     # What is known without building it
@@ -101,7 +104,9 @@ class Lattice(Graph):
         without building the product; further ones build it.
         Source: Baum 1972, with integer exponents instead of logarithms: no underflow, whatever
         the range of the scores. In float32 it is checked that what flows into every cut flows out
-        of it within 1e-4, and an item that fails is done again in float64.
+        of it within 1e-4, and an item that fails is done again in float64. On a GPU a score is NaN,
+        with a gradient of 0, where the CPU would raise an error for NaN, +inf or scores beyond the
+        exponents (about 1e7 per frame in float32), so that nothing waits for the device.
         """
         from gtnet.distance import _is_infinite, _unscaled, forward_score
 
@@ -364,7 +369,9 @@ class Lattice(Graph):
         """
         from gtnet.distance import viterbi_score
 
-        return viterbi_score(self.graph() if self._arguments() is None else self.viterbi_path())
+        if self._arguments() is None:
+            return viterbi_score(self.graph())
+        return path_scores(self.viterbi_path())
 
     def viterbi_path(self) -> Graph:
         """The best path of each item as a batch of linear graphs; no path gives an empty one.

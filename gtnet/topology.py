@@ -43,6 +43,8 @@ class Topology:
     and kept.
     """
 
+    _origin: Topology | None = None  # on a GPU: the copy on the CPU, which prepares its walks
+
     def __init__(
         self,
         state_offsets: Tensor,
@@ -85,11 +87,15 @@ class Topology:
     @cached_property
     def entering(self) -> Incidence:
         """The arcs that enter each state; the other end is the source. O(states + arcs)."""
+        if self._origin is not None:
+            return self._origin.entering.to(self.device)
         return self._grouped(self.target, self.source)
 
     @cached_property
     def leaving(self) -> Incidence:
         """The arcs that leave each state; the other end is the target. O(states + arcs)."""
+        if self._origin is not None:
+            return self._origin.leaving.to(self.device)
         return self._grouped(self.source, self.target)
 
     @cached_property
@@ -126,17 +132,31 @@ class Topology:
         """States of each graph so that arcs lead forward, int32 [states], and for every graph a
         state on a cycle, int64 [graphs], -1 where there is none. O(states + arcs).
         """
+        if self._origin is not None:
+            order, on_cycle = self._origin.order_and_cycles
+            return order.to(self.device), on_cycle.to(self.device)
         offsets, _, sources, _ = self.entering
         return _ops.topological_order(self.state_offsets, offsets, sources)
 
     @cached_property
     def _order_and_bounds(self) -> tuple[Tensor, Tensor | None] | str:
+        if self._origin is not None:
+            return self._origin._layers_for(self.device)
         order, on_cycle = self.order_and_cycles
         if (cyclic := on_cycle >= 0).any():
             graph = int(cyclic.nonzero()[0])
             state = int(on_cycle[graph] - self.state_offsets[graph])
             return f"graph {graph} has a cycle through state {state}"
         return order, None
+
+    def _layers_for(self, device: torch.device) -> tuple[Tensor, Tensor] | str:
+        """The order of the states in layers and the bounds of these, on a GPU."""
+        plain = self._order_and_bounds
+        if isinstance(plain, str):
+            return plain
+        offsets, _, sources = self.entering.by_state()
+        order, bounds = _ops.layers(self.state_offsets, plain[0], offsets, sources)
+        return order.to(device), bounds.to(device)
 
     def walk(self, function: str, *, reverse: bool = False, both_ways: bool = False) -> _ops.Walk:
         """The way through all states, from the start or in reverse, and back for a gradient.
@@ -207,21 +227,23 @@ class Topology:
         return plan if plan.numel() else None
 
     @cached_property
-    def _laid_out(self) -> tuple[_ops.Steps, Tensor]:
-        why = "a graph is prepared there: build it on the cpu"
-        _checks.on_cpu("Topology", "arcs", self.source, why)
-        offsets = (self.state_offsets, self.arc_offsets)
-        words, begin, on_cycle = _ops.steps(*offsets, self.source, self.target, self.ilabels)
-        return _ops.Steps(words, begin, *offsets), on_cycle
-
-    @property
     def steps(self) -> _ops.Steps | None:
-        """One step through each graph that reads a label, laid out for vectors. O(states + arcs).
+        """One step through each graph that reads a label, laid out for vectors or, on a GPU, for
+        blocks of threads. O(states + arcs).
 
         None where a graph has a cycle of epsilon arcs: one step then has no last one.
         """
-        steps, on_cycle = self._laid_out
-        return None if bool((on_cycle >= 0).any()) else steps
+        offsets = (self.state_offsets, self.arc_offsets)
+        if self._origin is not None:
+            here = self._origin.steps
+            if here is None:
+                return None
+            words, sizes = _ops.block_steps(here.words, here.word_offsets)
+            return _ops.Steps(words.to(self.device), sizes, *offsets)
+        why = "a graph is prepared there: build it on the cpu, then move it with .to()"
+        _checks.on_cpu("Topology", "arcs", self.source, why)
+        words, begin, on_cycle = _ops.steps(*offsets, self.source, self.target, self.ilabels)
+        return None if bool((on_cycle >= 0).any()) else _ops.Steps(words, begin, *offsets)
 
     @property
     def is_cyclic(self) -> bool:
@@ -366,7 +388,11 @@ class Topology:
         return changed
 
     def to(self, device: torch.device) -> Topology:
-        """A copy on another device, with the walk through its states, which the CPU prepares."""
+        """A copy on another device.
+
+        On a GPU it remembers the copy on the CPU: what walks need is prepared there when it is
+        first asked for, and follows then.
+        """
         if device == self.device:
             return self
         ilabels = self.ilabels.to(device)
@@ -381,20 +407,8 @@ class Topology:
         )
         moved.__dict__["is_acceptor"] = self.is_acceptor
         if device.type == "cuda" and self.device.type == "cpu":
-            moved._prepare_walk(self)
+            moved._origin = self
         return moved
-
-    def _prepare_walk(self, here: Topology) -> None:
-        """Bring along what only the CPU computes; a cyclic graph has no walk to bring."""
-        order, on_cycle = here.order_and_cycles
-        kept = {name: getattr(here, name).to(self.device) for name in ("entering", "leaving")}
-        if (on_cycle < 0).all():
-            offsets, _, sources = here.entering.by_state()
-            layered, bounds = _ops.layers(here.state_offsets, order, offsets, sources)
-            kept["_order_and_bounds"] = layered.to(self.device), bounds.to(self.device)
-        else:
-            kept["order_and_cycles"] = order.to(self.device), on_cycle.to(self.device)
-        self.__dict__.update(kept)
 
 
 def stack_topologies(parts: list[Topology]) -> Topology:

@@ -7,6 +7,7 @@ import re
 import pytest
 import standin
 import test_distance
+import test_lattice
 import test_ops
 import test_paths
 import torch
@@ -15,8 +16,9 @@ pytestmark = standin.needed
 
 # Tests of other files, here on the stand-in; left out are those of what no GPU kernel does.
 BORROWED = {
-    test_distance: "",
-    test_paths: "k_best|sample|enumerate",
+    test_distance: "gradgrad|second|higher|strided",
+    test_lattice: "huge_scores|float32|second",  # see test_cuda_chains
+    test_paths: "k_best|sample|enumerate|gradgrad",
 }
 for _module, _without in BORROWED.items():
     for _name, _test in vars(_module).items():
@@ -49,19 +51,23 @@ def test_missing_barriers_and_unwritten_memory_are_found(fault, differs):
     assert any(not torch.equal(found[0], other) for other in found) == differs
 
 
-# The operators
+# Operators
 
 
 def names() -> list[str]:
     ops = (getattr(torch.ops.gtnet, name).default for name in sorted(test_ops.registered()))
-    return [op._schema.name.removeprefix("gtnet::") for op in ops if standin.has_standin(op)]
+    found = [op._schema.name.removeprefix("gtnet::") for op in ops if standin.has_standin(op)]
+    return [name for name in found if name != "lattice_score_backward"]  # its alphas are its own
 
 
 @pytest.mark.parametrize("name", names())
 def test_every_operator_equals_that_of_the_cpu(name):
     operator = getattr(torch.ops.gtnet, name).default
+    kept = standin.UNWRITTEN.get(name, ())
     for arguments in test_ops.cases()[name]:
         ours = operator(*arguments)
         with torch.utils._python_dispatch._disable_current_modes():
             expected = operator(*arguments)
+        if kept:
+            ours, expected = ours[: min(kept)], expected[: min(kept)]
         torch.testing.assert_close(ours, expected, equal_nan=True)

@@ -291,6 +291,7 @@ def cases() -> dict[str, list[tuple]]:
         everywhere = [(graph, walks(graph)), planned(dtype)]
         here: dict[str, list[tuple]] = {
             "steps": [(*offsets, graph.source, graph.target, graph.ilabels)],
+            "block_steps": [tuple(topology.steps[:2])],
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
             **beam_cases(graph),
             **lattice_cases(graph),

@@ -22,6 +22,7 @@ from gtnet._ops.emissions import OutOfRangeError as OutOfRangeError
 from gtnet._ops.emissions import PathsFound as PathsFound
 from gtnet._ops.emissions import Shares as Shares
 from gtnet._ops.emissions import Steps as Steps
+from gtnet._ops.emissions import block_steps as block_steps
 from gtnet._ops.emissions import ctc_arcs as ctc_arcs
 from gtnet._ops.emissions import lattice_arguments as lattice_arguments
 from gtnet._ops.emissions import lattice_best as lattice_best

@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 steps = operators.steps.default
+block_steps = operators.block_steps.default
 ctc_arcs = operators.ctc_arcs.default
 
 
@@ -21,6 +22,11 @@ def _(
     graphs = state_offsets.shape[0] - 1
     words = vector(source, unknown_size(), torch.int32)
     return words, torch.empty_like(state_offsets), state_offsets.new_empty(graphs)
+
+
+@fake("block_steps")
+def _(words: Tensor, word_offsets: Tensor) -> tuple[Tensor, ...]:
+    return vector(words, unknown_size(), torch.int32), vector(words, 7, torch.int64)
 
 
 @fake("ctc_arcs")
@@ -112,7 +118,11 @@ def _paths(scores: Tensor, items: Any, count: Any) -> list[Tensor]:
 
 
 class Steps(NamedTuple):
-    """One step through the graphs of a batch, laid out by `steps`, and whose arcs they are."""
+    """One step through the graphs of a batch, laid out by `steps`, and whose arcs they are.
+
+    On a GPU `words` are laid out by `block_steps`, and in the place of the offsets are its sizes,
+    on the CPU: launches depend on them and must not wait.
+    """
 
     words: Tensor
     word_offsets: Tensor
@@ -223,6 +233,13 @@ class OutOfRangeError(ArithmeticError):
     """The scores of a path may add up to more than any exponent holds."""
 
 
+def _raise_trouble(code: int) -> None:
+    if code == 1:
+        raise OutOfRangeError
+    if code == 2:
+        raise ValueError("forward_score: emissions must not hold NaN or +inf")
+
+
 def lattice_posteriors(arguments: LatticeArguments, *, by_cut: bool) -> Shares:
     """Posteriors outside autograd; `by_cut` gives arcs for each cut in which they are taken.
 
@@ -253,10 +270,8 @@ class _LatticeScore(torch.autograd.Function):
         score, *alpha, trouble = operators.lattice_score.default(
             scores, [*cuts, *ends], *steps, weights, start, accept, keep
         )
-        if (code := int(trouble)) == 1:
-            raise OutOfRangeError
-        if code == 2:
-            raise ValueError("forward_score: emissions must not hold NaN or +inf")
+        if not trouble.is_cuda:  # there the score is NaN instead: nothing waits for the device
+            _raise_trouble(int(trouble))
         ctx.save_for_backward(scores, weights, start, accept, first, last, *alpha, *cuts)
         ctx.steps, ctx.multiplied_out = steps, multiplied_out
         return score

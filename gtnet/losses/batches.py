@@ -21,7 +21,9 @@ def frames_of(
     """Scores [frames, batch, labels] or [frames, labels] as [batch, frames, labels], the frames of
     each item, and whether it was one item without a batch.
     """
-    if not isinstance(scores, Tensor) or scores.dtype not in (torch.float32, torch.float64):
+    short = isinstance(scores, Tensor) and scores.is_cuda and scores.dtype in _checks.SHORT
+    wide = isinstance(scores, Tensor) and scores.dtype in (torch.float32, torch.float64)
+    if not short and not wide:
         kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
         raise TypeError(f"{function}: {name} must be float32 or float64, got {kind}")
     if scores.ndim not in (2, 3):
@@ -29,13 +31,14 @@ def frames_of(
             f"{function}: {name} must be [frames, batch, labels] or [frames, labels], "
             f"got {list(scores.shape)}"
         )
-    _checks.on_cpu(function, name, scores, "the lazy sums run there so far")
     single = scores.ndim == 2
     scores = scores.unsqueeze(0) if single else scores.transpose(0, 1)
     batch, frames, _ = scores.shape
     return (
         scores,
-        lengths_of(function, "input_lengths", lengths, batch, frames, "the frames"),
+        lengths_of(function, "input_lengths", lengths, batch, frames, "the frames").to(
+            scores.device
+        ),
         single,
     )
 
@@ -45,6 +48,7 @@ def flat_targets(
 ) -> tuple[Tensor, Tensor]:
     """Targets, padded or one after another, as the latter, int32; and their lengths."""
     targets = torch.as_tensor(targets)
+    _checks.on_cpu(function, "targets", targets, "graphs are built there: move it with .cpu()")
     if targets.ndim == 2:
         most = targets.shape[1]
         sizes = lengths_of(function, "target_lengths", target_lengths, batch, most, "the targets")
@@ -69,7 +73,7 @@ def reduced(loss: Tensor, reduction: Reduction, zero_infinity: bool, per: Tensor
     if zero_infinity:
         loss = loss.masked_fill(loss == float("inf"), 0)
     if reduction == "mean":
-        return (loss if per is None else loss / per.clamp(min=1)).mean()
+        return (loss if per is None else loss / per.clamp(min=1).to(loss.device)).mean()
     return loss.sum() if reduction == "sum" else loss
 
 

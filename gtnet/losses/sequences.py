@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gtnet import _checks
@@ -41,7 +42,8 @@ def ctc_loss(
     with `ctc_graph`, summed without building the product.
 
     Arguments:
-        log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item.
+        log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item;
+            on a GPU also float16 or bfloat16, with targets and lengths on the CPU all the same.
         targets: integers [batch, longest], padded, or all targets one after another.
         input_lengths, target_lengths: integers [batch] (or one integer for one item).
         blank: the label that writes nothing; no target may hold it.
@@ -61,7 +63,8 @@ def ctc_loss(
     known_reduction("ctc_loss", reduction)
     blank = _checks.count("ctc_loss", "blank", blank)
     flat, lengths = flat_targets("ctc_loss", targets, target_lengths, len(scores), scores.shape[2])
-    graph = ctc_batch("ctc_loss", flat, lengths, blank, scores.dtype)
+    dtype = torch.float32 if scores.dtype in _checks.SHORT else scores.dtype
+    graph = ctc_batch("ctc_loss", flat, lengths, blank, dtype).to(scores.device)
     emissions = Emissions.unchecked(scores, frames)
     loss = -Lattice(emissions, graph, max_arcs=MAX_ARCS).forward_score(beta)
     loss = reduced(loss, reduction, zero_infinity, lengths)
@@ -96,6 +99,7 @@ def asg_loss(
     under the target, any number of times differentiable.
     Source: Collobert, Puhrsch & Synnaeve 2016, section 3.
     """
+    _checks.on_cpu("asg_loss", "scores", scores, "its graphs are built there: move it with .cpu()")
     rows, frames, single = frames_of("asg_loss", "scores", scores, input_lengths)
     known_reduction("asg_loss", reduction)
     transitions, start = bigram_scores("asg_loss", transitions, start)

@@ -1,0 +1,84 @@
+"""The Python side of work on a GPU, on tensors that are on one by name only and hold nothing.
+
+Whoever looks at what such a tensor holds gets an error: so nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
+
+from gtnet import Emissions, Graph, _ops, ctc_graph, forward_score, linear
+from gtnet.losses import ctc_loss
+
+LOOKED = (DataDependentOutputException, GuardOnDataDependentSymNode)
+
+
+@pytest.fixture
+def on_gpu(monkeypatch):
+    """Moves a graph, whose walk and steps the CPU has prepared, to a GPU that is not there."""
+    monkeypatch.setattr(_ops, "HAS_CUDA", True)
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    moved = torch.Tensor.to
+
+    def to(tensor: torch.Tensor, to: object, **how: bool) -> torch.Tensor:
+        if not isinstance(to, torch.dtype) and torch.device(to).type == "cuda":
+            return torch.empty_like(tensor, device=to)
+        return moved(tensor, to, **how)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+
+    def move(graph: Graph) -> Graph:
+        assert graph.topology.steps is not None
+        assert graph.topology.is_acceptor is not None
+        with mode:
+            return graph.to("cuda")
+
+    move.mode = mode
+    return move
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_forward_scores_do_not_look_at_data(on_gpu, dtype):
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    graph = on_gpu(ctc_graph([[1], [2, 1]], dtype=wide))
+    with on_gpu.mode:
+        scores = torch.zeros(2, 5, 4, dtype=dtype, device="cuda")
+        lengths = torch.full((2,), 3, device="cuda")
+        for emissions in (Emissions(scores), Emissions(scores, lengths)):
+            score = forward_score(emissions @ graph)
+            assert (score.device.type, score.dtype, score.shape) == ("cuda", wide, (2,))
+
+
+def test_forward_scores_of_acyclic_graphs_do_not_look_at_data(on_gpu):
+    chain = linear([[1, 2], [1]])
+    assert not chain.topology.is_cyclic
+    graph = on_gpu(chain)
+    with on_gpu.mode:
+        assert forward_score(graph).device.type == "cuda"
+
+
+def test_whoever_looks_is_found(on_gpu):
+    with on_gpu.mode, pytest.raises(LOOKED):
+        bool(torch.zeros(1, device="cuda"))
+
+
+def test_what_has_no_kernel_names_the_cpu(on_gpu):
+    graph = on_gpu(linear([[1, 2], [1]]))
+    wide = on_gpu(ctc_graph([[1], [2]], dtype=torch.float64))
+    with on_gpu.mode:
+        for work in (lambda: graph @ graph, lambda: graph | graph):
+            with pytest.raises(ValueError, match="must be on the cpu"):
+                work()
+        segments = Emissions(torch.zeros(3, 2, device="cuda"), graph=graph)
+        with pytest.raises(ValueError, match="segments are served there"):
+            segments @ graph
+        scores = torch.zeros(4, 2, 3, device="cuda")
+        targets = torch.ones(2, 1, dtype=torch.int64, device="cuda")
+        frames = torch.full((2,), 4, device="cuda")
+        with pytest.raises(ValueError, match=r"ctc_loss: input_lengths must be on the cpu"):
+            ctc_loss(scores, targets, frames, [1, 1])
+        with pytest.raises(TypeError, match="all must have one dtype"):
+            Emissions(torch.zeros(2, 3, 4, dtype=torch.float16, device="cuda")) @ wide
