@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import standin
 import torch
 from hypothesis import HealthCheck, Phase, settings
+from standin import of_standin as of_standin
+from standin import on_gpu as on_gpu
 
 settings.register_profile(
     "gtnet",
@@ -15,6 +18,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("gtnet")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        choices=list(standin.KEYS),
+        default="standin",
+        help="where tests of CUDA kernels run them: on their stand-in, or on a GPU",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    standin.device = config.getoption("--device")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
-"""What runs on a GPU, run on the CPU: operators are replaced by their stand-ins (csrc/standin.h).
+"""What runs on a GPU, under tests with tensors on the CPU: by its stand-in, or on a real GPU.
 
-Every operator that has a CUDA implementation is done three times, with threads and blocks in
-other orders and other bytes in memory that nobody wrote; results must agree bit for bit.
+By default operators that have a CUDA implementation run on their stand-in (csrc/standin.h), three
+times, with threads and blocks in other orders and other bytes in memory that nobody wrote. With
+`pytest --device cuda` they run on the GPU, twice. In both cases results must agree bit for bit.
 """
 
 from __future__ import annotations
@@ -14,35 +15,57 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map_only
 
 import gtnet
 from gtnet import _ops
 from gtnet.topology import Topology
 
 LIBRARY = Path(gtnet.__file__).parent / "_standin.abi3.so"
-KEY = torch._C.DispatchKey.PrivateUse1
+KEYS = {"standin": "PrivateUse1", "cuda": "CUDA"}
 ORDERS = range(3)
 SHARED_BYTES = 48 << 10
 UNWRITTEN = {"lattice_score": {1}}  # results with gaps: alphas behind the length of an item
 
+device = "standin"  # or "cuda": conftest.py asks the command line
+
 if LIBRARY.exists():
     torch.ops.load_library(str(LIBRARY))
 
-needed = pytest.mark.skipif(
-    not LIBRARY.exists(),
-    reason=f"{LIBRARY.name} is built in place only: python setup.py build_ext --inplace",
-)
+
+def missing() -> str | None:
+    """Why tests of what runs on a GPU cannot run here."""
+    if device == "cuda":
+        return None if _ops.HAS_CUDA and torch.cuda.is_available() else "there is no GPU here"
+    built = f"{LIBRARY.name} is built in place only: python setup.py build_ext --inplace"
+    return None if LIBRARY.exists() else built
 
 
-def has_standin(func: Any) -> bool:
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Topologies on the CPU are prepared as those that were moved to a GPU."""
+    if reason := missing():
+        pytest.skip(reason)
+    prepared = cached_property(_layered)
+    prepared.__set_name__(Topology, "_order_and_bounds")
+    monkeypatch.setattr(Topology, "_order_and_bounds", prepared)
+
+
+@pytest.fixture
+def of_standin(on_gpu: None) -> None:
+    """For tests of what only the stand-in has."""
+    if device != "standin":
+        pytest.skip("only the stand-in has this")
+
+
+def runs_there(func: Any) -> bool:
     """Whether an operator has an implementation for a GPU."""
     return func.namespace == "gtnet" and torch._C._dispatch_has_kernel_for_dispatch_key(
-        func._schema.name, "PrivateUse1"
+        func._schema.name, KEYS[device]
     )
 
 
-class StandIn(TorchDispatchMode):
+class OnGpu(TorchDispatchMode):
     """Within it, operators on CPU tensors run as they would on a GPU; `ran` names them."""
 
     def __init__(self, shared_bytes: int = SHARED_BYTES) -> None:
@@ -54,37 +77,48 @@ class StandIn(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func._schema.name.removeprefix("gtnet::")
-        if not has_standin(func) or is_segmentation(name, args):
+        if not runs_there(func) or _is_segmentation(name, args):
             return func(*args, **(kwargs or {}))
         self.ran.add(name)
-        args = as_on_a_gpu(name, args)
-        found = []
-        for order in ORDERS:
-            torch.ops.gtnet_standin.settings(order, self.shared_bytes)
-            found.append(func._op_dk(KEY, *args, **(kwargs or {})))
-        kept = UNWRITTEN.get(name, ())
+        args = _as_on_a_gpu(name, args)
+        found = list(self._runs(func, name, args))
+        gaps = UNWRITTEN.get(name, ())
         first, *others = (
-            [t for i, t in enumerate(tree_flatten(r)[0]) if i not in kept] for r in found
+            [t for i, t in enumerate(tree_flatten(result)[0]) if i not in gaps] for result in found
         )
         for other in others:
             agree = all(same_bits(*pair) for pair in zip(first, other, strict=True))
             assert agree, f"{func}: the result depends on the order of threads"
         return found[0]
 
+    def _runs(self, func: Any, name: str, args: Any) -> Any:
+        if device == "cuda":
+            sizes = args[_words(name) + 1] if name.startswith("lattice_") else None
+            moved = tree_map_only(Tensor, lambda t: t if t is sizes else t.cuda(), args)
+            for _ in range(2):
+                yield tree_map_only(Tensor, Tensor.cpu, func(*moved))
+            return
+        for order in ORDERS:
+            torch.ops.gtnet_standin.settings(order, self.shared_bytes)
+            yield func._op_dk(torch._C.DispatchKey.PrivateUse1, *args)
 
-def is_segmentation(name: str, args: tuple) -> bool:
+
+def _words(name: str) -> int:
+    """Which argument of an operator on lattices holds the layout of the graphs."""
+    return 6 if name == "lattice_score_backward" else 2
+
+
+def _is_segmentation(name: str, args: tuple) -> bool:
     """Whether these are cuts of a segmentation, for which no GPU has kernels."""
-    if not name.startswith("lattice_"):
-        return False
-    return len(args[5] if name == "lattice_score_backward" else args[1]) > 1
+    return name.startswith("lattice_") and len(args[_words(name) - 1]) > 1
 
 
-def as_on_a_gpu(name: str, args: tuple) -> tuple:
+def _as_on_a_gpu(name: str, args: tuple) -> tuple:
     """The arguments as Python passes them for tensors on a GPU."""
     if name == "take_backward" and args[2] is None:
         return (*args[:2], torch.argsort(args[1], stable=True), *args[3:])
     if name.startswith("lattice_"):
-        words = 6 if name == "lattice_score_backward" else 2
+        words = _words(name)
         return (*args[:words], *_ops.block_steps(*args[words : words + 2]), *args[words + 2 :])
     return args
 
@@ -99,8 +133,7 @@ def same_bits(a: Any, b: Any) -> bool:
     return torch.equal(*(t.view(torch.uint8) for t in flat))
 
 
-def layered(topology: Topology) -> tuple[Tensor, Tensor | None] | str:
-    """The walk that `Topology.to` brings to a GPU."""
+def _layered(topology: Topology) -> tuple[Tensor, Tensor | None] | str:
     plain = _plain_order(topology)
     if isinstance(plain, str):
         return plain
@@ -109,10 +142,3 @@ def layered(topology: Topology) -> tuple[Tensor, Tensor | None] | str:
 
 
 _plain_order = Topology.__dict__["_order_and_bounds"].func
-
-
-def prepare_as_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Topologies on the CPU are prepared as those that were moved."""
-    prepared = cached_property(layered)
-    prepared.__set_name__(Topology, "_order_and_bounds")
-    monkeypatch.setattr(Topology, "_order_and_bounds", prepared)

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 
 from gtnet import Emissions, Graph, _ops, ctc_graph, forward_score, linear
+from gtnet._ops import library
 from gtnet.losses import ctc_loss
 
 LOOKED = (DataDependentOutputException, GuardOnDataDependentSymNode)
@@ -82,3 +83,11 @@ def test_what_has_no_kernel_names_the_cpu(on_gpu):
             ctc_loss(scores, targets, frames, [1, 1])
         with pytest.raises(TypeError, match="all must have one dtype"):
             Emissions(torch.zeros(2, 3, 4, dtype=torch.float16, device="cuda")) @ wide
+
+
+def test_operators_without_a_kernel_would_name_the_cpu(of_standin):
+    missing = library.without_kernel("PrivateUse1")
+    assert "gtnet::k_best" in missing
+    assert "gtnet::lattice_score" not in missing
+    with pytest.raises(ValueError, match=r"k_best: this is not done on a GPU.*\.cpu\(\)"):
+        library.refusal("gtnet::k_best")(torch.zeros(1))

@@ -12,13 +12,12 @@ import test_ops
 import test_paths
 import torch
 
-pytestmark = standin.needed
-
 # Tests of other files, here on the stand-in; left out are those of what no GPU kernel does.
 BORROWED = {
-    test_distance: "gradgrad|second|higher|strided",
-    test_lattice: "huge_scores|float32|second",  # see test_cuda_chains
-    test_paths: "k_best|sample|enumerate|gradgrad",
+    test_distance: "gradgrad|second|third|strided|gradcheck_in_scores",
+    # For scores that are huge, and for float32, see test_cuda_chains.
+    test_lattice: "huge|float32|second|k_best|sampl|prun|entropy|posterior|segment",
+    test_paths: "k_best|sampl|enumerate|gradcheck",
 }
 for _module, _without in BORROWED.items():
     for _name, _test in vars(_module).items():
@@ -27,9 +26,8 @@ for _module, _without in BORROWED.items():
 
 
 @pytest.fixture(autouse=True)
-def _as_on_a_gpu(monkeypatch):
-    standin.prepare_as_for_a_gpu(monkeypatch)
-    with standin.StandIn():
+def _as_on_a_gpu(on_gpu):
+    with standin.OnGpu():
         yield
 
 
@@ -37,13 +35,13 @@ def _as_on_a_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [0, 1])
-def test_indices_out_of_range_are_found(fault):
+def test_indices_out_of_range_are_found(fault, of_standin):
     with pytest.raises(IndexError, match="reached for 1 element"):
         torch.ops.gtnet_standin.faulty(torch.empty(0), fault)
 
 
 @pytest.mark.parametrize(("fault", "differs"), [(2, True), (3, False), (4, True)])
-def test_missing_barriers_and_unwritten_memory_are_found(fault, differs):
+def test_missing_barriers_and_unwritten_memory_are_found(fault, differs, of_standin):
     found = []
     for order in standin.ORDERS:
         torch.ops.gtnet_standin.settings(order, standin.SHARED_BYTES)
@@ -56,7 +54,7 @@ def test_missing_barriers_and_unwritten_memory_are_found(fault, differs):
 
 def names() -> list[str]:
     ops = (getattr(torch.ops.gtnet, name).default for name in sorted(test_ops.registered()))
-    found = [op._schema.name.removeprefix("gtnet::") for op in ops if standin.has_standin(op)]
+    found = [op._schema.name.removeprefix("gtnet::") for op in ops if standin.runs_there(op)]
     return [name for name in found if name != "lattice_score_backward"]  # its alphas are its own
 
 

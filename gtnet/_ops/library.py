@@ -38,6 +38,30 @@ operators = torch.ops.gtnet
 _library = torch.library.Library("gtnet", "FRAGMENT")
 
 
+def without_kernel(key: str) -> list[str]:
+    """The operators that have no implementation for a dispatch key."""
+    names = [n for n in torch._C._dispatch_get_all_op_names() if n.startswith("gtnet::")]
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return sorted(name for name in names if not has(name, key))
+
+
+def refusal(name: str) -> Any:
+    """What stands in for a missing implementation on a GPU: an error that says where to go."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise ValueError(
+            f"{name.removeprefix('gtnet::')}: this is not done on a GPU: move what it works on "
+            f"with .cpu(), and the result back"
+        )
+
+    return refuse
+
+
+if HAS_CUDA:
+    for _name in without_kernel("CUDA"):
+        _library.impl(_name, refusal(_name), "CUDA")
+
+
 def fake(name: str) -> Any:
     """Registers the function below as the fake of an operator: shapes and dtypes only."""
     return torch.library.register_fake(f"gtnet::{name}", lib=_library)

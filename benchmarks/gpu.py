@@ -1,0 +1,149 @@
+"""`python -m benchmarks.gpu [--smoke]`: a table of times on a GPU, beside torch on the same one.
+
+`--smoke` runs everything once in small sizes on the CPU, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import gtnet
+from gtnet.losses import ctc_loss
+
+Work = Callable[[], object]
+
+
+class GpuCase(NamedTuple):
+    """Work of gtnet and its peers, and the bytes that any way to do it must move."""
+
+    name: str
+    works: dict[str, Work]
+    floor_bytes: int
+
+
+def ctc_cases(device: str, smoke: bool) -> Iterator[GpuCase]:
+    """CTC forward and backward beside torch's own and cuDNN's."""
+    sizes = ((2, 9, 5, 2),) if smoke else ((32, 400, 100, 80), (128, 1000, 1000, 100))
+    for batch, frames, labels, length in sizes:
+        scores = torch.randn(frames, batch, labels).log_softmax(-1).to(device).requires_grad_()
+        targets = torch.randint(1, labels, (batch * length,), dtype=torch.int32)
+        frames_of = torch.full((batch,), frames, dtype=torch.int32)
+        lengths = torch.full((batch,), length, dtype=torch.int32)
+
+        def step(
+            loss: Callable[..., Tensor], cudnn: bool = True, scores: Tensor = scores,
+            rest: tuple[Tensor, ...] = (targets, frames_of, lengths),
+        ) -> None:  # fmt: skip
+            scores.grad = None
+            with torch.backends.cudnn.flags(enabled=cudnn):
+                loss(scores, *rest, reduction="sum").backward()
+
+        theirs = torch.nn.functional.ctc_loss
+        yield GpuCase(
+            f"ctc_loss forward + backward, B{batch} T{frames} C{labels} L{length}",
+            {
+                "gtnet": lambda step=step: step(ctc_loss),
+                "cuDNN": lambda step=step, theirs=theirs: step(theirs),
+                "torch": lambda step=step, theirs=theirs: step(theirs, cudnn=False),
+            },
+            2 * scores.numel() * 4,
+        )
+
+
+def denominator_case(device: str, smoke: bool) -> Iterator[GpuCase]:
+    """A denominator graph of random arcs, forward and backward, beside dense matrix products."""
+    states, arcs, batch, frames, labels = (
+        (9, 30, 2, 4, 5) if smoke else (3022, 50_984, 128, 700, 3280)
+    )
+    generator = torch.Generator().manual_seed(0)
+    source, target = (torch.randint(0, states, (arcs,), generator=generator) for _ in range(2))
+    label_of = torch.randint(0, labels, (states,), generator=generator)
+    weights = -torch.rand(arcs, generator=generator) - 2
+    graph = gtnet.Graph(
+        source, target, label_of[target], weights=weights, accept=list(range(states)),
+        num_states=states,
+    ).to(device)  # fmt: skip
+    scores = torch.randn(batch, frames, labels, generator=generator).to(device).requires_grad_()
+    dense = torch.zeros(states, states).index_put((source, target), weights.exp(), accumulate=True)
+    dense, label_of = dense.to(device), label_of.to(device)
+
+    def ours() -> None:
+        scores.grad = None
+        gtnet.forward_score(gtnet.Emissions(scores) @ graph).sum().backward()
+
+    def matrices() -> None:
+        scores.grad = None
+        alpha = torch.zeros(batch, states, device=device)
+        alpha[:, 0] = 1
+        total = torch.zeros(batch, device=device)
+        for t in range(frames):
+            alpha = (alpha @ dense) * scores[:, t, label_of].exp()
+            size = alpha.sum(1, keepdim=True)
+            alpha, total = alpha / size, total + size.squeeze(1).log()
+        total.sum().backward()
+
+    kept = batch * (frames + 1) * states * 8
+    yield GpuCase(
+        f"denominator of {states} states and {arcs} arcs, B{batch} T{frames}, loss and gradient",
+        {"gtnet": ours, "dense torch": matrices},
+        2 * scores.numel() * 4 + 2 * kept,
+    )
+
+
+def milliseconds(work: Work, device: str, repeats: int) -> float:
+    """The median time on the device, after two runs to warm up."""
+    if device == "cpu":
+        work()
+        return float("nan")
+    for _ in range(2):
+        work()
+    times = []
+    for _ in range(repeats):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    return statistics.median(times)
+
+
+def bandwidth(device: str) -> float:
+    """Bytes per second of a large copy on the device, reads and writes."""
+    if device == "cpu":
+        return float("nan")
+    source = torch.empty(1 << 28, device=device)
+    goal = torch.empty_like(source)
+    seconds = milliseconds(lambda: goal.copy_(source), device, 10) / 1e3
+    return 2 * source.numel() * source.element_size() / seconds
+
+
+def main() -> None:
+    """Time everything and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="small sizes, once, on the CPU")
+    smoke = parser.parse_args().smoke
+    if not smoke and not torch.cuda.is_available():
+        sys.exit("benchmarks.gpu: there is no GPU here; --smoke runs small sizes on the CPU")
+    device = "cpu" if smoke else "cuda"
+    name = "CPU" if smoke else torch.cuda.get_device_name()
+    speed = bandwidth(device)
+    print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, gtnet", end=" ")
+    print(f"{gtnet.__version__}, {speed / 1e9:.0f} GB/s copied\n")
+    print("| work | ms | of the floor by bandwidth |\n|---|---|--:|")
+    for case in (*ctc_cases(device, smoke), *denominator_case(device, smoke)):
+        times = {who: milliseconds(work, device, 20) for who, work in case.works.items()}
+        listed = ", ".join(f"{who} {ms:.3f}" for who, ms in times.items())
+        floor = case.floor_bytes / speed * 1e3 / times["gtnet"]
+        print(f"| {case.name} | {listed} | {floor:.0%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

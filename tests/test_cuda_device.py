@@ -1,0 +1,75 @@
+"""On a real GPU, through public names only: results of the CPU, no waiting, CUDA graphs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gtnet import Emissions, _ops, ctc_graph, forward_score, linear, viterbi_path, viterbi_score
+from gtnet.losses import ctc_loss
+
+pytestmark = pytest.mark.skipif(
+    not (_ops.HAS_CUDA and torch.cuda.is_available()), reason="there is no GPU here"
+)
+TARGETS = [[1, 2, 1], [3], []]
+
+
+def step(scores, graph):
+    """Forward scores and their gradient."""
+    total = forward_score(Emissions(scores) @ graph)
+    return total, torch.autograd.grad(total.sum(), scores)[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_lazy_sums_equal_those_of_the_cpu(dtype):
+    graph = ctc_graph(TARGETS, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    scores = torch.randn(3, 9, 5).to(dtype)
+    there = scores.cuda().requires_grad_()
+    here = scores.to(graph.dtype).requires_grad_()
+    found, expected = step(there, graph.to("cuda")), step(here, graph)
+    rough = {"rtol": 1e-2, "atol": 1e-2} if dtype.itemsize == 2 else {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(found[0].cpu(), expected[0])
+    torch.testing.assert_close(found[1].cpu().to(graph.dtype), expected[1], **rough)
+
+
+def test_best_paths_and_acyclic_sums_equal_those_of_the_cpu():
+    graph, scores = ctc_graph(TARGETS), torch.randn(3, 9, 5)
+    there, here = Emissions(scores.cuda()) @ graph.to("cuda"), Emissions(scores) @ graph
+    assert torch.equal(viterbi_score(there).cpu(), viterbi_score(here))
+    for ours, expected in zip(viterbi_path(there).arc_maps, viterbi_path(here).arc_maps):
+        assert torch.equal(ours.cpu(), expected)
+    chain = linear([[1, 2], [3]], weights=[[0.5, 1.0], [2.0]])
+    torch.testing.assert_close(forward_score(chain.to("cuda")).cpu(), forward_score(chain))
+
+
+def test_ctc_loss_equals_that_of_the_cpu():
+    scores = torch.randn(9, 3, 5).log_softmax(-1)
+    rest = (torch.tensor([1, 2, 1, 3]), [9, 8, 7], [3, 1, 0])
+    torch.testing.assert_close(ctc_loss(scores.cuda(), *rest).cpu(), ctc_loss(scores, *rest))
+
+
+def test_nothing_waits_for_the_device():
+    graph = ctc_graph(TARGETS).to("cuda")
+    scores = torch.randn(3, 9, 5, device="cuda", requires_grad=True)
+    step(scores, graph)  # what the CPU prepares is moved once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(scores, graph)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_steps_can_be_captured():
+    graph = ctc_graph(TARGETS).to("cuda")
+    scores = torch.randn(3, 9, 5, device="cuda", requires_grad=True)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        step(scores, graph)
+    torch.cuda.synchronize()
+    captured = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(captured):
+        results = step(scores, graph)
+    with torch.no_grad():
+        scores.copy_(torch.randn_like(scores))
+    captured.replay()
+    assert all(map(torch.equal, results, step(scores, graph)))
