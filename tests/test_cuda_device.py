@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gtnet import Emissions, _ops, ctc_graph, forward_score, linear, viterbi_path, viterbi_score
+from gtnet import (
+    BeamSearch,
+    Emissions,
+    _ops,
+    beam_search,
+    ctc_graph,
+    forward_score,
+    linear,
+    viterbi_path,
+    viterbi_score,
+)
 from gtnet.losses import ctc_loss
 
 pytestmark = pytest.mark.skipif(
@@ -40,6 +50,19 @@ def test_best_paths_and_acyclic_sums_equal_those_of_the_cpu():
         assert torch.equal(ours.cpu(), expected)
     chain = linear([[1, 2], [3]], weights=[[0.5, 1.0], [2.0]])
     torch.testing.assert_close(forward_score(chain.to("cuda")).cpu(), forward_score(chain))
+
+
+def test_beam_searches_keep_what_the_cpu_keeps():
+    graph, scores = ctc_graph(TARGETS), torch.randn(3, 9, 5)
+    whole = beam_search(Emissions(scores), graph, beam=6.0, max_active=4)
+    search = BeamSearch(graph.to("cuda"), beam=6.0, max_active=4)
+    for chunk in scores.cuda().split(4, 1):
+        search.feed(chunk)
+    found = search.lattice()
+    columns = ("source", "target", "ilabels", "weights", "start", "accept")
+    assert all(torch.equal(getattr(found, name).cpu(), getattr(whole, name)) for name in columns)
+    maps = zip((*found.arc_maps, *found.state_maps), (*whole.arc_maps, *whole.state_maps))
+    assert all(torch.equal(ours.cpu(), expected) for ours, expected in maps)
 
 
 def test_ctc_loss_equals_that_of_the_cpu():

@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 
-from gtnet import Emissions, Graph, _ops, ctc_graph, forward_score, linear
+from gtnet import BeamSearch, Emissions, Graph, _ops, ctc_graph, forward_score, linear
 from gtnet._ops import library
 from gtnet.losses import ctc_loss
 
@@ -64,6 +64,58 @@ def test_forward_scores_of_acyclic_graphs_do_not_look_at_data(on_gpu):
 def test_whoever_looks_is_found(on_gpu):
     with on_gpu.mode, pytest.raises(LOOKED):
         bool(torch.zeros(1, device="cuda"))
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """For what waits to learn a size: whoever looks at a tensor of the GPU sees no and 2."""
+
+    def look(name: str, answer: object) -> None:
+        seen = getattr(torch.Tensor, name)
+
+        def answered(tensor: torch.Tensor) -> object:
+            return answer if tensor.device.type == "cuda" else seen(tensor)
+
+        monkeypatch.setattr(torch.Tensor, name, answered)
+
+    look("__bool__", False)
+    look("__int__", 2)
+    index, aten = torch.Tensor.__getitem__, torch.ops.aten
+
+    def indexed(tensor: torch.Tensor, place: object) -> torch.Tensor:
+        """As written: a torch without CUDA does not index what is there by name only."""
+        if tensor.device.type != "cuda":
+            return index(tensor, place)
+        if isinstance(place, torch.Tensor):
+            assert place.device.type == "cuda"
+            if place.dtype == torch.bool:
+                tensor = tensor.flatten(0, place.ndim - 1)
+                place = aten.nonzero.default(place.flatten()).flatten()
+            return tensor.index_select(0, place)
+        dim = 0
+        for part in place if isinstance(place, tuple) else (place,):
+            if isinstance(part, slice):
+                tensor = aten.slice.Tensor(tensor, dim, part.start, part.stop)
+                dim += 1
+            else:
+                tensor = aten.select.int(tensor, dim, part)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "__getitem__", indexed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_beam_search_stays_on_its_device(on_gpu, answers, dtype):
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    graph = on_gpu(ctc_graph([[1], [2, 1]], dtype=wide))
+    with on_gpu.mode:
+        search = BeamSearch(graph, beam=3.0, max_active=2)
+        for lengths in (None, torch.full((2,), 9, device="cuda")):
+            search.feed(torch.zeros(2, 3, 4, dtype=dtype, device="cuda"), lengths)
+        lattice = search.lattice()
+        maps = (*lattice.arc_maps, *lattice.state_maps)
+        assert {t.device.type for t in (lattice.weights, lattice.start, *maps)} == {"cuda"}
+        assert lattice.dtype == wide
 
 
 def test_what_has_no_kernel_names_the_cpu(on_gpu):
