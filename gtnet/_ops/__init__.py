@@ -34,6 +34,7 @@ from gtnet._ops.emissions import lattice_score as lattice_score
 from gtnet._ops.emissions import rows_of_labels as rows_of_labels
 from gtnet._ops.emissions import steps as steps
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
+from gtnet._ops.paths import acyclic_k_best as acyclic_k_best
 from gtnet._ops.paths import enumerate_paths as enumerate_paths
 from gtnet._ops.paths import k_best as k_best
 from gtnet._ops.paths import sample as sample
