@@ -3,6 +3,7 @@
 #pragma once
 
 #include "chain_grid.h"
+#include "path_kernels.h"
 
 namespace gtnet {
 
@@ -188,18 +189,6 @@ struct ChainPathLength {
       trace_back(grid, came_by, item, last[item], [&](int32_t, int32_t) { ++arcs; });
     }
     length[item] = arcs;
-  }
-};
-
-// offsets[0] = 0, offsets[i + 1] = offsets[i] + sizes[i], by one thread: batches are short.
-struct Offsets {
-  int64_t count;
-  Span<const int64_t> sizes;
-  Span<int64_t> offsets;
-
-  GTNET_HD void operator()(int64_t) const {
-    offsets[0] = 0;
-    for (int64_t i = 0; i < count; ++i) offsets[i + 1] = offsets[i] + sizes[i];
   }
 };
 

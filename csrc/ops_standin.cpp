@@ -3,6 +3,8 @@
 #include "executor_standin.h"
 #include "ops_device_beams.h"
 #include "ops_device_chains.h"
+#include "ops_device_graphs.h"
+#include "ops_device_paths.h"
 #include "ops_device_walks.h"
 
 namespace gtnet {
@@ -54,6 +56,8 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
   register_walks(m);
   register_chains(m);
   register_beams(m);
+  register_graphs(m);
+  register_paths(m);
 }
 
 }  // namespace gtnet

@@ -19,7 +19,7 @@ BORROWED = {
     test_distance: "gradgrad|second|third|strided|gradcheck_in_scores",
     # For scores that are huge, and for float32, see test_cuda_chains.
     test_lattice: "huge|float32|second|k_best|sampl|prun|entropy|posterior|segment",
-    test_paths: "k_best|sampl|enumerate|gradcheck",
+    test_paths: "enumerate|gradcheck",
 }
 for _module, _without in BORROWED.items():
     for _name, _test in vars(_module).items():

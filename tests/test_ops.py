@@ -132,6 +132,14 @@ def k_best_cases(graph: Graph) -> list[tuple]:
     ]
 
 
+def acyclic_k_best_cases(graph: Graph) -> list[tuple]:
+    walk = walks(graph)[0]
+    scores = (graph.weights, graph.start, graph.accept)
+    goals = (graph.accept > float("-inf")).nonzero().flatten()
+    ends = (torch.searchsorted(goals, graph.state_offsets), goals)
+    return [(*scores, *ends, *walk.arguments(), k) for k in (0, 3)]
+
+
 def best_answers_cases(graph: Graph) -> list[tuple]:
     """With the bound that the operator finds itself, with one given, and with too few prefixes."""
     scores = (graph.weights, graph.start, graph.accept)
@@ -298,7 +306,7 @@ def cases() -> dict[str, list[tuple]]:
             "incidence": [(*offsets, graph.source, graph.target, graph.num_states)],
             "sort_by_label": [(graph.state_offsets, *leaving, graph.olabels)],
             "topological_order": [(graph.state_offsets, entering[0], entering[2])],
-            "layers": [(graph.state_offsets, walks(graph)[0].order, entering[0], entering[2])],
+            "depths": [(graph.state_offsets, entering[0], leaving[0], leaving[2])],
             "slices": slices_cases(graph),
             "log_distance": [case for g, w in everywhere for case in distance_cases(g, w)],
             "log_distance_backward": [case for g, w in everywhere for case in backward_cases(g, w)],
@@ -311,6 +319,9 @@ def cases() -> dict[str, list[tuple]]:
             ],
             "trace": [trace_case(graph)],
             "k_best": k_best_cases(graph),
+            "acyclic_k_best": [
+                case for g in (graph, planned(dtype)[0]) for case in acyclic_k_best_cases(g)
+            ],
             "compose": compose_cases(graph),
             "rational": rational_cases(graph),
             "sample": sample_cases(graph),

@@ -34,6 +34,7 @@ from gtnet._ops.emissions import lattice_score as lattice_score
 from gtnet._ops.emissions import rows_of_labels as rows_of_labels
 from gtnet._ops.emissions import steps as steps
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
+from gtnet._ops.paths import acyclic_k_best as acyclic_k_best
 from gtnet._ops.paths import enumerate_paths as enumerate_paths
 from gtnet._ops.paths import k_best as k_best
 from gtnet._ops.paths import sample as sample
@@ -49,10 +50,12 @@ from gtnet._ops.simplify import push_labels as push_labels
 from gtnet._ops.take import take as take
 from gtnet._ops.take import total_by as total_by
 from gtnet._ops.walks import components as components
+from gtnet._ops.walks import depths as depths
 from gtnet._ops.walks import elimination as elimination
+from gtnet._ops.walks import in_layers as in_layers
 from gtnet._ops.walks import incidence as incidence
-from gtnet._ops.walks import layers as layers
 from gtnet._ops.walks import reach as reach
 from gtnet._ops.walks import slices as slices
 from gtnet._ops.walks import sort_by_label as sort_by_label
+from gtnet._ops.walks import spread as spread
 from gtnet._ops.walks import topological_order as topological_order
