@@ -231,17 +231,16 @@ class Topology:
         """One step through each graph that reads a label, laid out for vectors or, on a GPU, for
         blocks of threads. O(states + arcs).
 
-        None where a graph has a cycle of epsilon arcs: one step then has no last one.
+        None where a graph has a cycle of epsilon arcs: one step then has no last one. The CPU lays
+        out those of a GPU: a topology that was made there is copied, and waited for.
         """
         offsets = (self.state_offsets, self.arc_offsets)
-        if self._origin is not None:
-            here = self._origin.steps
+        if self.device.type == "cuda":
+            here = (self._origin or self.to(torch.device("cpu"))).steps
             if here is None:
                 return None
             words, sizes = _ops.block_steps(here.words, here.word_offsets)
             return _ops.Steps(words.to(self.device), sizes, *offsets)
-        why = "a graph is prepared there: build it on the cpu, then move it with .to()"
-        _checks.on_cpu("Topology", "arcs", self.source, why)
         words, begin, on_cycle = _ops.steps(*offsets, self.source, self.target, self.ilabels)
         return None if bool((on_cycle >= 0).any()) else _ops.Steps(words, begin, *offsets)
 
@@ -329,10 +328,20 @@ class Topology:
         """The target of each arc, numbered through the batch, int64 [arcs]."""
         return self.target + self.state_offsets[self.graph_of_arc]
 
+    @cached_property
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        """The offsets on the CPU, of states and of arcs."""
+        if self.device.type == "cpu":
+            return self.state_offsets, self.arc_offsets
+        states, arcs = torch.stack([self.state_offsets, self.arc_offsets]).cpu()
+        return states, arcs
+
     def span(self, first: int, last: int) -> tuple[Topology, slice, slice]:
-        """The graphs [first, last) and the ranges of states and arcs they own."""
-        s0, s1 = (int(self.state_offsets[i]) for i in (first, last))
-        a0, a1 = (int(self.arc_offsets[i]) for i in (first, last))
+        """The graphs [first, last) and the ranges of states and arcs they own.
+
+        Waits for a GPU the first time only.
+        """
+        s0, s1, a0, a1 = (int(ends[i]) for ends in self._ends for i in (first, last))
         ilabels = self.ilabels[a0:a1]
         part = Topology(
             self.state_offsets[first : last + 1] - s0,

@@ -79,7 +79,7 @@ def test_what_has_no_kernel_names_the_cpu(on_gpu):
         scores = torch.zeros(4, 2, 3, device="cuda")
         targets = torch.ones(2, 1, dtype=torch.int64, device="cuda")
         frames = torch.full((2,), 4, device="cuda")
-        with pytest.raises(ValueError, match=r"ctc_loss: input_lengths must be on the cpu"):
+        with pytest.raises(LOOKED):  # sizes must be known
             ctc_loss(scores, targets, frames, [1, 1])
         with pytest.raises(TypeError, match="all must have one dtype"):
             Emissions(torch.zeros(2, 3, 4, dtype=torch.float16, device="cuda")) @ wide
