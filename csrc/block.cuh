@@ -4,7 +4,7 @@
 // uniform: every thread computes the same. Work is shared out by loops, whose bodies are lambdas
 // that capture by value; loops between two calls of sync() run in any order, so they must not
 // depend on one another. What a loop writes is seen after the next sync() only, and uniform code
-// reads it through reduce() or not at all.
+// reads it through reduce() and prefix_sums() or not at all.
 #pragma once
 
 #include <cstring>
@@ -88,10 +88,49 @@ class Block {
     return sum;
   }
 
+  // put(i, term(0) + ... + term(i - 1)) for 0 <= i < count, and the sum of all, for uniform code:
+  // synchronizes before and after. `parts` [kWarp].
+  template <class Sum, class Term, class Put>
+  __device__ Sum prefix_sums(int64_t count, Span<Sum> parts, const Term& term,
+                             const Put& put) const {
+    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+    Sum before = 0;
+    __syncthreads();
+    for (int64_t first = 0; first < count; first += blockDim.x) {
+      const int64_t i = first + threadIdx.x;
+      const Sum own = i < count ? static_cast<Sum>(term(i)) : 0;
+      Sum sum = own;
+      for (int d = 1; d < kWarp; d *= 2) {
+        const Sum lower = __shfl_up_sync(~0u, sum, d);
+        if (lane >= d) sum += lower;
+      }
+      if (lane == kWarp - 1) parts[warp] = sum;
+      __syncthreads();
+      Sum here = before + sum - own;
+      for (int w = 0; w < blockDim.x / kWarp; ++w) {
+        if (w < warp) here += parts[w];
+        before += parts[w];
+      }
+      if (i < count) put(i, here);
+      __syncthreads();
+    }
+    return before;
+  }
+
   __device__ void sync() const { __syncthreads(); }
 
   // Sets bits that any number of threads may set.
   __device__ static void raise(int32_t& flags, int32_t bits) { atomicOr(&flags, bits); }
+
+  // What threads may do to the same integer at once: the integer in the end does not depend on
+  // their order, but what is returned, the one before, does.
+  __device__ static int32_t add(int32_t& place, int32_t value) { return atomicAdd(&place, value); }
+  __device__ static int32_t lower(int32_t& place, int32_t value) {
+    return atomicMin(&place, value);
+  }
+  __device__ static uint64_t claim(uint64_t& place, uint64_t free, uint64_t value) {
+    return atomicCAS(reinterpret_cast<unsigned long long*>(&place), free, value);
+  }
 
   // Says that *address is read soon.
   __device__ static void prefetch(const void* address) {

@@ -128,36 +128,32 @@ struct TopologicalOrder {
   }
 };
 
-// Sorts the states of one acyclic graph by depth, the number of arcs on the longest path to them,
-// and says for every position of the new order where its layer begins and ends.
-struct Layers {
+// The depth of each state of one graph, the number of arcs on the longest path to it (Kahn 1962);
+// kNone for states on cycles and behind them.
+struct Depths {
   const int64_t* state_offsets;
-  const int32_t* offsets;  // of the entering arcs
-  const int32_t* sources;
-  const int32_t* order;
-  int32_t* layered;
-  int32_t* layer_begin;
-  int32_t* layer_end;
+  const int32_t* entering;  // offsets
+  const int32_t* leaving;   // offsets
+  const int32_t* targets;   // of the leaving arcs
+  int32_t* depth;
 
   void operator()(int64_t graph) const {
     const auto begin = static_cast<int32_t>(state_offsets[graph]);
     const auto end = static_cast<int32_t>(state_offsets[graph + 1]);
-    std::vector<int32_t> depth(end - begin, 0), first(end - begin + 1, 0);
-    for (int32_t i = begin; i < end; ++i) {
-      const int32_t s = order[i];
-      for (int32_t k = offsets[s]; k < offsets[s + 1]; ++k) {
-        depth[s - begin] = std::max(depth[s - begin], depth[sources[k] - begin] + 1);
-      }
-      ++first[depth[s - begin] + 1];
+    std::vector<int32_t> pending(end - begin), queue;
+    for (int32_t s = begin; s < end; ++s) {
+      pending[s - begin] = entering[s + 1] - entering[s];
+      depth[s] = pending[s - begin] == 0 ? 0 : kNone;
+      if (depth[s] == 0) queue.push_back(s);
     }
-    for (size_t d = 1; d < first.size(); ++d) first[d] += first[d - 1];
-    std::vector<int32_t> next(first);
-    for (int32_t i = begin; i < end; ++i) {
-      const int32_t d = depth[order[i] - begin];
-      const int32_t place = begin + next[d]++;
-      layered[place] = order[i];
-      layer_begin[place] = begin + first[d];
-      layer_end[place] = begin + first[d + 1];
+    for (size_t i = 0; i < queue.size(); ++i) {
+      const int32_t s = queue[i];
+      for (int32_t k = leaving[s]; k < leaving[s + 1]; ++k) {
+        const int32_t t = targets[k];
+        if (--pending[t - begin] > 0) continue;
+        depth[t] = depth[s] + 1;
+        queue.push_back(t);
+      }
     }
   }
 };

@@ -50,17 +50,13 @@ std::tuple<Tensor, Tensor> topological_order(const Tensor& state_offsets, const 
   return {order, cyclic};
 }
 
-std::tuple<Tensor, Tensor> layers(const Tensor& state_offsets, const Tensor& order,
-                                  const Tensor& offsets, const Tensor& sources) {
-  const int64_t num_states = order.numel();
-  Tensor layered = empty<int32_t>(order, num_states);
-  Tensor bounds = torch::stable::new_empty(order, {2, num_states}, ScalarType::Int);
-  int32_t* const begin = output<int32_t>(bounds);
-  for_each_graph(
-      graphs(state_offsets), num_states,
-      Layers{input<int64_t>(state_offsets), input<int32_t>(offsets), input<int32_t>(sources),
-             input<int32_t>(order), output<int32_t>(layered), begin, begin + num_states});
-  return {layered, bounds};
+Tensor depths(const Tensor& state_offsets, const Tensor& entering, const Tensor& leaving,
+              const Tensor& targets) {
+  Tensor depth = empty<int32_t>(targets, entering.numel() - 1);
+  for_each_graph(graphs(state_offsets), depth.numel(),
+                 Depths{input<int64_t>(state_offsets), input<int32_t>(entering),
+                        input<int32_t>(leaving), input<int32_t>(targets), output<int32_t>(depth)});
+  return depth;
 }
 
 PackedPaths k_best(const Tensor& to_end, const Tensor& weights, const Tensor& start,
@@ -232,9 +228,7 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
   m.def(
       "topological_order(Tensor state_offsets, Tensor offsets, Tensor sources) "
       "-> (Tensor, Tensor)");
-  m.def(
-      "layers(Tensor state_offsets, Tensor order, Tensor offsets, Tensor sources) "
-      "-> (Tensor, Tensor)");
+  m.def("depths(Tensor state_offsets, Tensor entering, Tensor leaving, Tensor targets) -> Tensor");
   m.def(
       "k_best(Tensor to_end, Tensor weights, Tensor start, Tensor accept, Tensor? labels, "
       "Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, int k) "
@@ -256,7 +250,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("incidence", TORCH_BOX(&incidence));
   m.impl("sort_by_label", TORCH_BOX(&sort_by_label));
   m.impl("topological_order", TORCH_BOX(&topological_order));
-  m.impl("layers", TORCH_BOX(&layers));
+  m.impl("depths", TORCH_BOX(&depths));
   m.impl("k_best", TORCH_BOX(&k_best));
   m.impl("compose", TORCH_BOX(&compose));
   m.impl("reach", TORCH_BOX(&reach));

@@ -1,6 +1,6 @@
 // Operators on a device of blocks: the CUDA implementations of schemas that ops_cpu.cpp defines,
 // and what stands in for them on a CPU. An executor is included before. Walks come with their
-// layers, which the CPU prepares when a graph is moved.
+// layers.
 #pragma once
 
 #include "best_path.h"

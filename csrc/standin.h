@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "span.h"
@@ -125,6 +126,22 @@ class Block {
     return total(parts, combine);
   }
 
+  template <class Sum, class Term, class Put>
+  Sum prefix_sums(int64_t count, Span<Sum> parts, const Term& term, const Put& put) {
+    Sum before = 0;
+    sync();
+    for (int64_t first = 0; first < count; first += threads_) {
+      const int64_t here = std::min<int64_t>(threads_, count - first);
+      std::vector<Sum> terms(here), sums(here);
+      for (int64_t i : standin().ordered(here)) terms[i] = static_cast<Sum>(term(first + i));
+      standin().spoil(&parts[0], threads_ / kWarp * sizeof(Sum));
+      std::exclusive_scan(terms.begin(), terms.end(), sums.begin(), before);
+      before = sums.back() + terms.back();
+      for (int64_t i : standin().ordered(here)) put(first + i, sums[i]);
+    }
+    return before;
+  }
+
   void sync() {
     std::vector<std::pair<size_t, int64_t>> units;
     for (size_t loop = 0; loop < loops_.size(); ++loop) {
@@ -137,6 +154,13 @@ class Block {
   }
 
   static void raise(int32_t& flags, int32_t bits) { flags |= bits; }
+  static int32_t add(int32_t& place, int32_t value) { return std::exchange(place, place + value); }
+  static int32_t lower(int32_t& place, int32_t value) {
+    return std::exchange(place, std::min(place, value));
+  }
+  static uint64_t claim(uint64_t& place, uint64_t free, uint64_t value) {
+    return std::exchange(place, place == free ? value : place);
+  }
   static void prefetch(const void* /*address*/) {}
 
   template <class T>

@@ -57,7 +57,7 @@ def with_arcs(graph: Graph, keep: Tensor) -> Graph:
         topology.num_states,
     )
     index = arcs.to(torch.int32)
-    states = torch.arange(topology.num_states, dtype=torch.int32)
+    states = torch.arange(topology.num_states, dtype=torch.int32, device=arcs.device)
     return Graph.from_topology(
         kept,
         _ops.take(graph.weights, index),

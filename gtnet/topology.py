@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
+from gtnet._ops import library
 
 _WORTH_SLICING = 4096  # arcs; fewer take a few microseconds however they are walked
 
@@ -135,27 +136,48 @@ class Topology:
         if self._origin is not None:
             order, on_cycle = self._origin.order_and_cycles
             return order.to(self.device), on_cycle.to(self.device)
-        offsets, _, sources, _ = self.entering
-        return _ops.topological_order(self.state_offsets, offsets, sources)
+        if library.on_gpu(self.source) and not isinstance(self._order_and_bounds, str):
+            return self._order_and_bounds[0], torch.full_like(self.state_offsets[1:], -1)
+        return self._ordered_on_cpu()
+
+    def _ordered_on_cpu(self) -> tuple[Tensor, Tensor]:
+        ends = (self.state_offsets, self.entering.offsets, self.entering.states)
+        order, on_cycle = _ops.topological_order(*(t.cpu() for t in ends))
+        return order.to(self.device), on_cycle.to(self.device)
 
     @cached_property
     def _order_and_bounds(self) -> tuple[Tensor, Tensor | None] | str:
+        """The order of an acyclic walk, with its layers on a GPU; or where there is a cycle.
+
+        Whether there is one is a synchronisation on a GPU, for a graph that was made there.
+        """
         if self._origin is not None:
             return self._origin._layers_for(self.device)
-        order, on_cycle = self.order_and_cycles
+        if library.on_gpu(self.source):
+            depth = self._depth
+            if not bool((depth < 0).any()):
+                return _ops.in_layers(self.state_offsets, depth)
+            order, on_cycle = self._ordered_on_cpu()
+        else:
+            order, on_cycle = self.order_and_cycles
         if (cyclic := on_cycle >= 0).any():
             graph = int(cyclic.nonzero()[0])
             state = int(on_cycle[graph] - self.state_offsets[graph])
             return f"graph {graph} has a cycle through state {state}"
         return order, None
 
+    @property
+    def _depth(self) -> Tensor:
+        """The number of arcs on the longest path to each state, -1 on cycles and behind them."""
+        offsets, _, targets = self.leaving.by_state()
+        return _ops.depths(self.state_offsets, self.entering.offsets, offsets, targets)
+
     def _layers_for(self, device: torch.device) -> tuple[Tensor, Tensor] | str:
         """The order of the states in layers and the bounds of these, on a GPU."""
         plain = self._order_and_bounds
         if isinstance(plain, str):
             return plain
-        offsets, _, sources = self.entering.by_state()
-        order, bounds = _ops.layers(self.state_offsets, plain[0], offsets, sources)
+        order, bounds = _ops.in_layers(self.state_offsets, self._depth)
         return order.to(device), bounds.to(device)
 
     def walk(self, function: str, *, reverse: bool = False, both_ways: bool = False) -> _ops.Walk:
@@ -298,8 +320,6 @@ class Topology:
         return self._walk(order, None, cycles, reverse, both_ways)
 
     def _grouped(self, by: Tensor, other: Tensor) -> Incidence:
-        why = "a graph is prepared there: build it on the cpu, then move it with .to()"
-        _checks.on_cpu("Topology", "arcs", by, why)
         offsets = (self.state_offsets, self.arc_offsets)
         return Incidence(*_ops.incidence(*offsets, by, other, self.num_states))
 
@@ -311,12 +331,12 @@ class Topology:
     @cached_property
     def graph_of_arc(self) -> Tensor:
         """The graph each arc belongs to, int64 [arcs]."""
-        return _spread(self.arc_offsets, self.num_arcs)
+        return _ops.spread(self.arc_offsets, self.num_arcs)
 
     @cached_property
     def graph_of_state(self) -> Tensor:
         """The graph each state belongs to, int64 [states]."""
-        return _spread(self.state_offsets, self.num_states)
+        return _ops.spread(self.state_offsets, self.num_states)
 
     @cached_property
     def global_source(self) -> Tensor:
@@ -441,11 +461,6 @@ def stack_topologies(parts: list[Topology]) -> Topology:
 def _concatenated_offsets(offsets: list[Tensor]) -> Tensor:
     sizes = torch.cat([offset.diff() for offset in offsets])
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-
-
-def _spread(offsets: Tensor, total: int) -> Tensor:
-    graphs = torch.arange(offsets.shape[0] - 1, device=offsets.device)
-    return torch.repeat_interleave(graphs, offsets.diff(), output_size=total)
 
 
 def runs(first: Tensor, counts: Tensor) -> Tensor:

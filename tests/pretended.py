@@ -155,7 +155,7 @@ class Pretended(TorchDispatchMode):
             if wanted is not None:
                 kwargs = {**kwargs, "device": CPU}
             found = func(*_inside(args), **_inside(kwargs))
-        if func._schema.name.endswith("_") and isinstance(args[0], There):
+        if func._schema.is_mutable and isinstance(args[0], There):
             return args[0]
         if there if wanted is None else wanted.type == "cuda":
             return tree_map_only(Tensor, There, found)

@@ -7,7 +7,6 @@ times, with threads and blocks in other orders and other bytes in memory that no
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 import gtnet
 from gtnet import _ops
-from gtnet.topology import Topology
+from gtnet._ops import library
 
 LIBRARY = Path(gtnet.__file__).parent / "_standin.abi3.so"
 KEYS = {"standin": "PrivateUse1", "cuda": "CUDA"}
@@ -43,12 +42,10 @@ def missing() -> str | None:
 
 @pytest.fixture
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Topologies on the CPU are prepared as those that were moved to a GPU."""
+    """Tensors on the CPU are worked on as those on a GPU."""
     if reason := missing():
         pytest.skip(reason)
-    prepared = cached_property(_layered)
-    prepared.__set_name__(Topology, "_order_and_bounds")
-    monkeypatch.setattr(Topology, "_order_and_bounds", prepared)
+    monkeypatch.setattr(library, "on_gpu", lambda tensor: True)
 
 
 @pytest.fixture
@@ -131,14 +128,3 @@ def same_bits(a: Any, b: Any) -> bool:
         return False
     flat = [torch.empty(t.numel(), dtype=t.dtype).copy_(t.flatten()) for t in (a, b)]
     return torch.equal(*(t.view(torch.uint8) for t in flat))
-
-
-def _layered(topology: Topology) -> tuple[Tensor, Tensor | None] | str:
-    plain = _plain_order(topology)
-    if isinstance(plain, str):
-        return plain
-    offsets, _, sources = topology.entering.by_state()
-    return _ops.layers(topology.state_offsets, plain[0], offsets, sources)
-
-
-_plain_order = Topology.__dict__["_order_and_bounds"].func

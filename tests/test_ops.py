@@ -298,7 +298,7 @@ def cases() -> dict[str, list[tuple]]:
             "incidence": [(*offsets, graph.source, graph.target, graph.num_states)],
             "sort_by_label": [(graph.state_offsets, *leaving, graph.olabels)],
             "topological_order": [(graph.state_offsets, entering[0], entering[2])],
-            "layers": [(graph.state_offsets, walks(graph)[0].order, entering[0], entering[2])],
+            "depths": [(graph.state_offsets, entering[0], leaving[0], leaving[2])],
             "slices": slices_cases(graph),
             "log_distance": [case for g, w in everywhere for case in distance_cases(g, w)],
             "log_distance_backward": [case for g, w in everywhere for case in backward_cases(g, w)],

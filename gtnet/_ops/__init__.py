@@ -49,10 +49,12 @@ from gtnet._ops.simplify import push_labels as push_labels
 from gtnet._ops.take import take as take
 from gtnet._ops.take import total_by as total_by
 from gtnet._ops.walks import components as components
+from gtnet._ops.walks import depths as depths
 from gtnet._ops.walks import elimination as elimination
+from gtnet._ops.walks import in_layers as in_layers
 from gtnet._ops.walks import incidence as incidence
-from gtnet._ops.walks import layers as layers
 from gtnet._ops.walks import reach as reach
 from gtnet._ops.walks import slices as slices
 from gtnet._ops.walks import sort_by_label as sort_by_label
+from gtnet._ops.walks import spread as spread
 from gtnet._ops.walks import topological_order as topological_order

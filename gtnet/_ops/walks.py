@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gtnet._ops import library
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
-incidence = operators.incidence.default
-sort_by_label = operators.sort_by_label.default
 topological_order = operators.topological_order.default
-layers = operators.layers.default
+depths = operators.depths.default
 slices = operators.slices.default
 reach = operators.reach.default
 components = operators.components.default
@@ -39,9 +38,9 @@ def _(state_offsets: Tensor, offsets: Tensor, sources: Tensor) -> tuple[Tensor, 
     return offsets.new_empty(offsets.shape[0] - 1), state_offsets.new_empty(graphs)
 
 
-@fake("layers")
-def _(state_offsets: Tensor, order: Tensor, *entering: Tensor) -> tuple[Tensor, ...]:
-    return torch.empty_like(order), order.new_empty(2, order.shape[0])
+@fake("depths")
+def _(state_offsets: Tensor, entering: Tensor, leaving: Tensor, targets: Tensor) -> Tensor:
+    return vector(targets, entering.shape[0] - 1, torch.int32)
 
 
 @fake("slices")
@@ -80,3 +79,49 @@ def _(
         vector(order, leaving[1].shape[0], torch.int64),
         vector(order, 1, torch.int32),
     )
+
+
+# On a GPU, torch's own stable sorts group and sort: the same result bit for bit, without waiting.
+
+
+def spread(offsets: Tensor, total: int) -> Tensor:
+    """The number of the part, of those between offsets, that each of `total` things lies in."""
+    parts = torch.arange(offsets.shape[0] - 1, device=offsets.device)
+    return torch.repeat_interleave(parts, offsets.diff(), output_size=total)
+
+
+def incidence(
+    state_offsets: Tensor, arc_offsets: Tensor, by: Tensor, other: Tensor, num_states: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The arcs grouped by the states `by`: offsets, arcs, states at the other end, all int32."""
+    if not library.on_gpu(by):
+        return operators.incidence.default(state_offsets, arc_offsets, by, other, num_states)
+    first = state_offsets[spread(arc_offsets, by.shape[0])]
+    keys, arcs = torch.sort(by + first, stable=True)
+    bounds = torch.arange(num_states + 1, device=by.device)
+    offsets = torch.searchsorted(keys, bounds, out_int32=True)
+    return offsets, arcs.to(torch.int32), (other + first)[arcs].to(torch.int32)
+
+
+def sort_by_label(
+    state_offsets: Tensor, offsets: Tensor, arcs: Tensor, states: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The arcs of each state, their other ends and their labels, in order of these; all int32."""
+    if not library.on_gpu(arcs):
+        return operators.sort_by_label.default(state_offsets, offsets, arcs, states, labels)
+    by_position = labels[arcs]
+    owner = spread(offsets, arcs.shape[0])
+    _, places = torch.sort((owner << 32) + (by_position.long() + 2**31), stable=True)
+    return arcs[places], states[places], by_position[places]
+
+
+def in_layers(state_offsets: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """The states of each graph by depth, int32 [states], and where the layer of each position
+    begins and ends, int32 [2, states].
+    """
+    keys = (spread(state_offsets, depth.shape[0]) << 32) + depth
+    keys, order = torch.sort(keys, stable=True)
+    bounds = [
+        torch.searchsorted(keys, keys, right=right, out_int32=True) for right in (False, True)
+    ]
+    return order.to(torch.int32), torch.stack(bounds)

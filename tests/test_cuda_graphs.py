@@ -1,0 +1,97 @@
+"""Graphs made on a GPU: their arcs by state, orders and what is reached, as on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import standin
+import strategies
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gtnet import Graph, _ops, forward_score, linear, stack
+from gtnet._ops import library
+from gtnet.topology import Topology
+
+NEG_INF = float("-inf")
+
+
+@pytest.fixture(autouse=True)
+def _prepared(on_gpu):
+    pass
+
+
+def remade(graph: Graph) -> Topology:
+    """The same arcs, about which nothing is known yet."""
+    return graph.topology.with_labels(graph.ilabels, graph.olabels)
+
+
+@given(strategies.graphs(acyclic=False))
+def test_sorts_of_torch_group_arcs_as_the_operators_do(graph):
+    topology = remade(graph)
+    offsets = (topology.state_offsets, topology.arc_offsets)
+    for by, other in ((graph.source, graph.target), (graph.target, graph.source)):
+        expected = library.operators.incidence.default(*offsets, by, other, graph.num_states)
+        found = _ops.incidence(*offsets, by, other, graph.num_states)
+        assert all(map(standin.same_bits, found, expected))
+    by_state = (topology.state_offsets, *topology.leaving.by_state())
+    expected = library.operators.sort_by_label.default(*by_state, graph.olabels)
+    assert all(map(standin.same_bits, _ops.sort_by_label(*by_state, graph.olabels), expected))
+
+
+@given(strategies.graphs())
+def test_layers_hold_states_that_do_not_depend_on_one_another(graph):
+    topology = remade(graph)
+    with standin.OnGpu() as gpu:
+        walk = topology.walk("test")
+    assert gpu.ran == {"depths"}
+    place = torch.empty(graph.num_states, dtype=torch.int64)
+    place[walk.order.long()] = torch.arange(graph.num_states)
+    begin, end = walk.plan.long()
+    source, target = topology.global_source, topology.global_target
+    assert bool((end[place[source]] <= begin[place[target]]).all())
+    assert torch.equal(topology.order_and_cycles[0], walk.order)
+    assert topology.order_and_cycles[1].tolist() == [-1] * len(graph)
+
+
+@given(strategies.cyclic_graphs())
+def test_cycles_are_found_and_named_as_on_the_cpu(cyclic):
+    graph, _ = cyclic
+    topology = remade(graph)
+    with standin.OnGpu(), pytest.raises(ValueError, match="cycle through") as found:
+        topology.walk("test")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "on_gpu", lambda tensor: False)
+        with pytest.raises(ValueError, match="cycle through") as expected:
+            remade(graph).walk("test")
+    assert str(found.value) == str(expected.value)
+
+
+def hub(states: int) -> Graph:
+    """One state leads to all others, and they to the last."""
+    others = torch.arange(1, states - 1)
+    zeros = torch.zeros_like(others)
+    source, target = torch.cat([zeros, others]), torch.cat([others, zeros + states - 1])
+    return Graph(source, target, torch.cat([others, others]), accept=states - 1)
+
+
+def test_a_state_with_more_arcs_than_threads():
+    graph = stack([linear([1, 2]), hub(1500)])
+    with standin.OnGpu() as gpu:
+        reached = _ops.reach(
+            graph.state_offsets, *graph.topology.leaving.by_state(), graph.start > NEG_INF
+        )
+        score = forward_score(graph)
+    assert {"reach", "depths", "log_distance"} <= gpu.ran
+    assert bool(reached.all())
+    torch.testing.assert_close(score, torch.tensor([0.0, 1498.0]).log().clamp(min=0))
+
+
+@given(strategies.graphs(acyclic=False), st.booleans())
+def test_what_is_reached(graph, closed):
+    open_arcs = (graph.weights > NEG_INF,) if closed else ()
+    ends = (graph.state_offsets, *graph.topology.leaving.by_state(), graph.start > NEG_INF)
+    expected = _ops.reach(*ends, *open_arcs)
+    with standin.OnGpu() as gpu:
+        assert torch.equal(_ops.reach(*ends, *open_arcs), expected)
+    assert gpu.ran == {"reach"}
