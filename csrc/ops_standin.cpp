@@ -3,6 +3,7 @@
 #include "executor_standin.h"
 #include "ops_device_chains.h"
 #include "ops_device_graphs.h"
+#include "ops_device_rewrites.h"
 #include "ops_device_walks.h"
 
 namespace gtnet {
@@ -54,6 +55,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
   register_walks(m);
   register_chains(m);
   register_graphs(m);
+  register_rewrites(m);
 }
 
 }  // namespace gtnet

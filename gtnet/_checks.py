@@ -185,6 +185,12 @@ def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:
         raise ValueError(f"{function}: {name} must be on the cpu ({why}), got {value.device}")
 
 
+def served(function: str, name: str, value: Tensor) -> None:
+    """Refuse tensors that are neither on the CPU nor on a GPU of CUDA."""
+    if value.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{function}: {name} must be on the cpu or on cuda, got {value.device}")
+
+
 def same_device(function: str, **tensors: Tensor) -> None:
     """Refuse mixed devices: nothing is moved behind the user's back."""
     places = {name: tensor.device for name, tensor in tensors.items()}

@@ -12,6 +12,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._arguments import graph_parts
 from gtnet._isomorphism import isomorphic
+from gtnet._maps import each_map
 from gtnet._text import describe
 from gtnet.topology import Topology, stack_topologies
 
@@ -44,8 +45,8 @@ class Graph:
     weights: Tensor
     start: Tensor
     accept: Tensor
-    arc_maps: tuple[Tensor, ...] | None
-    state_maps: tuple[Tensor, ...] | None
+    arc_maps: Sequence[Tensor] | None
+    state_maps: Sequence[Tensor] | None
 
     def __init__(
         self,
@@ -70,8 +71,8 @@ class Graph:
         weights: Tensor,
         start: Tensor,
         accept: Tensor,
-        arc_maps: tuple[Tensor, ...] | None = None,
-        state_maps: tuple[Tensor, ...] | None = None,
+        arc_maps: Sequence[Tensor] | None = None,
+        state_maps: Sequence[Tensor] | None = None,
     ) -> None:
         self.topology = topology
         self.weights = weights
@@ -88,8 +89,8 @@ class Graph:
         start: Tensor,
         accept: Tensor,
         *,
-        arc_maps: tuple[Tensor, ...] | None = None,
-        state_maps: tuple[Tensor, ...] | None = None,
+        arc_maps: Sequence[Tensor] | None = None,
+        state_maps: Sequence[Tensor] | None = None,
     ) -> Graph:
         """Scores put on an existing topology, unchecked: for code that made both itself."""
         graph = cls.__new__(cls)
@@ -191,8 +192,8 @@ class Graph:
             self.weights[arcs],
             self.start[states],
             self.accept[states],
-            arc_maps=self.arc_maps and tuple(m[arcs] for m in self.arc_maps),
-            state_maps=self.state_maps and tuple(m[states] for m in self.state_maps),
+            arc_maps=each_map(self.arc_maps, lambda m: m[arcs]),
+            state_maps=each_map(self.state_maps, lambda m: m[states]),
         )
 
     # New scores on the same topology
@@ -264,8 +265,8 @@ class Graph:
             self.weights.to(device),
             self.start.to(device),
             self.accept.to(device),
-            arc_maps=self.arc_maps and tuple(m.to(device) for m in self.arc_maps),
-            state_maps=self.state_maps and tuple(m.to(device) for m in self.state_maps),
+            arc_maps=each_map(self.arc_maps, lambda m: m.to(device)),
+            state_maps=each_map(self.state_maps, lambda m: m.to(device)),
         )
 
     # Comparison
