@@ -463,9 +463,12 @@ def _concatenated_offsets(offsets: list[Tensor]) -> Tensor:
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
-def runs(first: Tensor, counts: Tensor) -> Tensor:
-    """first[0], first[0] + 1, ... (counts[0] of them), then first[1], ...; int64. O(result)."""
+def runs(first: Tensor, counts: Tensor, total: int | None = None) -> Tensor:
+    """first[0], first[0] + 1, ... (counts[0] of them), then first[1], ...; int64. O(result).
+
+    Without the total of the counts, a GPU is waited for.
+    """
     begin = counts.cumsum(0) - counts
-    total = int(counts.sum())
+    total = int(counts.sum()) if total is None else total
     steps = torch.arange(total, device=counts.device)
     return steps + torch.repeat_interleave(first - begin, counts, output_size=total)

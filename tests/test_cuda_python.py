@@ -70,9 +70,8 @@ def test_what_has_no_kernel_names_the_cpu(on_gpu):
     graph = on_gpu(linear([[1, 2], [1]]))
     wide = on_gpu(ctc_graph([[1], [2]], dtype=torch.float64))
     with on_gpu.mode:
-        for work in (lambda: graph @ graph, lambda: graph | graph):
-            with pytest.raises(ValueError, match="must be on the cpu"):
-                work()
+        with pytest.raises(ValueError, match="must be on the cpu"):
+            graph @ graph
         segments = Emissions(torch.zeros(3, 2, device="cuda"), graph=graph)
         with pytest.raises(ValueError, match="segments are served there"):
             segments @ graph

@@ -1,4 +1,4 @@
-"""Rational operations as a GPU does them: the CPU's tests on the stand-in, and larger batches."""
+"""Rewrites as a GPU does them: the CPU's tests on the stand-in, and larger batches."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import re
 import pytest
 import standin
 import test_rational
+import test_remove_epsilon
+import test_sorting
 import torch
 
-from gtnet import closure, concat, linear, random_graph, stack, union
+from gtnet import _ops, closure, concat, linear, random_graph, stack, union
 
-WITHOUT = "gradgrad|gradient|second|threads|text|cpu"
-for _name, _test in vars(test_rational).items():
-    if _name.startswith("test_") and not re.search(WITHOUT, _name):
-        globals()[f"{_name}__there"] = _test
+WITHOUT = "grad|second|threads|text|cpu|cycl|slow|openfst"
+for _module in (test_rational, test_remove_epsilon, test_sorting):
+    for _name, _test in vars(_module).items():
+        if _name.startswith("test_") and not re.search(WITHOUT, _name):
+            globals()[f"{_name}__{_module.__name__}"] = _test
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +55,15 @@ def test_large_batches_equal_those_of_the_cpu(gpu):
             expected = work()
         assert same(ours, expected)
     assert {"rational", "rational_sections", "take"} <= gpu.ran
+
+
+@pytest.mark.parametrize("acyclic", [True, False])
+def test_pairs_of_epsilons_are_numbered_as_on_the_cpu(acyclic):
+    """Frontier by frontier for all sources at once, as source after source."""
+    graph = random_graph(40, 90, num_labels=2, size=5, acyclic=acyclic, epsilons=0.7)
+    graph = stack([graph, linear([]), random_graph(1, 0), random_graph(9, 20, 1, epsilons=1.0)])
+    leaving = graph.topology.leaving.by_state()
+    for wanted in (graph.start > -1, graph.accept > -1, graph.start > 1, graph.start < 1):
+        ours = _ops.epsilon_pairs(graph.state_offsets, *leaving, wanted)
+        expected = torch.ops.gtnet.epsilon_pairs(graph.state_offsets, *leaving, wanted)
+        assert all(standin.same_bits(*pair) for pair in zip(ours, expected, strict=True))
