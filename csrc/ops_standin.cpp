@@ -2,6 +2,7 @@
 // the CPU, by key, and compare. Built in place only, never part of a wheel.
 #include "executor_standin.h"
 #include "ops_device_chains.h"
+#include "ops_device_compose.h"
 #include "ops_device_graphs.h"
 #include "ops_device_rewrites.h"
 #include "ops_device_walks.h"
@@ -55,6 +56,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
   register_walks(m);
   register_chains(m);
   register_graphs(m);
+  register_compose(m);
   register_rewrites(m);
 }
 

@@ -341,12 +341,12 @@ class Topology:
     @cached_property
     def global_source(self) -> Tensor:
         """The source of each arc, numbered through the batch, int64 [arcs]."""
-        return self.source + self.state_offsets[self.graph_of_arc]
+        return self.source + self.state_offsets.index_select(0, self.graph_of_arc)
 
     @cached_property
     def global_target(self) -> Tensor:
         """The target of each arc, numbered through the batch, int64 [arcs]."""
-        return self.target + self.state_offsets[self.graph_of_arc]
+        return self.target + self.state_offsets.index_select(0, self.graph_of_arc)
 
     @cached_property
     def _ends(self) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gtnet import Emissions, _ops, ctc_graph, forward_score, linear, viterbi_path, viterbi_score
+from gtnet import (
+    Emissions,
+    Graph,
+    _ops,
+    compose,
+    connect,
+    ctc_graph,
+    forward_score,
+    linear,
+    posteriors,
+    viterbi_path,
+    viterbi_score,
+)
 from gtnet.losses import ctc_loss
 
 pytestmark = pytest.mark.skipif(
@@ -40,6 +52,48 @@ def test_best_paths_and_acyclic_sums_equal_those_of_the_cpu():
         assert torch.equal(ours.cpu(), expected)
     chain = linear([[1, 2], [3]], weights=[[0.5, 1.0], [2.0]])
     torch.testing.assert_close(forward_score(chain.to("cuda")).cpu(), forward_score(chain))
+
+
+def lattice_and_words(dtype=torch.float64):
+    """A batch of lattices, and a transducer with epsilons on both sides that meets all of them."""
+    lattices = Emissions(torch.randn(3, 9, 4, dtype=dtype), [9, 5, 0]).graph()
+    words = Graph(
+        [0, 0, 1, 1, 2, 2, 2, 0], [1, 2, 2, 0, 0, 1, 2, 0], [0, 1, -1, 2, 3, -1, 1, 3],
+        [-1, 7, 8, -1, 9, -1, 7, 7], torch.randn(8, dtype=dtype), accept=[0, 2],
+    )  # fmt: skip
+    return lattices, words
+
+
+def test_products_are_those_of_the_cpu_bit_for_bit():
+    lattices, words = lattice_and_words()
+    for a, b in ((lattices, words), (words, words), (words, linear([[7]], dtype=torch.float64))):
+        ours, expected = a.to("cuda") @ b.to("cuda"), a @ b
+        assert ours.to("cpu").equal(expected)
+        for maps in ("arc_maps", "state_maps"):
+            pairs = zip(getattr(ours, maps), getattr(expected, maps))
+            assert all(torch.equal(one.cpu(), other) for one, other in pairs)
+        assert connect(ours).to("cpu").equal(expected)
+    with pytest.raises(ValueError, match="more than max_arcs=5"):
+        compose(lattices.to("cuda"), words.to("cuda"), max_arcs=5)
+
+
+def test_products_never_leave_the_device():
+    lattices, _ = lattice_and_words()
+    acyclic = Graph([0, 1, 1, 2], [1, 2, 3, 3], [0, 1, -1, 2], [1, -1, 2, 3], accept=3)
+    acyclic = acyclic.to(torch.float64)
+
+    def scores(device):
+        lattice, graph = (g.to(device).requires_grad_() for g in (lattices, acyclic))
+        product = lattice @ graph
+        total = forward_score(product)
+        finite = total[total > float("-inf")].sum()
+        grad = torch.autograd.grad(finite, (lattice.weights, graph.weights))[0]
+        path = viterbi_path(product)
+        return total, grad, viterbi_score(product), posteriors(product), path.weights
+
+    for ours, expected in zip(scores("cuda"), scores("cpu")):
+        assert ours.device.type == "cuda"
+        torch.testing.assert_close(ours.cpu(), expected)
 
 
 def test_ctc_loss_equals_that_of_the_cpu():

@@ -153,6 +153,14 @@ def compose_cases(graph: Graph) -> list[tuple]:
     return [(*a, *b, False, size, 100), (*c, *c, True, size, 100), (*a, *b, False, size, 1)]
 
 
+def explore_cases(graph: Graph) -> list[tuple]:
+    start, topology = graph.start > float("-inf"), graph.topology
+    a = (graph.state_offsets, *topology.leaving_by_olabel, start)
+    b = (graph.state_offsets, *topology.leaving_by_ilabel, start)
+    size = len(graph)
+    return [(*a, *b, size, 100), (*b, *b, size, 100)]
+
+
 def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
     """Chains and segmentations: three items, one graph each or one for all."""
     segments = batch(graph.dtype)
@@ -315,6 +323,7 @@ def cases() -> dict[str, list[tuple]]:
             "k_best": k_best_cases(graph),
             "compose": compose_cases(graph),
             **rational_cases(graph),
+            "explore": explore_cases(graph),
             "sample": sample_cases(graph),
             "enumerate_paths": [
                 (

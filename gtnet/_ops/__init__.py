@@ -41,6 +41,7 @@ from gtnet._ops.paths import sample as sample
 from gtnet._ops.rewrites import compose as compose
 from gtnet._ops.rewrites import difference as difference
 from gtnet._ops.rewrites import equivalent as equivalent
+from gtnet._ops.rewrites import explore as explore
 from gtnet._ops.rewrites import rational as rational
 from gtnet._ops.rewrites import rational_sections as rational_sections
 from gtnet._ops.simplify import Determinized as Determinized

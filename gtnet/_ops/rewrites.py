@@ -10,6 +10,7 @@ from torch import Tensor
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 compose = operators.compose.default
+explore = operators.explore.default
 rational = operators.rational.default
 rational_sections = operators.rational_sections.default
 difference = operators.difference.default
@@ -27,6 +28,20 @@ def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) ->
         offsets,
         torch.empty_like(offsets),
         *(vector(a_arcs, size, torch.int32) for size in sizes),
+        vector(a_arcs, states, torch.int8),
+    ]
+
+
+@fake("explore")
+def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
+    num_graphs, _ = rest[-2:]
+    states, arcs = unknown_size(), unknown_size()
+    offsets = vector(a_arcs, num_graphs + 1, torch.int64)
+    return [
+        vector(a_arcs, 1, torch.bool),
+        offsets,
+        torch.empty_like(offsets),
+        *(vector(a_arcs, size, torch.int32) for size in [arcs] * 4 + [states] * 2),
         vector(a_arcs, states, torch.int8),
     ]
 
