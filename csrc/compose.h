@@ -7,26 +7,9 @@
 #include <atomic>
 #include <vector>
 
-#include "topology.h"
+#include "matching.h"
 
 namespace gtnet {
-
-// One operand: arcs of a state sorted by the label that is matched (output side of a, input of b).
-struct Operand {
-  Incidence leaving;
-  const int32_t* labels;  // at the positions of `leaving`
-  const bool* is_start;
-  const bool* is_accept;
-  int32_t begin, end;  // the states of the graph at hand
-};
-
-// A pair of states and the filter state: 0 after a match, 1 after a moved alone on an epsilon it
-// writes, 2 after b moved alone on an epsilon it reads. After 1 only a, after 2 only b may go on
-// alone, and two epsilons may match in 0 only.
-struct Pair {
-  int32_t a, b;
-  int8_t filter;
-};
 
 struct ProductArc {
   int32_t target;
@@ -119,13 +102,17 @@ class PairTable {
 // Explores the reachable product; stops with too_large once the budget is spent.
 class Explore {
  public:
-  Explore(const Operand& a, const Operand& b, int filters, Budget& budget, PairTable& table,
-          Product& product)
-      : a_(a), b_(b), filters_(filters), budget_(budget), table_(table), product_(product) {}
+  Explore(const Moves& moves, Budget& budget, PairTable& table, Product& product)
+      : moves_(moves),
+        a_(moves_.a),
+        b_(moves_.b),
+        budget_(budget),
+        table_(table),
+        product_(product) {}
 
   void run() {
     charge(0);
-    table_.reset(a_.end - a_.begin, b_.end - b_.begin, filters_);
+    table_.reset(a_.end - a_.begin, b_.end - b_.begin, moves_.filter.states);
     for (int32_t s = a_.begin; s < a_.end && !exceeds(product_.states); ++s) {
       if (!a_.is_start[s]) continue;
       for (int32_t t = b_.begin; t < b_.end; ++t) {
@@ -160,64 +147,46 @@ class Explore {
   }
 
   void expand(const Pair pair) {
-    const int32_t* const offsets_a = a_.leaving.offsets + pair.a;
-    const int32_t* const offsets_b = b_.leaving.offsets + pair.b;
-    int32_t i = offsets_a[0], j = offsets_b[0];
-    const int32_t end_a = offsets_a[1], end_b = offsets_b[1];
-    const int32_t eps_a = i, eps_b = j;  // epsilon is the smallest label, so its arcs come first
-    while (i < end_a && a_.labels[i] == kEpsilon) ++i;
-    while (j < end_b && b_.labels[j] == kEpsilon) ++j;
-    if (pair.filter == 0) {
-      for (int32_t k = eps_a; k < i; ++k) {
-        for (int32_t l = eps_b; l < j; ++l) add(k, l);
+    const ArcsOfState a = ArcsOfState::of(a_, pair.a), b = ArcsOfState::of(b_, pair.b);
+    if (EpsilonFilter::match(pair.filter)) {
+      for (int32_t k = a.epsilon; k < a.label; ++k) {
+        for (int32_t l = b.epsilon; l < b.label; ++l) add(moves_.both(k, l));
       }
     }
-    if (pair.filter != 2) {
-      for (int32_t k = eps_a; k < i; ++k) {
-        add_arc(a_.leaving.states[k], pair.b, filters_ > 1 ? 1 : 0, a_.leaving.arcs[k], kNone);
+    if (EpsilonFilter::a_alone(pair.filter)) {
+      for (int32_t k = a.epsilon; k < a.label; ++k) {
+        add(moves_.a_alone(k, pair.b));
       }
     }
-    if (pair.filter != 1) {
-      for (int32_t l = eps_b; l < j; ++l) {
-        add_arc(pair.a, b_.leaving.states[l], filters_ > 1 ? 2 : 0, kNone, b_.leaving.arcs[l]);
+    if (EpsilonFilter::b_alone(pair.filter)) {
+      for (int32_t l = b.epsilon; l < b.label; ++l) {
+        add(moves_.b_alone(l, pair.a));
       }
     }
-    if (end_a - i <= end_b - j) {
-      match(a_.labels, i, end_a, b_.labels, j, end_b, [this](int32_t k, int32_t l) { add(k, l); });
+    if (a.labelled() <= b.labelled()) {
+      match(a_.labels, a, b_.labels, b, [this](int32_t k, int32_t l) { add(moves_.both(k, l)); });
     } else {
-      match(b_.labels, j, end_b, a_.labels, i, end_a, [this](int32_t l, int32_t k) { add(k, l); });
+      match(b_.labels, b, a_.labels, a, [this](int32_t l, int32_t k) { add(moves_.both(k, l)); });
     }
   }
 
-  // Calls found(k, l) for equal labels of the shorter and the longer run. The longer run is often
-  // complete (0, 1, 2, ...: a network's output), so the place where it then stands is tried first.
+  // Calls found(k, l) for equal labels of the shorter and the longer list.
   template <class Found>
-  void match(const int32_t* shorter, int32_t k, int32_t end_k, const int32_t* longer, int32_t l,
-             int32_t end_l, const Found& found) const {
-    if (l == end_l) return;
-    const int32_t origin = l, smallest = longer[l];
-    for (; k < end_k && !product_.too_large; ++k) {
+  void match(const int32_t* shorter, const ArcsOfState& few, const int32_t* longer,
+             const ArcsOfState& many, const Found& found) const {
+    if (many.labelled() == 0) return;
+    int32_t l = many.label;
+    for (int32_t k = few.label; k < few.end && !product_.too_large; ++k) {
       const int32_t label = shorter[k];
-      if (label < smallest) continue;
-      const int64_t guess = origin + (static_cast<int64_t>(label) - smallest);
-      if (guess < end_l && longer[guess] == label &&
-          (guess == origin || longer[guess - 1] < label)) {
-        l = static_cast<int32_t>(guess);
-      } else if (longer[l] != label || l == origin || longer[l - 1] == label) {
-        l = static_cast<int32_t>(std::lower_bound(longer + origin, longer + end_l, label) - longer);
-      }
-      if (l == end_l) return;
-      for (int32_t m = l; m < end_l && longer[m] == label; ++m) found(k, m);
+      if (longer[l] != label) l = place_of(longer, many.label, many.end, label);
+      if (l == many.end) return;
+      for (int32_t m = l; m < many.end && longer[m] == label; ++m) found(k, m);
     }
   }
 
-  void add(int32_t k, int32_t l) {
-    add_arc(a_.leaving.states[k], b_.leaving.states[l], 0, a_.leaving.arcs[k], b_.leaving.arcs[l]);
-  }
-
-  void add_arc(int32_t state_a, int32_t state_b, int filter, int32_t arc_a, int32_t arc_b) {
+  void add(const Move& move) {
     if (exceeds(product_.arcs)) return;
-    product_.arcs.push_back({number(state_a, state_b, filter), arc_a, arc_b});
+    product_.arcs.push_back({number(move.a, move.b, move.filter), move.arc_a, move.arc_b});
   }
 
   int32_t number(int32_t state_a, int32_t state_b, int filter) {
@@ -229,9 +198,8 @@ class Explore {
     return known;
   }
 
-  const Operand& a_;
-  const Operand& b_;
-  const int filters_;
+  const Moves moves_;
+  const Operand &a_, &b_;
   Budget& budget_;
   int64_t charged_ = 0;
   PairTable& table_;
@@ -304,14 +272,17 @@ inline void trim(const Operand& a, const Operand& b, Product& product) {
   product.arcs.resize(kept_arcs);
 }
 
-// A product written out as one graph of the result; the result's arrays start at its first entry.
+// A product written out as one graph of a batch, whose arrays begin here.
 struct ProductArrays {
-  int32_t *source, *target, *ilabels, *olabels, *arc_a, *arc_b, *state_a, *state_b;
+  int32_t *source, *target, *arc_a, *arc_b, *state_a, *state_b;
   int8_t* filter;
+
+  ProductArrays from(int64_t s, int64_t k) const {
+    return {source + k, target + k, arc_a + k, arc_b + k, state_a + s, state_b + s, filter + s};
+  }
 };
 
-inline void write(const Product& product, const int32_t* ilabels_of_a, const int32_t* olabels_of_b,
-                  const ProductArrays& out) {
+inline void write(const Product& product, const ProductArrays& out) {
   for (size_t s = 0; s < product.states.size(); ++s) {
     out.state_a[s] = product.states[s].a;
     out.state_b[s] = product.states[s].b;
@@ -320,11 +291,18 @@ inline void write(const Product& product, const int32_t* ilabels_of_a, const int
       const ProductArc& arc = product.arcs[k];
       out.source[k] = static_cast<int32_t>(s);
       out.target[k] = arc.target;
-      out.ilabels[k] = arc.a == kNone ? kEpsilon : ilabels_of_a[arc.a];
-      if (out.olabels) out.olabels[k] = arc.b == kNone ? kEpsilon : olabels_of_b[arc.b];
       out.arc_a[k] = arc.a;
       out.arc_b[k] = arc.b;
     }
+  }
+}
+
+// The labels of the arcs of one operand that the arcs come from.
+inline void write_labels(const Product& product, int32_t ProductArc::* arc_of_operand,
+                         const int32_t* labels_of_operand, int32_t* labels) {
+  for (size_t k = 0; k < product.arcs.size(); ++k) {
+    const int32_t arc = product.arcs[k].*arc_of_operand;
+    labels[k] = arc == kNone ? kEpsilon : labels_of_operand[arc];
   }
 }
 

@@ -6,6 +6,8 @@
 #include <torch/csrc/stable/macros.h>
 #include <torch/headeronly/util/shim_utils.h>
 
+#include <vector>
+
 #include "block.cuh"
 
 namespace gtnet {
@@ -47,15 +49,20 @@ void launch(int32_t device, int64_t blocks, int threads, int64_t shared_bytes,
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
-// The value at a device's address, once all work queued so far is done.
+// The values from a device's address on, once all work queued so far is done.
+template <class T>
+std::vector<T> read_back(int32_t device, const T* address, int64_t count) {
+  const torch::stable::accelerator::DeviceGuard guard(device);
+  std::vector<T> values(count);
+  STD_CUDA_CHECK(cudaMemcpyAsync(values.data(), address, count * sizeof(T), cudaMemcpyDeviceToHost,
+                                 current_stream(device)));
+  STD_CUDA_CHECK(cudaStreamSynchronize(current_stream(device)));
+  return values;
+}
+
 template <class T>
 T read_back(int32_t device, const T* address) {
-  const torch::stable::accelerator::DeviceGuard guard(device);
-  T value;
-  STD_CUDA_CHECK(
-      cudaMemcpyAsync(&value, address, sizeof(T), cudaMemcpyDeviceToHost, current_stream(device)));
-  STD_CUDA_CHECK(cudaStreamSynchronize(current_stream(device)));
-  return value;
+  return read_back(device, address, 1)[0];
 }
 
 }  // namespace gtnet

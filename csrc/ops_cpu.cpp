@@ -1,5 +1,4 @@
 // The operators torch.ops.gtnet.*: their schemas and CPU implementations.
-#include "compose.h"
 #include "connect.h"
 #include "executor_cpu.h"
 #include "incidence.h"
@@ -78,98 +77,6 @@ PackedPaths k_best(const Tensor& to_end, const Tensor& weights, const Tensor& st
   return packed(found, start);
 }
 
-// The graph of an operand that takes part in item g of the batch: its own, or the only one.
-Operand operand(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
-                const Tensor& states, const Tensor& labels, const Tensor& is_start,
-                const Tensor& is_accept, int64_t g) {
-  const int64_t* const begin = input<int64_t>(state_offsets) + (graphs(state_offsets) == 1 ? 0 : g);
-  return {incidence_of(offsets, arcs, states),
-          input<int32_t>(labels),
-          input<bool>(is_start),
-          input<bool>(is_accept),
-          static_cast<int32_t>(begin[0]),
-          static_cast<int32_t>(begin[1])};
-}
-
-// Whether each graph of an operand has an epsilon on the side that is matched.
-std::vector<char> with_epsilon(const Tensor& state_offsets, const Tensor& offsets,
-                               const Tensor& labels) {
-  const int64_t* const state = input<int64_t>(state_offsets);
-  const int32_t *const arc = input<int32_t>(offsets), *const label = input<int32_t>(labels);
-  std::vector<char> found(graphs(state_offsets));
-  for (size_t g = 0; g < found.size(); ++g) {
-    const int32_t* const end = label + arc[state[g + 1]];
-    found[g] = std::find(label + arc[state[g]], end, kEpsilon) != end;
-  }
-  return found;
-}
-
-std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offsets,
-                            const Tensor& a_arcs, const Tensor& a_states, const Tensor& a_labels,
-                            const Tensor& a_start, const Tensor& a_accept, const Tensor& a_ilabels,
-                            const Tensor& b_state_offsets, const Tensor& b_offsets,
-                            const Tensor& b_arcs, const Tensor& b_states, const Tensor& b_labels,
-                            const Tensor& b_start, const Tensor& b_accept, const Tensor& b_olabels,
-                            bool acceptors, int64_t num_graphs, int64_t max_arcs) {
-  const std::vector<char> a_epsilon = with_epsilon(a_state_offsets, a_offsets, a_labels);
-  const std::vector<char> b_epsilon = with_epsilon(b_state_offsets, b_offsets, b_labels);
-  std::vector<Product> products(num_graphs);
-  Budget budget{max_arcs};
-  const int64_t work = a_arcs.numel() + b_arcs.numel();
-  torch::stable::parallel_for(
-      0, num_graphs, grain(num_graphs, work), [&](int64_t begin, int64_t end) {
-        PairTable table;
-        for (int64_t g = begin; g < end; ++g) {
-          const Operand a =
-              operand(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, a_accept, g);
-          const Operand b =
-              operand(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, b_accept, g);
-          const bool both =
-              a_epsilon[a_epsilon.size() == 1 ? 0 : g] && b_epsilon[b_epsilon.size() == 1 ? 0 : g];
-          Explore(a, b, both ? 3 : 1, budget, table, products[g]).run();
-          if (products[g].too_large) continue;
-          const auto explored = static_cast<int64_t>(products[g].arcs.size());
-          trim(a, b, products[g]);
-          budget.used -= explored - static_cast<int64_t>(products[g].arcs.size());
-        }
-      });
-
-  Tensor too_large = empty<bool>(a_arcs, 1);
-  Tensor state_offsets = empty<int64_t>(a_arcs, num_graphs + 1);
-  Tensor arc_offsets = empty<int64_t>(a_arcs, num_graphs + 1);
-  int64_t* const states_begin = output<int64_t>(state_offsets);
-  int64_t* const arcs_begin = output<int64_t>(arc_offsets);
-  bool fits = true;
-  states_begin[0] = arcs_begin[0] = 0;
-  for (int64_t g = 0; g < num_graphs; ++g) {
-    fits = fits && !products[g].too_large;
-    states_begin[g + 1] = states_begin[g] + static_cast<int64_t>(products[g].states.size());
-    arcs_begin[g + 1] = arcs_begin[g] + static_cast<int64_t>(products[g].arcs.size());
-  }
-  *output<bool>(too_large) = !fits;
-  const int64_t num_states = fits ? states_begin[num_graphs] : 0;
-  const int64_t num_arcs = fits ? arcs_begin[num_graphs] : 0;
-  Tensor source = empty<int32_t>(a_arcs, num_arcs), target = empty<int32_t>(a_arcs, num_arcs);
-  Tensor ilabels = empty<int32_t>(a_arcs, num_arcs);
-  Tensor olabels = empty<int32_t>(a_arcs, acceptors ? 0 : num_arcs);
-  Tensor arc_a = empty<int32_t>(a_arcs, num_arcs), arc_b = empty<int32_t>(a_arcs, num_arcs);
-  Tensor state_a = empty<int32_t>(a_arcs, num_states), state_b = empty<int32_t>(a_arcs, num_states);
-  Tensor filter = empty<int8_t>(a_arcs, num_states);
-  if (fits) {
-    for_each_graph(num_graphs, num_arcs, [&](int64_t g) {
-      const int64_t s = states_begin[g], k = arcs_begin[g];
-      write(products[g], input<int32_t>(a_ilabels), input<int32_t>(b_olabels),
-            {output<int32_t>(source) + k, output<int32_t>(target) + k, output<int32_t>(ilabels) + k,
-             acceptors ? nullptr : output<int32_t>(olabels) + k, output<int32_t>(arc_a) + k,
-             output<int32_t>(arc_b) + k, output<int32_t>(state_a) + s, output<int32_t>(state_b) + s,
-             output<int8_t>(filter) + s});
-      products[g] = Product{};
-    });
-  }
-  return {too_large, state_offsets, arc_offsets, source,  target,  ilabels,
-          olabels,   arc_a,         arc_b,       state_a, state_b, filter};
-}
-
 Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
              const Tensor& states, const Tensor& seeds, const std::optional<Tensor>& open) {
   Tensor reached = zeros<bool>(seeds, seeds.numel());
@@ -234,12 +141,6 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
       "Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, int k) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "compose(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
-      "Tensor a_labels, Tensor a_start, Tensor a_accept, Tensor a_ilabels, "
-      "Tensor b_state_offsets, Tensor b_offsets, Tensor b_arcs, Tensor b_states, "
-      "Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_olabels, bool acceptors, "
-      "int num_graphs, int max_arcs) -> Tensor[]");
-  m.def(
       "reach(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor seeds, "
       "Tensor? open=None) -> Tensor");
   m.def("take(Tensor values, Tensor index) -> Tensor");
@@ -252,7 +153,6 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("topological_order", TORCH_BOX(&topological_order));
   m.impl("depths", TORCH_BOX(&depths));
   m.impl("k_best", TORCH_BOX(&k_best));
-  m.impl("compose", TORCH_BOX(&compose));
   m.impl("reach", TORCH_BOX(&reach));
   m.impl("take", TORCH_BOX(&take));
   m.impl("take_backward", TORCH_BOX(&take_backward));

@@ -3,8 +3,10 @@
 #include "executor_standin.h"
 #include "ops_device_beams.h"
 #include "ops_device_chains.h"
+#include "ops_device_compose.h"
 #include "ops_device_graphs.h"
 #include "ops_device_paths.h"
+#include "ops_device_rewrites.h"
 #include "ops_device_walks.h"
 
 namespace gtnet {
@@ -58,6 +60,8 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
   register_beams(m);
   register_graphs(m);
   register_paths(m);
+  register_compose(m);
+  register_rewrites(m);
 }
 
 }  // namespace gtnet

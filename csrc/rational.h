@@ -1,9 +1,9 @@
 // Operands put side by side, with epsilons from where paths of one are accepted to where paths of
 // the next start: union, concatenation and closure (Mohri 2009, section 2.3).
+//
+// A graph of the result is a row of sections: a copy of each operand's graph, then what joins them.
+// All operands stand end to end, so that a graph, a state or an arc of them has one number.
 #pragma once
-
-#include <algorithm>
-#include <vector>
 
 #include "topology.h"
 
@@ -11,169 +11,187 @@ namespace gtnet {
 
 enum class Rational : int64_t { kUnion, kConcat, kPlus, kStar, kOptional };
 
-// One operand. States and arcs count through its batch; in the operands put end to end its first
-// ones are `first_state` and `first_arc`. A batch of one graph takes part in every result.
-struct Part {
-  int64_t graphs;
-  const int64_t *state_offsets, *arc_offsets;
-  const int32_t *source, *target, *ilabels, *olabels;
-  const bool *is_start, *is_accept;
-  int64_t first_state, first_arc;
+// The marked ones among the states [begin, end), in order.
+struct Marked {
+  In<int64_t> up_to;  // how many are marked up to and with each state
+  int64_t begin, end;
 
-  int64_t of(int64_t graph) const { return graphs == 1 ? 0 : graph; }
-  int64_t num_states(int64_t graph) const {
-    return state_offsets[of(graph) + 1] - state_offsets[of(graph)];
-  }
-  int64_t num_arcs(int64_t graph) const {
-    return arc_offsets[of(graph) + 1] - arc_offsets[of(graph)];
-  }
-
-  // Where paths of a graph begin or end, numbered from its first state.
-  std::vector<int32_t> ends(int64_t graph, const bool* marked) const {
-    std::vector<int32_t> found;
-    const int64_t begin = state_offsets[of(graph)], end = state_offsets[of(graph) + 1];
-    for (int64_t s = begin; s < end; ++s) {
-      if (marked[s]) found.push_back(static_cast<int32_t>(s - begin));
+  GTNET_HD int64_t before() const { return begin > 0 ? up_to[begin - 1] : 0; }
+  GTNET_HD int64_t count() const { return end > begin ? up_to[end - 1] - before() : 0; }
+  GTNET_HD int64_t nth(int64_t n) const {
+    const int64_t wanted = before() + n;
+    int64_t low = begin, high = end - 1;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (up_to[middle] > wanted) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
     }
-    return found;
+    return low;
   }
 };
 
-// One graph of the result. The maps name items of the operands put end to end; behind their states
-// stand an impossible one (-inf) and a free one (0), for the scores of new states.
-struct Arranged {
-  int32_t *source, *target, *ilabels, *olabels;  // olabels may be null
-  int32_t *arc, *left, *entered;  // whose weight, accept and start score an arc carries
-  int32_t *start, *accept;        // whose scores a state carries
-  std::vector<int32_t*> arc_maps, state_maps;  // for each operand its own arcs and states
-};
+struct Arrangement {
+  Rational kind;
+  int64_t num_parts;
+  In<int64_t> graph_of;  // [graphs, parts]: which graph of the operands a section copies
+  In<int64_t> state_offsets, arc_offsets;
+  In<int64_t> exits, entries;  // [states] how many accept, and start, up to and with each
 
-class Arrangement {
- public:
-  Arrangement(const std::vector<Part>& parts, Rational kind) : parts_(parts), kind_(kind) {
-    for (const Part& part : parts) num_states_ += part.state_offsets[part.graphs];
+  GTNET_HD bool repeats() const { return kind == Rational::kPlus || kind == Rational::kStar; }
+  GTNET_HD bool has_empty_path() const {
+    return kind == Rational::kStar || kind == Rational::kOptional;
+  }
+  GTNET_HD int64_t width() const {
+    const int64_t joints = kind == Rational::kUnion    ? 0
+                           : kind == Rational::kConcat ? num_parts - 1
+                                                       : 1;
+    return num_parts + joints;
+  }
+  GTNET_HD bool is_copy(int64_t section) const { return section % width() < num_parts; }
+  GTNET_HD int64_t copied(int64_t graph, int64_t part) const {
+    return graph_of[graph * num_parts + part];
   }
 
-  int64_t num_states(int64_t graph) const {
-    int64_t total = has_empty_path();
-    for (const Part& part : parts_) total += part.num_states(graph);
-    for (size_t j = 0; j < junctions(); ++j) total += Junction(*this, j, graph).through;
-    return total;
-  }
-
-  int64_t num_arcs(int64_t graph) const {
-    int64_t total = 0;
-    for (const Part& part : parts_) total += part.num_arcs(graph);
-    for (size_t j = 0; j < junctions(); ++j) total += Junction(*this, j, graph).num_arcs();
-    return total;
-  }
-
-  void write(int64_t graph, const Arranged& out) const {
-    std::vector<int32_t> begin(parts_.size());
-    int32_t states = 0;
-    int64_t arcs = 0;
-    for (size_t k = 0; k < parts_.size(); ++k) {
-      begin[k] = states;
-      copy(graph, k, out, states, arcs);
-    }
-    const auto impossible = static_cast<int32_t>(num_states_);
-    for (size_t j = 0; j < junctions(); ++j) {
-      const Junction joint(*this, j, graph);
-      if (joint.through) add_state(out, states, impossible);
-      join(joint, graph, begin[j], begin[next(j)], states, out, arcs);
-      states += joint.through;
-    }
-    if (has_empty_path()) add_state(out, states, impossible + 1);
-  }
-
- private:
-  // From the accepting states of part j to the start states of the next: an arc for each pair, or
+  // From the accepting states of a part to the start states of the next: an arc for each pair, or
   // through a state between them where that takes fewer arcs.
-  struct Junction {
-    std::vector<int32_t> exits, entries;
-    bool through;
-    size_t from, to;
+  struct Joint {
+    int64_t from, to;  // parts
+    Marked exits, entries;
 
-    Junction(const Arrangement& all, size_t j, int64_t graph)
-        : exits(all.parts_[j].ends(graph, all.parts_[j].is_accept)),
-          entries(all.parts_[all.next(j)].ends(graph, all.parts_[all.next(j)].is_start)),
-          through(exits.size() * entries.size() > exits.size() + entries.size()),
-          from(j),
-          to(all.next(j)) {}
-
-    int64_t num_arcs() const {
-      return static_cast<int64_t>(through ? exits.size() + entries.size()
-                                          : exits.size() * entries.size());
+    GTNET_HD bool through() const {
+      const int64_t x = exits.count(), e = entries.count();
+      return x * e > x + e;
+    }
+    GTNET_HD int64_t num_arcs() const {
+      const int64_t x = exits.count(), e = entries.count();
+      return through() ? x + e : x * e;
     }
   };
 
-  bool has_empty_path() const { return kind_ == Rational::kStar || kind_ == Rational::kOptional; }
-  bool repeats() const { return kind_ == Rational::kPlus || kind_ == Rational::kStar; }
-  size_t junctions() const {
-    return repeats() ? 1 : kind_ == Rational::kConcat ? parts_.size() - 1 : 0;
+  GTNET_HD bool joins() const { return repeats() || kind == Rational::kConcat; }
+  GTNET_HD Joint joint(int64_t section) const {
+    const int64_t graph = section / width(), from = section % width() - num_parts;
+    const int64_t to = repeats() ? from : from + 1;
+    const int64_t a = copied(graph, from), b = copied(graph, to);
+    return {from,
+            to,
+            {exits, state_offsets[a], state_offsets[a + 1]},
+            {entries, state_offsets[b], state_offsets[b + 1]}};
   }
-  size_t next(size_t j) const { return repeats() ? j : j + 1; }
 
-  void copy(int64_t graph, size_t k, const Arranged& out, int32_t& states, int64_t& arcs) const {
-    const Part& part = parts_[k];
-    const auto impossible = static_cast<int32_t>(num_states_);
-    const bool starts = kind_ != Rational::kConcat || k == 0;
-    const bool accepts = kind_ != Rational::kConcat || k + 1 == parts_.size();
-    const int64_t first_arc = part.arc_offsets[part.of(graph)];
-    for (int64_t a = first_arc; a < first_arc + part.num_arcs(graph); ++a, ++arcs) {
-      out.source[arcs] = states + part.source[a];
-      out.target[arcs] = states + part.target[a];
-      out.ilabels[arcs] = part.ilabels[a];
-      if (out.olabels) out.olabels[arcs] = part.olabels[a];
-      out.arc[arcs] = static_cast<int32_t>(part.first_arc + a);
-      out.left[arcs] = out.entered[arcs] = kNone;
-      out.arc_maps[k][arcs] = static_cast<int32_t>(a);
+  // A section with what it takes a division or more to find.
+  struct Section {
+    int64_t number, row;  // the first section of its graph
+    bool copies;
+    int64_t copied;  // the operands' graph
+    Joint joint;     // of other sections
+  };
+
+  GTNET_HD Section section(int64_t number) const {
+    const int64_t graph = number / width(), row = graph * width(), part = number - row;
+    if (part < num_parts) return {number, row, true, copied(graph, part), {}};
+    return {number, row, false, kNone, joins() ? joint(number) : Joint{}};
+  }
+
+  // How large a section is.
+  GTNET_HD int64_t num_states(int64_t section) const {
+    if (!is_copy(section)) return has_empty_path() + (joins() && joint(section).through());
+    const int64_t graph = copied(section / width(), section % width());
+    return state_offsets[graph + 1] - state_offsets[graph];
+  }
+  GTNET_HD int64_t num_arcs(int64_t section) const {
+    if (!is_copy(section)) return joins() ? joint(section).num_arcs() : 0;
+    const int64_t graph = copied(section / width(), section % width());
+    return arc_offsets[graph + 1] - arc_offsets[graph];
+  }
+};
+
+// Arc i of a section. The maps name states and arcs of the operands whose scores it carries.
+struct ArrangedArc {
+  Arrangement all;
+  In<int64_t> state_begin, arc_begin;  // of each section, in the batch
+  In<int32_t> from_source, from_target, from_ilabels, from_olabels;  // the last may be null
+  Out<int32_t> source, target, ilabels, olabels;
+  Out<int32_t> arc, left, entered;  // whose weight, accept and start score
+
+  GTNET_HD GTNET_INLINE void operator()(const Arrangement::Section& section, int64_t i) const {
+    const int64_t at = arc_begin[section.number] + i;
+    if (!section.copies) {
+      join(section, i, at);
+      return;
     }
-    const int64_t first_state = part.state_offsets[part.of(graph)];
-    for (int64_t s = first_state; s < first_state + part.num_states(graph); ++s, ++states) {
-      const auto own = static_cast<int32_t>(part.first_state + s);
-      out.start[states] = starts ? own : impossible;
-      out.accept[states] = accepts ? own : impossible;
-      out.state_maps[k][states] = static_cast<int32_t>(s);
+    const int64_t from = all.arc_offsets[section.copied] + i;
+    const int32_t first = local(section, section.number);
+    source[at] = first + from_source[from];
+    target[at] = first + from_target[from];
+    ilabels[at] = from_ilabels[from];
+    if (olabels) olabels[at] = from_olabels[from];
+    arc[at] = static_cast<int32_t>(from);
+    left[at] = entered[at] = kNone;
+  }
+
+ private:
+  // The first state of a section of the same graph, within the graph.
+  GTNET_HD int32_t local(const Arrangement::Section& section, int64_t number) const {
+    return static_cast<int32_t>(state_begin[number] - state_begin[section.row]);
+  }
+
+  GTNET_HD void join(const Arrangement::Section& section, int64_t i, int64_t at) const {
+    const Arrangement::Joint& joint = section.joint;
+    const int64_t x = joint.exits.count(), e = joint.entries.count();
+    const bool through = joint.through();
+    int64_t exit = kNone, entry = kNone;
+    if (!through) {
+      exit = joint.exits.nth(i / e);
+      entry = joint.entries.nth(i % e);
+    } else if (i < x) {
+      exit = joint.exits.nth(i);
+    } else {
+      entry = joint.entries.nth(i - x);
     }
+    const int32_t between = local(section, section.number);
+    const int64_t left_first = joint.exits.begin, entered_first = joint.entries.begin;
+    source[at] = exit == kNone ? between
+                               : local(section, section.row + joint.from) +
+                                     static_cast<int32_t>(exit - left_first);
+    target[at] = entry == kNone ? between
+                                : local(section, section.row + joint.to) +
+                                      static_cast<int32_t>(entry - entered_first);
+    ilabels[at] = kEpsilon;
+    if (olabels) olabels[at] = kEpsilon;
+    arc[at] = kNone;
+    left[at] = static_cast<int32_t>(exit);
+    entered[at] = static_cast<int32_t>(entry);
   }
+};
 
-  static void add_state(const Arranged& out, int32_t state, int32_t scores) {
-    out.start[state] = out.accept[state] = scores;
-  }
+// State i of a section. Behind the states of the operands stand an impossible one (-inf) and a free
+// one (0), for the scores of new states.
+struct ArrangedState {
+  Arrangement all;
+  In<int64_t> state_begin;
+  int64_t impossible;          // how many states the operands have
+  Out<int32_t> origin;         // the state of the operands it copies
+  Out<int32_t> start, accept;  // whose scores it carries
 
-  void join(const Junction& joint, int64_t graph, int32_t begin_from, int32_t begin_to, int32_t hub,
-            const Arranged& out, int64_t& arcs) const {
-    const auto origin = [&](size_t k, int32_t s) {
-      const Part& part = parts_[k];
-      return static_cast<int32_t>(part.first_state + part.state_offsets[part.of(graph)] + s);
-    };
-    const auto add = [&](int32_t source, int32_t target, int32_t left, int32_t entered) {
-      out.source[arcs] = source;
-      out.target[arcs] = target;
-      out.ilabels[arcs] = kEpsilon;
-      if (out.olabels) out.olabels[arcs] = kEpsilon;
-      out.arc[arcs] = kNone;
-      out.left[arcs] = left;
-      out.entered[arcs] = entered;
-      ++arcs;
-    };
-    for (const int32_t x : joint.exits) {
-      if (joint.through) {
-        add(begin_from + x, hub, origin(joint.from, x), kNone);
-        continue;
-      }
-      for (const int32_t e : joint.entries) {
-        add(begin_from + x, begin_to + e, origin(joint.from, x), origin(joint.to, e));
-      }
+  GTNET_HD GTNET_INLINE void operator()(const Arrangement::Section& section, int64_t i) const {
+    const int64_t at = state_begin[section.number] + i;
+    int64_t begins = impossible, ends = impossible, own = kNone;
+    if (section.copies) {
+      own = all.state_offsets[section.copied] + i;
+      const bool apart = all.kind != Rational::kConcat;
+      if (apart || section.number == section.row) begins = own;
+      if (apart || section.number + 1 == section.row + all.num_parts) ends = own;
+    } else if (all.has_empty_path() && at + 1 == state_begin[section.number + 1]) {
+      begins = ends = impossible + 1;
     }
-    if (!joint.through) return;
-    for (const int32_t e : joint.entries) add(hub, begin_to + e, kNone, origin(joint.to, e));
+    origin[at] = static_cast<int32_t>(own);
+    start[at] = static_cast<int32_t>(begins);
+    accept[at] = static_cast<int32_t>(ends);
   }
-
-  const std::vector<Part>& parts_;
-  const Rational kind_;
-  int64_t num_states_ = 0;  // of all operands
 };
 
 }  // namespace gtnet

@@ -76,7 +76,7 @@ using Out = T*;
 #endif
 
 template <class T>
-GTNET_HD GTNET_INLINE const T* part_of(const T* array, int64_t begin, int64_t /*count*/) {
+GTNET_HD GTNET_INLINE T* part_of(T* array, int64_t begin, int64_t /*count*/) {
   return array + begin;
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,8 +18,20 @@ SHORT = (torch.float16, torch.bfloat16)  # emissions on a GPU may have these dty
 LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
 
 
-def integers(function: str, name: str, values: object) -> Tensor:
-    """`values` as a one-dimensional int32 tensor; floats and booleans are refused."""
+Extremes = dict[str, tuple[float, float]]  # of named tensors that are not empty
+
+
+def extremes(tensors: Mapping[str, Tensor]) -> Extremes:
+    """The smallest and the largest number of each; waits once for those on a GPU."""
+    found = {name: t.detach().aminmax() for name, t in tensors.items() if t.numel()}
+    if not found or next(iter(found.values())).min.device.type == "cpu":
+        return {name: (low.item(), high.item()) for name, (low, high) in found.items()}
+    table = torch.stack([torch.stack(pair).double() for pair in found.values()]).tolist()
+    return {name: (low, high) for name, (low, high) in zip(found, table)}
+
+
+def integral(function: str, name: str, values: object) -> Tensor:
+    """`values` as a one-dimensional tensor of integers; floats and booleans are refused."""
     tensor = torch.as_tensor(values)
     if tensor.numel() == 0 and not isinstance(values, Tensor):
         tensor = tensor.to(torch.int32)
@@ -27,21 +39,32 @@ def integers(function: str, name: str, values: object) -> Tensor:
         raise TypeError(f"{function}: {name} must be integers, got {tensor.dtype}")
     if tensor.ndim != 1:
         raise ValueError(f"{function}: {name} must have one dimension, got {list(tensor.shape)}")
-    if tensor.dtype == torch.int64 and tensor.numel():
-        for extreme in (int(x) for x in tensor.aminmax()):
-            if abs(extreme) > LARGEST:
-                raise ValueError(f"{function}: {name} must fit in 32 bits, got {extreme}")
+    return tensor
+
+
+def narrowed(function: str, name: str, tensor: Tensor, seen: Extremes) -> Tensor:
+    """Integers as int32; what does not fit, as `extremes` has seen it, is refused."""
+    for extreme in seen.get(name, ()):
+        if abs(extreme) > LARGEST:
+            raise ValueError(f"{function}: {name} must fit in 32 bits, got {int(extreme)}")
     return tensor.to(torch.int32, copy=True).contiguous()  # later writes must not reach a topology
 
 
-def scores(
+def integers(function: str, name: str, values: object) -> Tensor:
+    """`values` as a one-dimensional int32 tensor; floats and booleans are refused."""
+    tensor = integral(function, name, values)
+    seen = extremes({name: tensor}) if tensor.dtype == torch.int64 else {}
+    return narrowed(function, name, tensor, seen)
+
+
+def floats(
     function: str,
     name: str,
     values: object,
     size: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """`values` as a float32 or float64 tensor of log-domain scores, -inf allowed.
+    """`values` as a float32 or float64 tensor, whatever it holds.
 
     Python numbers have no dtype of their own and take `dtype`, by default torch's default.
     """
@@ -53,15 +76,40 @@ def scores(
         raise TypeError(f"{function}: {name} must be float32 or float64, got {tensor.dtype}")
     if size is not None and tuple(tensor.shape) != (size,):
         raise ValueError(f"{function}: {name} must have shape [{size}], got {list(tensor.shape)}")
+    return tensor
+
+
+def label_arrays(function: str, arrays: Mapping[str, object]) -> list[Tensor]:
+    """Each as `integers`, none below EPSILON; waits once for those on a GPU."""
+    tensors = {name: integral(function, name, array) for name, array in arrays.items()}
+    same_device(function, **tensors)
+    seen = extremes(tensors)
+    for name, tensor in tensors.items():
+        labels(function, name, tensor, seen)
+    return [narrowed(function, name, tensor, seen) for name, tensor in tensors.items()]
+
+
+def scores(
+    function: str,
+    name: str,
+    values: object,
+    size: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """As `floats`: log-domain scores, -inf allowed."""
+    tensor = floats(function, name, values, size, dtype)
     finite_or_zero(function, name, tensor)
     return tensor
 
 
-def finite_or_zero(function: str, name: str, tensor: Tensor) -> None:
-    """Refuse NaN and +inf; -inf is the zero of the semiring. Not looked for on a GPU: no syncs."""
-    if tensor.device.type != "cpu" or tensor.numel() == 0:
-        return
-    largest = float(tensor.detach().max())  # max propagates NaN
+def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | None = None) -> None:
+    """Refuse NaN and +inf; -inf is the zero of the semiring.
+
+    On a GPU only where `extremes` has `seen` them: nothing else waits for it.
+    """
+    if seen is None:
+        seen = extremes({name: tensor}) if tensor.device.type == "cpu" else {}
+    largest = seen.get(name, (0.0, 0.0))[1]  # NaN where there is any
     if largest == float("inf") or largest != largest:
         bad = int((~(tensor.detach() < float("inf"))).flatten().nonzero()[0])
         raise ValueError(
@@ -88,22 +136,22 @@ def tolerance(function: str, name: str, value: object) -> float:
     return float(value)
 
 
-def inside(function: str, name: str, tensor: Tensor, size: int, of: str) -> None:
+def inside(
+    function: str, name: str, tensor: Tensor, size: int, of: str, seen: Extremes | None = None
+) -> None:
     """Refuse indices outside [0, size)."""
-    if tensor.numel() == 0:
-        return
-    low, high = (int(x) for x in tensor.aminmax())
-    if low < 0 or high >= size:
-        wrong = low if low < 0 else high
-        raise ValueError(f"{function}: {name} must lie in [0, {size}) ({of}), got {wrong}")
+    for extreme in (extremes({name: tensor}) if seen is None else seen).get(name, ()):
+        if not 0 <= extreme < size:
+            got = int(extreme)
+            raise ValueError(f"{function}: {name} must lie in [0, {size}) ({of}), got {got}")
 
 
-def labels(function: str, name: str, tensor: Tensor) -> None:
+def labels(function: str, name: str, tensor: Tensor, seen: Extremes | None = None) -> None:
     """Refuse labels below EPSILON."""
-    if tensor.numel() and int(tensor.min()) < EPSILON:
+    smallest = (extremes({name: tensor}) if seen is None else seen).get(name, (0, 0))[0]
+    if smallest < EPSILON:
         raise ValueError(
-            f"{function}: {name} must be labels >= 0 or EPSILON ({EPSILON}), "
-            f"got {int(tensor.min())}"
+            f"{function}: {name} must be labels >= 0 or EPSILON ({EPSILON}), got {int(smallest)}"
         )
 
 
@@ -148,6 +196,12 @@ def fits_on_gpu(function: str, device: torch.device, size: int, what: str) -> No
             f"{function}: {what} take {size} bytes, and {free} are free on {device}: take fewer, "
             f"or split the batch"
         )
+
+
+def served(function: str, name: str, value: Tensor) -> None:
+    """Refuse tensors that are neither on the CPU nor on a GPU of CUDA."""
+    if value.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{function}: {name} must be on the cpu or on cuda, got {value.device}")
 
 
 def same_device(function: str, **tensors: Tensor) -> None:

@@ -18,11 +18,15 @@ Semiring = Literal["log", "tropical"]
 Merge = Literal["auto", "identical", "equal"]
 
 
-def prepared(function: str, graph: object, semiring: str) -> Graph:
+def prepared(function: str, graph: object, semiring: str, *, on_gpu: bool = False) -> Graph:
     """The graph, after checks of the type, of the device and of the name of the semiring."""
     _checks.graph(function, "graph", graph)
     assert isinstance(graph, Graph)
-    _checks.on_cpu(function, "graph", graph.weights, "work there, then move the result with .to()")
+    if on_gpu:
+        _checks.served(function, "graph", graph.weights)
+    else:
+        why = "work there, then move the result with .to()"
+        _checks.on_cpu(function, "graph", graph.weights, why)
     if semiring not in ("log", "tropical"):
         raise ValueError(f'{function}: semiring must be "log" or "tropical", got {semiring!r}')
     return graph
@@ -115,9 +119,10 @@ def path_sums(
     # The best paths are a tree: a linear recursion whose coefficients are 0 and 1.
     reached, arrived = best > NEG_INF, came_by >= 0
     index = torch.full_like(came_by, -1)
-    index[arrived] = walk.forth[1][came_by[arrived].long()]
-    on_tree = exact.weights.new_zeros(exact.num_arcs)
-    on_tree[index[arrived].long()] = 1
+    if exact.num_arcs:
+        index = torch.where(arrived, walk.forth[1][came_by.clamp(min=0).long()], index)
+    ends = torch.where(arrived, index, exact.num_arcs).long()
+    on_tree = exact.weights.new_zeros(exact.num_arcs + 1).index_fill(0, ends, 1)[:-1]
     own = torch.where(arrived, _ops.take(exact.weights, index), seeds)
     walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=True)
     sums = _ops.recursion(on_tree, own.masked_fill(~reached, 0), walk)
@@ -129,13 +134,14 @@ def segment_sums(values: Tensor, segment: Tensor, size: int, semiring: Semiring)
     largest = values.detach().new_full((size,), NEG_INF)
     largest = largest.scatter_reduce(0, segment, values.detach(), "amax")
     if semiring == "tropical":
-        first = torch.full((size,), len(values))
-        best = (values.detach() == largest[segment]).nonzero().flatten()
-        first = first.scatter_reduce(0, segment[best], best, "amin")
+        place = torch.arange(len(values), device=values.device)
+        place = place.masked_fill(values.detach() != largest[segment], len(values))
+        first = torch.full((size,), len(values), device=values.device)
+        first = first.scatter_reduce(0, segment, place, "amin")
         there = first < len(values)
         index = torch.where(there, first, -1).to(torch.int32)
         return _ops.take(values, index).masked_fill(~there, NEG_INF)
     base = largest.masked_fill(largest == NEG_INF, 0)
-    total = values.new_zeros(size).index_add(0, segment, (values - base[segment]).exp())
+    total = _ops.total_by(segment.to(torch.int32), (values - base[segment]).exp(), size)
     empty = total == 0
     return (total.masked_fill(empty, 1).log() + base).masked_fill(empty, NEG_INF)

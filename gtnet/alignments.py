@@ -44,14 +44,25 @@ def ctc_graph(
         return ctc_batch("ctc_graph", flat, lengths, blank, dtype)
     _without("ctc_graph", flat, lengths, blank)
     if blank is None:
-        states = _states(lengths + 1)
+        states = _states(lengths + 1, len(flat) + len(lengths))
         label = _placed(states.place > 0, flat)
         before = torch.cat([label.new_full((1,), EPSILON), label])[: len(label)]
         step = (label != before) | (not repeats or optional_blank)
         loop = _log(states.place > 0) if repeats else None
         band = _Band(label, loop, _log(step).to(dtype), None)
         return _left_to_right(states, band, _last(states, 1))
-    states = _states(2 * lengths + 1)
+    return _with_blanks(flat, lengths, blank, dtype, optional_blank, repeats)
+
+
+def _with_blanks(
+    flat: Tensor,
+    lengths: Tensor,
+    blank: int,
+    dtype: torch.dtype,
+    optional_blank: bool = False,
+    repeats: bool = True,
+) -> Graph:
+    states = _states(2 * lengths + 1, 2 * len(flat) + len(lengths))
     on_label = states.place % 2 == 1
     label = _placed(on_label, flat)
     before = torch.cat([label.new_full((2,), EPSILON), label])[: len(label)]
@@ -59,9 +70,8 @@ def ctc_graph(
     if repeats and not optional_blank:
         skip &= label != before
     loop = ~on_label | repeats
-    band = _Band(
-        label.masked_fill(~on_label, blank), _log(loop), torch.zeros((), dtype=dtype), _log(skip)
-    )
+    step = torch.zeros((), dtype=dtype, device=label.device)
+    band = _Band(label.masked_fill(~on_label, blank), _log(loop), step, _log(skip))
     return _left_to_right(states, band, _last(states, 2), writes=label)
 
 
@@ -70,6 +80,8 @@ def ctc_batch(
 ) -> Graph:
     """CTC topologies of targets that lie one after another: int32 [labels], int64 [batch]."""
     _without(function, targets, lengths, blank)
+    if targets.device.type != "cpu":
+        return _with_blanks(targets, lengths, blank, dtype)
     state_offsets, arc_offsets, *columns = _ops.ctc_arcs(targets, lengths, blank)
     source, target, ilabels, olabels = columns
     num_states = len(targets) * 2 + len(lengths)
@@ -115,13 +127,14 @@ def asg_batch(
 ) -> Graph:
     """ASG alignments of targets that lie one after another: int32 [labels], int64 [batch]."""
     _without(function, targets, lengths, None)
-    states = _states(lengths + 1)
+    states = _states(lengths + 1, len(targets) + len(lengths))
     inner = states.place > 0
     label = _placed(inner, targets)
     if transitions is None and start is None:
-        band = _Band(label, _log(inner), torch.zeros((), dtype=dtype), None)
+        band = _Band(label, _log(inner), torch.zeros((), dtype=dtype, device=label.device), None)
         return _left_to_right(states, band, _last(states, 1))
     transitions, start = bigram_scores(function, transitions, start)
+    _checks.same_device(function, targets=targets, transitions=transitions)
     size = len(start)
     _checks.inside(function, "targets", targets, size, "the labels of transitions")
     here = label.long().clamp(min=0)
@@ -183,8 +196,9 @@ def hmm_graph(
     tensors = {"loop": loop, "step": step, "skip": skip}
     learnt = {name: score for name, score in tensors.items() if isinstance(score, Tensor)}
     _checks.same_dtype("hmm_graph", **learnt)
+    _checks.same_device("hmm_graph", targets=flat, **learnt)
     dtype = next(iter(learnt.values())).dtype if learnt else dtype
-    states = _states(lengths * num_states + 1)
+    states = _states(lengths * num_states + 1, len(flat) * num_states + len(lengths))
     inner = states.place > 0
     part = (states.place - 1) % num_states
     spelled = flat.repeat_interleave(num_states)
@@ -194,9 +208,11 @@ def hmm_graph(
 
     def scored(name: str, score: float | Tensor) -> Tensor:
         if not isinstance(score, Tensor):
-            return torch.full((len(left),), float(score), dtype=dtype)
+            return torch.full((len(left),), float(score), dtype=dtype, device=left.device)
         score = _checks.scores("hmm_graph", name, score)
-        _checks.inside("hmm_graph", "emissions", emission[inner], len(score), f"those of {name}")
+        if len(flat):
+            named = emission.clamp(min=0)
+            _checks.inside("hmm_graph", "emissions", named, len(score), f"those of {name}")
         return score[left.clamp(min=0)]
 
     leave = scored("step", step)
@@ -245,7 +261,7 @@ def star_graph(
     if len(flat) and int(flat.max()) >= star:
         raise ValueError(f"star_graph: labels must be below the star {star}, got {int(flat.max())}")
     _without("star_graph", flat, lengths, None)
-    states = _states(lengths + 1)
+    states = _states(lengths + 1, len(flat) + len(lengths))
     label = _placed(states.place > 0, flat)
     next_label = torch.cat([label, label.new_full((1,), EPSILON)])[1:].masked_fill(
         _ends(states, 1), EPSILON
@@ -256,13 +272,14 @@ def star_graph(
     kinds = ((stars, 0, insertion), (label, 1, 0.0), (stars, 1, substitution))
     columns: list[tuple[Tensor, ...]] = []
     weights: list[Tensor] = []
-    everyone = torch.arange(len(label))
+    everyone = torch.arange(len(label), device=label.device)
     for reads, back, score in kinds:
         if score is None:
             continue
         to = everyone[states.place >= back]
-        value = torch.as_tensor(score, dtype=None if isinstance(score, Tensor) else dtype)
-        weights.append(value.expand(len(to)))
+        if not isinstance(score, Tensor):
+            score = torch.full((), score, dtype=dtype, device=label.device)
+        weights.append(score.expand(len(to)))
         read = reads[to - back] if reads is stars else reads[to]
         columns.append((to - back, to, read))
     source, target, ilabels = (torch.cat(column) for column in zip(*columns, strict=True))
@@ -272,7 +289,7 @@ def star_graph(
     ilabels = ilabels[order].to(torch.int32)
     topology = Topology(
         states.offsets,
-        torch.searchsorted(graph, torch.arange(len(lengths) + 1)),
+        torch.searchsorted(graph, torch.arange(len(lengths) + 1, device=graph.device)),
         (source[order] - origin).to(torch.int32),
         (target[order] - origin).to(torch.int32),
         ilabels,
@@ -307,10 +324,11 @@ class _Band(NamedTuple):
     skip: Tensor | None
 
 
-def _states(counts: Tensor) -> _States:
+def _states(counts: Tensor, total: int) -> _States:
+    """So many states for each graph, `total` in all."""
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    graph = torch.repeat_interleave(counts)
-    return _States(offsets, graph, torch.arange(len(graph)) - offsets[graph])
+    graph = torch.repeat_interleave(counts, output_size=total)
+    return _States(offsets, graph, torch.arange(total, device=counts.device) - offsets[graph])
 
 
 def _left_to_right(
@@ -326,10 +344,7 @@ def _left_to_right(
     here = torch.stack([states.place >= back for back in range(3)], 1)
     here &= scores.detach() > NEG_INF
     state, back = here.nonzero(as_tuple=True)
-    counts = torch.zeros(len(states.offsets), dtype=torch.int64)
-    counts[1:] = torch.zeros(len(states.offsets) - 1, dtype=torch.int64).index_add(
-        0, states.graph, here.sum(1)
-    )
+    counts = torch.zeros_like(states.offsets).index_add(0, states.graph + 1, here.sum(1))
     writes = band.reads if writes is None else writes
     place = states.place[state]
     topology = Topology(
@@ -341,7 +356,7 @@ def _left_to_right(
         writes[state].masked_fill(back == 0, EPSILON).to(torch.int32),
         size,
     )
-    weights = scores[here]
+    weights = scores[state, back]
     return _ended(topology, weights, states, accept.to(weights.dtype))
 
 
@@ -369,7 +384,7 @@ def _placed(where: Tensor, values: Tensor) -> Tensor:
 
 def _log(allowed: Tensor) -> Tensor:
     """0 where it is true, -inf elsewhere."""
-    return torch.zeros(allowed.shape).masked_fill(~allowed, NEG_INF)
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill(~allowed, NEG_INF)
 
 
 def _ends(states: _States, count: int) -> Tensor:

@@ -89,38 +89,35 @@ def linear(
 
     Arguments: `labels` integers [length], or a list of such sequences; `weights` float [labels of
     all sequences together], by default 0. A two-dimensional integer tensor is a batch as well.
-    Raises TypeError or ValueError as `Graph` does. Complexity: O(labels).
+    Raises TypeError or ValueError as `Graph` does. Complexity: O(labels). Labels on a GPU make
+    graphs there, and are waited for once.
     """
-    rows = label_rows("linear", "labels", labels)
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-    empty = torch.empty(0, dtype=torch.int32)
-    source = torch.cat([empty, *(torch.arange(len(row), dtype=torch.int32) for row in rows)])
-    return _chains(torch.cat([empty, *rows]), source, lengths, weights, dtype)
+    flat, lengths = flat_labels("linear", labels, "labels")
+    before = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths, output_size=len(flat))
+    source = (torch.arange(len(flat), device=flat.device) - before).to(torch.int32)
+    return _chains(flat, source, lengths, weights, dtype)
 
 
 def label_rows(function: str, name: str, labels: Labels) -> list[Tensor]:
     """The label sequences of a batch, from one sequence or several; EPSILON and up."""
     if isinstance(labels, Tensor):
-        rows = (
-            {name: labels}
-            if labels.ndim == 1
-            else {f"{name}[{i}]": r for i, r in enumerate(labels)}
-        )
-    elif len(labels) and hasattr(labels[0], "__len__"):
-        rows = {f"{name}[{i}]": row for i, row in enumerate(labels)}
+        several = labels.ndim != 1
     else:
-        rows = {name: labels}
-    checked = [_checks.integers(function, place, row) for place, row in rows.items()]
-    for place, row in zip(rows, checked, strict=True):
-        _checks.labels(function, place, row)
-    return checked
+        several = len(labels) > 0 and hasattr(labels[0], "__len__")
+    rows = {f"{name}[{i}]": row for i, row in enumerate(labels)} if several else {name: labels}
+    return _checks.label_arrays(function, rows)
 
 
-def flat_labels(function: str, targets: Labels) -> tuple[Tensor, Tensor]:
-    """All targets one after another, int32, and their lengths, int64."""
-    rows = label_rows(function, "targets", targets)
+def flat_labels(function: str, targets: Labels, name: str = "targets") -> tuple[Tensor, Tensor]:
+    """All targets one after another, int32, and their lengths, int64; on their device."""
+    if isinstance(targets, Tensor) and targets.ndim == 2:
+        (flat,) = _checks.label_arrays(function, {name: targets.reshape(-1)})
+        return flat, torch.full((len(targets),), targets.shape[1], device=targets.device)
+    rows = label_rows(function, name, targets)
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-    return torch.cat([torch.empty(0, dtype=torch.int32), *rows]), lengths
+    if not rows:
+        return torch.empty(0, dtype=torch.int32), lengths
+    return torch.cat(rows), lengths.to(rows[0].device)
 
 
 def _chains(
@@ -132,11 +129,12 @@ def _chains(
 ) -> Graph:
     num_arcs, num_states = len(labels), len(labels) + len(lengths)
     if weights is None:
-        weights = torch.zeros(num_arcs, dtype=dtype)
+        weights = torch.zeros(num_arcs, dtype=dtype, device=labels.device)
     weights = _checks.scores("linear", "weights", weights, num_arcs)
+    _checks.same_device("linear", labels=labels, weights=weights)
     zero = lengths.new_zeros(1)
     state_offsets = torch.cat([zero, (lengths + 1).cumsum(0)])
-    start = torch.full((num_states,), NEG_INF, dtype=weights.dtype)
+    start = weights.new_full((num_states,), NEG_INF)
     accept = start.clone()
     start[state_offsets[:-1]] = 0
     accept[state_offsets[1:] - 1] = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet._checks import NEG_INF
+from gtnet._checks import EPSILON, NEG_INF
+from gtnet._ops import library
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
 from gtnet.lattice import Lattice
@@ -33,6 +36,9 @@ def compose(a: Graph | Emissions, b: Graph | Emissions, *, max_arcs: int = MAX_A
     Complexity: O(pairs of states reached + arcs of the product), and O(log degree) to find a
     match where the labels of a state have gaps. What `a` writes late is followed in vain where `b`
     refuses it: `push(a, what="labels")` first spares a lexicon most of that before a grammar.
+    On a GPU a block of threads explores a pair of graphs, and the result is that of the CPU, bit
+    for bit. It waits there for sizes: of what is explored, of what is kept, and again each time
+    that pairs of states outgrow their memory. `max_arcs` then bounds all that is explored at once.
     Gradient: sums of the scores of both arcs; any number of derivatives.
     Source: Mohri, Pereira & Riley 1996; Mohri 2009, section 5.1, for the filter.
     """
@@ -67,28 +73,37 @@ def connect(graph: Graph) -> Graph:
     offsets = topology.state_offsets
     reached = _ops.reach(offsets, *topology.leaving.by_state(), graph.start > NEG_INF)
     useful = reached & _ops.reach(offsets, *topology.entering.by_state(), graph.accept > NEG_INF)
-    keep_arc = useful[topology.global_source] & useful[topology.global_target]
+    kept, arcs, states = _restricted(topology, useful)
+    return _gathered(kept, (graph,), (arcs.to(torch.int32),), (states.to(torch.int32),))
+
+
+def _restricted(topology: Topology, useful: Tensor) -> tuple[Topology, Tensor, Tensor]:
+    """The states that `useful` marks and the arcs between them, with the numbers of both, int64."""
+    offsets = topology.state_offsets
+    ends = (topology.global_source, topology.global_target)
+    kept_at_source, kept_at_target = (useful.index_select(0, end) for end in ends)
+    keep_arc = kept_at_source & kept_at_target
     states = useful.nonzero().flatten()
     arcs = keep_arc.nonzero().flatten()
     kept_before = torch.cat([offsets.new_zeros(1), useful.cumsum(0)])
-    new_offsets = kept_before[offsets]
-    first_state = new_offsets[topology.graph_of_arc[arcs]]
     arcs_before = torch.cat([offsets.new_zeros(1), keep_arc.cumsum(0)])
-
-    def renumbered(ends: Tensor) -> Tensor:
-        return (kept_before[ends[arcs]] - first_state).to(torch.int32)
-
-    ilabels = topology.ilabels[arcs]
+    new_offsets = kept_before.index_select(0, offsets)
+    first_state = new_offsets.index_select(0, topology.graph_of_arc.index_select(0, arcs))
+    source, target = (
+        (kept_before.index_select(0, end.index_select(0, arcs)) - first_state).to(torch.int32)
+        for end in ends
+    )
+    ilabels = topology.ilabels.index_select(0, arcs)
     kept = Topology(
         new_offsets,
-        arcs_before[topology.arc_offsets],
-        renumbered(topology.global_source),
-        renumbered(topology.global_target),
+        arcs_before.index_select(0, topology.arc_offsets),
+        source,
+        target,
         ilabels,
-        ilabels if graph.is_acceptor else topology.olabels[arcs],
-        len(states),
+        ilabels if topology.is_acceptor else topology.olabels.index_select(0, arcs),
+        states.shape[0],
     )
-    return _gathered(kept, (graph,), (arcs.to(torch.int32),), (states.to(torch.int32),))
+    return kept, arcs, states
 
 
 def _composed(function: str, a: Graph | Emissions, b: Graph | Emissions, max_arcs: int) -> Graph:
@@ -113,22 +128,45 @@ def product(function: str, a: Graph, b: Graph, max_arcs: int) -> Graph:
     _checks.graph(function, "a", a)
     _checks.graph(function, "b", b)
     _checks.pair(function, a, b)
-    _checks.on_cpu(function, "a", a.weights, "compose there, then move the result with .to()")
     max_arcs = _checks.count(function, "max_arcs", max_arcs)
     num_graphs = 0 if 0 in (len(a), len(b)) else max(len(a), len(b))
+    pair = _paired_on_gpu if library.on_gpu(a.weights) else _paired
+    paired = pair(a, b, num_graphs, max_arcs)
+    if paired is None:
+        raise ValueError(
+            f"{function}: the product has more than max_arcs={max_arcs} arcs; prune the operands, "
+            f"split the batch, or raise max_arcs (an arc takes about 40 bytes)"
+        )
+    product = _gathered(paired.topology, (a, b), paired.arc_maps, paired.state_maps)
+    product.start = product.start.masked_fill(paired.filters != 0, NEG_INF)
+    return product
+
+
+class _Paired(NamedTuple):
+    """A product without scores; `filters` int8 [states]."""
+
+    topology: Topology
+    arc_maps: tuple[Tensor, Tensor]
+    state_maps: tuple[Tensor, Tensor]
+    filters: Tensor
+
+
+def _paired(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> _Paired | None:
+    """The product of the topologies, None where it has more than `max_arcs` arcs."""
     acceptors = a.is_acceptor and b.is_acceptor
     too_large, state_offsets, arc_offsets, *arrays = _ops.compose(
-        *_operand(a, a.topology.leaving_by_olabel, a.ilabels),
-        *_operand(b, b.topology.leaving_by_ilabel, b.olabels),
+        *_operand(a, a.topology.leaving_by_olabel),
+        a.accept.detach() > NEG_INF,
+        a.ilabels,
+        *_operand(b, b.topology.leaving_by_ilabel),
+        b.accept.detach() > NEG_INF,
+        b.olabels,
         acceptors,
         num_graphs,
         max_arcs,
     )
     if too_large:
-        raise ValueError(
-            f"{function}: the product has more than max_arcs={max_arcs} arcs; prune the operands, "
-            f"split the batch, or raise max_arcs (an arc takes about 40 bytes)"
-        )
+        return None
     source, target, ilabels, olabels, arc_a, arc_b, state_a, state_b, filters = arrays
     topology = Topology(
         state_offsets,
@@ -139,14 +177,38 @@ def product(function: str, a: Graph, b: Graph, max_arcs: int) -> Graph:
         ilabels if acceptors else olabels,
         len(state_a),
     )
-    product = _gathered(topology, (a, b), (arc_a, arc_b), (state_a, state_b))
-    product.start = product.start.masked_fill(filters != 0, NEG_INF)
-    return product
+    return _Paired(topology, (arc_a, arc_b), (state_a, state_b), filters)
 
 
-def _operand(graph: Graph, by_label: tuple[Tensor | None, ...], labels: Tensor) -> list[object]:
-    ends = (graph.start.detach() > NEG_INF, graph.accept.detach() > NEG_INF)
-    return [graph.state_offsets, *by_label, *ends, labels]
+def _paired_on_gpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> _Paired | None:
+    """The same by blocks of threads, which trim what is explored only when all of it is known."""
+    too_large, state_offsets, arc_offsets, *arrays = _ops.explore(
+        *_operand(a, a.topology.leaving_by_olabel),
+        *_operand(b, b.topology.leaving_by_ilabel),
+        num_graphs,
+        max_arcs,
+    )
+    if too_large:
+        return None
+    source, target, arc_a, arc_b, state_a, state_b, filters = arrays
+    ilabels = _labels_from(a.ilabels, arc_a)
+    acceptors = a.is_acceptor and b.is_acceptor
+    olabels = ilabels if acceptors else _labels_from(b.olabels, arc_b)
+    explored = Topology(state_offsets, arc_offsets, source, target, ilabels, olabels, len(state_a))
+    accepting = (a.accept.detach() > NEG_INF)[state_a] & (b.accept.detach() > NEG_INF)[state_b]
+    useful = _ops.reach(state_offsets, *explored.entering.by_state(), accepting)
+    topology, arcs, states = _restricted(explored, useful)
+    arc_maps, state_maps = (arc_a[arcs], arc_b[arcs]), (state_a[states], state_b[states])
+    return _Paired(topology, arc_maps, state_maps, filters[states])
+
+
+def _labels_from(labels: Tensor, arcs: Tensor) -> Tensor:
+    """The labels of the arcs, EPSILON where there is none (-1)."""
+    return torch.cat([labels, labels.new_full((1,), EPSILON)])[arcs]
+
+
+def _operand(graph: Graph, by_label: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    return [graph.state_offsets, *by_label, graph.start.detach() > NEG_INF]
 
 
 def _gathered(

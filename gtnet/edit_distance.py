@@ -48,10 +48,10 @@ def edit_transducer(
     symbols = torch.cat([alphabet.new_tensor([EPSILON]), alphabet])
     reads = symbols.repeat_interleave(len(symbols))[1:]  # all pairs but epsilon with epsilon
     writes = symbols.repeat(len(symbols))[1:]
-    weights = torch.full((len(reads),), -float(substitution), dtype=dtype)
-    weights[reads == EPSILON] = -float(insertion)
-    weights[writes == EPSILON] = -float(deletion)
-    weights[reads == writes] = 0.0
+    weights = torch.full((len(reads),), -float(substitution), dtype=dtype, device=reads.device)
+    weights = weights.masked_fill(reads == EPSILON, -float(insertion))
+    weights = weights.masked_fill(writes == EPSILON, -float(deletion))
+    weights = weights.masked_fill(reads == writes, 0)
     nowhere = torch.zeros_like(reads)
     return Graph(nowhere, nowhere, reads, writes, weights, accept=0, num_states=1)
 

@@ -146,15 +146,15 @@ def bigram_graph(
     size = len(start)
     if num_labels not in (None, size):
         raise ValueError(f"bigram_graph: num_labels is {num_labels}, the scores have {size} labels")
-    label = torch.arange(size, dtype=torch.int32)
-    source = torch.arange(size + 1, dtype=torch.int32).repeat_interleave(size)
+    label = torch.arange(size, dtype=torch.int32, device=start.device)
+    source = torch.arange(size + 1, dtype=torch.int32, device=start.device).repeat_interleave(size)
     ilabels = label.repeat(size + 1)
     return Graph(
         source,
         ilabels + 1,
         ilabels,
         weights=torch.cat([start, transitions.flatten()]),
-        accept=list(range(size + 1)),
+        accept=start.new_zeros(size + 1),
         num_states=size + 1,
     )
 

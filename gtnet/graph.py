@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet._checks import NEG_INF
+from gtnet._arguments import graph_parts
 from gtnet._isomorphism import isomorphic
+from gtnet._maps import each_map
 from gtnet._text import describe
 from gtnet.topology import Topology, stack_topologies
 
@@ -44,8 +45,8 @@ class Graph:
     weights: Tensor
     start: Tensor
     accept: Tensor
-    arc_maps: tuple[Tensor, ...] | None
-    state_maps: tuple[Tensor, ...] | None
+    arc_maps: Sequence[Tensor] | None
+    state_maps: Sequence[Tensor] | None
 
     def __init__(
         self,
@@ -59,46 +60,10 @@ class Graph:
         accept: Any,
         num_states: int | None = None,
     ) -> None:
-        arrays = {
-            "source": _checks.integers("Graph", "source", source),
-            "target": _checks.integers("Graph", "target", target),
-            "ilabels": _checks.integers("Graph", "ilabels", ilabels),
-        }
+        columns = {"source": source, "target": target, "ilabels": ilabels}
         if olabels is not None:
-            arrays["olabels"] = _checks.integers("Graph", "olabels", olabels)
-        num_arcs = len(arrays["source"])
-        for name, array in arrays.items():
-            if len(array) != num_arcs:
-                raise ValueError(f"Graph: source has {num_arcs} arcs, {name} has {len(array)}")
-        device = arrays["source"].device
-        if weights is None:
-            weights = torch.zeros(num_arcs, device=device)
-        weights = _checks.scores("Graph", "weights", weights, num_arcs)
-        _checks.same_device("Graph", **arrays, weights=weights)
-
-        if num_states is not None:
-            num_states = _checks.count("Graph", "num_states", num_states)
-        else:
-            num_states = _smallest_size(arrays["source"], arrays["target"], start, accept)
-        for name in ("source", "target"):
-            _checks.inside("Graph", name, arrays[name], num_states, "the states of the graph")
-        for name in ("ilabels", "olabels"):
-            if name in arrays:
-                _checks.labels("Graph", name, arrays[name])
-        start = _state_scores("start", start, num_states, weights)
-        accept = _state_scores("accept", accept, num_states, weights)
-        _checks.same_device("Graph", weights=weights, start=start, accept=accept)
-        _checks.same_dtype("Graph", weights=weights, start=start, accept=accept)
-        topology = Topology(
-            torch.tensor([0, num_states], device=device),
-            torch.tensor([0, num_arcs], device=device),
-            arrays["source"],
-            arrays["target"],
-            arrays["ilabels"],
-            arrays.get("olabels", arrays["ilabels"]),
-            num_states,
-        )
-        self._fill(topology, weights, start, accept)
+            columns["olabels"] = olabels
+        self._fill(*graph_parts(columns, weights, start, accept, num_states))
 
     def _fill(
         self,
@@ -106,8 +71,8 @@ class Graph:
         weights: Tensor,
         start: Tensor,
         accept: Tensor,
-        arc_maps: tuple[Tensor, ...] | None = None,
-        state_maps: tuple[Tensor, ...] | None = None,
+        arc_maps: Sequence[Tensor] | None = None,
+        state_maps: Sequence[Tensor] | None = None,
     ) -> None:
         self.topology = topology
         self.weights = weights
@@ -124,8 +89,8 @@ class Graph:
         start: Tensor,
         accept: Tensor,
         *,
-        arc_maps: tuple[Tensor, ...] | None = None,
-        state_maps: tuple[Tensor, ...] | None = None,
+        arc_maps: Sequence[Tensor] | None = None,
+        state_maps: Sequence[Tensor] | None = None,
     ) -> Graph:
         """Scores put on an existing topology, unchecked: for code that made both itself."""
         graph = cls.__new__(cls)
@@ -227,8 +192,8 @@ class Graph:
             self.weights[arcs],
             self.start[states],
             self.accept[states],
-            arc_maps=self.arc_maps and tuple(m[arcs] for m in self.arc_maps),
-            state_maps=self.state_maps and tuple(m[states] for m in self.state_maps),
+            arc_maps=each_map(self.arc_maps, lambda m: m[arcs]),
+            state_maps=each_map(self.state_maps, lambda m: m[states]),
         )
 
     # New scores on the same topology
@@ -300,8 +265,8 @@ class Graph:
             self.weights.to(device),
             self.start.to(device),
             self.accept.to(device),
-            arc_maps=self.arc_maps and tuple(m.to(device) for m in self.arc_maps),
-            state_maps=self.state_maps and tuple(m.to(device) for m in self.state_maps),
+            arc_maps=each_map(self.arc_maps, lambda m: m.to(device)),
+            state_maps=each_map(self.state_maps, lambda m: m.to(device)),
         )
 
     # Comparison
@@ -311,8 +276,12 @@ class Graph:
         _checks.graph("equal", "other", other)
         if self.device != other.device:
             return False
-        ours, theirs = _tensors(self), _tensors(other)
-        return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(ours, theirs))
+        pairs = list(zip(_tensors(self), _tensors(other)))
+        if not all(a.dtype == b.dtype and a.shape == b.shape for a, b in pairs):
+            return False
+        if self.device.type == "cpu":
+            return all(torch.equal(a, b) for a, b in pairs)
+        return bool(torch.stack([(a == b).all() for a, b in pairs]).all())  # waits once
 
     def isomorphic(self, other: Graph) -> bool:
         """Whether the batches are equal, graph by graph, up to the numbering of states and arcs.
@@ -412,59 +381,6 @@ def stack(graphs: Sequence[Graph]) -> Graph:
         torch.cat([part.start for part in parts]),
         torch.cat([part.accept for part in parts]),
     )
-
-
-def _smallest_size(source: Tensor, target: Tensor, start: Any, accept: Any) -> int:
-    """One more than the largest state named anywhere."""
-    largest = -1
-    for states in (source, target):
-        if states.numel():
-            largest = max(largest, int(states.max()))
-    for name, given in (("start", start), ("accept", accept)):
-        if _is_scores(given):
-            return len(given)
-        largest = max([largest, *_chosen_states(name, given)])
-    return largest + 1
-
-
-def _is_scores(given: Any) -> bool:
-    """Whether start or accept is given as a score per state rather than by naming states."""
-    if isinstance(given, Sequence):
-        return any(isinstance(score, float) for score in given)
-    if isinstance(given, Mapping) or not hasattr(given, "__len__"):
-        return False
-    tensor = torch.as_tensor(given)
-    return tensor.ndim > 0 and tensor.is_floating_point()
-
-
-def _chosen_states(name: str, given: Any) -> dict[int, Any]:
-    """`given` as a mapping from state to score."""
-    if isinstance(given, Mapping):
-        for score in given.values():
-            if not isinstance(score, (int, float, Tensor)):
-                raise TypeError(f"Graph: {name} must give scores as numbers, got {score!r}")
-        return {int(state): score for state, score in given.items()}
-    if isinstance(given, str):
-        raise TypeError(f"Graph: {name} must be states or scores, got {given!r}")
-    if (torch.is_tensor(given) and given.ndim == 0) or not hasattr(given, "__len__"):
-        given = [_checks.count("Graph", name, given)]
-    return dict.fromkeys(_checks.integers("Graph", name, given).tolist(), 0.0)
-
-
-def _state_scores(name: str, given: Any, num_states: int, like: Tensor) -> Tensor:
-    """Start or accept scores [num_states] from any of the forms the constructor takes."""
-    if _is_scores(given):
-        return _checks.scores("Graph", name, given, num_states, like.dtype)
-    chosen = _chosen_states(name, given)
-    scores = torch.full((num_states,), NEG_INF, dtype=like.dtype, device=like.device)
-    if not chosen:
-        return scores
-    states = torch.tensor(list(chosen), device=like.device)
-    _checks.inside("Graph", name, states, num_states, "the states of the graph")
-    given_scores = [torch.as_tensor(score, dtype=like.dtype) for score in chosen.values()]
-    values = torch.stack(given_scores).to(like.device)
-    _checks.finite_or_zero("Graph", name, values)
-    return scores.index_put((states,), values)
 
 
 def _device(target: torch.device | str) -> torch.device:

@@ -55,9 +55,9 @@ def transducer_batch(
         function, log_probs, targets, input_lengths, target_lengths, blank
     )
     batch, longest_frames, width, _ = scores.shape
-    t = torch.arange(longest_frames).view(1, -1, 1, 1)
-    u = torch.arange(width).view(1, 1, -1, 1)
-    writes = torch.arange(2).view(1, 1, 1, 2)
+    t = torch.arange(longest_frames, device=scores.device).view(1, -1, 1, 1)
+    u = torch.arange(width, device=scores.device).view(1, 1, -1, 1)
+    writes = torch.arange(2, device=scores.device).view(1, 1, 1, 2)
     here = (t < frames.view(-1, 1, 1, 1)) & (u + writes <= written.view(-1, 1, 1, 1))
     item, at, wrote, kind = here.nonzero(as_tuple=True)
     zero = frames.new_zeros(1)
@@ -100,7 +100,6 @@ def transducer_scores(
             f"{function}: log_probs must be [batch, frames, targets + 1, labels], "
             f"got {list(log_probs.shape)}"
         )
-    _checks.on_cpu(function, "log_probs", log_probs, "lattices are built there")
     batch, frames, width, size = log_probs.shape
     blank = _checks.count(function, "blank", blank)
     if blank >= size:
@@ -111,15 +110,26 @@ def transducer_scores(
             f"{function}: targets must be [batch, longest] = [{batch}, {width - 1}] to match "
             f"log_probs {list(log_probs.shape)}, got {list(targets.shape)}"
         )
-    labels = _checks.integers(function, "targets", targets.reshape(-1)).view(batch, width - 1)
-    read = lengths_of(function, "input_lengths", input_lengths, batch, frames, "the frames")
-    written = lengths_of(
-        function, "target_lengths", target_lengths, batch, width - 1, "the targets"
-    )
-    used = labels[torch.arange(width - 1) < written.unsqueeze(1)]
-    _checks.inside(function, "targets", used, size, "the labels of log_probs")
-    if bool((used == blank).any()):
+    _checks.same_device(function, log_probs=log_probs, targets=targets)
+    device = log_probs.device
+    labels = _checks.integral(function, "targets", targets.reshape(-1)).view(batch, width - 1)
+    read = lengths_like(function, "input_lengths", input_lengths, batch, frames, device)
+    written = lengths_like(function, "target_lengths", target_lengths, batch, width - 1, device)
+    outside = torch.arange(width - 1, device=device) >= written.unsqueeze(1)
+    others = (labels != blank).masked_fill(outside, True).int()
+    tensors = {
+        "targets": labels.masked_fill(outside, 0),
+        "input_lengths": read,
+        "target_lengths": written,
+        "others": others,
+    }
+    seen = _checks.extremes(tensors)
+    _checks.inside(function, "input_lengths", read, frames + 1, "the frames", seen)
+    _checks.inside(function, "target_lengths", written, width, "the targets", seen)
+    _checks.inside(function, "targets", labels, size, "the labels of log_probs", seen)
+    if seen.get("others", (1, 1))[0] == 0:
         raise ValueError(f"{function}: a target must not hold the blank {blank}")
+    labels = labels.to(torch.int32)
     chosen = labels.long().clamp(0, size - 1).view(batch, 1, width - 1, 1)
     next_label = log_probs[:, :, :-1].gather(3, chosen.expand(-1, frames, -1, -1))
     last = torch.nn.functional.pad(next_label, (0, 0, 0, 1), value=NEG_INF)
@@ -129,16 +139,31 @@ def transducer_scores(
 def lengths_of(
     function: str, name: str, lengths: Lengths | None, batch: int, most: int, of: str
 ) -> Tensor:
-    """Lengths as int64 [batch], between 0 and `most`, which they are by default."""
+    """Lengths as int64 [batch], between 0 and `most`, which they are by default.
+
+    Where they were given; those on a GPU are waited for.
+    """
+    given = lengths_like(function, name, lengths, batch, most)
+    _checks.inside(function, name, given, most + 1, of)
+    return given
+
+
+def lengths_like(
+    function: str,
+    name: str,
+    lengths: Lengths | None,
+    batch: int,
+    most: int,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Lengths as int64 [batch], whatever they are; on a device, or where they were given."""
     if lengths is None:
-        return torch.full((batch,), most)
+        return torch.full((batch,), most, device=device)
     given = torch.as_tensor(lengths)
-    _checks.on_cpu(function, name, given, "it is looked at there: move it with .cpu()")
-    checked = _checks.integers(function, name, given.reshape(1) if given.ndim == 0 else given)
-    if len(checked) != batch:
-        raise ValueError(f"{function}: the batch has {batch} items, {name} {len(checked)}")
-    _checks.inside(function, name, checked, most + 1, of)
-    return checked.long()
+    given = _checks.integral(function, name, given.reshape(1) if given.ndim == 0 else given)
+    if len(given) != batch:
+        raise ValueError(f"{function}: the batch has {batch} items, {name} {len(given)}")
+    return given.long() if device is None else given.long().to(device)
 
 
 def segment_graph(
@@ -152,11 +177,12 @@ def segment_graph(
     Arguments: `lengths` integers [batch], the frames of each item; `max_duration` at least 1.
     Complexity: O(frames · max_duration). Source: Sarawagi & Cohen 2004 (semi-Markov models).
     """
-    frames = _checks.integers("segment_graph", "lengths", lengths).long()
-    if len(frames) and int(frames.min()) < 0:
-        raise ValueError(f"segment_graph: lengths must be at least 0, got {int(frames.min())}")
-    inside = _durations("segment_graph", frames, int(frames.max()) if len(frames) else 0,
-                        max_duration)  # fmt: skip
+    given = _checks.integral("segment_graph", "lengths", lengths)
+    least, longest = _checks.extremes({"lengths": given}).get("lengths", (0, 0))
+    if least < 0:
+        raise ValueError(f"segment_graph: lengths must be at least 0, got {int(least)}")
+    frames = given.long()
+    inside = _durations("segment_graph", frames, int(longest), max_duration)
     item, at, shorter = inside.nonzero(as_tuple=True)
     zero = frames.new_zeros(1)
     state_offsets = torch.cat([zero, (frames + 1).cumsum(0)])
@@ -170,11 +196,12 @@ def segment_graph(
         label,
         int(state_offsets[-1]),
     )
-    start = torch.full((topology.num_states,), NEG_INF, dtype=dtype)
+    weights = torch.zeros(len(item), dtype=dtype, device=item.device)
+    start = weights.new_full((topology.num_states,), NEG_INF)
     accept = start.clone()
     start[state_offsets[:-1]] = 0
     accept[state_offsets[1:] - 1] = 0
-    return Graph.from_topology(topology, torch.zeros(len(item), dtype=dtype), start, accept)
+    return Graph.from_topology(topology, weights, start, accept)
 
 
 def segment_emissions(scores: Tensor, lengths: Lengths | None = None) -> Emissions:
@@ -193,7 +220,8 @@ def segment_emissions(scores: Tensor, lengths: Lengths | None = None) -> Emissio
             f"got {list(scores.shape)}"
         )
     batch, frames, durations, _ = scores.shape
-    sizes = lengths_of("segment_emissions", "lengths", lengths, batch, frames, "the frames")
+    sizes = lengths_like("segment_emissions", "lengths", lengths, batch, frames, scores.device)
+    _checks.inside("segment_emissions", "lengths", sizes, frames + 1, "the frames")
     graph = segment_graph(sizes, durations, dtype=scores.dtype)
     return Emissions(scores[_durations("segment_emissions", sizes, frames, durations)], graph=graph)
 
@@ -203,5 +231,6 @@ def _durations(function: str, lengths: Tensor, frames: int, max_duration: int) -
     most = _checks.count(function, "max_duration", max_duration)
     if most == 0:
         raise ValueError(f"{function}: max_duration must be at least 1, got 0")
-    ends = torch.arange(frames).unsqueeze(1) + torch.arange(most) + 1
+    frame, shorter = (torch.arange(size, device=lengths.device) for size in (frames, most))
+    ends = frame.unsqueeze(1) + shorter + 1
     return ends <= lengths.view(-1, 1, 1)

@@ -29,7 +29,7 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
     two; `posterior` builds it.
     """
     lattice = graph if isinstance(graph, Lattice) and beam is not None else None
-    graph = prepared("prune", graph, "log") if lattice is None else lattice
+    graph = prepared("prune", graph, "log", on_gpu=True) if lattice is None else lattice
     if (beam is None) == (posterior is None):
         raise ValueError(
             f"prune: exactly one of beam and posterior is needed, got {beam} and {posterior}"

@@ -35,14 +35,15 @@ def push(
     Arguments: any graph, cycles included; `semiring` matters to weights.
     Result: for weights the same states and arcs with new scores; for labels a trimmed graph, whose
     `arc_maps` and `state_maps` are -1 on what was inserted.
-    Raises ValueError where the paths around a cycle have no finite sum.
+    Raises ValueError where the paths around a cycle have no finite sum; on a GPU, where weights of
+    acyclic graphs are pushed, for labels and cycles.
     Complexity: weights O(states + arcs), k³ more for a component of k states on cycles; labels
     O(arcs · length of the common prefixes) on acyclic graphs.
     Gradient: to all scores, through the sums; of a gather for labels; any number of derivatives.
     Source: Mohri 2009, "Weighted Automata Algorithms", section 7.1; Mohri 2000, "Minimization
     algorithms for sequential transducers", for labels.
     """
-    graph = prepared("push", graph, semiring)
+    graph = prepared("push", graph, semiring, on_gpu=what == "weights")
     if to not in ("start", "accept"):
         raise ValueError(f'push: to must be "start" or "accept", got {to!r}')
     if what not in ("weights", "labels"):
@@ -119,6 +120,9 @@ def pushed(
         (graph.start.double() + potential).to(graph.dtype),
         (graph.accept.double() - potential).to(graph.dtype),
     )
-    pushed_graph.arc_maps = (torch.arange(graph.num_arcs, dtype=torch.int32),)
-    pushed_graph.state_maps = (torch.arange(graph.num_states, dtype=torch.int32),)
+    arcs, states = (
+        torch.arange(count, dtype=torch.int32, device=graph.device)
+        for count in (graph.num_arcs, graph.num_states)
+    )
+    pushed_graph.arc_maps, pushed_graph.state_maps = (arcs,), (states,)
     return pushed_graph

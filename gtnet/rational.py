@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._maps import origins
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
@@ -179,7 +181,7 @@ def batch_size(function: str, graphs: Mapping[str, Graph]) -> int:
     _checks.same_device(function, **weights)
     _checks.same_dtype(function, **weights)
     for name, scores in weights.items():
-        _checks.on_cpu(function, name, scores, "do it there, then move the result with .to()")
+        _checks.served(function, name, scores)
     sizes = {len(graph): name for name, graph in graphs.items() if len(graph) != 1}
     if len(sizes) > 1:
         (one, a), (two, b), *_ = sizes.items()
@@ -192,32 +194,46 @@ def _numbered(graphs: Sequence[Graph]) -> dict[str, Graph]:
 
 
 def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
-    """The operands side by side, joined by epsilons as the operation has it."""
+    """The operands side by side, joined by epsilons as the operation has it.
+
+    On a GPU it waits once, for the sizes of the result.
+    """
     acceptors = all(graph.is_acceptor for graph in graphs)
-    names = ("state_offsets", "arc_offsets", "source", "target", "ilabels")
-    starts, accepts = [g.start for g in graphs], [g.accept for g in graphs]
-    state_offsets, arc_offsets, source, target, ilabels, olabels, *maps = _ops.rational(
-        *([getattr(graph, name) for graph in graphs] for name in names),
-        [] if acceptors else [graph.olabels for graph in graphs],
-        [start.detach() > NEG_INF for start in starts],
-        [accept.detach() > NEG_INF for accept in accepts],
-        size,
-        kind,
-    )
-    num_states = int(state_offsets[-1])
+    starts, accepts = (_end_to_end([getattr(g, n) for g in graphs]) for n in ("start", "accept"))
+    _checks.countable(function, "states", len(starts))
+    _checks.countable(function, "arcs", sum(graph.num_arcs for graph in graphs))
+    joined = kind not in (_Kind.UNION, _Kind.OPTIONAL)
+    offsets = [
+        _offsets([getattr(graph, name) for graph in graphs])
+        for name in ("state_offsets", "arc_offsets")
+    ]
+    ends = [offsets[0][:0]] * 2
+    if joined:
+        ends = [(scores.detach() > NEG_INF).cumsum(0) for scores in (accepts, starts)]
+    layout = (_graphs_of(graphs, size), *offsets, *ends, len(graphs), kind)
+    state_begin, arc_begin = _ops.rational_sections(*layout)
+    operand_states = len(starts)
+    num_states, num_arcs = (int(n) for n in _last(state_begin, arc_begin))
     _checks.countable(function, "states", num_states)
-    _checks.countable(function, "arcs", int(arc_offsets[-1]))
-    arc, left, entered, start, accept, *own = maps
-    impossible_and_free = starts[0].new_tensor([NEG_INF, 0.0])
-    start_scores = torch.cat([*starts, impossible_and_free])
-    accept_scores = torch.cat([*accepts, impossible_and_free])
-    weights = _ops.take(torch.cat([graph.weights for graph in graphs]), arc)
-    if kind not in (_Kind.UNION, _Kind.OPTIONAL):
-        weights = weights + _ops.take(accept_scores, left) + _ops.take(start_scores, entered)
+    _checks.countable(function, "arcs", num_arcs)
+    columns = [
+        None if name == "olabels" and acceptors else _end_to_end([getattr(g, name) for g in graphs])
+        for name in ("source", "target", "ilabels", "olabels")
+    ]
+    source, target, ilabels, olabels, arc, left, entered, origin, start, accept = _ops.rational(
+        *layout, state_begin, arc_begin, *columns, operand_states, num_states, num_arcs
+    )
+    if kind != _Kind.UNION:  # there all scores are those of operands
+        impossible_and_free = torch.arange(2, dtype=starts.dtype, device=starts.device).log()
+        starts, accepts = (torch.cat([s, impossible_and_free]) for s in (starts, accepts))
+    weights = _ops.take(_end_to_end([graph.weights for graph in graphs]), arc)
+    if joined:
+        weights = weights + _ops.take(accepts, left) + _ops.take(starts, entered)
+    width = max((len(state_begin) - 1) // max(size, 1), 1)
     return Graph.from_topology(
         Topology(
-            state_offsets,
-            arc_offsets,
+            state_begin[::width].contiguous(),
+            arc_begin[::width].contiguous(),
             source,
             target,
             ilabels,
@@ -225,8 +241,38 @@ def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) ->
             num_states,
         ),
         weights,
-        _ops.take(start_scores, start),
-        _ops.take(accept_scores, accept),
-        arc_maps=tuple(own[: len(graphs)]),
-        state_maps=tuple(own[len(graphs) :]),
+        _ops.take(starts, start),
+        _ops.take(accepts, accept),
+        arc_maps=origins(arc, [graph.num_arcs for graph in graphs]),
+        state_maps=origins(origin, [graph.num_states for graph in graphs]),
     )
+
+
+def _graphs_of(graphs: Sequence[Graph], size: int) -> Tensor:
+    """Which graph of the operands put end to end each graph of the result has of each operand."""
+    device = graphs[0].device
+    if all(len(graph) == size for graph in graphs):
+        every = torch.arange(len(graphs) * size, device=device)
+        return every.view(len(graphs), size).T.flatten()
+    first = [0, *accumulate(len(graph) for graph in graphs)][:-1]
+    table = torch.tensor([first, [len(graph) > 1 for graph in graphs]]).to(device)
+    return (table[0] + table[1] * torch.arange(size, device=device).unsqueeze(1)).flatten()
+
+
+def _end_to_end(tensors: list[Tensor]) -> Tensor:
+    return tensors[0].contiguous() if len(tensors) == 1 else torch.cat(tensors)
+
+
+def _offsets(tensors: list[Tensor]) -> Tensor:
+    """The offsets of operands put end to end."""
+    if len(tensors) == 1:
+        return tensors[0].contiguous()
+    sizes = torch.cat([offsets.diff() for offsets in tensors])
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _last(*tensors: Tensor) -> list[int]:
+    """The last numbers of several tensors, by one look at a GPU."""
+    if tensors[0].device.type == "cpu":
+        return [int(tensor[-1]) for tensor in tensors]
+    return torch.stack([tensor[-1] for tensor in tensors]).tolist()

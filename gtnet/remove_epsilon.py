@@ -34,14 +34,16 @@ def remove_epsilon(graph: Graph, *, semiring: Semiring = "log") -> Graph:
     every string, "tropical" the best of them.
     Result: `arc_maps` names for every arc the ordinary arc it ends with, `state_maps` its state.
     Raises ValueError where the sum over an epsilon cycle diverges (log: its spectral radius is 1
-    or more; tropical: its score is positive), naming the graph and a state of the component.
+    or more; tropical: its score is positive), naming the graph and a state of the component; for
+    any cycle of epsilons on a GPU. There epsilons are followed from all states at once, and waited
+    for twice per step of the longest way.
     Complexity: with n(p) states and m(p) epsilon arcs reached from p by epsilons, the sum over p
     of n(p) + m(p) + the arcs of those states; k³ more for a component of k states on cycles.
     Gradient: to all scores, through the sums of epsilon paths; any number of derivatives.
     Source: Mohri 2002, "Generic epsilon-removal and input epsilon-normalization"; the solve per
     component as Lehmann 1977.
     """
-    graph = prepared("remove_epsilon", graph, semiring)
+    graph = prepared("remove_epsilon", graph, semiring, on_gpu=True)
     silent = epsilon_arcs(graph)
     if not bool(silent.any()):
         return trimmed(graph)
@@ -62,13 +64,13 @@ class _Pairs:
 
     def __init__(self, loud: Graph, silent: Graph) -> None:
         arrived = loud.start.detach() > NEG_INF
-        arrived[loud.topology.global_target] = True
+        arrived = arrived.index_fill(0, loud.topology.global_target, True)
         sources, offsets, arc_offsets, states, begin, end, arcs = _ops.epsilon_pairs(
             silent.state_offsets, *silent.topology.leaving.by_state(), arrived
         )
         _checks.countable("remove_epsilon", "pairs of states", len(states))
         _checks.countable("remove_epsilon", "epsilon arcs between pairs", len(arcs))
-        self.source = torch.repeat_interleave(sources.long(), offsets.diff())
+        self.source = sources.long()[_ops.spread(offsets, len(states))]
         self.state = states.long()
         self.arcs = arcs
         # One graph per source, so that path sums of the copies are the closure.
@@ -77,12 +79,12 @@ class _Pairs:
 
 def _closure(silent: Graph, pairs: _Pairs, semiring: Semiring) -> Tensor:
     """The sum of the epsilon paths of every pair, float64 [pairs]."""
-    nowhere = torch.full((silent.num_states,), NEG_INF, dtype=silent.dtype)
+    nowhere = torch.full_like(silent.start.detach(), NEG_INF)
     arriving = nowhere.index_fill(0, pairs.source, 0)
     everywhere = silent.detach().with_weights(start=arriving, accept=nowhere)
     path_sums("remove_epsilon", everywhere, semiring)  # raises in the graph's own numbers
-    seeds = torch.full((pairs.copies.num_states,), NEG_INF, dtype=torch.float64)
-    seeds[pairs.copies.state_offsets[:-1]] = 0
+    seeds = nowhere.new_full((pairs.copies.num_states,), NEG_INF, dtype=torch.float64)
+    seeds = seeds.index_fill(0, pairs.copies.state_offsets[:-1], 0)
     weights = _ops.take(silent.weights.double(), pairs.arcs)
     copies = Graph.from_topology(pairs.copies, weights, seeds, torch.full_like(seeds, NEG_INF))
     return path_sums("remove_epsilon", copies, semiring)
@@ -96,7 +98,7 @@ def _attached(loud: Graph, pairs: _Pairs, closure: Tensor, semiring: Semiring) -
     num_arcs = int(degree.sum())
     _checks.countable("remove_epsilon", "arcs", num_arcs)
     pair = torch.repeat_interleave(degree, output_size=num_arcs)
-    ahead = torch.arange(num_arcs) - (degree.cumsum(0) - degree)[pair]
+    ahead = torch.arange(num_arcs, device=pair.device) - (degree.cumsum(0) - degree)[pair]
     old = arcs[offsets[pairs.state[pair]] + ahead].long()
     source = pairs.source[pair]
     graphs = topology.graph_of_state[source]
@@ -107,7 +109,7 @@ def _attached(loud: Graph, pairs: _Pairs, closure: Tensor, semiring: Semiring) -
     return Graph.from_topology(
         Topology(
             topology.state_offsets,
-            torch.searchsorted(graphs, torch.arange(len(loud) + 1)),
+            torch.searchsorted(graphs, torch.arange(len(loud) + 1, device=graphs.device)),
             (source - topology.state_offsets[graphs]).to(torch.int32),
             topology.target[old],
             ilabels,
@@ -120,5 +122,5 @@ def _attached(loud: Graph, pairs: _Pairs, closure: Tensor, semiring: Semiring) -
         loud.start,
         ends.to(loud.dtype),
         arc_maps=(old.to(torch.int32),),
-        state_maps=(torch.arange(loud.num_states, dtype=torch.int32),),
+        state_maps=(torch.arange(loud.num_states, dtype=torch.int32, device=loud.device),),
     )

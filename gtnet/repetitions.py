@@ -19,11 +19,11 @@ def pack_repetitions(targets: Labels, repetitions: Sequence[int]) -> list[Tensor
     Complexity: O(labels). Source: Collobert, Puhrsch & Synnaeve 2016.
     """
     flat, lengths = flat_labels("pack_repetitions", targets)
-    more = _checks.integers("pack_repetitions", "repetitions", repetitions)
+    more = _checks.integers("pack_repetitions", "repetitions", repetitions).to(flat.device)
     most = len(more) + 1
     if len(flat) == 0:
         return [flat] * len(lengths)
-    item = torch.repeat_interleave(lengths)
+    item = torch.repeat_interleave(lengths, output_size=len(flat))
     runs, counts = torch.unique_consecutive(
         torch.stack([item, flat.long()]), dim=1, return_counts=True
     )
@@ -52,6 +52,6 @@ def unpack_repetitions(targets: Labels, repetitions: Sequence[int]) -> list[Tens
     ends = lengths.cumsum(0)
     after[ends[lengths > 0] - 1] = 0
     copies = (1 + after).masked_fill(times > 0, 0)
-    item = torch.repeat_interleave(lengths)
+    item = torch.repeat_interleave(lengths, output_size=len(flat))
     new_lengths = torch.zeros_like(lengths).index_add(0, item, copies)
     return list(flat.repeat_interleave(copies).split(new_lengths.tolist()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._maps import origins
 from gtnet.compose import MAX_ARCS, connect
 from gtnet.graph import Graph
 from gtnet.rational import batch_size
@@ -38,7 +39,9 @@ def replace(root: Graph, rules: Mapping[int, Graph], *, max_arcs: int = MAX_ARCS
     names = [_checks.count("replace", "a nonterminal", label) for label in rules]
     operands = {"root": root, **{f"rules[{n}]": rule for n, rule in zip(names, rules.values())}}
     size = batch_size("replace", operands)
-    pool = _Pool(list(operands.values()), torch.tensor(names, dtype=torch.int32), size)
+    pool = _Pool(
+        list(operands.values()), torch.tensor(names, dtype=torch.int32, device=root.device), size
+    )
     _refuse_endless_calls(pool, names)
     return _expanded(pool, max_arcs)
 
@@ -51,12 +54,13 @@ class _Pool:
         self.graphs = graphs
         self.size = size
         self.acceptors = all(graph.is_acceptor for graph in graphs)
-        self.states = _Ranges([g.state_offsets for g in useful], size)
-        self.arcs = _Ranges([g.arc_offsets for g in useful], size)
-        self.state_bases = _bases([g.num_states for g in graphs])
-        self.arc_bases = _bases([g.num_arcs for g in graphs])
-        self.original_state = _joined([g.state_maps for g in useful], self.state_bases)
-        self.original_arc = _joined([g.arc_maps for g in useful], self.arc_bases)
+        self.states = _Ranges(
+            [g.state_offsets for g in useful], [g.num_states for g in useful], size
+        )
+        self.arcs = _Ranges([g.arc_offsets for g in useful], [g.num_arcs for g in useful], size)
+        states, arcs = ([getattr(g, n) for g in graphs] for n in ("num_states", "num_arcs"))
+        self.original_state = _joined([g.state_maps for g in useful], _bases(states))
+        self.original_arc = _joined([g.arc_maps for g in useful], _bases(arcs))
         columns = ("source", "target", "ilabels", "olabels")
         self.source, self.target, self.ilabels, self.olabels = (
             torch.cat([getattr(g, name) for g in useful]) for name in columns
@@ -73,8 +77,8 @@ class _Pool:
 class _Ranges:
     """Where the items of an operand's graph lie in the pool, for each graph of the result."""
 
-    def __init__(self, offsets: list[Tensor], size: int) -> None:
-        bases = _bases([int(o[-1]) for o in offsets])
+    def __init__(self, offsets: list[Tensor], totals: list[int], size: int) -> None:
+        bases = _bases(totals)
         firsts = [o[:-1] + base for o, base in zip(offsets, bases)]
         self.first = torch.stack([f.expand(size) if len(f) == 1 else f for f in firsts], 1)
         counts = [o.diff() for o in offsets]
@@ -85,7 +89,7 @@ def _bases(sizes: list[int]) -> list[int]:
     return [sum(sizes[:k]) for k in range(len(sizes))]
 
 
-def _joined(maps: list[tuple[Tensor, ...] | None], bases: list[int]) -> Tensor:
+def _joined(maps: list[Sequence[Tensor] | None], bases: list[int]) -> Tensor:
     return torch.cat([m[0] + base for m, base in zip(maps, bases) if m is not None])
 
 
@@ -103,9 +107,10 @@ def _refuse_endless_calls(pool: _Pool, names: list[int]) -> None:
     width = len(pool.graphs)
     counts = pool.arcs.count.flatten()
     arcs = runs(pool.arcs.first.flatten(), counts)
-    caller = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    callers = torch.arange(len(counts), device=counts.device)
+    caller = torch.repeat_interleave(callers, counts, output_size=len(arcs))
     callee = caller - caller % width + pool.called[arcs]
-    calls = torch.stack([caller, callee])[:, pool.called[arcs] > 0].unique(dim=1)
+    calls = torch.stack([caller, callee])[:, pool.called[arcs] > 0].unique(dim=1).cpu()
     endless = torch.ones(len(counts), dtype=torch.bool)
     while True:
         waiting = torch.zeros_like(endless)
@@ -155,12 +160,12 @@ def _copies(
     """
     counts = pool.states.count[graph, operand]
     states = runs(pool.states.first[graph, operand], counts)
-    copy = torch.arange(len(graph))
-    owner = torch.repeat_interleave(copy, counts)
+    copy = torch.arange(len(graph), device=graph.device)
+    owner = torch.repeat_interleave(copy, counts, output_size=len(states))
     first = begin + counts.cumsum(0) - counts
     arc_counts = pool.arcs.count[graph, operand]
     arcs = runs(pool.arcs.first[graph, operand], arc_counts)
-    of_arc = torch.repeat_interleave(copy, arc_counts)
+    of_arc = torch.repeat_interleave(copy, arc_counts, output_size=len(arcs))
     none = torch.full_like(arcs, -1)
     made = _Arcs(
         graph[of_arc],
@@ -177,7 +182,7 @@ def _copies(
 
 
 def _expanded(pool: _Pool, max_arcs: int) -> Graph:
-    graphs = torch.arange(pool.size)
+    graphs = torch.arange(pool.size, device=pool.source.device)
     states, owner, arcs = _copies(pool, graphs, torch.zeros_like(graphs), 0)
     roots = len(states)
     all_states, all_graphs, finished = [states], [graphs[owner]], []
@@ -237,7 +242,7 @@ def _assembled(pool: _Pool, states: Tensor, graph: Tensor, arcs: _Arcs, roots: i
     _checks.countable("replace", "states", len(states))
     order = graph.argsort(stable=True)
     place = torch.empty_like(order)
-    place[order] = torch.arange(len(order))
+    place[order] = torch.arange(len(order), device=order.device)
     state_offsets = _offsets(graph, pool.size)
     made = arcs.chosen(arcs.graph.argsort(stable=True))
     first = state_offsets[made.graph]
@@ -260,21 +265,11 @@ def _assembled(pool: _Pool, states: Tensor, graph: Tensor, arcs: _Arcs, roots: i
         weights,
         pool.scores("start", origin).masked_fill(inner, NEG_INF),
         pool.scores("accept", origin).masked_fill(inner, NEG_INF),
-        arc_maps=_apart(made.weight, pool.arc_bases, [g.num_arcs for g in pool.graphs]),
-        state_maps=_apart(origin, pool.state_bases, [g.num_states for g in pool.graphs]),
+        arc_maps=origins(made.weight.int(), [g.num_arcs for g in pool.graphs]),
+        state_maps=origins(origin.int(), [g.num_states for g in pool.graphs]),
     )
 
 
 def _offsets(graph: Tensor, size: int) -> Tensor:
-    counts = torch.bincount(graph, minlength=size)
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-
-
-def _apart(index: Tensor, bases: list[int], sizes: list[int]) -> tuple[Tensor, ...]:
-    """For each operand its own items, numbered from 0, -1 for those of others."""
-    index = index.to(torch.int32)
-    none = index.new_full((), -1)
-    return tuple(
-        torch.where((index >= base) & (index < base + size), index - base, none)
-        for base, size in zip(bases, sizes)
-    )
+    counts = graph.new_zeros(size + 1).index_add(0, graph + 1, torch.ones_like(graph))
+    return counts.cumsum(0)

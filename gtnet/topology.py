@@ -253,17 +253,16 @@ class Topology:
         """One step through each graph that reads a label, laid out for vectors or, on a GPU, for
         blocks of threads. O(states + arcs).
 
-        None where a graph has a cycle of epsilon arcs: one step then has no last one.
+        None where a graph has a cycle of epsilon arcs: one step then has no last one. The CPU lays
+        out those of a GPU: a topology that was made there is copied, and waited for.
         """
         offsets = (self.state_offsets, self.arc_offsets)
-        if self._origin is not None:
-            here = self._origin.steps
+        if self.device.type == "cuda":
+            here = (self._origin or self.to(torch.device("cpu"))).steps
             if here is None:
                 return None
             words, sizes = _ops.block_steps(here.words, here.word_offsets)
             return _ops.Steps(words.to(self.device), sizes, *offsets)
-        why = "its steps are laid out there: use .to('cpu'), then .to('cuda')"
-        _checks.on_cpu("Topology", "graph", self.source, why)
         words, begin, on_cycle = _ops.steps(*offsets, self.source, self.target, self.ilabels)
         return None if bool((on_cycle >= 0).any()) else _ops.Steps(words, begin, *offsets)
 
@@ -342,17 +341,27 @@ class Topology:
     @cached_property
     def global_source(self) -> Tensor:
         """The source of each arc, numbered through the batch, int64 [arcs]."""
-        return self.source + self.state_offsets[self.graph_of_arc]
+        return self.source + self.state_offsets.index_select(0, self.graph_of_arc)
 
     @cached_property
     def global_target(self) -> Tensor:
         """The target of each arc, numbered through the batch, int64 [arcs]."""
-        return self.target + self.state_offsets[self.graph_of_arc]
+        return self.target + self.state_offsets.index_select(0, self.graph_of_arc)
+
+    @cached_property
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        """The offsets on the CPU, of states and of arcs."""
+        if self.device.type == "cpu":
+            return self.state_offsets, self.arc_offsets
+        states, arcs = torch.stack([self.state_offsets, self.arc_offsets]).cpu()
+        return states, arcs
 
     def span(self, first: int, last: int) -> tuple[Topology, slice, slice]:
-        """The graphs [first, last) and the ranges of states and arcs they own."""
-        s0, s1 = (int(self.state_offsets[i]) for i in (first, last))
-        a0, a1 = (int(self.arc_offsets[i]) for i in (first, last))
+        """The graphs [first, last) and the ranges of states and arcs they own.
+
+        Waits for a GPU the first time only.
+        """
+        s0, s1, a0, a1 = (int(ends[i]) for ends in self._ends for i in (first, last))
         ilabels = self.ilabels[a0:a1]
         part = Topology(
             self.state_offsets[first : last + 1] - s0,
@@ -454,9 +463,12 @@ def _concatenated_offsets(offsets: list[Tensor]) -> Tensor:
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
-def runs(first: Tensor, counts: Tensor) -> Tensor:
-    """first[0], first[0] + 1, ... (counts[0] of them), then first[1], ...; int64. O(result)."""
+def runs(first: Tensor, counts: Tensor, total: int | None = None) -> Tensor:
+    """first[0], first[0] + 1, ... (counts[0] of them), then first[1], ...; int64. O(result).
+
+    Without the total of the counts, a GPU is waited for.
+    """
     begin = counts.cumsum(0) - counts
-    total = int(counts.sum())
+    total = int(counts.sum()) if total is None else total
     steps = torch.arange(total, device=counts.device)
     return steps + torch.repeat_interleave(first - begin, counts, output_size=total)

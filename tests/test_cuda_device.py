@@ -8,11 +8,15 @@ import torch
 from gtnet import (
     BeamSearch,
     Emissions,
+    Graph,
     _ops,
     beam_search,
+    compose,
+    connect,
     ctc_graph,
     forward_score,
     linear,
+    posteriors,
     viterbi_path,
     viterbi_score,
 )
@@ -63,6 +67,48 @@ def test_beam_searches_keep_what_the_cpu_keeps():
     assert all(torch.equal(getattr(found, name).cpu(), getattr(whole, name)) for name in columns)
     maps = zip((*found.arc_maps, *found.state_maps), (*whole.arc_maps, *whole.state_maps))
     assert all(torch.equal(ours.cpu(), expected) for ours, expected in maps)
+
+
+def lattice_and_words(dtype=torch.float64):
+    """A batch of lattices, and a transducer with epsilons on both sides that meets all of them."""
+    lattices = Emissions(torch.randn(3, 9, 4, dtype=dtype), [9, 5, 0]).graph()
+    words = Graph(
+        [0, 0, 1, 1, 2, 2, 2, 0], [1, 2, 2, 0, 0, 1, 2, 0], [0, 1, -1, 2, 3, -1, 1, 3],
+        [-1, 7, 8, -1, 9, -1, 7, 7], torch.randn(8, dtype=dtype), accept=[0, 2],
+    )  # fmt: skip
+    return lattices, words
+
+
+def test_products_are_those_of_the_cpu_bit_for_bit():
+    lattices, words = lattice_and_words()
+    for a, b in ((lattices, words), (words, words), (words, linear([[7]], dtype=torch.float64))):
+        ours, expected = a.to("cuda") @ b.to("cuda"), a @ b
+        assert ours.to("cpu").equal(expected)
+        for maps in ("arc_maps", "state_maps"):
+            pairs = zip(getattr(ours, maps), getattr(expected, maps))
+            assert all(torch.equal(one.cpu(), other) for one, other in pairs)
+        assert connect(ours).to("cpu").equal(expected)
+    with pytest.raises(ValueError, match="more than max_arcs=5"):
+        compose(lattices.to("cuda"), words.to("cuda"), max_arcs=5)
+
+
+def test_products_never_leave_the_device():
+    lattices, _ = lattice_and_words()
+    acyclic = Graph([0, 1, 1, 2], [1, 2, 3, 3], [0, 1, -1, 2], [1, -1, 2, 3], accept=3)
+    acyclic = acyclic.to(torch.float64)
+
+    def scores(device):
+        lattice, graph = (g.to(device).requires_grad_() for g in (lattices, acyclic))
+        product = lattice @ graph
+        total = forward_score(product)
+        finite = total[total > float("-inf")].sum()
+        grad = torch.autograd.grad(finite, (lattice.weights, graph.weights))[0]
+        path = viterbi_path(product)
+        return total, grad, viterbi_score(product), posteriors(product), path.weights
+
+    for ours, expected in zip(scores("cuda"), scores("cpu")):
+        assert ours.device.type == "cuda"
+        torch.testing.assert_close(ours.cpu(), expected)
 
 
 def test_ctc_loss_equals_that_of_the_cpu():

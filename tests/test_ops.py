@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import gtnet
 from gtnet import EPSILON, Graph, _ops, linear, stack
 from gtnet._ops import Walk
 
@@ -160,6 +161,14 @@ def compose_cases(graph: Graph) -> list[tuple]:
     return [(*a, *b, False, size, 100), (*c, *c, True, size, 100), (*a, *b, False, size, 1)]
 
 
+def explore_cases(graph: Graph) -> list[tuple]:
+    start, topology = graph.start > float("-inf"), graph.topology
+    a = (graph.state_offsets, *topology.leaving_by_olabel, start)
+    b = (graph.state_offsets, *topology.leaving_by_ilabel, start)
+    size = len(graph)
+    return [(*a, *b, size, 100), (*b, *b, size, 100)]
+
+
 def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
     """Chains and segmentations: three items, one graph each or one for all."""
     segments = batch(graph.dtype)
@@ -226,22 +235,23 @@ def sample_cases(graph: Graph) -> list[tuple]:
     return [(to_accept, *scores, *rest, most) for most in (1, 10)]
 
 
-def rational_cases(graph: Graph) -> list[tuple]:
-    def columns(*operands: Graph) -> tuple[list[torch.Tensor], ...]:
-        names = ("state_offsets", "arc_offsets", "source", "target", "ilabels", "olabels")
-        return (
-            *([getattr(operand, name) for operand in operands] for name in names),
-            [operand.start > float("-inf") for operand in operands],
-            [operand.accept > float("-inf") for operand in operands],
-        )
-
-    one, several = linear([1, 2], dtype=graph.dtype), columns(graph)
-    acceptors = columns(one, one)
-    return [
-        *((*columns(graph, one, graph), len(graph), kind) for kind in (0, 1)),
-        *((*several, len(graph), kind) for kind in (2, 3, 4)),
-        (*acceptors[:5], [], *acceptors[6:], 1, 1),
-    ]
+def rational_cases(graph: Graph) -> dict[str, list[tuple]]:
+    """Every kind, of one operand and of two, acceptors and transducers."""
+    other = gtnet.invert(graph)
+    sections, results = [], []
+    for operands, kind in ((2, 0), (2, 1), (1, 2), (1, 3), (1, 4)):
+        pool = stack([graph, other]) if operands == 2 else graph
+        ends = [s > float("-inf") for s in (pool.accept, pool.start)]
+        offsets = (pool.state_offsets, pool.arc_offsets)
+        graph_of = torch.arange(operands * len(graph)).view(operands, -1).T.flatten()
+        marks = (end.cumsum(0) for end in ends)
+        sections.append((graph_of, *offsets, *marks, operands, kind))
+        begins = torch.ops.gtnet.rational_sections(*sections[-1])
+        sizes = (pool.num_states, *(int(begin[-1]) for begin in begins))
+        arrays = (pool.source, pool.target, pool.ilabels)
+        for olabels in (pool.olabels, None):
+            results.append((*sections[-1], *begins, *arrays, olabels, *sizes))
+    return {"rational_sections": sections, "rational": results}
 
 
 def language_cases(graph: Graph) -> dict[str, list[tuple]]:
@@ -323,7 +333,8 @@ def cases() -> dict[str, list[tuple]]:
                 case for g in (graph, planned(dtype)[0]) for case in acyclic_k_best_cases(g)
             ],
             "compose": compose_cases(graph),
-            "rational": rational_cases(graph),
+            **rational_cases(graph),
+            "explore": explore_cases(graph),
             "sample": sample_cases(graph),
             "enumerate_paths": [
                 (

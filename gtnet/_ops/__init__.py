@@ -33,6 +33,7 @@ from gtnet._ops.emissions import lattice_sample as lattice_sample
 from gtnet._ops.emissions import lattice_score as lattice_score
 from gtnet._ops.emissions import rows_of_labels as rows_of_labels
 from gtnet._ops.emissions import steps as steps
+from gtnet._ops.epsilon_pairs import epsilon_pairs as epsilon_pairs
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
 from gtnet._ops.paths import acyclic_k_best as acyclic_k_best
 from gtnet._ops.paths import enumerate_paths as enumerate_paths
@@ -41,10 +42,11 @@ from gtnet._ops.paths import sample as sample
 from gtnet._ops.rewrites import compose as compose
 from gtnet._ops.rewrites import difference as difference
 from gtnet._ops.rewrites import equivalent as equivalent
+from gtnet._ops.rewrites import explore as explore
 from gtnet._ops.rewrites import rational as rational
+from gtnet._ops.rewrites import rational_sections as rational_sections
 from gtnet._ops.simplify import Determinized as Determinized
 from gtnet._ops.simplify import determinize as determinize
-from gtnet._ops.simplify import epsilon_pairs as epsilon_pairs
 from gtnet._ops.simplify import minimize as minimize
 from gtnet._ops.simplify import push_labels as push_labels
 from gtnet._ops.take import take as take

@@ -10,7 +10,9 @@ from torch import Tensor
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 compose = operators.compose.default
+explore = operators.explore.default
 rational = operators.rational.default
+rational_sections = operators.rational_sections.default
 difference = operators.difference.default
 equivalent = operators.equivalent.default
 
@@ -30,15 +32,35 @@ def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) ->
     ]
 
 
-@fake("rational")
-def _(state_offsets: list[Tensor], *rest: Any) -> list[Tensor]:
-    *_, olabels, _, _, num_graphs, _ = rest
-    like, operands = state_offsets[0], len(state_offsets)
+@fake("explore")
+def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
+    num_graphs, _ = rest[-2:]
     states, arcs = unknown_size(), unknown_size()
-    sizes = [arcs, arcs, arcs, arcs if olabels else 0, arcs, arcs, arcs, states, states]
-    sizes += [arcs] * operands + [states] * operands
-    offsets = [vector(like, num_graphs + 1, torch.int64) for _ in range(2)]
-    return offsets + [vector(like, size, torch.int32) for size in sizes]
+    offsets = vector(a_arcs, num_graphs + 1, torch.int64)
+    return [
+        vector(a_arcs, 1, torch.bool),
+        offsets,
+        torch.empty_like(offsets),
+        *(vector(a_arcs, size, torch.int32) for size in [arcs] * 4 + [states] * 2),
+        vector(a_arcs, states, torch.int8),
+    ]
+
+
+@fake("rational_sections")
+def _(
+    graph_of: Tensor, state_offsets: Tensor, arc_offsets: Tensor, *rest: Any
+) -> tuple[Tensor, ...]:
+    num_parts, kind = rest[-2:]
+    joints = (0, num_parts - 1, 1, 1, 1)[kind]
+    sections = graph_of.shape[0] // num_parts * (num_parts + joints)
+    return tuple(vector(graph_of, sections + 1, torch.int64) for _ in range(2))
+
+
+@fake("rational")
+def _(graph_of: Tensor, *rest: Any) -> list[Tensor]:
+    *_, olabels, _, states, arcs = rest
+    sizes = [arcs, arcs, arcs, 0 if olabels is None else arcs, arcs, arcs, arcs]
+    return [vector(graph_of, size, torch.int32) for size in (*sizes, states, states, states)]
 
 
 @fake("difference")

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
-epsilon_pairs = operators.epsilon_pairs.default
 minimize = operators.minimize.default
 push_labels = operators.push_labels.default
 

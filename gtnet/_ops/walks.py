@@ -96,11 +96,11 @@ def incidence(
     """The arcs grouped by the states `by`: offsets, arcs, states at the other end, all int32."""
     if not library.on_gpu(by):
         return operators.incidence.default(state_offsets, arc_offsets, by, other, num_states)
-    first = state_offsets[spread(arc_offsets, by.shape[0])]
+    first = state_offsets.index_select(0, spread(arc_offsets, by.shape[0]))
     keys, arcs = torch.sort(by + first, stable=True)
     bounds = torch.arange(num_states + 1, device=by.device)
     offsets = torch.searchsorted(keys, bounds, out_int32=True)
-    return offsets, arcs.to(torch.int32), (other + first)[arcs].to(torch.int32)
+    return offsets, arcs.to(torch.int32), (other + first).index_select(0, arcs).to(torch.int32)
 
 
 def sort_by_label(
@@ -109,10 +109,11 @@ def sort_by_label(
     """The arcs of each state, their other ends and their labels, in order of these; all int32."""
     if not library.on_gpu(arcs):
         return operators.sort_by_label.default(state_offsets, offsets, arcs, states, labels)
-    by_position = labels[arcs]
+    by_position = labels.index_select(0, arcs)
     owner = spread(offsets, arcs.shape[0])
     _, places = torch.sort((owner << 32) + (by_position.long() + 2**31), stable=True)
-    return arcs[places], states[places], by_position[places]
+    sorted_arcs, sorted_states = (t.index_select(0, places) for t in (arcs, states))
+    return sorted_arcs, sorted_states, by_position.index_select(0, places)
 
 
 def in_layers(state_offsets: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:

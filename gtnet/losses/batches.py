@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
-from gtnet.grids import lengths_of
+from gtnet.grids import lengths_like, lengths_of
 
 Lengths = Tensor | Sequence[int]
 Reduction = Literal["none", "mean", "sum"]
@@ -34,21 +34,21 @@ def frames_of(
     single = scores.ndim == 2
     scores = scores.unsqueeze(0) if single else scores.transpose(0, 1)
     batch, frames, _ = scores.shape
-    return (
-        scores,
-        lengths_of(function, "input_lengths", lengths, batch, frames, "the frames").to(
-            scores.device
-        ),
-        single,
-    )
+    counts = lengths_like(function, "input_lengths", lengths, batch, frames)
+    if counts.device.type == "cpu":  # a look at others would wait for them: they are cut off
+        _checks.inside(function, "input_lengths", counts, frames + 1, "the frames")
+        counts = counts.to(scores.device)
+    return scores, counts, single
 
 
 def flat_targets(
     function: str, targets: Tensor, target_lengths: Lengths, batch: int, labels: int
 ) -> tuple[Tensor, Tensor]:
-    """Targets, padded or one after another, as the latter, int32; and their lengths."""
-    targets = torch.as_tensor(targets)
-    _checks.on_cpu(function, "targets", targets, "graphs are built there: move it with .cpu()")
+    """Targets, padded or one after another, as the latter, int32; and their lengths.
+
+    On the CPU, where their sizes must be known; what is on a GPU is waited for once.
+    """
+    targets, target_lengths = _on_cpu(torch.as_tensor(targets), torch.as_tensor(target_lengths))
     if targets.ndim == 2:
         most = targets.shape[1]
         sizes = lengths_of(function, "target_lengths", target_lengths, batch, most, "the targets")
@@ -66,6 +66,19 @@ def flat_targets(
     flat = _checks.integers(function, "targets", targets)
     _checks.inside(function, "targets", flat, labels, "the labels of a frame")
     return flat, sizes
+
+
+def _on_cpu(*tensors: Tensor) -> list[Tensor]:
+    """Integers on the CPU, those on a GPU by one copy."""
+    away = [tensor for tensor in tensors if tensor.device.type != "cpu"]
+    if not away:
+        return list(tensors)
+    come = torch.cat([tensor.reshape(-1).to(torch.int64) for tensor in away]).cpu()
+    parts = iter(come.split([tensor.numel() for tensor in away]))
+    return [
+        tensor if tensor.device.type == "cpu" else next(parts).view(tensor.shape).to(tensor.dtype)
+        for tensor in tensors
+    ]
 
 
 def reduced(loss: Tensor, reduction: Reduction, zero_infinity: bool, per: Tensor | None) -> Tensor:

@@ -43,9 +43,10 @@ def ctc_loss(
 
     Arguments:
         log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item;
-            on a GPU also float16 or bfloat16, with targets and lengths on the CPU all the same.
+            on a GPU also float16 or bfloat16.
         targets: integers [batch, longest], padded, or all targets one after another.
-        input_lengths, target_lengths: integers [batch] (or one integer for one item).
+        input_lengths, target_lengths: integers [batch] (or one integer for one item). Targets and
+            lengths may be on a GPU: targets are waited for once, frames beyond the last cut off.
         blank: the label that writes nothing; no target may hold it.
         reduction: "none" gives [batch]; "sum"; "mean" divides each loss by the length of its
             target (at least 1) and averages over the batch.
@@ -99,7 +100,6 @@ def asg_loss(
     under the target, any number of times differentiable.
     Source: Collobert, Puhrsch & Synnaeve 2016, section 3.
     """
-    _checks.on_cpu("asg_loss", "scores", scores, "its graphs are built there: move it with .cpu()")
     rows, frames, single = frames_of("asg_loss", "scores", scores, input_lengths)
     known_reduction("asg_loss", reduction)
     transitions, start = bigram_scores("asg_loss", transitions, start)
@@ -109,8 +109,10 @@ def asg_loss(
         )
     _checks.same_dtype("asg_loss", scores=rows, transitions=transitions)
     flat, lengths = flat_targets("asg_loss", targets, target_lengths, len(rows), rows.shape[2])
+    _checks.same_device("asg_loss", scores=rows, transitions=transitions)
     emissions = Emissions.unchecked(rows, frames)
-    numerator = asg_batch("asg_loss", flat, lengths, transitions, start, rows.dtype)
+    where = (flat.to(rows.device), lengths.to(rows.device))
+    numerator = asg_batch("asg_loss", *where, transitions, start, rows.dtype)
     loss = _normalized(emissions, numerator, bigram_graph(None, transitions, start), beta)
     loss = reduced(loss.clamp(min=0), reduction, zero_infinity, lengths)
     return loss.squeeze(0) if single and reduction == "none" else loss

@@ -18,7 +18,6 @@ from gtnet.compat.gtn.tape import record
 from gtnet.paths import random_walks
 
 epsilon = gtnet.EPSILON
-_GROUP = 32
 
 
 # Creations
@@ -109,17 +108,7 @@ def union(graphs: Sequence[Graph] | Sequence[Sequence[Graph]]) -> Any:
     """`gtnet.union` of a list of graphs, empty for none; of a list of lists, a list of unions."""
     if graphs and is_list(graphs[0]):
         return parallel_map(union, graphs)
-    return record(_united, *graphs) if graphs else Graph(calc_grad=False)
-
-
-def _united(*cores: gtnet.Graph) -> gtnet.Graph:
-    """`gtnet.union` by groups: it makes maps of all arcs for every operand, too many for a lexicon
-    of thousands of words.
-    """
-    parts = list(cores)
-    while len(parts) > 1:
-        parts = [gtnet.union(*parts[i : i + _GROUP]) for i in range(0, len(parts), _GROUP)]
-    return parts[0]
+    return record(gtnet.union, *graphs) if graphs else Graph(calc_grad=False)
 
 
 def concat(

@@ -1,0 +1,75 @@
+"""Which states are reached by epsilons alone, from which: on the CPU one source after another, on
+a GPU frontier by frontier, all sources at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gtnet._ops import library
+from gtnet._ops.library import operators
+from gtnet._ops.walks import spread
+
+
+def epsilon_pairs(
+    state_offsets: Tensor, offsets: Tensor, arcs: Tensor, states: Tensor, wanted: Tensor
+) -> tuple[Tensor, ...]:
+    """For every wanted state a copy of the part of the epsilon graph that it reaches, itself first,
+    then breadth first.
+
+    Arguments: the leaving arcs of each state; `wanted` bool [states].
+    Result: the wanted states; where the states and the arcs of each copy begin [sources + 1]; the
+    states of the copies; of the arcs' copies both ends, within the copy, and the arcs. The same on
+    both devices. A GPU is waited for once or twice per frontier.
+    """
+    if not library.on_gpu(wanted):
+        return operators.epsilon_pairs.default(state_offsets, offsets, arcs, states, wanted)
+    num_states = len(wanted)
+    sources = wanted.nonzero().flatten()
+    source, state = torch.arange(len(sources), device=wanted.device), sources
+    known = source * num_states + state  # ascending; a pair is source * num_states + state
+    levels = [known]
+    while len(state):
+        parent, position = _leaving(offsets, state)
+        found = source[parent] * num_states + states[position]
+        levels.append(found[_first_of_each(found, known)])
+        known = torch.cat([known, levels[-1]]).sort().values
+        source, state = levels[-1] // num_states, levels[-1] % num_states
+    every = torch.cat(levels)
+    order = torch.sort(every // num_states, stable=True).indices
+    place = torch.empty_like(order)  # of each pair, among those by source and number of state
+    place[torch.searchsorted(known, every[order])] = torch.arange(len(order), device=order.device)
+    source, state = every[order] // num_states, every[order] % num_states
+    begin = torch.searchsorted(source, torch.arange(len(sources) + 1, device=order.device))
+    pair, position = _leaving(offsets, state)
+    of_arc = source[pair]
+    target = place[torch.searchsorted(known, of_arc * num_states + states[position])]
+    return (
+        sources.to(torch.int32),
+        begin,
+        torch.searchsorted(of_arc, torch.arange(len(sources) + 1, device=order.device)),
+        state.to(torch.int32),
+        (pair - begin[of_arc]).to(torch.int32),
+        (target - begin[of_arc]).to(torch.int32),
+        arcs[position],
+    )
+
+
+def _leaving(offsets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The positions of the arcs that leave some states, state by state, and whose they are."""
+    counts = offsets.diff().long()[state]
+    ends = counts.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    owner = spread(torch.cat([ends.new_zeros(1), ends]), total)
+    ahead = torch.arange(total, device=state.device) - (ends - counts)[owner]
+    return owner, offsets[state][owner] + ahead
+
+
+def _first_of_each(found: Tensor, known: Tensor) -> Tensor:
+    """Where each number that is not known, which is ascending, comes first."""
+    ordered, places = torch.sort(found, stable=True)
+    again = torch.cat([ordered.new_zeros(1, dtype=torch.bool), ordered[1:] == ordered[:-1]])
+    at = torch.searchsorted(known, ordered).clamp(max=len(known) - 1)
+    fresh = torch.zeros_like(found, dtype=torch.bool)
+    fresh[places] = ~again[: len(ordered)] & (known[at] != ordered)
+    return fresh.nonzero().flatten()
