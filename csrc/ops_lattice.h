@@ -70,10 +70,14 @@ struct LatticeBatch {
   int64_t num_arcs(int64_t item) const {
     return arc_offsets[graph(item) + 1] - arc_offsets[graph(item)];
   }
-  int64_t num_positions(int64_t item) const { return words[word_offsets[graph(item)]]; }
+  int64_t num_segments(int64_t item) const {
+    return is_chain ? lengths[item] : row_offsets[item + 1] - row_offsets[item];
+  }
   int64_t num_cuts(int64_t item) const {
     return is_chain ? lengths[item] + 1 : cut_offsets[item + 1] - cut_offsets[item];
   }
+
+  Steps steps(int64_t item) const { return StepsReader(words + word_offsets[graph(item)]).read(); }
 
   Cuts cuts_of(int64_t b) const {
     if (is_chain) return Cuts::chain(lengths[b]);
@@ -91,7 +95,7 @@ struct LatticeBatch {
 
   LatticeItem<Score> item(int64_t b) const {
     const int64_t g = graph(b), s = state_offsets[g], a = arc_offsets[g];
-    return {StepsReader(words + word_offsets[g]).read(),
+    return {steps(b),
             static_cast<int32_t>(num_states(b)),
             static_cast<int32_t>(num_arcs(b)),
             weights + a,
@@ -111,11 +115,6 @@ struct LatticeBatch {
     return sums;
   }
 
-  std::vector<int64_t> alpha_offsets() const {
-    return offsets([&](int64_t b) {
-      return (is_chain ? 1 : 2) * num_cuts(b) * num_positions(b) + 2 * kMargin;
-    });
-  }
   std::vector<int64_t> all_cuts() const {
     return offsets([&](int64_t b) { return num_cuts(b); });
   }
@@ -153,14 +152,46 @@ class GraphsOf {
   std::optional<GraphNumbers<T>> only_;
 };
 
-// The alphas of one item inside the tensors that hold those of all.
+// Where the traces of the items lie inside tensors that hold all: alphas with margins, behind their
+// mantissas the factors of the rows; and offsets with what else is known of rows.
 template <class T>
-Numbers<T> alphas(const Tensor& m, const Tensor& e, int64_t begin, int64_t end) {
-  const Numbers<T> numbers{output<T>(m) + begin + kMargin,
-                           output<Exponent<T>>(e) + begin + kMargin};
-  Array<T>::clear_margins(numbers, end - begin - 2 * kMargin);
-  return numbers;
-}
+class Traces {
+ public:
+  template <class Score>
+  explicit Traces(const LatticeBatch<Score>& batch) {
+    for (int64_t b = 0; b < batch.size; ++b) {
+      const int64_t segments = batch.num_segments(b);
+      items_.push_back({{batch.is_chain, batch.num_cuts(b), segments, batch.steps(b), true},
+                        alphas_,
+                        factors_,
+                        doubles_});
+      alphas_ += items_[b].size.alphas + 2 * kMargin;
+      factors_ += items_[b].size.factors;
+      doubles_ += items_[b].size.doubles();
+    }
+  }
+
+  int64_t mantissas() const { return alphas_ + factors_; }
+  int64_t exponents() const { return alphas_; }
+  int64_t doubles() const { return doubles_; }
+
+  Trace<T> of(int64_t b, const Tensor& m, const Tensor& e, const Tensor& doubles) const {
+    const Item& item = items_[b];
+    const Numbers<T> alpha{output<T>(m) + item.alphas + kMargin,
+                           output<Exponent<T>>(e) + item.alphas + kMargin};
+    Array<T>::clear_margins(alpha, item.size.alphas);
+    double* const known = output<double>(doubles) + item.doubles;
+    return {alpha, known, item.size.rows(output<T>(m) + alphas_ + item.factors, known)};
+  }
+
+ private:
+  struct Item {
+    TraceSize size;
+    int64_t alphas, factors, doubles;  // where they begin
+  };
+  std::vector<Item> items_;
+  int64_t alphas_ = 0, factors_ = 0, doubles_ = 0;
+};
 
 // Asks for large pages under a large tensor that is about to be written: fetching small ones
 // takes longer than computing what goes there.
@@ -177,9 +208,9 @@ inline void expect_writes(const Tensor& tensor, int64_t bytes) {
 
 template <class T, class Score>
 LatticeScore score_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
-                        Numbers<T> alpha, double* offset, bool keep) {
+                        const Trace<T>& trace, bool keep) {
   return graphs.with(item, [&](const GraphNumbers<T>& graph) {
-    return LatticePass<T, Score>(item).forward(graph, alpha, offset, keep);
+    return LatticePass<T, Score>(item, trace).forward(graph, keep);
   });
 }
 

@@ -33,6 +33,7 @@ struct Rows {
 struct Steps {
   int32_t num_positions;   // states first, a multiple of kRowLanes
   int32_t num_labels;      // local ones, kNoLabel included
+  int32_t up, down;        // how far arcs that read lead at most, in positions
   const int32_t* labels;   // [num_labels] the label that each local label stands for
   const int32_t* label;    // [num_positions] the local label that leads here
   Rows entering, leaving;  // arcs that read a label
@@ -49,6 +50,8 @@ class StepsReader {
     Steps steps;
     steps.num_positions = *at_++;
     steps.num_labels = *at_++;
+    steps.up = *at_++;
+    steps.down = *at_++;
     steps.labels = take(steps.num_labels);
     steps.label = take(steps.num_positions);
     for (Rows* rows : {&steps.entering, &steps.leaving, &steps.epsilon_entering,
@@ -97,6 +100,7 @@ class StepsBuilder {
     const Order back = order(epsilon_, &Link::from, &Link::to);
     words.push_back(padded());
     words.push_back(static_cast<int32_t>(labels_.size()));
+    push_span(words);
     words.insert(words.end(), labels_.begin(), labels_.end());
     words.insert(words.end(), label_.begin(), label_.end());
     const std::vector<int32_t> all(padded(), 0);
@@ -239,6 +243,16 @@ class StepsBuilder {
         missing.begin());
     for (; !seen[p]; p = before[p]) seen[p] = 1;
     return p;
+  }
+
+  void push_span(std::vector<int32_t>& words) const {
+    int32_t up = 0, down = 0;
+    for (const Link& link : reading_) {
+      up = std::max(up, link.to - link.from);
+      down = std::max(down, link.from - link.to);
+    }
+    words.push_back(up);
+    words.push_back(down);
   }
 
   static Grouped group(const std::vector<Link>& links, int32_t Link::* row, int32_t Link::* other,
