@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--write]`: a table of CPU times beside the peers'."""
+"""`python -m benchmarks [--quick] [--write]`: CPU times beside the peers', memory, growth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from tqdm import tqdm
 
 import gtnet
+from benchmarks import scaling
 from benchmarks.cases import all_cases
+from benchmarks.emissions import PUBLISHED
 from benchmarks.timing import Timing, measure
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -56,7 +58,7 @@ def main() -> None:
     cases = list(all_cases())
     repeats = 3 if arguments.quick else 15
     timings = [measure(case, repeats) for case in tqdm(cases, unit="case", disable=None)]
-    text = table(timings)
+    text = "\n".join([table(timings), *scaling.tables(repeats), "", PUBLISHED, ""])
     print(text)
     if arguments.write:
         RESULTS.write_text(text)

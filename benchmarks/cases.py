@@ -13,6 +13,7 @@ import gtnet
 from benchmarks.beam_search import beam_search_cases, recognizer_cases
 from benchmarks.csr_loop import csr_loop
 from benchmarks.emissions import emission_cases
+from benchmarks.installed import gtn_compose, gtn_sums
 from benchmarks.rational import rational_cases
 from benchmarks.simplify import lexicon_simplification
 from benchmarks.timing import Case, Work
@@ -102,9 +103,10 @@ def path_sums() -> Iterator[Case]:
             "Viterbi path": lambda graph=graph: gtnet.viterbi_path(graph),
             "posteriors": lambda graph=graph: gtnet.posteriors(graph),
         }
-        loop = csr_loop(graph)
+        loop, gtn = csr_loop(graph), gtn_sums(graph)
         for what, work in works.items():
             peers = {"CSR loop": loop[what]} if what in loop else {}
+            peers |= gtn.get(what, {})
             yield Case(f"{name}: {what}", work, peers, per=1_000_000, unit="arc")
 
 
@@ -186,7 +188,7 @@ def lexicon() -> Iterator[Case]:
     yield Case(
         f"compose 100 x 27 lattice with 10k-word lexicon ({lattice.num_arcs / 1e6:.1f}M arcs)",
         lambda: gtnet.compose(emissions, words),
-        pynini_compose(emissions, words),
+        pynini_compose(emissions, words) | gtn_compose(emissions, words),
         per=lattice.num_arcs,
         unit="arc",
     )

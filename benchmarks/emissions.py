@@ -1,23 +1,18 @@
 """What is timed on emissions composed with a graph: losses and decoding, no lattice built.
 
-`python -m benchmarks.emissions [--quick]` prints these cases alone, and the peak memory of CTC,
-what a second thread brings and how the cost grows with frames, arcs and batch.
+`python -m benchmarks.emissions [--quick]` prints these cases alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import gtnet
+from benchmarks.installed import gtn_ctc, gtn_product, torch_struct_crf
 from benchmarks.timing import Case, Work, measure
 
 # (batch, frames, classes, length of the targets)
@@ -50,7 +45,7 @@ def ctc_losses() -> Iterator[Case]:
         yield Case(
             f"ctc_loss forward + backward, B{batch} T{frames} C{classes} L{length}",
             ctc(gtnet.losses.ctc_loss, *inputs),
-            {"torch": ctc(torch.nn.functional.ctc_loss, *inputs)},
+            {"torch": ctc(torch.nn.functional.ctc_loss, *inputs)} | gtn_ctc(*inputs[:2]),
             per=batch * frames * (2 * length + 1),
             unit="frame and state",
         )
@@ -97,7 +92,7 @@ def bigrams() -> Iterator[Case]:
         yield Case(
             f"bigram forward + backward, B{batch} T200 C{classes}",
             ours,
-            {"torch loop": loop},
+            {"torch loop": loop} | torch_struct_crf(*inputs),
             per=batch * 200 * classes**2,
             unit="frame and arc",
         )
@@ -130,6 +125,7 @@ def training(lexicon: gtnet.Graph) -> Case:
         f"looping lexicon, {lexicon.num_states} states, {lexicon.num_arcs} arcs: "
         "T200 forward + backward",
         lambda: gtnet.forward_score(gtnet.Emissions(scores) @ lexicon).sum().backward(),
+        gtn_product(scores, lexicon, learning=True),
         per=200 * lexicon.num_arcs,
         unit="frame and arc",
     )
@@ -175,78 +171,6 @@ def denominator(batch: int = 16, frames: int = 700) -> Case:
     )
 
 
-def resident(what: str) -> int:
-    """KiB of memory that Linux says this process has (VmRSS), or has had at most (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what))
-
-
-def peak_memory() -> Iterator[str]:
-    """MiB that a CTC loss and its gradient add to the process, in processes of their own."""
-    size = CTC_SIZES[-1]
-    for name in ("gtnet.losses", "torch.nn.functional"):
-        program = (
-            "import torch, gtnet, benchmarks.emissions as b; torch.set_num_threads(1)\n"
-            f"b.ctc({name}.ctc_loss, *b.ctc_inputs({CTC_SIZES[0]}))()\n"
-            f"work = b.ctc({name}.ctc_loss, *b.ctc_inputs({size}))\n"
-            "open('/proc/self/clear_refs', 'w').write('5')\n"  # the peak so far is forgotten
-            "before = b.resident('VmRSS'); work(); print(b.resident('VmHWM') - before)"
-        )
-        added = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-        yield f"| {name}.ctc_loss, {size} | {int(added.stdout) / 1024:.0f} MiB |"
-
-
-def wall(work: Work, threads: int) -> float:
-    """Milliseconds on the clock."""
-    torch.set_num_threads(threads)
-    begin = time.perf_counter()
-    work()
-    return (time.perf_counter() - begin) * 1e3
-
-
-def second_thread(repeats: int) -> Iterator[str]:
-    """One thread beside two, on the clock; the best of several, for other programs run as well."""
-    works = {
-        f"ctc_loss forward + backward, {size}": ctc(gtnet.losses.ctc_loss, *ctc_inputs(size))
-        for size in CTC_SIZES
-    }
-    case = denominator(8, 100)
-    works["denominator forward + backward, B8 T100"] = case.gtnet
-    for name, work in works.items():
-        work()
-        times = [[wall(work, threads) for threads in (1, 2)] for _ in range(repeats)]
-        one, two = (min(column) for column in zip(*times, strict=True))
-        yield f"| {name} | {one:.3g} ms | {two:.3g} ms | {one / two:.2f}x |"
-    torch.set_num_threads(1)
-
-
-def growth(repeats: int) -> Iterator[str]:
-    """Time per frame and arc as one of frames, arcs and batch doubles: level where it is linear."""
-    start = {"frames": 100, "arcs": 8_000, "batch": 4}
-    for what in start:
-        cells = []
-        for factor in (1, 2, 4, 8):
-            size = {**start, what: start[what] * factor}
-            graph = random_denominator(size["arcs"] // 8, size["arcs"], 50)
-            scores = torch.randn(size["batch"], size["frames"], 50, requires_grad=True)
-
-            def work(scores: Tensor = scores, graph: gtnet.Graph = graph) -> None:
-                gtnet.forward_score(gtnet.Emissions(scores) @ graph).sum().backward()
-
-            work()
-            times = [process_time(work) for _ in range(repeats)]
-            each = statistics.median(times) / (size["frames"] * size["arcs"] * size["batch"])
-            cells.append(f"{size[what]:,}: {each * 1e9:.2f} ns")
-        yield f"| {what} | {' | '.join(cells)} |"
-
-
-def process_time(work: Work) -> float:
-    """Seconds of CPU."""
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
-
-
 def main() -> None:
     """Print everything about emissions."""
     from benchmarks.cases import looping_lexicon
@@ -258,14 +182,7 @@ def main() -> None:
     print("| work | gtnet ms | each | peers |\n|---|--:|--:|---|")
     for case in emission_cases(looping_lexicon(10_000, 27), looping_lexicon(2_600, 27)):
         print(measure(case, repeats).row(), flush=True)
-    print(f"\n{PUBLISHED}\n")
-    tables = {
-        "| peak memory added | |\n|---|--:|": peak_memory(),
-        "| on the clock | 1 thread | 2 threads | |\n|---|--:|--:|--:|": second_thread(repeats),
-        "| growing | | | | |\n|---|--:|--:|--:|--:|": growth(repeats),
-    }
-    for head, rows in tables.items():
-        print(head, *rows, "", sep="\n", flush=True)
+    print(f"\n{PUBLISHED}")
 
 
 if __name__ == "__main__":
