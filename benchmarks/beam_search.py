@@ -7,13 +7,13 @@ with beam 20 and at most 1,000 active states; then the other recognizer topologi
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 import gtnet
+from benchmarks.installed import k2_best_path, k2_pruned
 from benchmarks.timing import Case, Work, measure
 
 OPTIONS = {"beam": 20.0, "max_active": 1000}
@@ -47,35 +47,11 @@ def beam_search_cases(lexicon: gtnet.Graph) -> Iterator[Case]:
     name = "beam search, 10k-word lexicon, B8 T200, 1,000 active"
     exact = {"exact": lambda: gtnet.viterbi_path(emissions @ lexicon)}
     per, unit = 8 * 200 * OPTIONS["max_active"], "frame and active state"
-    yield Case(f"{name}: best path", best, exact, per=per, unit=unit)
+    peers = exact | k2_best_path(scores, lexicon, **OPTIONS)
+    yield Case(f"{name}: best path", best, peers, per=per, unit=unit)
     yield Case(f"{name}: best path, chunks of 10", stream, per=per, unit=unit)
-    yield Case(f"{name}: lattice, beam 8", lattice, k2_search(scores, lexicon), per=per, unit=unit)
-
-
-def k2_search(scores: Tensor, lexicon: gtnet.Graph) -> dict[str, Work]:
-    """k2's pruned intersection of the same scores and graph, if k2 is here."""
-    if importlib.util.find_spec("k2") is None:
-        return {}
-    import k2
-
-    columns = (lexicon.source, lexicon.target, lexicon.ilabels + 1, lexicon.weights)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    final = lexicon.num_states
-    ends = (lexicon.accept > float("-inf")).nonzero().flatten().tolist()
-    text = [(source, f"{source} {target} {label} {w}") for source, target, label, w in rows]
-    text += [(state, f"{state} {final} -1 0") for state in ends]
-    lines = [line for _, line in sorted(text, key=lambda pair: pair[0])]
-    graph = k2.arc_sort(k2.Fsa.from_str("\n".join([*lines, str(final)])))
-    graphs = k2.create_fsa_vec([graph])
-    blank = torch.full((*scores.shape[:2], 1), -1e9)  # label 0 is k2's epsilon
-    segments = torch.tensor([[i, 0, scores.shape[1]] for i in range(len(scores))]).int()
-    dense = k2.DenseFsaVec(torch.cat([blank, scores], -1), segments)
-    return {
-        "k2": lambda: k2.intersect_dense_pruned(
-            graphs, dense, search_beam=20.0, output_beam=8.0, min_active_states=30,
-            max_active_states=OPTIONS["max_active"],
-        )
-    }  # fmt: skip
+    peers = k2_pruned(scores, lexicon, **OPTIONS, output_beam=8.0)
+    yield Case(f"{name}: lattice, beam 8", lattice, peers, per=per, unit=unit)
 
 
 def agreement(lexicon: gtnet.Graph) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import gtnet
-from benchmarks.installed import gtn_ctc, gtn_product, torch_struct_crf
+from benchmarks.installed import gtn_ctc, gtn_product, k2_ctc, k2_exact, torch_struct_crf
 from benchmarks.timing import Case, Work, measure
 
 # (batch, frames, classes, length of the targets)
@@ -45,7 +45,9 @@ def ctc_losses() -> Iterator[Case]:
         yield Case(
             f"ctc_loss forward + backward, B{batch} T{frames} C{classes} L{length}",
             ctc(gtnet.losses.ctc_loss, *inputs),
-            {"torch": ctc(torch.nn.functional.ctc_loss, *inputs)} | gtn_ctc(*inputs[:2]),
+            {"torch": ctc(torch.nn.functional.ctc_loss, *inputs)}
+            | gtn_ctc(*inputs[:2])
+            | k2_ctc(*inputs[:2]),
             per=batch * frames * (2 * length + 1),
             unit="frame and state",
         )
@@ -108,14 +110,16 @@ def bigram(classes: int) -> gtnet.Graph:
 
 def decoding(lexicon: gtnet.Graph) -> Iterator[Case]:
     """A looping lexicon over frames of letters; one item, its layout known."""
-    short = gtnet.Emissions(torch.randn(1, 100, 27))
+    scores = torch.randn(1, 100, 27)
+    short = gtnet.Emissions(scores)
     name = f"looping lexicon, {lexicon.num_states} states, {lexicon.num_arcs} arcs"
     works = {
         "T100 forward": lambda: gtnet.forward_score(short @ lexicon),
         "T100 Viterbi path": lambda: gtnet.viterbi_path(short @ lexicon),
     }
     for what, work in works.items():
-        yield Case(f"{name}: {what}", work, per=100 * lexicon.num_arcs, unit="frame and arc")
+        peers = k2_exact(scores, lexicon, best_path="path" in what)
+        yield Case(f"{name}: {what}", work, peers, 100 * lexicon.num_arcs, "frame and arc")
 
 
 def training(lexicon: gtnet.Graph) -> Case:

@@ -1,8 +1,11 @@
-"""The same work done by gtn and torch-struct, where they are importable; neither has a wheel."""
+"""The same work done by gtn, k2 and torch-struct, where somebody has built them: none of them has a
+wheel for current versions of Python and torch.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,7 +86,7 @@ def gtn_sums(graph: gtnet.Graph) -> dict[str, dict[str, Work]]:
     return {what: {"gtn": work} for what, work in works.items()}
 
 
-def to_gtn(graph: gtnet.Graph, *, learning: bool = False) -> object:
+def to_gtn(graph: gtnet.Graph, *, learning: bool = False) -> Any:
     """A graph whose start and accept scores are 0 as one of gtn's."""
     import gtn
 
@@ -109,3 +112,94 @@ def torch_struct_crf(scores: Tensor, weights: Tensor) -> dict[str, Work]:
         torch_struct.LinearChainCRF(edges + first).partition.sum().backward()
 
     return {"torch-struct": run}
+
+
+def k2_pruned(
+    scores: Tensor, graph: gtnet.Graph, *, beam: float, max_active: int, output_beam: float
+) -> dict[str, Work]:
+    """k2's pruned intersection of frames [batch, frames, labels] with a graph: a lattice."""
+    if importlib.util.find_spec("k2") is None:
+        return {}
+    import k2
+
+    graphs, dense = k2.create_fsa_vec([to_k2(graph)]), to_k2_dense(scores)
+    return {
+        "k2": lambda: k2.intersect_dense_pruned(
+            graphs, dense, beam, output_beam, min_active_states=30, max_active_states=max_active
+        )
+    }
+
+
+def k2_best_path(
+    scores: Tensor, graph: gtnet.Graph, *, beam: float, max_active: int
+) -> dict[str, Work]:
+    """The same and the best path of the lattice, which is kept as small as it can be."""
+    found = k2_pruned(scores, graph, beam=beam, max_active=max_active, output_beam=0.1)
+    if not found:
+        return {}
+    import k2
+
+    return {"k2": lambda: k2.shortest_path(found["k2"](), use_double_scores=False)}
+
+
+def k2_exact(scores: Tensor, graph: gtnet.Graph, *, best_path: bool) -> dict[str, Work]:
+    """k2's unpruned intersection, and its log-sum or its best path."""
+    if importlib.util.find_spec("k2") is None:
+        return {}
+    import k2
+
+    graphs, dense = k2.create_fsa_vec([to_k2(graph)]), to_k2_dense(scores)
+
+    def run() -> None:
+        lattice = k2.intersect_dense(graphs, dense, output_beam=1e9)
+        if best_path:
+            k2.shortest_path(lattice, use_double_scores=False)
+        else:
+            lattice.get_tot_scores(use_double_scores=False, log_semiring=True)
+
+    return {"k2": run}
+
+
+def k2_ctc(scores: Tensor, targets: Tensor) -> dict[str, Work]:
+    """k2's CTC loss and its gradient; without a beam, for its default is not the CTC loss."""
+    if importlib.util.find_spec("k2") is None:
+        return {}
+    import k2
+
+    leaf = scores.clone().requires_grad_()
+    segments = k2_segments(scores)
+
+    def run() -> None:
+        leaf.grad = None
+        graphs = k2.ctc_graph(targets.tolist(), modified=False)
+        dense = k2.DenseFsaVec(leaf, segments)
+        k2.ctc_loss(graphs, dense, output_beam=1e9, reduction="sum").backward()
+
+    return {"k2": run}
+
+
+def to_k2(graph: gtnet.Graph) -> Any:
+    """A graph that starts in state 0 with score 0 as one of k2's: labels + 1, a final state."""
+    import k2
+
+    columns = (graph.source, graph.target, graph.ilabels + 1, graph.weights.detach())
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    final = graph.num_states
+    ends = (graph.accept > float("-inf")).nonzero().flatten().tolist()
+    text = [(source, f"{source} {target} {label} {w}") for source, target, label, w in rows]
+    text += [(state, f"{state} {final} -1 0") for state in ends]
+    lines = [line for _, line in sorted(text, key=lambda pair: pair[0])]
+    return k2.arc_sort(k2.Fsa.from_str("\n".join([*lines, str(final)])))
+
+
+def to_k2_dense(scores: Tensor) -> Any:
+    """Frames for a graph whose labels were shifted: label 0 is k2's epsilon."""
+    import k2
+
+    blank = torch.full((*scores.shape[:2], 1), -1e9)
+    return k2.DenseFsaVec(torch.cat([blank, scores.detach()], -1), k2_segments(scores))
+
+
+def k2_segments(scores: Tensor) -> Tensor:
+    """Every item from its first frame to its last."""
+    return torch.tensor([[i, 0, scores.shape[1]] for i in range(len(scores))]).int()
