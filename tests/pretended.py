@@ -78,9 +78,6 @@ class There(Tensor):
     def cpu(self) -> Tensor:
         return _to(self, "cpu")
 
-    def cuda(self) -> Tensor:
-        return self
-
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
@@ -203,13 +200,27 @@ def _inside(value: Any) -> Any:
     return tree_map_only(There, lambda t: t.inner, value)
 
 
+class Real:
+    """A GPU in the place of the pretended one, where `pytest --device cuda` asks for it."""
+
+    def __init__(self) -> None:
+        self.waits: list[str] = []
+
+    def move(self, value: Any) -> Any:
+        return tree_map_only(Tensor, lambda t: t.detach().cuda(), value)
+
+
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended]:
-    """A pretended CUDA device, and this gtnet built for it."""
-    if not standin.LIBRARY.exists():
-        pytest.skip(standin.missing() or "the stand-in is not built")
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended | Real]:
+    """A CUDA device, pretended by default, and this gtnet built for it."""
+    if reason := standin.missing():
+        pytest.skip(reason)
+    if standin.device == "cuda":
+        yield Real()
+        return
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch.Tensor, "to", _to)
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: _to(tensor, "cuda"))
     monkeypatch.setattr(torch, "tensor", _made_here(torch.tensor))
     monkeypatch.setattr(torch, "as_tensor", _made_here(torch.as_tensor))
     monkeypatch.setattr(_ops, "HAS_CUDA", True)

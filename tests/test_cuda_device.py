@@ -6,15 +6,28 @@ import pytest
 import torch
 
 from gtnet import (
+    EPSILON,
     Emissions,
     Graph,
     _ops,
+    arc_sort,
+    closure,
     compose,
+    concat,
     connect,
     ctc_graph,
     forward_score,
     linear,
     posteriors,
+    project,
+    prune,
+    push,
+    relabel,
+    remove_epsilon,
+    replace,
+    reverse,
+    top_sort,
+    union,
     viterbi_path,
     viterbi_score,
 )
@@ -50,7 +63,7 @@ def test_best_paths_and_acyclic_sums_equal_those_of_the_cpu():
     assert torch.equal(viterbi_score(there).cpu(), viterbi_score(here))
     for ours, expected in zip(viterbi_path(there).arc_maps, viterbi_path(here).arc_maps):
         assert torch.equal(ours.cpu(), expected)
-    chain = linear([[1, 2], [3]], weights=[[0.5, 1.0], [2.0]])
+    chain = linear([[1, 2], [3]], weights=[0.5, 1.0, 2.0])
     torch.testing.assert_close(forward_score(chain.to("cuda")).cpu(), forward_score(chain))
 
 
@@ -99,7 +112,40 @@ def test_products_never_leave_the_device():
 def test_ctc_loss_equals_that_of_the_cpu():
     scores = torch.randn(9, 3, 5).log_softmax(-1)
     rest = (torch.tensor([1, 2, 1, 3]), [9, 8, 7], [3, 1, 0])
-    torch.testing.assert_close(ctc_loss(scores.cuda(), *rest).cpu(), ctc_loss(scores, *rest))
+    expected = ctc_loss(scores, *rest)
+    torch.testing.assert_close(ctc_loss(scores.cuda(), *rest).cpu(), expected)
+    there = [torch.tensor(part).cuda() for part in (rest[0].tolist(), *rest[1:])]
+    torch.testing.assert_close(ctc_loss(scores.cuda(), *there).cpu(), expected)
+
+
+def test_rewrites_are_those_of_the_cpu_bit_for_bit():
+    _, words = lattice_and_words()
+    chain = linear([[1, 2], [3], []], dtype=torch.float64)
+    works = (
+        lambda a, b: union(a, b, a),
+        lambda a, b: concat(b, a, b),
+        lambda a, b: [closure(b, kind) for kind in ("star", "plus", "optional")],
+        lambda a, b: replace(relabel(b, {2: 9}), {9: project(a, "input")}),
+        lambda a, b: [arc_sort(a), top_sort(reverse(b)), relabel(a, {7: 1})],
+    )
+    for work in works:
+        ours, expected = work(words.to("cuda"), chain.to("cuda")), work(words, chain)
+        pairs = zip(ours, expected) if isinstance(ours, list) else [(ours, expected)]
+        for one, other in pairs:
+            assert one.to("cpu").equal(other)
+            for maps in ("arc_maps", "state_maps"):
+                same = zip(getattr(one, maps), getattr(other, maps), strict=True)
+                assert all(torch.equal(mine.cpu(), right) for mine, right in same)
+
+
+def test_epsilons_are_removed_as_on_the_cpu():
+    lattices = Emissions(torch.randn(3, 6, 3, dtype=torch.float64)).graph()
+    silent = relabel(lattices, {0: EPSILON})
+    ours, expected = remove_epsilon(silent.to("cuda")), remove_epsilon(silent)
+    assert torch.equal(ours.arc_maps[0].cpu(), expected.arc_maps[0])
+    torch.testing.assert_close(ours.weights.cpu(), expected.weights)
+    pruned = prune(push(silent.to("cuda")), beam=1.0)
+    assert torch.equal(pruned.arc_maps[0].cpu(), prune(push(silent), beam=1.0).arc_maps[0])
 
 
 def test_nothing_waits_for_the_device():

@@ -1,15 +1,17 @@
-"""Every public function on a CUDA device that is pretended: the CPU's results, and how often it
+"""Every public function on a CUDA device, pretended or real: the CPU's results, and how often it
 waits for the device; or one error that names the CPU."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+import test_cuda_device
 import torch
-from pretended import CUDA, Pretended
+from pretended import CUDA, Pretended, Real
 from pretended import cuda as cuda
 from torch import Tensor
 
@@ -17,6 +19,11 @@ import gtnet
 from gtnet import EPSILON, Emissions, Graph, linear, losses, stack
 
 NEG_INF = float("-inf")
+
+
+@pytest.fixture(autouse=True)
+def _there(cuda: Pretended | Real) -> None:
+    pass
 
 
 def operands() -> dict[str, Any]:
@@ -308,7 +315,7 @@ def assert_same(ours: list[Any], expected: list[Any], rounded: bool) -> None:
 
 @pytest.mark.parametrize("made", [False, True], ids=["moved", "made"])
 @pytest.mark.parametrize("case", cases())
-def test_results_are_those_of_the_cpu(case: Case, made: bool, cuda: Pretended):
+def test_results_are_those_of_the_cpu(case: Case, made: bool, cuda: Pretended | Real):
     """`made`: graphs of which the CPU has no copy, as operations on a GPU make them."""
     given = {name: operands()[name] for name in inspect.signature(case.work).parameters}
     there = {}
@@ -329,5 +336,12 @@ def test_results_are_those_of_the_cpu(case: Case, made: bool, cuda: Pretended):
     assert len(cuda.waits) <= case.waits, cuda.waits
     ours = outcome(case.work, there)
     assert all(t.device == CUDA for t in numbers(ours[0]) if isinstance(t, Tensor))
+    rounded = case.rounded or isinstance(cuda, Real)  # where exp and log are others
     for mine, right in zip(ours, expected, strict=True):
-        assert_same(mine, right, case.rounded)
+        assert_same(mine, right, rounded)
+
+
+# Tests that wait for a real GPU, on the pretended one: those of results.
+for _name, _test in vars(test_cuda_device).items():
+    if _name.startswith("test_") and not re.search("waits|captured", _name):
+        globals()[f"{_name}__pretended"] = _test
