@@ -18,6 +18,14 @@ void for_each(int32_t device, int64_t count, const Functor& functor) {
   launch(device, blocks, kThreads, 0, Each<Functor>{count, functor});
 }
 
+// A block for each graph of a batch, or item of one.
+template <class Kernel>
+void by_graph(int32_t device, const Kernel& kernel) {
+  constexpr int64_t kMostBlocks = 1 << 16;
+  launch(device, std::min(kernel.num_graphs, kMostBlocks), Kernel::kThreads, Kernel::kBytes,
+         kernel);
+}
+
 template <class T>
 Span<const T> view(const Tensor& tensor) {
   STD_TORCH_CHECK(tensor.scalar_type() == scalar_type<T>() && tensor.is_contiguous(),
