@@ -20,7 +20,8 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from gtnet import _ops
 from gtnet._ops import library
-from gtnet.padded_ctc import _layout
+from gtnet.free_alignments import _bigrams
+from gtnet.padded_alignments import _layout
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
@@ -232,7 +233,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended | Real]:
     monkeypatch.setattr(torch, "tensor", _made_here(torch.tensor))
     monkeypatch.setattr(torch, "as_tensor", _made_here(torch.as_tensor))
     monkeypatch.setattr(_ops, "HAS_CUDA", True)
-    _layout.cache_clear()
     with Pretended() as mode:
         yield mode
-    _layout.cache_clear()
+    for kept in (_layout, _bigrams):  # by device, and hold what is of this one
+        kept.cache_clear()

@@ -229,7 +229,7 @@ CASES: dict[str, list[Case]] = {
             lambda scores, targets, matrix: losses.asg_loss(
                 scores.transpose(0, 1), targets, [4, 4, 3], [2, 2, 0], matrix
             ),
-            17,
+            0,
             rounded=True,
         )
     ],

@@ -71,7 +71,7 @@ def padded_targets(
     target_lengths: Lengths,
     batch: int,
     labels: int,
-    blank: int,
+    blank: int | None,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """Targets [batch, longest] on a GPU, and their lengths.

@@ -24,7 +24,7 @@ from gtnet.losses.batches import (
     reduced,
 )
 from gtnet.losses.elementwise import gap
-from gtnet.padded_ctc import padded_ctc
+from gtnet.padded_alignments import padded_asg, padded_ctc
 
 
 def ctc_loss(
@@ -117,11 +117,15 @@ def asg_loss(
             f"asg_loss: scores have {rows.shape[2]} labels, transitions have {len(start)}"
         )
     _checks.same_dtype("asg_loss", scores=rows, transitions=transitions)
-    flat, lengths = flat_targets("asg_loss", targets, target_lengths, len(rows), rows.shape[2])
     _checks.same_device("asg_loss", scores=rows, transitions=transitions)
+    given = ("asg_loss", targets, target_lengths, len(rows), rows.shape[2])
+    if rows.is_cuda:
+        labels, lengths = padded_targets(*given, None, rows.device)
+        numerator = padded_asg(labels, lengths, transitions, start)
+    else:
+        flat, lengths = flat_targets(*given)
+        numerator = asg_batch("asg_loss", flat, lengths, transitions, start, rows.dtype)
     emissions = Emissions.unchecked(rows, frames)
-    where = (flat.to(rows.device), lengths.to(rows.device))
-    numerator = asg_batch("asg_loss", *where, transitions, start, rows.dtype)
     loss = _normalized(emissions, numerator, bigram_graph(None, transitions, start), beta)
     loss = reduced(loss.clamp(min=0), reduction, zero_infinity, lengths)
     return loss.squeeze(0) if single and reduction == "none" else loss

@@ -1,4 +1,4 @@
-"""CTC on a GPU with targets there: the CPU's losses and gradients, and nothing waits."""
+"""CTC and ASG on a GPU with targets there: the CPU's losses and gradients, and nothing waits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from pretended import Pretended, Real
 from pretended import cuda as cuda
 
-from gtnet.losses import ctc_loss
+from gtnet.losses import asg_loss, ctc_loss
 
 
 @pytest.fixture(autouse=True)
@@ -82,12 +82,17 @@ def test_second_derivatives():
     torch.testing.assert_close(*found)
 
 
-def test_nothing_waits_and_nothing_is_copied(cuda):
+@pytest.mark.parametrize("name", ["ctc", "asg"])
+def test_nothing_waits_and_nothing_is_copied(name, cuda):
     scores, targets, frames, lengths = (t.cuda() for t in batch(9, 5, frames=20))
+    transitions = torch.randn(5, 5).double().cuda()
     scores.requires_grad_()
 
     def step():
-        loss = ctc_loss(scores, targets, frames, lengths, zero_infinity=True)
+        if name == "ctc":
+            loss = ctc_loss(scores, targets, frames, lengths, zero_infinity=True)
+        else:
+            loss = asg_loss(scores, targets, frames, lengths, transitions, zero_infinity=True)
         torch.autograd.grad(loss, scores)
 
     step()  # the layout of such targets is made once
@@ -123,3 +128,29 @@ def test_what_is_wrong_gives_nan_there_and_an_error_where_it_is_seen():
         ctc_loss(given, targets[:2].cuda(), frames.cuda(), [3] * 6)
     with pytest.raises(ValueError, match="add up to 17"):
         ctc_loss(given, targets.flatten().cuda(), frames.cuda(), [3, 3, 3, 3, 3, 2])
+
+
+@pytest.mark.parametrize(("longest", "labels", "frames"), [(0, 2, 3), (3, 2, 9), (9, 20, 24)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_asg_is_that_of_the_cpu(longest, labels, frames, dtype):
+    scores, targets, *lengths = batch(longest, labels, frames=frames, dtype=dtype)
+    transitions, start = torch.randn(labels, labels, dtype=dtype), torch.randn(labels, dtype=dtype)
+    transitions[1, 0] = -math.inf
+    found = []
+    for place in ("cuda", "cpu"):
+        given = [t.detach().to(place).requires_grad_() for t in (scores, transitions, start)]
+        rest = [t.to(place) for t in (targets, *lengths)]
+        loss = asg_loss(given[0], *rest, *given[1:], reduction="none")
+        total = loss[loss < math.inf].sum()
+        found.append([t.cpu() for t in (loss.detach(), *torch.autograd.grad(total, given))])
+    torch.testing.assert_close(
+        *found, **({"rtol": 1e-9, "atol": 1e-9} if dtype.itemsize > 4 else {})
+    )
+
+
+def test_what_is_wrong_with_targets_of_asg_gives_nan():
+    scores, targets, frames, _ = batch(3, 4, frames=8, size=3)
+    targets[0, 1], targets[1, 2] = 4, -1
+    rest = (frames.cuda(), torch.tensor([3, 3, 2]).cuda(), torch.zeros(4, 4).double().cuda())
+    loss = asg_loss(scores.cuda(), targets.cuda(), *rest, reduction="none")
+    assert loss.isnan().tolist() == [True, True, False]
