@@ -11,7 +11,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gtnet import EPSILON, Emissions, Graph, _checks, ctc_graph, k_best, sample, stack
+from gtnet import EPSILON, Emissions, Graph, _checks, ctc_graph, k_best, prune, sample, stack
 
 NEG_INF = -math.inf
 
@@ -166,3 +166,26 @@ def test_samples_over_long_rows(states, epsilons):
         return sample(lattice, 20, generator=torch.Generator().manual_seed(1))
 
     assert_same_paths(work, "lattice_sample")
+
+
+def assert_same_rest(lattice, beam):
+    expected = prune(lattice, beam=beam)
+    with standin.OnGpu() as there:
+        found = prune(lattice, beam=beam)
+    assert "lattice_prune" in there.ran
+    assert found.equal(expected)
+    for name in ("arc_maps", "state_maps"):
+        assert all(map(torch.equal, getattr(found, name), getattr(expected, name)))
+
+
+@settings(max_examples=40)
+@given(chains(), st.sampled_from([0.0, 1.0, 3.0, math.inf]))
+def test_pruned_lattices_are_those_of_the_cpu(lattice, beam):
+    assert_same_rest(lattice, beam)
+
+
+@pytest.mark.parametrize("epsilons", [False, True])
+@pytest.mark.parametrize("states", [40, 1300])
+def test_lattices_over_long_rows_are_pruned(states, epsilons):
+    lattice = Emissions(torch.randn(2, 3, 2), [3, 2]) @ star(states, 2, epsilons=epsilons)
+    assert_same_rest(lattice, 2.0)
