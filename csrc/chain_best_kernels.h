@@ -88,14 +88,14 @@ struct ChainBestForward {
     if (frames > 0) read_emissions(block, grid, steps, item, 0, emission(0), flags);
     block.sync();
     for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
-      run(block, steps, graph, phase, first, first, nullptr, from_start, true);
+      run(block, steps, graph, phase, first, first, nullptr, from_start);
       block.sync();
     }
     for (int64_t t = 0; t < frames; ++t) {
       if (t + 1 < frames) read_emissions(block, grid, steps, item, t + 1, emission(t + 1), flags);
       for (int32_t phase = 0; phase < steps.forth.phases; ++phase) {
         run(block, steps, graph, phase, here(t), here(t + 1), emission(t),
-            came_by.at(item, t + 1, steps.slots), false);
+            came_by.at(item, t + 1, steps.slots));
         block.sync();
       }
     }
@@ -111,11 +111,10 @@ struct ChainBestForward {
     });
   }
 
- private:
   template <class Block>
   GTNET_KERNEL void run(Block& block, const BlockSteps& steps, int64_t graph, int32_t phase,
                         Span<double> from, Span<double> to, Span<double> emission,
-                        Span<int32_t> came, bool at_start) const {
+                        Span<int32_t> came) const {
     const Program& program = steps.forth;
     const Span<double> source = phase == 0 ? from : to;
     const bool reads = emission && phase < program.reading;
@@ -147,7 +146,7 @@ struct ChainBestForward {
           if (p < 0) return;
           if (program.flags[slice] & kKeeps) {
             // Equal scores: a start comes before an epsilon, an epsilon before a label.
-            if (best.score < to[p] || (at_start && best.score == to[p])) return;
+            if (best.score < to[p] || (came[p] == kNone && best.score == to[p])) return;
             if (best.score == kNegInf) return;
             to[p] = best.score;
           } else {

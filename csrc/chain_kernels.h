@@ -253,6 +253,7 @@ struct ChainBackward {
     });
   }
 
+ public:
   template <class Block>
   GTNET_KERNEL static void sum_by_label(Block& block, const Program& program, int32_t phase,
                                         Span<T> gamma, Span<T> totals) {

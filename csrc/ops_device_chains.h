@@ -3,7 +3,7 @@
 #pragma once
 
 #include "chain_best_kernels.h"
-#include "ops_chains.h"
+#include "ops_device_cuts.h"
 
 namespace gtnet {
 namespace {
@@ -11,10 +11,14 @@ namespace {
 Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                       Tensor accept, bool keep) {
+  if (cuts.size() > 1) {
+    return cut_score(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
+                     accept, keep);
+  }
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets,
+    ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
                                       arc_offsets, weights, start, accept);
     const Weighed weighed = weigh(grid, weights, sizes[kAllWeights]);
     const ChainScores found = score_chains(grid, weights, sizes, keep);
@@ -27,11 +31,15 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor /*alpha
                                Tensor /*offset*/, Tensor scores, Tensors cuts, Tensor words,
                                Tensor word_offsets, Tensor state_offsets, Tensor arc_offsets,
                                Tensor weights, Tensor start, Tensor accept, bool counting) {
+  if (cuts.size() > 1) {
+    return cut_score_backward(grad_score, alpha_m, scores, cuts, words, word_offsets, state_offsets,
+                              arc_offsets, weights, start, accept, counting);
+  }
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets,
+    ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
                                       arc_offsets, weights, start, accept);
     const int64_t items = grid.size, copies = grid.num_graphs == 1 ? items : 1;
     const int64_t lanes = sizes[kAllCounts] * kRowLanes, states = start.numel();
@@ -62,13 +70,17 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor /*alpha
 Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                      Tensor accept) {
+  if (cuts.size() > 1) {
+    return cut_best(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
+                    accept);
+  }
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     using Kernel = ChainBestForward<T>;
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets,
-                                            state_offsets, arc_offsets, weights, start, accept);
+    const ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
+                                            arc_offsets, weights, start, accept);
     const int64_t slots = sizes[kMostSlots], items = grid.size;
     Tensor score = empty<double>(weights, items), length = empty<int64_t>(weights, items),
            offsets = empty<int64_t>(weights, items + 1);

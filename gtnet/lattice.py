@@ -163,6 +163,7 @@ class Lattice(Graph):
         if per not in ("path", "frame"):
             raise ValueError(f'arc_posteriors: per must be "path" or "frame", got {per!r}')
         finite_temperature("arc_posteriors", beta)
+        self._check_device("arc_posteriors")
         with torch.no_grad():
             scaled = self._scaled("arc_posteriors", beta)
             arguments = scaled._arguments()
@@ -224,6 +225,7 @@ class Lattice(Graph):
         given = isinstance(beta, Tensor) and beta.requires_grad
         if torch.is_grad_enabled() and (self.requires_grad or given):
             return self._entropy_by_derivative(beta)
+        self._check_device("entropy")
         with torch.no_grad():
             exact = self._in_float64()
             scaled = exact._scaled("entropy", beta)
@@ -307,6 +309,7 @@ class Lattice(Graph):
 
         n = _checks.count("sample", "n", n)
         finite_temperature("sample", beta)
+        self._check_device("sample")
         each = self._scaled("sample", 1.0)
         with torch.no_grad():
             arguments = self._in_float64()._scaled("sample", beta)._arguments()
@@ -330,6 +333,7 @@ class Lattice(Graph):
         from gtnet.paths import k_best
 
         k = _checks.count("k_best", "k", k)
+        self._check_device("k_best")
         each = self._scaled("k_best", 1.0)
         arguments = None if unique is not None else each._arguments()
         if arguments is None:
@@ -358,6 +362,7 @@ class Lattice(Graph):
 
         if not beam >= 0:
             raise ValueError(f"prune: beam must be at least 0, got {beam}")
+        self._check_device("prune")
         each = self._scaled("prune", 1.0)
         arguments = each._arguments()
         if arguments is None:
@@ -409,6 +414,12 @@ class Lattice(Graph):
             return None
         graph = (operand.weights, operand.start, operand.accept)
         return _ops.lattice_arguments(self.emissions.rows(), cuts, steps, *graph)
+
+    def _check_device(self, function: str) -> None:
+        """Of what GPUs do over frames only."""
+        if self.emissions.lengths is None:
+            why = "over segments it is done there: move them with .cpu()"
+            _checks.on_cpu(function, "the emissions", self.emissions.scores, why)
 
     @property
     def _is_shared(self) -> bool:

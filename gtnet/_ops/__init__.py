@@ -33,6 +33,7 @@ from gtnet._ops.emissions import lattice_prune as lattice_prune
 from gtnet._ops.emissions import lattice_sample as lattice_sample
 from gtnet._ops.emissions import lattice_score as lattice_score
 from gtnet._ops.emissions import rows_of_labels as rows_of_labels
+from gtnet._ops.emissions import segments_of_cuts as segments_of_cuts
 from gtnet._ops.emissions import steps as steps
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
 from gtnet._ops.paths import acyclic_k_best as acyclic_k_best

@@ -135,7 +135,8 @@ class LatticeArguments(NamedTuple):
     """What the operators on lattices take first: rows of scores, cuts, and the graph they meet.
 
     `scores` [batch, frames, labels] and `cuts` the lengths, or [segments, labels] and of the
-    segmentation state_offsets, arc_offsets, order, source, target, start and accept.
+    segmentation state_offsets, arc_offsets, order, source, target, start and accept. On a GPU
+    `segments_of_cuts` stand before the last two, and the most cuts of an item, on the CPU.
     """
 
     scores: Tensor
@@ -156,6 +157,32 @@ def lattice_arguments(
     """The arguments in the layout that the operators expect."""
     graph = (weights.contiguous(), start.contiguous(), accept.contiguous())
     return LatticeArguments(rows_of_labels(scores), [t.contiguous() for t in cuts], steps, *graph)
+
+
+def segments_of_cuts(
+    state_offsets: Tensor, arc_offsets: Tensor, order: Tensor, source: Tensor, target: Tensor
+) -> list[Tensor]:
+    """The segments that enter each cut, and those that leave it: offsets int32 [cuts + 1],
+    segments and the cuts at their other end int32 [segments], numbered through the batch.
+
+    Those that enter a cut come in the order of the cuts that they leave. O(segments log segments).
+    """
+    items = torch.arange(arc_offsets.shape[0] - 1, device=order.device)
+    item = torch.repeat_interleave(items, arc_offsets.diff(), output_size=source.shape[0])
+    begin = state_offsets.index_select(0, item)
+    sources, targets = begin + source, begin + target
+    place = torch.argsort(order)
+    in_order = torch.argsort(place.index_select(0, sources), stable=True)
+    cuts = torch.arange(order.shape[0] + 1, device=order.device)
+
+    def grouped(first: Tensor, by: Tensor, other: Tensor) -> list[Tensor]:
+        owner, at = torch.sort(by.index_select(0, first), stable=True)
+        segments = first.index_select(0, at)
+        found = (torch.searchsorted(owner, cuts), segments, other.index_select(0, segments))
+        return [column.to(torch.int32) for column in found]
+
+    every = torch.arange(source.shape[0], device=order.device)
+    return [*grouped(in_order, targets, sources), *grouped(every, sources, targets)]
 
 
 class PathsFound(NamedTuple):
