@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "beam_rules.h"
 #include "vectorized.h"
 
 namespace gtnet {
@@ -23,12 +24,6 @@ struct BeamGraph {
   const Score* weights;          // by position
   const Score* start;            // by state
   const int32_t* epsilon_order;  // of the states, so that epsilon arcs lead forward; may be null
-};
-
-struct BeamLimits {
-  double beam, lattice_beam;
-  int64_t max_active;
-  bool foresee;  // no epsilon raises a score, so a state that falls behind helps no other
 };
 
 // How a token came to be: along `arc`, `slack` worse than along the best arc that leads to it.
@@ -64,7 +59,7 @@ class BeamSearch {
     for (int32_t s = graph_.first_state; s < graph_.last_state; ++s) {
       best_ = std::max(best_, static_cast<double>(graph_.start[s]));
     }
-    bound_ = lowest_within(limits_.beam);
+    bound_ = limits_.lowest_within(best_);
     for (int32_t s = graph_.first_state; s < graph_.last_state; ++s) {
       const auto score = static_cast<double>(graph_.start[s]);
       if (score >= bound_) enter(s, score);
@@ -90,12 +85,12 @@ class BeamSearch {
     clear(num_arcs_);
     const auto [worst, best] = extremes();
     best_ = best;
-    const double lowest = lowest_within(limits_.beam);
+    const double lowest = limits_.lowest_within(best_);
     const bool some = limits_.foresee && num_arcs_ > limits_.max_active;
     if (some) count_scores(std::max(worst, lowest));
     double above = -kNegInf;
     for (int64_t wanted = limits_.max_active;; wanted *= 2) {
-      bound_ = some ? bound_for(wanted + wanted / 4, lowest) : lowest;
+      bound_ = some ? bound_for(ScoreBins::arcs_for(wanted), lowest) : lowest;
       follow_scored(above);
       above = bound_;
       if (bound_ <= lowest || count_ >= limits_.max_active) break;
@@ -112,8 +107,7 @@ class BeamSearch {
   }
 
  private:
-  static constexpr double kLowest = std::numeric_limits<double>::lowest();
-  static constexpr int kBins = 1024;
+  static constexpr double kLowest = BeamLimits::kLowest;
 
   const BeamGraph<Score> graph_;
   const BeamLimits limits_;
@@ -127,7 +121,8 @@ class BeamSearch {
   std::vector<double> score_, ranked_, behind_;
   std::vector<std::pair<int32_t, int32_t>> queue_;  // (order, slot), the lowest order in front
   int64_t num_arcs_ = 0, count_ = 0;                // arcs scored, states entered
-  double best_ = kNegInf, bound_ = kLowest, bins_per_score_ = 0;
+  double best_ = kNegInf, bound_ = kLowest;
+  ScoreBins bins_of_scores_;
   size_t forget_at_ = size_t{1} << 16;
 
   void clear(int64_t most) {
@@ -139,8 +134,6 @@ class BeamSearch {
     }
     followed_.clear();
   }
-
-  double lowest_within(double beam) const { return std::max(kLowest, best_ - beam); }
 
   void score_arcs(const Score* row, int64_t num_labels) {
     const int64_t begin = trace_.cuts[trace_.cuts.size() - 2], end = trace_.cuts.back();
@@ -205,29 +198,23 @@ class BeamSearch {
 
   // A histogram of the arcs' scores from the best one down to `worst`.
   void count_scores(double worst) {
-    bins_per_score_ = best_ > worst ? (kBins - 1) / (best_ - worst) : 0;
-    bins_.assign(kBins, 0);
+    bins_of_scores_.set(best_, worst);
+    bins_.assign(ScoreBins::kCount, 0);
     for (int64_t k = 0; k < num_arcs_; ++k) {
-      ++bins_[bin(arc_score_[k])];
+      ++bins_[bins_of_scores_.bin(arc_score_[k])];
     }
-  }
-
-  // The lower the score, the later the bin; whatever is worse than the worst is in the last one.
-  int bin(double score) const {
-    const double place = (best_ - score) * bins_per_score_;
-    if (!(place < kBins - 1)) return kBins - 1;
-    return place > 0 ? static_cast<int>(place) : 0;
   }
 
   // The score of that rank (from 1 on) among the states entered.
   double score_of_rank(int64_t rank) {
-    bins_.assign(kBins, 0);
-    for (int64_t slot = 0; slot < count_; ++slot) ++bins_[bin(score_[slot])];
+    const ScoreBins of{best_, bins_of_scores_.per_score};
+    bins_.assign(ScoreBins::kCount, 0);
+    for (int64_t slot = 0; slot < count_; ++slot) ++bins_[of.bin(score_[slot])];
     int at = 0;
     while (rank > bins_[at]) rank -= bins_[at++];
     ranked_.clear();
     for (int64_t slot = 0; slot < count_; ++slot) {
-      if (bin(score_[slot]) == at) ranked_.push_back(score_[slot]);
+      if (of.bin(score_[slot]) == at) ranked_.push_back(score_[slot]);
     }
     std::nth_element(ranked_.begin(), ranked_.begin() + rank - 1, ranked_.end(), std::greater<>());
     return ranked_[rank - 1];
@@ -235,9 +222,9 @@ class BeamSearch {
 
   // A score that at least so many arcs reach, and not many more; `lowest` where there are fewer.
   double bound_for(int64_t wanted, double lowest) const {
-    for (int k = 0; k < kBins - 1; ++k) {
+    for (int k = 0; k < ScoreBins::kCount - 1; ++k) {
       wanted -= bins_[k];
-      if (wanted <= 0) return std::max(lowest, best_ - (k + 1) / bins_per_score_);
+      if (wanted <= 0) return std::max(lowest, bins_of_scores_.edge(k));
     }
     return lowest;
   }
@@ -297,10 +284,7 @@ class BeamSearch {
       for_each_epsilon(entered_[from], [&](int32_t k) {
         const double score = score_[from] + static_cast<double>(graph_.weights[k]);
         if (score < bound_) return;
-        if (score > best_) {
-          best_ = score;
-          bound_ = std::max(bound_, lowest_within(limits_.beam));
-        }
+        best_ = std::max(best_, score);
         if (count_ == static_cast<int64_t>(entered_.size())) {
           entered_.resize(2 * count_ + 1);
           score_.resize(2 * count_ + 1);
@@ -326,7 +310,7 @@ class BeamSearch {
       trace_.states.push_back(entered_[slot]);
       trace_.scores.push_back(score_[slot]);
     }
-    const int64_t arcs = choose_arcs(std::max(kLowest, least - limits_.lattice_beam), -kNegInf);
+    const int64_t arcs = choose_arcs(limits_.lowest_of_arcs(least), -kNegInf);
     for (int64_t i = 0; i < arcs; ++i) {
       const int32_t k = chosen_[i];
       record(arc_token_[k], graph_.targets[arc_position_[k]], arc_position_[k], arc_score_[k]);
@@ -345,7 +329,7 @@ class BeamSearch {
   // first.
   void choose() {
     place_.assign(count_, kNone);
-    double least = lowest_within(limits_.beam);
+    double least = limits_.lowest_within(best_);
     int64_t equal = count_;  // how many may have just this score
     if (count_ > limits_.max_active) {
       const double last = score_of_rank(limits_.max_active);

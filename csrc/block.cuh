@@ -132,6 +132,24 @@ class Block {
     return atomicCAS(reinterpret_cast<unsigned long long*>(&place), free, value);
   }
 
+  static_assert(sizeof(int64_t) == sizeof(long long));
+  __device__ static int64_t lower(int64_t& place, int64_t value) {
+    return atomicMin(reinterpret_cast<long long*>(&place), static_cast<long long>(value));
+  }
+  __device__ static int64_t lift(int64_t& place, int64_t value) {
+    return atomicMax(reinterpret_cast<long long*>(&place), static_cast<long long>(value));
+  }
+  __device__ static int32_t lift(int32_t& place, int32_t value) { return atomicMax(&place, value); }
+
+  // What all threads see in a place that loops have written, for uniform code: synchronizes twice.
+  template <class T>
+  __device__ T seen(const T& place) const {
+    __syncthreads();
+    const T value = place;
+    __syncthreads();
+    return value;
+  }
+
   // Says that *address is read soon.
   __device__ static void prefetch(const void* address) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(address));

@@ -159,7 +159,7 @@ struct Expansion {
   // placed(i, arc) is called for every pair with the place of its first arc.
   // Returns how many arcs there are, or -1 where it ended early.
   template <class Block, class Placed, class Chunk>
-  GTNET_KERNEL int64_t each_chunk(Block& block, const Moves& moves, In<uint64_t> from,
+  GTNET_KERNEL int64_t each_chunk(Block& block, const Moves& moves, Span<const uint64_t> from,
                                   int64_t count, const Placed& placed, const Chunk& chunk) const {
     const Expansion x = *this;
     block.each(count, [=](int64_t i) { x.pairs[i] = from[i]; });
@@ -223,9 +223,9 @@ struct Products {
   int64_t num_graphs;
   int64_t capacity;  // pairs of an item
   PairNumbers numbers;
-  Out<uint64_t> pairs;     // [items, capacity] in the order of their numbers
-  Out<int32_t> arc_begin;  // [items, capacity]
-  Out<Progress> progress;  // [items]
+  Span<uint64_t> pairs;     // [items, capacity] in the order of their numbers
+  Out<int32_t> arc_begin;   // [items, capacity]
+  Span<Progress> progress;  // [items]
 
   GTNET_HD Moves moves(int64_t item) const {
     return {a.at(item), b.at(item), {a.with_epsilon(item) && b.with_epsilon(item) ? 3 : 1}};
@@ -298,7 +298,7 @@ struct ExploreProducts {
       const int64_t left = now.states - now.expanded, count = left < kThreads ? left : kThreads;
       const int64_t first = base + now.expanded, before = now.arcs;
       const int64_t found = arcs.each_chunk(
-          block, moves, part_of(products.pairs, first, count), count,
+          block, moves, products.pairs.part(first, count), count,
           [=](int64_t i, int64_t arc) {
             arc_begin[first + i] = static_cast<int32_t>(before + arc);
           },
@@ -371,7 +371,7 @@ struct ProductOffsets {
   static constexpr int kThreads = 256;
   static constexpr int64_t kBytes = kWarp * sizeof(int64_t);
   int64_t num_graphs;
-  In<Progress> progress;
+  Span<const Progress> progress;
   Out<int64_t> state_offsets;  // [items + 1]
   Out<int64_t> arc_offsets;
 
@@ -430,7 +430,7 @@ struct WriteProducts {
       out.filter[states + i] = static_cast<int8_t>(PairKey::filter(pair));
     });
     arcs.each_chunk(
-        block, moves, part_of(products.pairs, at, count), count, [](int64_t, int64_t) {},
+        block, moves, products.pairs.part(at, count), count, [](int64_t, int64_t) {},
         [=, &block](int64_t here, int64_t earlier, const auto& finds) {
           block.each(here, [=](int64_t i) {
             int64_t pair;

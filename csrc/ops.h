@@ -6,6 +6,8 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <tuple>
+
 #include "distance.h"
 #include "topology.h"
 
@@ -13,6 +15,9 @@ namespace gtnet {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+// Paths per graph; then, path after path: lengths, arcs, first states, last states.
+using PackedPaths = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 template <class T>
 constexpr ScalarType scalar_type() {

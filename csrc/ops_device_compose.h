@@ -18,20 +18,9 @@ constexpr int64_t kFewestPairs = 1 << 14, kPairsAtFirst = 1 << 22, kDensePlaces 
 #endif
 constexpr int64_t kMostNumbers = 0x7fffffff;  // of states and of arcs, in 32 bits
 
-// The elements of a tensor of words of 64 bits.
-template <class T>
-Out<T> elements(const Tensor& words) {
-  auto* const data = static_cast<T*>(words.mutable_data_ptr());
-#ifdef GTNET_STANDIN
-  return {data, words.numel() * 8 / static_cast<int64_t>(sizeof(T))};
-#else
-  return data;
-#endif
-}
-
 struct NothingSeen {
   Out<int32_t> values;
-  Out<uint64_t> keys;
+  Span<uint64_t> keys;
 
   GTNET_HD void operator()(int64_t i) const {
     values[i] = PairNumbers::kUnseen;
@@ -51,16 +40,16 @@ struct ProductMemory {
                 const Tensor& progress, int64_t capacity)
       : dense(bound <= kDensePlaces / std::max<int64_t>(num_graphs, 1)),
         places(dense ? bound : static_cast<int64_t>(std::bit_ceil<uint64_t>(2 * capacity))),
-        pairs(empty<int64_t>(like, num_graphs * capacity)),
+        pairs(empty_elements<uint64_t>(like, num_graphs * capacity)),
         arc_begin(empty<int32_t>(like, num_graphs * capacity)),
         values(empty<int32_t>(like, num_graphs * places)),
-        keys(empty<int64_t>(like, dense ? 0 : num_graphs * places)),
+        keys(empty_elements<uint64_t>(like, dense ? 0 : num_graphs * places)),
         products{a,
                  b,
                  num_graphs,
                  capacity,
                  {places, output<int32_t>(values),
-                  dense ? Out<uint64_t>{nullptr} : elements<uint64_t>(keys)},
+                  dense ? Span<uint64_t>{nullptr} : elements<uint64_t>(keys)},
                  elements<uint64_t>(pairs),
                  output<int32_t>(arc_begin),
                  elements<Progress>(progress)} {
@@ -150,7 +139,7 @@ std::vector<Tensor> explore(const Tensor& a_state_offsets, const Tensor& a_offse
   const auto* const facts_there = static_cast<const int32_t*>(facts.const_data_ptr());
   const int64_t bound = most_pairs(read_back(device, facts_there, facts.numel()), of_a, num_graphs);
   const int64_t at_first = std::max(kFewestPairs, kPairsAtFirst / std::max<int64_t>(num_graphs, 1));
-  Tensor progress = zeros<int64_t>(like, num_graphs * sizeof(Progress) / sizeof(int64_t));
+  Tensor progress = zeros<int8_t>(like, num_graphs * static_cast<int64_t>(sizeof(Progress)));
   ProductMemory memory(like, a, b, num_graphs, bound, progress, std::min(bound, at_first));
   const std::vector<Progress> found =
       explored(device, like, bound, std::min(max_arcs, kMostNumbers), progress, memory);

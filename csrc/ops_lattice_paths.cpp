@@ -89,9 +89,9 @@ Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offs
 Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                        Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                        Tensor accept, int64_t k) {
-  return best_paths(
-      scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start, accept,
-      [k](const auto& item, const auto& best) { return LatticeKBest(item, best).run(k); });
+  return best_paths(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
+                    accept,
+                    [k](const auto& item, const auto& best) { return k_best_of(item, best, k); });
 }
 
 // `seeds` [items * n], in float64.

@@ -1,12 +1,48 @@
-// torch.ops.gtnet.*: paths drawn at random and all paths.
+// torch.ops.gtnet.*: the k best paths of acyclic graphs, paths drawn at random and all paths.
 #include "ops_paths.h"
 
+#include "best_path.h"
 #include "enumerate.h"
 #include "executor_cpu.h"
+#include "graph_k_best.h"
 #include "sample.h"
 
 namespace gtnet {
 namespace {
+
+PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Tensor& accept,
+                           const Tensor& state_offsets, const Tensor& order,
+                           const std::optional<Tensor>& /*plan*/, const Tensor& offsets,
+                           const Tensor& arcs, const Tensor& states, bool reverse, int64_t k) {
+  const int64_t num_graphs = graphs(state_offsets), num_states = start.numel();
+  const int64_t* const state = input<int64_t>(state_offsets);
+  const Incidence entering = incidence_of(offsets, arcs, states);
+  std::vector<Paths> found(num_graphs);
+  const Tensor alpha = empty<double>(start, num_states), by = empty<int32_t>(start, num_states);
+  with_scores(weights, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_state(walk_of(state_offsets, order, reverse), num_states,
+                   BestDistance<T>{entering, input<T>(weights), input<T>(start),
+                                   output<double>(alpha), output<int32_t>(by)});
+    for_each_graph(num_graphs, num_states, [&](int64_t g) {
+      graph_k_best(GraphWays<T>(entering, input<T>(weights), input<T>(start), input<T>(accept),
+                                input<double>(alpha), state[g], state[g + 1]),
+                   k, found[g]);
+    });
+  });
+  return packed(found, start);
+}
+
+// The i-th path of a graph; without arcs if it was given up.
+void draw(const SampledPaths& paths, int64_t graph, int64_t i, Paths& found) {
+  const size_t begin = found.arcs.size();
+  const PathEnds ends =
+      paths.follow(graph, i, [&](int32_t arc, int32_t) { found.arcs.push_back(arc); });
+  if (ends.first == kNone) found.arcs.resize(begin);
+  found.lengths.push_back(static_cast<int64_t>(found.arcs.size() - begin));
+  found.first.push_back(ends.first);
+  found.last.push_back(ends.last);
+}
 
 PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& start,
                    const Tensor& accept, const Tensor& state_offsets, const Tensor& offsets,
@@ -14,18 +50,38 @@ PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& st
                    int64_t max_length) {
   const int64_t num_graphs = graphs(state_offsets);
   STD_TORCH_CHECK(seeds.numel() == num_graphs * count, "gtnet: sample needs a seed per path");
-  const int64_t* const state = input<int64_t>(state_offsets);
-  const int64_t* const seed = input<int64_t>(seeds);
   const Incidence leaving = incidence_of(offsets, arcs, states);
-  std::vector<Paths> found(num_graphs);
+  const Tensor starts = empty<double>(start, start.numel()),
+               stops = empty<double>(start, start.numel()),
+               sums = empty<double>(start, arcs.numel());
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    for_each_graph(num_graphs, start.numel() + seeds.numel(), [&](int64_t g) {
-      Sampler<T>(leaving, input<T>(weights), input<T>(start), input<T>(accept),
-                 input<double>(to_end), static_cast<int32_t>(state[g]),
-                 static_cast<int32_t>(state[g + 1]))
-          .run(seed + g * count, count, max_length, found[g]);
+    const StartChances<T> starting{input<int64_t>(state_offsets), input<T>(start),
+                                   input<double>(to_end), output<double>(starts)};
+    const StepChances<T> going_on{leaving,
+                                  input<T>(weights),
+                                  input<T>(accept),
+                                  input<double>(to_end),
+                                  output<double>(stops),
+                                  output<double>(sums)};
+    for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
+      starting(g);
+      for (int64_t s = starting.state_offsets[g]; s < starting.state_offsets[g + 1]; ++s) {
+        going_on(s);
+      }
     });
+  });
+  const SampledPaths paths{leaving,
+                           input<int64_t>(state_offsets),
+                           input<int64_t>(seeds),
+                           input<double>(starts),
+                           input<double>(stops),
+                           input<double>(sums),
+                           count,
+                           max_length};
+  std::vector<Paths> found(num_graphs);
+  for_each_graph(num_graphs, start.numel() + seeds.numel(), [&](int64_t g) {
+    for (int64_t i = 0; i < paths.count(g); ++i) draw(paths, g, i, found[g]);
   });
   return packed(found, start);
 }
@@ -57,6 +113,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> enumerate_paths(
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
+      "acyclic_k_best(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
+      "Tensor order, Tensor? plan, Tensor offsets, Tensor arcs, Tensor states, bool reverse, "
+      "int k) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
       "sample(Tensor to_end, Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
       "Tensor offsets, Tensor arcs, Tensor states, Tensor seeds, int count, int max_length) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
@@ -68,6 +129,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
+  m.impl("acyclic_k_best", TORCH_BOX(&acyclic_k_best));
   m.impl("sample", TORCH_BOX(&sample));
   m.impl("enumerate_paths", TORCH_BOX(&enumerate_paths));
 }

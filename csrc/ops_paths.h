@@ -2,16 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <tuple>
 #include <vector>
 
 #include "ops.h"
 #include "paths.h"
 
 namespace gtnet {
-
-// Paths per graph; then, path after path: lengths, arcs, first states, last states.
-using PackedPaths = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 inline PackedPaths packed(const std::vector<Paths>& found, const Tensor& like) {
   int64_t num_paths = 0, num_arcs = 0;

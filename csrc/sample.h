@@ -4,20 +4,19 @@
 // which is the distribution in proportion to exp(score of the path).
 #pragma once
 
-#include <algorithm>
 #include <cmath>
-#include <vector>
 
-#include "paths.h"
+#include "path_kernels.h"
+#include "topology.h"
 
 namespace gtnet {
 
 // Uniform numbers in [0, 1) from a seed (splitmix64: Steele, Lea & Flood 2014).
 class Uniform {
  public:
-  explicit Uniform(int64_t seed) : state_(static_cast<uint64_t>(seed)) {}
+  GTNET_HD explicit Uniform(int64_t seed) : state_(static_cast<uint64_t>(seed)) {}
 
-  double operator()() {
+  GTNET_HD double operator()() {
     uint64_t z = (state_ += 0x9E3779B97F4A7C15ull);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
@@ -28,77 +27,99 @@ class Uniform {
   uint64_t state_;
 };
 
-// The paths of one graph, one per seed; none where no path is possible.
+// A number in [0, sum), which the product alone may be rounded up to.
+GTNET_HD inline double part_below(double uniform, double sum) {
+  const double part = uniform * sum;
+  return part < sum ? part : std::nextafter(sum, 0.0);
+}
+
+// The first place in [low, high) of ascending sums that is above x; high if there is none.
+template <class Sums>
+GTNET_HD int64_t above(const Sums& sums, int64_t low, int64_t high, double x) {
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (sums[middle] > x) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
+
+// Running sums over the states of a graph of the chances to start in them; all 0 without a path.
 template <class T>
-class Sampler {
- public:
-  Sampler(const Incidence& leaving, const T* weights, const T* start, const T* accept,
-          const double* to_end, int32_t begin, int32_t end)
-      : leaving_(leaving), begin_(begin), first_(leaving.offsets[begin]) {
-    double sum = 0;
-    starts_.reserve(end - begin);
-    for (int32_t s = begin; s < end; ++s) best_ = std::max(best_, start[s] + to_end[s]);
-    for (int32_t s = begin; s < end; ++s) {
+struct StartChances {
+  In<int64_t> state_offsets;
+  In<T> start;
+  In<double> to_end;
+  Out<double> starts;
+
+  GTNET_HD void operator()(int64_t graph) const {
+    const int64_t begin = state_offsets[graph], end = state_offsets[graph + 1];
+    double best = kNegInf, sum = 0;
+    for (int64_t s = begin; s < end; ++s) {
       const double promise = start[s] + to_end[s];
-      starts_.push_back(sum += promise == kNegInf ? 0 : std::exp(promise - best_));
+      best = promise > best ? promise : best;
     }
-    stops_.reserve(end - begin);
-    sums_.reserve(leaving.offsets[end] - first_);
-    for (int32_t s = begin; s < end; ++s) {
-      const bool dead = to_end[s] == kNegInf;
-      sum = dead ? 0 : std::exp(accept[s] - to_end[s]);
-      stops_.push_back(sum);
-      for (int32_t k = leaving.offsets[s]; k < leaving.offsets[s + 1]; ++k) {
-        if (!dead)
-          sum += std::exp(weights[leaving.arcs[k]] + to_end[leaving.states[k]] - to_end[s]);
-        sums_.push_back(sum);
-      }
+    for (int64_t s = begin; s < end; ++s) {
+      const double promise = start[s] + to_end[s];
+      starts[s] = sum += promise == kNegInf ? 0 : std::exp(promise - best);
     }
   }
+};
 
-  // A path of more than max_length arcs is given up: length 0 and no end states.
-  void run(const int64_t* seeds, int64_t count, int64_t max_length, Paths& paths) const {
-    if (best_ == kNegInf) return;
-    for (int64_t i = 0; i < count; ++i) draw(Uniform(seeds[i]), max_length, paths);
+// The chance to end in a state, then running sums over the arcs that leave it.
+template <class T>
+struct StepChances {
+  Incidence leaving;
+  In<T> weights, accept;
+  In<double> to_end;
+  Out<double> stops, sums;  // [states], [arcs] by position
+
+  GTNET_HD void operator()(int64_t s) const {
+    const bool dead = to_end[s] == kNegInf;
+    double sum = dead ? 0 : std::exp(accept[s] - to_end[s]);
+    stops[s] = sum;
+    for (int32_t k = leaving.offsets[s]; k < leaving.offsets[s + 1]; ++k) {
+      if (!dead) sum += std::exp(weights[leaving.arcs[k]] + to_end[leaving.states[k]] - to_end[s]);
+      sums[k] = sum;
+    }
+  }
+};
+
+// `each` paths of every graph, one per seed; none where no path is possible. A path of more than
+// max_length arcs is given up.
+struct SampledPaths {
+  static constexpr bool kBackward = false;
+  Incidence leaving;
+  In<int64_t> state_offsets, seeds;
+  In<double> starts, stops, sums;
+  int64_t each, max_length;
+
+  GTNET_HD int64_t count(int64_t graph) const {
+    const int64_t end = state_offsets[graph + 1];
+    return end > state_offsets[graph] && starts[end - 1] > 0 ? each : 0;
   }
 
- private:
-  void draw(Uniform uniform, int64_t max_length, Paths& paths) const {
-    const size_t before = paths.arcs.size();
-    const double u = uniform() * starts_.back();
-    const auto begin = starts_.begin();
-    const int32_t first =
-        begin_ + static_cast<int32_t>(std::upper_bound(begin, starts_.end(), u) - begin);
+  template <class Visit>
+  GTNET_HD PathEnds follow(int64_t graph, int64_t i, const Visit& visit) const {
+    Uniform uniform(seeds[graph * each + i]);
+    const int64_t begin = state_offsets[graph], end = state_offsets[graph + 1];
+    const double start = part_below(uniform(), starts[end - 1]);
+    const auto first = static_cast<int32_t>(above(starts, begin, end, start));
     int32_t state = first;
     for (int64_t length = 0;; ++length) {
-      const int32_t low = leaving_.offsets[state] - first_;
-      const int32_t high = leaving_.offsets[state + 1] - first_;
-      const double stop = stops_[state - begin_];
-      const double chance = uniform() * (low == high ? stop : sums_[high - 1]);
-      if (chance < stop) break;
-      if (length == max_length) {
-        paths.arcs.resize(before);
-        paths.lengths.push_back(0);
-        paths.first.push_back(kNone);
-        paths.last.push_back(kNone);
-        return;
-      }
-      const auto found =
-          std::upper_bound(sums_.begin() + low, sums_.begin() + high, chance) - sums_.begin();
-      paths.arcs.push_back(leaving_.arcs[first_ + found]);
-      state = leaving_.states[first_ + found];
+      const int32_t low = leaving.offsets[state], high = leaving.offsets[state + 1];
+      const double stop = stops[state];
+      const double chance = part_below(uniform(), low == high ? stop : sums[high - 1]);
+      if (chance < stop) return {0, first, kNone, state, kNone};
+      if (length == max_length) return {0, kNone, kNone, kNone, kNone};
+      const int64_t k = above(sums, low, high, chance);
+      visit(leaving.arcs[k], kNone);
+      state = leaving.states[k];
     }
-    paths.lengths.push_back(static_cast<int64_t>(paths.arcs.size() - before));
-    paths.first.push_back(first);
-    paths.last.push_back(state);
   }
-
-  const Incidence leaving_;
-  const int32_t begin_, first_;
-  double best_ = kNegInf;
-  std::vector<double> starts_;  // running sums over the states
-  std::vector<double> stops_;   // chance to end in each state
-  std::vector<double> sums_;    // the same and running sums over its arcs
 };
 
 }  // namespace gtnet

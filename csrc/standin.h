@@ -161,6 +161,20 @@ class Block {
   static uint64_t claim(uint64_t& place, uint64_t free, uint64_t value) {
     return std::exchange(place, place == free ? value : place);
   }
+  static int64_t lower(int64_t& place, int64_t value) {
+    return std::exchange(place, std::min(place, value));
+  }
+  static int64_t lift(int64_t& place, int64_t value) {
+    return std::exchange(place, std::max(place, value));
+  }
+  static int32_t lift(int32_t& place, int32_t value) {
+    return std::exchange(place, std::max(place, value));
+  }
+  template <class T>
+  T seen(const T& place) {
+    sync();
+    return place;
+  }
   static void prefetch(const void* /*address*/) {}
 
   template <class T>

@@ -18,6 +18,15 @@ struct Each {
   }
 };
 
+// to[i] = value.
+template <class T>
+struct Fill {
+  T value;
+  Span<T> to;
+
+  GTNET_HD void operator()(int64_t i) const { to[i] = value; }
+};
+
 // The layers of a graph, from the first or from the last.
 struct LayersOfGraph {
   LayeredWalk walk;

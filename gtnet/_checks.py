@@ -191,6 +191,19 @@ def served(function: str, name: str, value: Tensor) -> None:
         raise ValueError(f"{function}: {name} must be on the cpu or on cuda, got {value.device}")
 
 
+def fits_on_gpu(function: str, device: torch.device, size: int, what: str) -> None:
+    """Refuse work that takes more bytes than a GPU has left, before any of it is allocated."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return
+    free = torch.cuda.mem_get_info(device)[0]
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if size > free:
+        raise ValueError(
+            f"{function}: {what} take {size} bytes, and {free} are free on {device}: take fewer, "
+            f"or split the batch"
+        )
+
+
 def same_device(function: str, **tensors: Tensor) -> None:
     """Refuse mixed devices: nothing is moved behind the user's back."""
     places = {name: tensor.device for name, tensor in tensors.items()}

@@ -46,7 +46,10 @@ def beam_search(
     Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
     segmentation graph (there `prune(emissions @ graph, beam=...)` serves) and for a cycle of
     epsilons. Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
-    them); items run on threads.
+    them); items run on threads. On a GPU, where a block searches an item, memory O(items · states)
+    comes on top, and the host waits a few times per chunk to learn sizes; results, ties and the
+    numbering of states and arcs are those of the CPU, but scores are not searched for NaN and
+    +inf, which count as -inf.
     Gradient: that of a gather, to emissions, arc weights, start and accept; the choice has none.
     Source: Lowerre 1976; Povey et al. 2012 for the lattice.
     """
@@ -103,7 +106,6 @@ class BeamSearch:
         lattice_beam: float | None = None,
     ) -> None:
         _checks.graph("beam_search", "graph", graph)
-        _checks.on_cpu("beam_search", "graph", graph.weights, "beams are searched there so far")
         self._graph = graph
         self._beam = _width("beam", beam)
         self._lattice_beam = (
@@ -123,7 +125,11 @@ class BeamSearch:
         self._foresee = not bool((weights[epsilons] > 0).any())
         self._positions = (by_label.offsets, by_label.arcs, by_label.states, by_label.labels)
         self._scores = (weights, graph.start.detach().contiguous())
-        self._epsilon_order = _epsilon_order(graph.topology) if bool(epsilons.any()) else None
+        self._epsilon_order: Tensor | None = None
+        if bool(epsilons.any()):
+            topology = graph.topology
+            prepared = topology._origin or topology.to(torch.device("cpu"))
+            self._epsilon_order = _epsilon_order(prepared).to(graph.device)
 
     def feed(self, scores: Tensor, lengths: Tensor | list[int] | None = None) -> None:
         """Go on through the next frames: scores [batch, frames, labels], as `Emissions` takes them.
@@ -143,7 +149,10 @@ class BeamSearch:
     def _feed(self, scores: Tensor, lengths: Tensor, *, shared: bool = False) -> None:
         graph = self._graph
         _checks.same_device("beam_search", scores=scores, graph=graph.weights)
-        _checks.same_dtype("beam_search", scores=scores, graph=graph.weights)
+        if scores.dtype not in _checks.SHORT or graph.dtype != torch.float32:
+            _checks.same_dtype("beam_search", scores=scores, graph=graph.weights)
+        if scores.is_cuda:
+            lengths = lengths.clamp(0, scores.shape[1])  # they are not checked there
         if self._chunks:
             first = self._chunks[0].scores
             if (first.shape[0], first.shape[2]) != (scores.shape[0], scores.shape[2]):
@@ -208,12 +217,12 @@ class BeamSearch:
             target,
             ilabels,
             ilabels if graph.is_acceptor else graph.olabels[arcs],
-            len(states),
+            states.shape[0],
         )
         rows, lengths = self._rows()
         _checks.countable("beam_search", "emissions", rows.numel())
         origin = lengths.cumsum(0) - lengths
-        first = origin + torch.arange(len(origin))
+        first = origin + torch.arange(len(origin), device=graph.device)
         if self._shared:
             origin, first = (
                 begin.expand(len(topology.arc_offsets) - 1) for begin in (origin, first)
@@ -223,9 +232,9 @@ class BeamSearch:
         weights = _ops.take(graph.weights.contiguous(), arcs)
         return Graph.from_topology(
             topology,
-            weights + _ops.take(rows.reshape(-1), row),
-            _ops.take(graph.start.contiguous(), states).masked_fill(~starts, NEG_INF),
-            _ops.take(accept.contiguous(), states).masked_fill(~accepts, NEG_INF),
+            weights + _ops.take(rows.reshape(-1).to(weights.dtype), row),
+            torch.where(starts, _ops.take(graph.start.contiguous(), states), NEG_INF),
+            torch.where(accepts, _ops.take(accept.contiguous(), states), NEG_INF),
             arc_maps=(row, arcs),
             state_maps=((first[topology.graph_of_state] + cuts).to(torch.int32), states),
         )
@@ -236,7 +245,8 @@ class BeamSearch:
         lengths = [chunk.lengths[:batch] for chunk in self._chunks]
         scores = [chunk.scores[:batch] for chunk in self._chunks]
         inside = [
-            torch.arange(part.shape[1]) < ends.unsqueeze(1) for part, ends in zip(scores, lengths)
+            torch.arange(part.shape[1], device=part.device) < ends.unsqueeze(1)
+            for part, ends in zip(scores, lengths)
         ]
         whole = scores[0] if len(scores) == 1 else torch.cat(scores, 1)
         total = torch.stack(lengths).sum(0)

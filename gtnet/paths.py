@@ -40,12 +40,15 @@ def k_best(
     Arguments: `k` >= 0; `unique` counts paths that read ("ilabels") or write ("olabels") the same
     labels, epsilons aside, as one, and keeps the best of them.
     Result: for every graph of the batch a batch of at most k linear graphs, with `arc_maps[0]`;
-    equal paths come in an order that repeats. Raises ValueError for k < 0 or where a cycle has a
-    positive score, TypeError if k is no integer.
-    Complexity: O(states + arcs) and O(length · degree · log) per path; with `unique` a label
-    prefix is expanded once per state, however many paths spell it.
+    of acyclic graphs, equal paths come as `viterbi_path` prefers them. Raises ValueError for k < 0
+    or where a cycle has a positive score, TypeError if k is no integer.
+    Complexity: O(states + arcs) and O(length · (degree + log)) per path; with `unique` a label
+    prefix is expanded once per state, however many paths spell it. On a GPU, which serves acyclic
+    graphs without `unique`, O(arcs · k · log k) in 16 · k bytes per state, and the same paths; a
+    ValueError says where these do not fit.
     Gradient: flows to the scores along the paths.
-    Source: A* with the exact distance to the end; Mohri & Riley 2002 for distinct strings.
+    Source: Huang & Chiang 2005, algorithm 3; for cyclic graphs and distinct strings A* with the
+    exact distance to the end, Mohri & Riley 2002.
     Of a `Lattice` it is `Lattice.k_best`: without `unique` nothing is built, and the maps are two.
     """
     _checks.graph("k_best", "graph", graph)
@@ -54,10 +57,16 @@ def k_best(
         raise ValueError(f'k_best: unique must be None, "ilabels" or "olabels", got {unique!r}')
     if isinstance(graph, Lattice):
         return graph.k_best(k, unique=unique)
-    _checks.on_cpu("k_best", "graph", graph.weights, "move it with .to('cpu')")
+    walk = graph.topology.cyclic_walk("k_best", sums=False)
+    scores = [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
+    if unique is None and walk.cycles is None:
+        size = 16 * k * (graph.num_states + graph.num_arcs // 32 + len(graph))
+        _checks.fits_on_gpu("k_best", graph.device, size, f"the {k} best paths to every state")
+        return _by_graph(graph, *_ops.acyclic_k_best(*scores, *walk.arguments(), k))
+    why = "distinct labels are looked for one path after another: move it with .to('cpu')"
+    _checks.on_cpu("k_best", "graph", graph.weights, why)
     topology = graph.topology
     labels = None if unique is None else getattr(topology, unique)
-    scores = [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
     found = _ops.k_best(
         best_to_accept("k_best", graph),
         *scores,
@@ -81,8 +90,9 @@ def sample(
     Arguments: `n` >= 0; `beta` as in `forward_score`, finite; `generator` a CPU generator, by
     default torch's own: the same seed draws the same paths, however many threads there are.
     Result: for every graph of the batch a batch of n linear graphs, with `arc_maps[0]`, as
-    `k_best` returns them; none for an empty language. Raises ValueError for a graph whose
-    distances do not exist, n < 0 or infinite beta.
+    `k_best` returns them; none for an empty language. A GPU draws what the CPU does, but where a
+    number drawn falls on a rounding error. Raises ValueError for a graph whose distances do not
+    exist, n < 0 or infinite beta.
     Complexity: O(states + arcs) and O(length · log degree) per path.
     Gradient: flows to the scores along the paths, not through the draw (use `viterbi_score` of the
     paths minus `forward_score` for the log-probability that REINFORCE needs).
@@ -93,7 +103,6 @@ def sample(
     n = _checks.count("sample", "n", n)
     if isinstance(graph, Lattice):
         return graph.sample(n, beta=beta, generator=generator)
-    _checks.on_cpu("sample", "graph", graph.weights, "move it with .to('cpu')")
     scaled, to_accept = scaled_to_accept("sample", graph.detach(), beta)
     scores = [t.contiguous() for t in (scaled.weights, scaled.start, scaled.accept)]
     return _by_graph(graph, *_drawn(graph, to_accept, scores, n, generator, LARGEST))
@@ -106,7 +115,7 @@ def random_walks(
 
     A walk of more than `max_length` arcs is given up and becomes a graph without states.
     """
-    zeros = torch.zeros(graph.num_states, dtype=torch.float64)
+    zeros = torch.zeros(graph.num_states, dtype=torch.float64, device=graph.device)
     given = (graph.weights, graph.start, graph.accept)
     scores = [t.detach().masked_fill(t.detach() > NEG_INF, 0).contiguous() for t in given]
     return _by_graph(graph, *_drawn(graph, zeros, scores, n, generator, max_length))
@@ -120,7 +129,7 @@ def _drawn(
     generator: torch.Generator | None,
     max_length: int,
 ) -> tuple[Tensor, ...]:
-    seeds = torch.randint(2**63 - 1, (len(graph) * n,), generator=generator)
+    seeds = torch.randint(2**63 - 1, (len(graph) * n,), generator=generator).to(graph.device)
     topology = graph.topology
     leaving = topology.leaving.by_state()
     return _ops.sample(to_accept, *scores, topology.state_offsets, *leaving, seeds, n, max_length)

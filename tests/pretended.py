@@ -110,6 +110,8 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if where[0] is not None and torch.device(where[0]).type != tensor.device.type:
         tensor = _Move.apply(tensor, CUDA if torch.device(where[0]).type == "cuda" else CPU)
     kwargs.pop("non_blocking", None)
+    if not rest and kwargs.pop("copy", False):
+        return tensor.clone()
     return _plain_to(tensor, *rest, **kwargs) if rest or kwargs else tensor
 
 

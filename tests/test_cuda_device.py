@@ -7,10 +7,12 @@ import torch
 
 from gtnet import (
     EPSILON,
+    BeamSearch,
     Emissions,
     Graph,
     _ops,
     arc_sort,
+    beam_search,
     closure,
     compose,
     concat,
@@ -26,6 +28,7 @@ from gtnet import (
     remove_epsilon,
     replace,
     reverse,
+    stack,
     top_sort,
     union,
     viterbi_path,
@@ -107,6 +110,35 @@ def test_products_never_leave_the_device():
     for ours, expected in zip(scores("cuda"), scores("cpu")):
         assert ours.device.type == "cuda"
         torch.testing.assert_close(ours.cpu(), expected)
+
+
+def test_sums_and_paths_over_segments_equal_those_of_the_cpu():
+    cuts = Graph([0, 0, 1, 1, 2], [1, 2, 2, 3, 3], [0] * 5, start=0, accept=[2, 3])
+    segments = stack([cuts, linear([0, 0]), cuts])
+    graph, scores = ctc_graph(TARGETS), torch.randn(segments.num_arcs, 5)
+    found = []
+    for device in ("cuda", "cpu"):
+        given = scores.to(device, copy=True).requires_grad_()
+        lattice = Emissions(given, graph=segments.to(device)) @ graph.to(device)
+        total = forward_score(lattice)
+        (grad,) = torch.autograd.grad(total[total > -torch.inf].sum(), given)
+        paths = viterbi_path(lattice).arc_maps
+        found.append([t.detach().cpu() for t in (*paths, total, grad)])
+    for ours, expected in zip(*found):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_beam_searches_keep_what_the_cpu_keeps():
+    graph, scores = ctc_graph(TARGETS), torch.randn(3, 9, 5)
+    whole = beam_search(Emissions(scores), graph, beam=6.0, max_active=4)
+    search = BeamSearch(graph.to("cuda"), beam=6.0, max_active=4)
+    for chunk in scores.cuda().split(4, 1):
+        search.feed(chunk)
+    found = search.lattice()
+    columns = ("source", "target", "ilabels", "weights", "start", "accept")
+    assert all(torch.equal(getattr(found, name).cpu(), getattr(whole, name)) for name in columns)
+    maps = zip((*found.arc_maps, *found.state_maps), (*whole.arc_maps, *whole.state_maps))
+    assert all(torch.equal(ours.cpu(), expected) for ours, expected in maps)
 
 
 def test_ctc_loss_equals_that_of_the_cpu():

@@ -133,6 +133,12 @@ def k_best_cases(graph: Graph) -> list[tuple]:
     ]
 
 
+def acyclic_k_best_cases(graph: Graph) -> list[tuple]:
+    walk = walks(graph)[0]
+    scores = (graph.weights, graph.start, graph.accept)
+    return [(*scores, *walk.arguments(), k) for k in (0, 3)]
+
+
 def best_answers_cases(graph: Graph) -> list[tuple]:
     """With the bound that the operator finds itself, with one given, and with too few prefixes."""
     scores = (graph.weights, graph.start, graph.accept)
@@ -321,6 +327,9 @@ def cases() -> dict[str, list[tuple]]:
             ],
             "trace": [trace_case(graph)],
             "k_best": k_best_cases(graph),
+            "acyclic_k_best": [
+                case for g in (graph, planned(dtype)[0]) for case in acyclic_k_best_cases(g)
+            ],
             "compose": compose_cases(graph),
             **rational_cases(graph),
             "explore": explore_cases(graph),

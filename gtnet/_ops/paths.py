@@ -10,6 +10,7 @@ from torch import Tensor
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 k_best = operators.k_best.default
+acyclic_k_best = operators.acyclic_k_best.default
 sample = operators.sample.default
 enumerate_paths = operators.enumerate_paths.default
 
@@ -31,14 +32,14 @@ def _(
     state_offsets: Tensor,
     *walk: Any,
 ) -> tuple[Tensor, ...]:
-    paths, arcs = unknown_size(), unknown_size()
-    return (
-        vector(start, state_offsets.shape[0] - 1, torch.int64),
-        vector(start, paths, torch.int64),
-        vector(start, arcs, torch.int32),
-        vector(start, paths, torch.int32),
-        vector(start, paths, torch.int32),
-    )
+    return _packed_paths(start, state_offsets.shape[0] - 1)
+
+
+@fake("acyclic_k_best")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *walk: Any
+) -> tuple[Tensor, ...]:
+    return _packed_paths(start, state_offsets.shape[0] - 1)
 
 
 @fake("sample")
