@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import gtnet
+from benchmarks.cases import looping_lexicon
 from gtnet.losses import ctc_loss
 
 Work = Callable[[], object]
@@ -26,6 +27,7 @@ class GpuCase(NamedTuple):
     name: str
     works: dict[str, Work]
     floor_bytes: int
+    repeats: int = 20
 
 
 def ctc_cases(device: str, smoke: bool) -> Iterator[GpuCase]:
@@ -97,6 +99,47 @@ def denominator_case(device: str, smoke: bool) -> Iterator[GpuCase]:
     )
 
 
+def lexicon_cases(device: str, smoke: bool) -> Iterator[GpuCase]:
+    """Lattices of emissions composed with a looping lexicon, and sums over the product."""
+    sizes = ((20, 2, 4),) if smoke else ((32_000, 32, 16), (10_000, 1, 100))
+    for words, batch, frames in sizes:
+        lexicon = looping_lexicon(words, 27)
+        lattices = gtnet.Emissions(torch.randn(batch, frames, 27)).graph()
+        product = gtnet.compose(lattices, lexicon)
+        arcs = product.num_arcs
+        a, b = lattices.to(device), lexicon.to(device)
+        size = f"{batch} lattices of {frames} x 27 and {words} words ({arcs / 1e6:.1f}M arcs)"
+        yield GpuCase(
+            f"compose {size}",
+            {
+                "gtnet": lambda a=a, b=b: gtnet.compose(a, b),
+                f"gtnet on {torch.get_num_threads()} CPU threads": (
+                    lambda a=lattices, b=lexicon: gtnet.compose(a, b)
+                ),
+            },
+            arcs * 7 * 4,  # ends, labels, origins and scores written
+            repeats=3,
+        )
+
+        def sums(graph: gtnet.Graph) -> None:
+            graph.weights.grad = None
+            gtnet.forward_score(graph).sum().backward()
+
+        here = product.detach().requires_grad_()
+        there = gtnet.compose(a, b).detach().requires_grad_()
+        yield GpuCase(
+            f"... forward and backward over the product, {arcs / 1e6:.1f}M arcs",
+            {
+                "gtnet": lambda graph=there, sums=sums: sums(graph),
+                f"gtnet on {torch.get_num_threads()} CPU threads": (
+                    lambda graph=here, sums=sums: sums(graph)
+                ),
+            },
+            arcs * 2 * (3 * 4 + 8),  # both ways: where arcs lead, their scores, and sums
+            repeats=3,
+        )
+
+
 def milliseconds(work: Work, device: str, repeats: int) -> float:
     """The median time on the device, after two runs to warm up."""
     if device == "cpu":
@@ -138,8 +181,9 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, gtnet", end=" ")
     print(f"{gtnet.__version__}, {speed / 1e9:.0f} GB/s copied\n")
     print("| work | ms | of the floor by bandwidth |\n|---|---|--:|")
-    for case in (*ctc_cases(device, smoke), *denominator_case(device, smoke)):
-        times = {who: milliseconds(work, device, 20) for who, work in case.works.items()}
+    sources = (ctc_cases, denominator_case, lexicon_cases)
+    for case in (case for source in sources for case in source(device, smoke)):
+        times = {who: milliseconds(work, device, case.repeats) for who, work in case.works.items()}
         listed = ", ".join(f"{who} {ms:.3f}" for who, ms in times.items())
         floor = case.floor_bytes / speed * 1e3 / times["gtnet"]
         print(f"| {case.name} | {listed} | {floor:.0%} |", flush=True)

@@ -344,7 +344,7 @@ class BeamPass {
     const auto key = [=](int64_t i) { return room.best[room.entered[i]]; };
     int64_t least = key_of(grid_.limits.lowest_within(best_)), equal = count_;
     if (count_ > grid_.limits.max_active) {
-      const Ranked last =
+      const RankedKey last =
           key_of_rank(block_, count_, grid_.limits.max_active, key_of(bound_), key_of(best_),
                       shared_.bins, ScoreBins::kCount, shared_.parts, shared_.found, key);
       if (last.key >= least) {

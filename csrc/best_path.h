@@ -183,22 +183,39 @@ struct BestEnd {
   Out<int32_t> last;
   Out<int64_t> length;  // null where nobody asks: following a path means waiting for memory
 
+  struct End {
+    double score;
+    int64_t state;  // kNone where no path ends
+  };
+
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
-    double best = kNegInf;
-    int32_t state = kNone;
+    End best{kNegInf, kNone};
     for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
-      if (accept[s] == kNegInf) continue;  // most states
-      const double x = alpha[s] + static_cast<double>(accept[s]);
-      if (x > best) {
-        best = x;
-        state = static_cast<int32_t>(s);
-      }
+      const End end = term(s);
+      if (end.score > best.score) best = end;
     }
-    score[graph] = best;
-    last[graph] = state;
+    finish(graph, best);
+  }
+
+  // Ending in a state.
+  GTNET_HD GTNET_INLINE End term(int64_t s) const {
+    if (accept[s] == kNegInf) return {kNegInf, kNone};  // most states
+    const double x = alpha[s] + static_cast<double>(accept[s]);
+    return x > kNegInf ? End{x, s} : End{kNegInf, kNone};
+  }
+
+  // Of equals the first; the place of none is behind all others.
+  GTNET_HD GTNET_INLINE static End better(const End& a, const End& b) {
+    if (a.score != b.score) return a.score > b.score ? a : b;
+    return static_cast<uint64_t>(a.state) < static_cast<uint64_t>(b.state) ? a : b;
+  }
+
+  GTNET_HD GTNET_INLINE void finish(int64_t graph, const End& best) const {
+    score[graph] = best.score;
+    last[graph] = static_cast<int32_t>(best.state);
     if (!length) return;
     int64_t arcs = 0;
-    for (int32_t s = state; s != kNone && came_by[s] != kNone; ++arcs) {
+    for (auto s = static_cast<int32_t>(best.state); s != kNone && came_by[s] != kNone; ++arcs) {
       s = entering.states[came_by[s]];
     }
     length[graph] = arcs;

@@ -178,4 +178,49 @@ class Block {
   }
 };
 
+// Blocks of one launch that work together as one large block. All of them run at once.
+class Team {
+ public:
+  // `arrived` [teams] is 0 on entry.
+  __device__ Team(Block& block, int64_t size, int32_t* arrived)
+      : block_(block), size_(size), arrived_(arrived + blockIdx.x / size) {}
+
+  __device__ int64_t index() const { return blockIdx.x / size_; }
+  __device__ int64_t count() const { return gridDim.x / size_; }
+
+  template <class Body>
+  __device__ void each(int64_t count, const Body& body) const {
+    const int64_t first = blockIdx.x % size_ * blockDim.x + threadIdx.x;
+    for (int64_t i = first; i < count; i += size_ * blockDim.x) body(i);
+  }
+
+  // body(block) on one block of the team, while the others go on to the next sync().
+  template <class Body>
+  __device__ void lead(const Body& body) const {
+    if (blockIdx.x % size_ == 0) body(block_);
+  }
+
+  // Waits for all threads of the team: much dearer than within a block.
+  __device__ void sync() {
+    due_ += static_cast<uint32_t>(size_);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      __threadfence();
+      atomicAdd(arrived_, 1);
+      while (static_cast<int32_t>(*static_cast<volatile uint32_t*>(counter()) - due_) < 0) {
+      }
+      __threadfence();
+    }
+    __syncthreads();
+  }
+
+ private:
+  Block& block_;
+  int64_t size_;
+  int32_t* arrived_;
+  uint32_t due_ = 0;
+
+  __device__ uint32_t* counter() const { return reinterpret_cast<uint32_t*>(arrived_); }
+};
+
 }  // namespace gtnet

@@ -27,7 +27,7 @@ GTNET_KERNEL void sort_keys(Block& block, Span<int64_t> keys, int64_t count) {
 }
 
 // The key of a rank, from 1 on and from the highest key down, and its rank among its equals.
-struct Ranked {
+struct RankedKey {
   int64_t key, rank;
 };
 
@@ -39,9 +39,9 @@ struct RankedBin {
 // Ranks key(0), ..., key(count - 1), which lie in [lowest, highest], by a histogram of that range,
 // and then of the bin in which the key lies.
 template <class Block, class Key>
-GTNET_KERNEL Ranked key_of_rank(Block& block, int64_t count, int64_t rank, int64_t lowest,
-                                int64_t highest, Span<int32_t> bins, int64_t num_bins,
-                                Span<int64_t> parts, Span<RankedBin> found, const Key& key) {
+GTNET_KERNEL RankedKey key_of_rank(Block& block, int64_t count, int64_t rank, int64_t lowest,
+                                   int64_t highest, Span<int32_t> bins, int64_t num_bins,
+                                   Span<int64_t> parts, Span<RankedBin> found, const Key& key) {
   while (lowest < highest) {
     const uint64_t top = static_cast<uint64_t>(highest);
     const uint64_t range = top - static_cast<uint64_t>(lowest);

@@ -159,7 +159,7 @@ struct Expansion {
   // placed(i, arc) is called for every pair with the place of its first arc.
   // Returns how many arcs there are, or -1 where it ended early.
   template <class Block, class Placed, class Chunk>
-  GTNET_KERNEL int64_t each_chunk(Block& block, const Moves& moves, In<uint64_t> from,
+  GTNET_KERNEL int64_t each_chunk(Block& block, const Moves& moves, Span<const uint64_t> from,
                                   int64_t count, const Placed& placed, const Chunk& chunk) const {
     const Expansion x = *this;
     block.each(count, [=](int64_t i) { x.pairs[i] = from[i]; });
@@ -220,12 +220,12 @@ struct Progress {
 // The products of a batch as blocks explore them.
 struct Products {
   Side a, b;
-  int64_t num_items;
+  int64_t num_graphs;
   int64_t capacity;  // pairs of an item
   PairNumbers numbers;
-  Out<uint64_t> pairs;     // [items, capacity] in the order of their numbers
-  Out<int32_t> arc_begin;  // [items, capacity]
-  Out<Progress> progress;  // [items]
+  Span<uint64_t> pairs;     // [items, capacity] in the order of their numbers
+  Out<int32_t> arc_begin;   // [items, capacity]
+  Span<Progress> progress;  // [items]
 
   GTNET_HD Moves moves(int64_t item) const {
     return {a.at(item), b.at(item), {a.with_epsilon(item) && b.with_epsilon(item) ? 3 : 1}};
@@ -251,6 +251,7 @@ struct ExploreProducts {
   static constexpr int64_t kBytes = Arcs::kBytes + kRound * sizeof(int64_t);
   static_assert(kBytes <= 48 << 10);
 
+  int64_t num_graphs;
   Products products;
   int64_t most_arcs;
   bool roomy;  // there can be no more pairs than fit
@@ -259,7 +260,7 @@ struct ExploreProducts {
   GTNET_KERNEL void operator()(Block& block) const {
     const Arcs arcs = Arcs::in(block);
     const Span<int64_t> places = block.template shared<int64_t>(kRound);
-    for (int64_t item = block.index(); item < products.num_items; item += block.count()) {
+    for (int64_t item = block.index(); item < num_graphs; item += block.count()) {
       Progress now = products.progress[item];
       if (now.state != Progress::kGoing) continue;
       const Moves moves = products.moves(item);
@@ -297,7 +298,7 @@ struct ExploreProducts {
       const int64_t left = now.states - now.expanded, count = left < kThreads ? left : kThreads;
       const int64_t first = base + now.expanded, before = now.arcs;
       const int64_t found = arcs.each_chunk(
-          block, moves, part_of(products.pairs, first, count), count,
+          block, moves, products.pairs.part(first, count), count,
           [=](int64_t i, int64_t arc) {
             arc_begin[first + i] = static_cast<int32_t>(before + arc);
           },
@@ -353,7 +354,7 @@ struct EnlargeProducts {
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    block.each_in_grid(before.num_items * before.capacity, [this](int64_t i) {
+    block.each_in_grid(before.num_graphs * before.capacity, [this](int64_t i) {
       const int64_t item = i / before.capacity, s = i % before.capacity;
       if (s >= before.progress[item].states) return;
       const int64_t to = item * after.capacity + s;
@@ -369,8 +370,8 @@ struct EnlargeProducts {
 struct ProductOffsets {
   static constexpr int kThreads = 256;
   static constexpr int64_t kBytes = kWarp * sizeof(int64_t);
-  int64_t num_items;
-  In<Progress> progress;
+  int64_t num_graphs;
+  Span<const Progress> progress;
   Out<int64_t> state_offsets;  // [items + 1]
   Out<int64_t> arc_offsets;
 
@@ -378,17 +379,17 @@ struct ProductOffsets {
   GTNET_KERNEL void operator()(Block& block) const {
     const Span<int64_t> sums = block.template shared<int64_t>(kWarp);
     block.prefix_sums(
-        num_items + 1, sums,
-        [this](int64_t i) { return i < num_items ? progress[i].states : int64_t{0}; },
+        num_graphs + 1, sums,
+        [this](int64_t i) { return i < num_graphs ? progress[i].states : int64_t{0}; },
         [this](int64_t i, int64_t before) { state_offsets[i] = before; });
     block.prefix_sums(
-        num_items + 1, sums,
-        [this](int64_t i) { return i < num_items ? progress[i].arcs : int64_t{0}; },
+        num_graphs + 1, sums,
+        [this](int64_t i) { return i < num_graphs ? progress[i].arcs : int64_t{0}; },
         [this](int64_t i, int64_t before) { arc_offsets[i] = before; });
   }
 };
 
-// Writes explored products out as a batch. Blocks b, b + num_items, ... share item b.
+// Writes explored products out as a batch. Blocks b, b + num_graphs, ... share item b.
 struct WriteProducts {
   static constexpr int kThreads = 512;
   using Arcs = Expansion<kThreads, kThreads>;
@@ -404,11 +405,11 @@ struct WriteProducts {
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     const Arcs arcs = Arcs::in(block);
-    const int64_t item = block.index() % products.num_items;
-    const int64_t step = block.count() / products.num_items * kThreads;
+    const int64_t item = block.index() % products.num_graphs;
+    const int64_t step = block.count() / products.num_graphs * kThreads;
     const int64_t states = products.progress[item].states;
     const Moves moves = products.moves(item);
-    for (int64_t s = block.index() / products.num_items * kThreads; s < states; s += step) {
+    for (int64_t s = block.index() / products.num_graphs * kThreads; s < states; s += step) {
       write(block, item, moves, arcs, s, states - s < kThreads ? states - s : kThreads);
     }
   }
@@ -429,7 +430,7 @@ struct WriteProducts {
       out.filter[states + i] = static_cast<int8_t>(PairKey::filter(pair));
     });
     arcs.each_chunk(
-        block, moves, part_of(products.pairs, at, count), count, [](int64_t, int64_t) {},
+        block, moves, products.pairs.part(at, count), count, [](int64_t, int64_t) {},
         [=, &block](int64_t here, int64_t earlier, const auto& finds) {
           block.each(here, [=](int64_t i) {
             int64_t pair;

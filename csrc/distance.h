@@ -153,17 +153,24 @@ struct LogTotal {
   GTNET_HD GTNET_INLINE void operator()(int64_t graph) const {
     double best = kNegInf;
     for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
-      if (accept[s] == kNegInf) continue;  // most states
-      const double x = alpha[s] + static_cast<double>(accept[s]);
+      const double x = term(s);
       best = x > best ? x : best;
     }
     double total = 0;
     if (best != kNegInf) {
       for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
-        if (accept[s] == kNegInf) continue;
-        total += exp_of<double>(alpha[s] + static_cast<double>(accept[s]) - best);
+        if (accept[s] != kNegInf) total += exp_of<double>(term(s) - best);
       }
     }
+    finish(graph, best, total);
+  }
+
+  // Ending in a state: impossible in most.
+  GTNET_HD GTNET_INLINE double term(int64_t s) const {
+    return accept[s] == kNegInf ? kNegInf : alpha[s] + static_cast<double>(accept[s]);
+  }
+
+  GTNET_HD GTNET_INLINE void finish(int64_t graph, double best, double total) const {
     score[graph] = best == kNegInf ? kNegInf : best + log(total);
   }
 };

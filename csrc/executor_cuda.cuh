@@ -49,6 +49,35 @@ void launch(int32_t device, int64_t blocks, int threads, int64_t shared_bytes,
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads)
+    run_teams(const Kernel kernel, const int64_t size, int32_t* const arrived) {
+  Block block(nullptr);
+  Team team(block, size, arrived);
+  kernel(team);
+}
+
+// How many blocks of a kernel for teams can run at once.
+template <class Kernel>
+int64_t blocks_at_once(int32_t device) {
+  const torch::stable::accelerator::DeviceGuard guard(device);
+  int per_multiprocessor = 0, multiprocessors = 0;
+  STD_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+      &per_multiprocessor, run_teams<Kernel>, Kernel::kThreads, 0));
+  STD_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  return static_cast<int64_t>(per_multiprocessor) * multiprocessors;
+}
+
+// So many teams of `size` blocks that share no memory; together no more than blocks_at_once().
+template <class Kernel>
+void launch_teams(int32_t device, int64_t teams, int64_t size, int32_t* arrived, Kernel kernel) {
+  const torch::stable::accelerator::DeviceGuard guard(device);
+  void* arguments[] = {&kernel, &size, &arrived};
+  STD_CUDA_CHECK(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(run_teams<Kernel>),
+                                             static_cast<unsigned>(teams * size), Kernel::kThreads,
+                                             arguments, 0, current_stream(device)));
+}
+
 // The values from a device's address on, once all work queued so far is done.
 template <class T>
 std::vector<T> read_back(int32_t device, const T* address, int64_t count) {

@@ -33,6 +33,28 @@ GTNET_HD GTNET_INLINE int64_t count_before(int64_t size, double score, bool ties
   return low;
 }
 
+// The place of an element, the rank-th of a list, among those of so many sorted lists; at least k
+// if it is not among the k first. Of equal elements those of an earlier list come first.
+template <class Lists>
+GTNET_HD GTNET_INLINE int64_t place_of(const Lists& lists, int64_t count, int64_t list,
+                                       int64_t rank, double score, int64_t k) {
+  int64_t place = rank;
+  for (int64_t b = 0; b < count && place < k; ++b) {
+    if (b == list) continue;
+    place +=
+        count_before(lists.size(b), score, b < list, [&](int64_t i) { return lists.score(b, i); });
+  }
+  return place;
+}
+
+// How many elements there are in so many lists, up to k.
+template <class Lists>
+GTNET_HD GTNET_INLINE int32_t size_of_all(const Lists& lists, int64_t count, int64_t k) {
+  int64_t size = 0;
+  for (int64_t b = 0; b < count && size < k; ++b) size += lists.size(b);
+  return static_cast<int32_t>(size < k ? size : k);
+}
+
 // A score that a path may have: on a GPU nobody looked for NaN and infinity before.
 GTNET_HD GTNET_INLINE bool is_possible(double score) {
   return score > kNegInf && score < -kNegInf;
@@ -42,7 +64,8 @@ GTNET_HD GTNET_INLINE bool is_possible(double score) {
 template <class T>
 struct KBestNodes {
   Incidence entering;
-  Span<const int64_t> goal_offsets, goals;  // the states in which paths may end
+  In<int64_t> state_offsets;
+  Span<int32_t> goals, num_goals;  // the states in which paths may end, by Goals
   Span<const T> weights, start, accept;
   int64_t num_states, num_arcs, k;
   Span<Ranked> lists;   // [nodes, k]
@@ -50,13 +73,13 @@ struct KBestNodes {
 
   // The ways into a node are [first_way(node), last_way(node)): arcs, then ways to end.
   GTNET_HD int64_t first_way(int64_t node) const {
-    return node < num_states ? entering.offsets[node] : num_arcs + goal_offsets[node - num_states];
+    return node < num_states ? entering.offsets[node] : num_arcs + state_offsets[node - num_states];
   }
   GTNET_HD int64_t last_way(int64_t node) const {
     return node < num_states ? entering.offsets[node + 1]
-                             : num_arcs + goal_offsets[node - num_states + 1];
+                             : first_way(node) + num_goals[node - num_states];
   }
-  GTNET_HD int64_t before(int64_t way) const {
+  GTNET_HD int32_t before(int64_t way) const {
     return way < num_arcs ? entering.states[way] : goals[way - num_arcs];
   }
   GTNET_HD double weight(int64_t way) const {
@@ -64,6 +87,29 @@ struct KBestNodes {
   }
   GTNET_HD double begins(int64_t node) const {
     return node < num_states ? static_cast<double>(start[node]) : kNegInf;
+  }
+};
+
+// Lists the states in which paths may end, a block per graph.
+template <class T>
+struct Goals {
+  static constexpr int kThreads = 512;
+  KBestNodes<T> nodes;
+
+  static int64_t shared_bytes() { return kWarp * sizeof(int32_t); }
+
+  template <class Block>
+  GTNET_KERNEL void operator()(Block& block) const {
+    const Span<int32_t> parts = block.template shared<int32_t>(kWarp);
+    const int64_t graph = block.index(), begin = nodes.state_offsets[graph];
+    const int32_t found = block.prefix_sums(
+        nodes.state_offsets[graph + 1] - begin, parts,
+        [=, this](int64_t i) { return int32_t{is_possible(nodes.accept[begin + i])}; },
+        [=, this](int64_t i, int32_t before) {
+          if (!is_possible(nodes.accept[begin + i])) return;
+          nodes.goals[begin + before] = static_cast<int32_t>(begin + i);
+        });
+    block.each(1, [=, this](int64_t) { nodes.num_goals[graph] = found; });
   }
 };
 
@@ -97,13 +143,31 @@ struct KBestLists {
  private:
   struct List {
     Span<Ranked> elements;
-    Span<int32_t> size;
+    Span<int32_t> size_;
+
+    GTNET_HD int64_t size() const { return size_[0]; }
   };
 
   // What is merged in a round: list 0 is what rounds before made, then come the ways.
   struct Round {
-    int64_t node, number, first, count;  // the first way and their number
-    List made;                           // by rounds before
+    const KBestNodes<T>& nodes;
+    int64_t node, number, first;  // the first way
+    List made;                    // by rounds before
+
+    GTNET_HD int64_t size(int64_t list) const {
+      if (list > 0) {
+        const int64_t way = first + list - 1;
+        return is_possible(nodes.weight(way)) ? nodes.sizes[nodes.before(way)] : 0;
+      }
+      return number > 0 ? made.size() : is_possible(nodes.begins(node));
+    }
+    GTNET_HD double score(int64_t list, int64_t i) const {
+      if (list > 0) {
+        const int64_t way = first + list - 1;
+        return nodes.lists[nodes.before(way) * nodes.k + i].score + nodes.weight(way);
+      }
+      return number > 0 ? made.elements[i].score : nodes.begins(node);
+    }
   };
 
   template <class Block, class Node>
@@ -128,23 +192,15 @@ struct KBestLists {
     const int64_t rounds = ways > kAtOnce ? (ways + kAtOnce - 1) / kAtOnce : 1;
     if (number >= rounds) return;
     const int64_t left = ways - number * kAtOnce;
-    const Round round{node, number, begin + number * kAtOnce, left < kAtOnce ? left : kAtOnce,
+    const Round round{nodes, node, number, begin + number * kAtOnce,
                       number > 0 ? list_of(node, begin, rounds - number) : List{}};
-    if (list > round.count) return;
+    const int64_t count = 1 + (left < kAtOnce ? left : kAtOnce);
+    if (list >= count) return;
     const List out = list_of(node, begin, rounds - number - 1);
-    if (list == 0 && rank == 0) {
-      int64_t total = 0;
-      for (int64_t b = 0; b <= round.count && total < nodes.k; ++b) total += size_of(round, b);
-      out.size[0] = static_cast<int32_t>(total < nodes.k ? total : nodes.k);
-    }
-    if (rank >= size_of(round, list)) return;
-    const double score = score_of(round, list, rank);
-    int64_t at = rank;
-    for (int64_t b = 0; b <= round.count && at < nodes.k; ++b) {
-      if (b == list) continue;
-      at += count_before(size_of(round, b), score, b < list,
-                         [&](int64_t i) { return score_of(round, b, i); });
-    }
+    if (list == 0 && rank == 0) out.size_[0] = size_of_all(round, count, nodes.k);
+    if (rank >= round.size(list)) return;
+    const double score = round.score(list, rank);
+    const int64_t at = place_of(round, count, list, rank, score, nodes.k);
     if (at >= nodes.k) return;
     if (list > 0) {
       const int64_t way = number * kAtOnce + list - 1;
@@ -162,22 +218,6 @@ struct KBestLists {
     // More than kAtOnce ways have a multiple of kAtOnce among them, of which no other node has.
     const int64_t slot = (first_way + kAtOnce - 1) / kAtOnce;
     return {merged.part(slot * nodes.k, nodes.k), merged_sizes.part(slot, 1)};
-  }
-
-  GTNET_HD int64_t size_of(const Round& round, int64_t list) const {
-    if (list > 0) {
-      const int64_t way = round.first + list - 1;
-      return is_possible(nodes.weight(way)) ? nodes.sizes[nodes.before(way)] : 0;
-    }
-    return round.number > 0 ? round.made.size[0] : is_possible(nodes.begins(round.node));
-  }
-
-  GTNET_HD double score_of(const Round& round, int64_t list, int64_t i) const {
-    if (list > 0) {
-      const int64_t way = round.first + list - 1;
-      return nodes.lists[nodes.before(way) * nodes.k + i].score + nodes.weight(way);
-    }
-    return round.number > 0 ? round.made.elements[i].score : nodes.begins(round.node);
   }
 };
 
@@ -199,7 +239,7 @@ struct KBestPaths {
       if (way < nodes.num_arcs) {
         visit(nodes.entering.arcs[way], kNone);
       } else {
-        ends.last = static_cast<int32_t>(nodes.before(way));
+        ends.last = nodes.before(way);
       }
       node = nodes.before(way);
       step = nodes.lists[node * nodes.k + step.rank];

@@ -7,7 +7,7 @@
 #include "beam_keep_kernels.h"
 #include "beam_kernels.h"
 #include "beam_lattice_kernels.h"
-#include "ops_device_scores.h"
+#include "ops_chains.h"
 
 namespace gtnet {
 namespace {
@@ -165,8 +165,6 @@ Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& stat
     return kept_of_beams<T>(grid, search_beams<T>(grid, begin, start), begin.resumed, weights);
   });
 }
-
-using Tensors = std::vector<Tensor>;
 
 Tensors beam_lattice(Tensors lengths, Tensors cuts, Tensors arc_cuts, Tensors states,
                      Tensors sources, Tensors targets, Tensors arcs, Tensors slacks,

@@ -18,20 +18,9 @@ constexpr int64_t kFewestPairs = 1 << 14, kPairsAtFirst = 1 << 22, kDensePlaces 
 #endif
 constexpr int64_t kMostNumbers = 0x7fffffff;  // of states and of arcs, in 32 bits
 
-// The elements of a tensor of words of 64 bits.
-template <class T>
-Out<T> elements(const Tensor& words) {
-  auto* const data = static_cast<T*>(words.mutable_data_ptr());
-#ifdef GTNET_STANDIN
-  return {data, words.numel() * 8 / static_cast<int64_t>(sizeof(T))};
-#else
-  return data;
-#endif
-}
-
 struct NothingSeen {
   Out<int32_t> values;
-  Out<uint64_t> keys;
+  Span<uint64_t> keys;
 
   GTNET_HD void operator()(int64_t i) const {
     values[i] = PairNumbers::kUnseen;
@@ -47,20 +36,20 @@ struct ProductMemory {
   Products products;
 
   // Room for `capacity` of at most `bound` pairs in each item.
-  ProductMemory(const Tensor& like, const Side& a, const Side& b, int64_t num_items, int64_t bound,
+  ProductMemory(const Tensor& like, const Side& a, const Side& b, int64_t num_graphs, int64_t bound,
                 const Tensor& progress, int64_t capacity)
-      : dense(bound <= kDensePlaces / std::max<int64_t>(num_items, 1)),
+      : dense(bound <= kDensePlaces / std::max<int64_t>(num_graphs, 1)),
         places(dense ? bound : static_cast<int64_t>(std::bit_ceil<uint64_t>(2 * capacity))),
-        pairs(empty<int64_t>(like, num_items * capacity)),
-        arc_begin(empty<int32_t>(like, num_items * capacity)),
-        values(empty<int32_t>(like, num_items * places)),
-        keys(empty<int64_t>(like, dense ? 0 : num_items * places)),
+        pairs(empty_elements<uint64_t>(like, num_graphs * capacity)),
+        arc_begin(empty<int32_t>(like, num_graphs * capacity)),
+        values(empty<int32_t>(like, num_graphs * places)),
+        keys(empty_elements<uint64_t>(like, dense ? 0 : num_graphs * places)),
         products{a,
                  b,
-                 num_items,
+                 num_graphs,
                  capacity,
                  {places, output<int32_t>(values),
-                  dense ? Out<uint64_t>{nullptr} : elements<uint64_t>(keys)},
+                  dense ? Span<uint64_t>{nullptr} : elements<uint64_t>(keys)},
                  elements<uint64_t>(pairs),
                  output<int32_t>(arc_begin),
                  elements<Progress>(progress)} {
@@ -74,10 +63,9 @@ Side survey(const Tensor& state_offsets, const Tensor& offsets, const Tensor& ar
             const Tensor& states, const Tensor& labels, const Tensor& is_start,
             const Tensor& starts, Out<int32_t> facts) {
   const int64_t num_graphs = graphs(state_offsets);
-  launch(arcs.get_device_index(), std::min<int64_t>(num_graphs, 1 << 16), Survey::kThreads,
-         Survey::kBytes,
-         Survey{num_graphs, input<int64_t>(state_offsets), input<int32_t>(offsets),
-                input<int32_t>(labels), input<bool>(is_start), output<int32_t>(starts), facts});
+  by_graph(arcs.get_device_index(),
+           Survey{num_graphs, input<int64_t>(state_offsets), input<int32_t>(offsets),
+                  input<int32_t>(labels), input<bool>(is_start), output<int32_t>(starts), facts});
   return {num_graphs,
           input<int64_t>(state_offsets),
           incidence_of(offsets, arcs, states),
@@ -87,10 +75,10 @@ Side survey(const Tensor& state_offsets, const Tensor& offsets, const Tensor& ar
 }
 
 // How many pairs the largest product of a batch can have; `facts` are those of a, then of b.
-int64_t most_pairs(const std::vector<int32_t>& facts, int64_t of_a, int64_t num_items) {
+int64_t most_pairs(const std::vector<int32_t>& facts, int64_t of_a, int64_t num_graphs) {
   const auto of_b = static_cast<int64_t>(facts.size()) / Side::kFacts - of_a;
   int64_t most = 0;
-  for (int64_t item = 0; item < num_items; ++item) {
+  for (int64_t item = 0; item < num_graphs; ++item) {
     const int32_t* const a = facts.data() + Side::kFacts * (of_a == 1 ? 0 : item);
     const int32_t* const b = facts.data() + Side::kFacts * (of_a + (of_b == 1 ? 0 : item));
     constexpr int64_t kLargest = std::numeric_limits<int64_t>::max() / 4;
@@ -104,14 +92,13 @@ int64_t most_pairs(const std::vector<int32_t>& facts, int64_t of_a, int64_t num_
 // large; returns how far they came.
 std::vector<Progress> explored(int32_t device, const Tensor& like, int64_t bound, int64_t most_arcs,
                                const Tensor& progress, ProductMemory& memory) {
-  const int64_t num_items = memory.products.num_items;
+  const int64_t num_graphs = memory.products.num_graphs;
   const int64_t limit = std::min(bound, 2 * most_arcs);  // as many starts as arcs are allowed
   for (;;) {
     const int64_t capacity = memory.products.capacity;
-    launch(device, std::min<int64_t>(num_items, 1 << 16), ExploreProducts::kThreads,
-           ExploreProducts::kBytes, ExploreProducts{memory.products, most_arcs, capacity >= limit});
+    by_graph(device, ExploreProducts{num_graphs, memory.products, most_arcs, capacity >= limit});
     const auto* const address = static_cast<const Progress*>(progress.const_data_ptr());
-    std::vector<Progress> found = read_back(device, address, num_items);
+    std::vector<Progress> found = read_back(device, address, num_graphs);
     bool going = false, too_large = false;
     for (Progress& one : found) {
       if (capacity == kMostNumbers && one.state == Progress::kGoing)
@@ -121,9 +108,9 @@ std::vector<Progress> explored(int32_t device, const Tensor& like, int64_t bound
     }
     if (too_large || !going) return found;
     const int64_t larger = std::min({4 * capacity, limit, kMostNumbers});
-    ProductMemory enlarged(like, memory.products.a, memory.products.b, num_items, bound, progress,
+    ProductMemory enlarged(like, memory.products.a, memory.products.b, num_graphs, bound, progress,
                            larger);
-    launch(device, std::min<int64_t>((num_items * capacity + 255) / 256, 1 << 16),
+    launch(device, std::min<int64_t>((num_graphs * capacity + 255) / 256, 1 << 16),
            EnlargeProducts::kThreads, 0, EnlargeProducts{memory.products, enlarged.products});
     memory = enlarged;
   }
@@ -152,7 +139,7 @@ std::vector<Tensor> explore(const Tensor& a_state_offsets, const Tensor& a_offse
   const auto* const facts_there = static_cast<const int32_t*>(facts.const_data_ptr());
   const int64_t bound = most_pairs(read_back(device, facts_there, facts.numel()), of_a, num_graphs);
   const int64_t at_first = std::max(kFewestPairs, kPairsAtFirst / std::max<int64_t>(num_graphs, 1));
-  Tensor progress = zeros<int64_t>(like, num_graphs * sizeof(Progress) / sizeof(int64_t));
+  Tensor progress = zeros<int8_t>(like, num_graphs * static_cast<int64_t>(sizeof(Progress)));
   ProductMemory memory(like, a, b, num_graphs, bound, progress, std::min(bound, at_first));
   const std::vector<Progress> found =
       explored(device, like, bound, std::min(max_arcs, kMostNumbers), progress, memory);

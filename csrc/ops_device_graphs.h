@@ -7,27 +7,19 @@
 namespace gtnet {
 namespace {
 
-// A block for each graph of a batch.
-template <class Kernel>
-void for_each_graph_block(int32_t device, int64_t shared_bytes, const Kernel& kernel) {
-  constexpr int64_t kMostBlocks = 1 << 16;
-  launch(device, std::min(kernel.num_graphs, kMostBlocks), Kernel::kThreads, shared_bytes, kernel);
-}
-
 Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
              const Tensor& states, const Tensor& seeds, const std::optional<Tensor>& open) {
   const int64_t num_graphs = graphs(state_offsets), num_states = seeds.numel();
   Tensor marked = zeros<int32_t>(offsets, num_states), list = empty<int32_t>(offsets, num_states);
   Tensor found = zeros<int32_t>(offsets, num_graphs), reached = empty<bool>(seeds, num_states);
-  for_each_graph_block(seeds.get_device_index(), Spread<ReachKernel::kThreads>::kBytes,
-                       ReachKernel{num_graphs,
-                                   input<int64_t>(state_offsets),
-                                   incidence_of(offsets, arcs, states),
-                                   input<bool>(seeds),
-                                   open ? input<bool>(*open) : In<bool>{nullptr},
-                                   output<int32_t>(marked),
-                                   {output<int32_t>(list), output<int32_t>(found)},
-                                   output<bool>(reached)});
+  by_graph(seeds.get_device_index(), ReachKernel{num_graphs,
+                                                 input<int64_t>(state_offsets),
+                                                 incidence_of(offsets, arcs, states),
+                                                 input<bool>(seeds),
+                                                 open ? input<bool>(*open) : In<bool>{nullptr},
+                                                 output<int32_t>(marked),
+                                                 {output<int32_t>(list), output<int32_t>(found)},
+                                                 output<bool>(reached)});
   return reached;
 }
 
@@ -36,15 +28,14 @@ Tensor depths(const Tensor& state_offsets, const Tensor& entering, const Tensor&
   const int64_t num_graphs = graphs(state_offsets), num_states = entering.numel() - 1;
   Tensor pending = empty<int32_t>(targets, num_states), list = empty<int32_t>(targets, num_states);
   Tensor found = zeros<int32_t>(targets, num_graphs), depth = empty<int32_t>(targets, num_states);
-  for_each_graph_block(targets.get_device_index(), Spread<DepthKernel::kThreads>::kBytes,
-                       DepthKernel{num_graphs,
-                                   input<int64_t>(state_offsets),
-                                   input<int32_t>(entering),
-                                   input<int32_t>(leaving),
-                                   input<int32_t>(targets),
-                                   output<int32_t>(pending),
-                                   {output<int32_t>(list), output<int32_t>(found)},
-                                   output<int32_t>(depth)});
+  by_graph(targets.get_device_index(), DepthKernel{num_graphs,
+                                                   input<int64_t>(state_offsets),
+                                                   input<int32_t>(entering),
+                                                   input<int32_t>(leaving),
+                                                   input<int32_t>(targets),
+                                                   output<int32_t>(pending),
+                                                   {output<int32_t>(list), output<int32_t>(found)},
+                                                   output<int32_t>(depth)});
   return depth;
 }
 

@@ -3,30 +3,12 @@
 // layers.
 #pragma once
 
-#include "best_path.h"
-#include "distance.h"
+#include "end_kernels.h"
 #include "ops_device.h"
 #include "take.h"
 
 namespace gtnet {
 namespace {
-
-// functor(graph, state) for every state, layer by layer.
-template <class Functor>
-void for_each_state(int32_t device, const LayeredWalk& walk, const Functor& functor) {
-  launch(device, walk.num_graphs, EachState<Functor>::kThreads, 0,
-         EachState<Functor>{walk, functor});
-}
-
-LayeredWalk walk_of(const Tensor& state_offsets, const Tensor& order,
-                    const std::optional<Tensor>& bounds, bool reverse) {
-  STD_TORCH_CHECK(bounds.has_value() && bounds->dim() == 2,
-                  "gtnet: a walk on a GPU needs the layers of its order");
-  const In<int32_t> layers = input<int32_t>(*bounds);
-  return {{graphs(state_offsets), input<int64_t>(state_offsets), input<int32_t>(order), reverse},
-          part_of(layers, 0, order.numel()),
-          part_of(layers, order.numel(), order.numel())};
-}
 
 std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& start,
                                         const Tensor& accept, const Tensor& state_offsets,
@@ -39,12 +21,12 @@ std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& sta
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     const LayeredWalk walk = walk_of(state_offsets, order, bounds, reverse);
-    for_each_state(device, walk,
+    for_each_state(weights, walk,
                    LogDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights),
                                   input<T>(start), output<double>(alpha)});
-    for_each(device, num_graphs,
-             LogTotal<T>{walk.state_offsets, input<T>(accept), output<double>(alpha),
-                         output<double>(score)});
+    by_graph(device, LogTotals<T>{num_graphs,
+                                  {walk.state_offsets, input<T>(accept), output<double>(alpha),
+                                   output<double>(score)}});
   });
   return {alpha, score};
 }
@@ -57,7 +39,7 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
   LogGradients out(weights, start, accept);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    for_each_state(weights.get_device_index(), walk_of(state_offsets, order, bounds, reverse),
+    for_each_state(weights, walk_of(state_offsets, order, bounds, reverse),
                    out.functor<T>(incidence_of(offsets, arcs, states), weights, start, accept,
                                   alpha, score, grad_alpha, grad_score));
   });
@@ -68,7 +50,7 @@ Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, 
                  const std::optional<Tensor>& bounds, const Tensor& offsets, const Tensor& arcs,
                  const Tensor& states, bool reverse) {
   Tensor x = empty<double>(b, b.numel());
-  for_each_state(b.get_device_index(), walk_of(state_offsets, order, bounds, reverse),
+  for_each_state(b, walk_of(state_offsets, order, bounds, reverse),
                  Recursion{incidence_of(offsets, arcs, states), input<double>(p), input<double>(b),
                            output<double>(x)});
   return x;
@@ -83,7 +65,7 @@ std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& st
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     for_each_state(
-        weights.get_device_index(), walk_of(state_offsets, order, bounds, reverse),
+        weights, walk_of(state_offsets, order, bounds, reverse),
         BestDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights), input<T>(start),
                         output<double>(alpha), output<int32_t>(came_by)});
   });
@@ -99,11 +81,12 @@ std::tuple<Tensor, Tensor, Tensor> best_end(const Tensor& alpha, const Tensor& c
   Tensor length = empty<int64_t>(accept, with_lengths ? num_graphs : 0);
   with_scores(accept, [&](auto zero) {
     using T = decltype(zero);
-    for_each(accept.get_device_index(), num_graphs,
-             BestEnd<T>{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                        input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
-                        output<double>(score), output<int32_t>(last),
-                        with_lengths ? output<int64_t>(length) : Out<int64_t>{}});
+    by_graph(accept.get_device_index(),
+             BestEnds<T>{num_graphs,
+                         {input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
+                          input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
+                          output<double>(score), output<int32_t>(last),
+                          with_lengths ? output<int64_t>(length) : Out<int64_t>{}}});
   });
   return {score, last, length};
 }

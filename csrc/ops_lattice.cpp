@@ -156,8 +156,8 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
 template <class Score>
 Tensor collected(const LatticeBatch<Score>& batch, const Tensor& like,
                  const std::vector<double>& all, const std::vector<int64_t>& at,
-                 const int64_t* graph_begin) {
-  Tensor total = empty<Score>(like, all.empty() ? 0 : like.numel());
+                 const int64_t* graph_begin, bool asked) {
+  Tensor total = empty<Score>(like, asked ? like.numel() : 0);
   std::vector<double> sums(total.numel(), 0.0);
   for (int64_t b = 0; b < batch.size && !all.empty(); ++b) {
     double* const sum = sums.data() + graph_begin[batch.graph(b)];
@@ -189,9 +189,9 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e
     const ItemSums sums = differentiate(batch, input<double>(grad_score), alpha_m, alpha_e, offset,
                                         grad_scores, counting, false);
     return {grad_scores,
-            collected(batch, weights, sums.weights, sums.arcs_at, batch.arc_offsets),
-            collected(batch, start, sums.start, sums.states_at, batch.state_offsets),
-            collected(batch, accept, sums.accept, sums.states_at, batch.state_offsets),
+            collected(batch, weights, sums.weights, sums.arcs_at, batch.arc_offsets, counting),
+            collected(batch, start, sums.start, sums.states_at, batch.state_offsets, counting),
+            collected(batch, accept, sums.accept, sums.states_at, batch.state_offsets, counting),
             as_scores<Score>(scores, sums.first),
             as_scores<Score>(scores, sums.last)};
   });

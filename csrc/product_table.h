@@ -27,7 +27,7 @@ struct PairNumbers {
   static constexpr int32_t kUnseen = 0x7fffffff;
   int64_t size;  // places for an item; a power of 2 where there are keys
   Out<int32_t> values;
-  Out<uint64_t> keys;  // null where every pair has its own place
+  Span<uint64_t> keys;  // null where every pair has its own place
 
   // The place of a pair of an item, where `num_b` and `filters` shape the table of its pairs.
   template <class Block>

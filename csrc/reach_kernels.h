@@ -52,6 +52,7 @@ GTNET_KERNEL void breadth_first(Block& block, const Spread& spread, const Fronti
 // Marks the states that are reached from `seeds` along open arcs.
 struct ReachKernel {
   static constexpr int kThreads = 512;
+  static constexpr int64_t kBytes = Spread<kThreads>::kBytes;
   int64_t num_graphs;
   In<int64_t> state_offsets;
   Incidence arcs;
@@ -90,6 +91,7 @@ struct ReachKernel {
 // states on cycles and behind them.
 struct DepthKernel {
   static constexpr int kThreads = 512;
+  static constexpr int64_t kBytes = Spread<kThreads>::kBytes;
   int64_t num_graphs;
   In<int64_t> state_offsets;
   In<int32_t> entering;  // offsets

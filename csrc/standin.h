@@ -217,4 +217,20 @@ class Block {
   }
 };
 
+// Blocks that work together as one large block.
+class Team : public Block {
+ public:
+  Team(int64_t index, int64_t count, int64_t size, int threads)
+      : Block(index, count, static_cast<int>(size) * threads, 0), threads_of_one_(threads) {}
+
+  template <class Body>
+  void lead(const Body& body) {
+    Block block(0, 1, threads_of_one_, 0);
+    body(block);
+  }
+
+ private:
+  int threads_of_one_;
+};
+
 }  // namespace gtnet

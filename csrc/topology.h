@@ -25,6 +25,7 @@ struct Walk {
 struct LayeredWalk : Walk {
   In<int32_t> layer_begin;
   In<int32_t> layer_end;
+  int64_t num_states;
 };
 
 // The positions [begin, end) of a strongly connected component with a cycle, in an order of states.

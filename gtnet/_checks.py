@@ -185,6 +185,12 @@ def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:
         raise ValueError(f"{function}: {name} must be on the cpu ({why}), got {value.device}")
 
 
+def served(function: str, name: str, value: Tensor) -> None:
+    """Refuse tensors that are neither on the CPU nor on a GPU of CUDA."""
+    if value.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{function}: {name} must be on the cpu or on cuda, got {value.device}")
+
+
 def fits_on_gpu(function: str, device: torch.device, size: int, what: str) -> None:
     """Refuse work that takes more bytes than a GPU has left, before any of it is allocated."""
     if device.type != "cuda" or not torch.cuda.is_available():
@@ -196,12 +202,6 @@ def fits_on_gpu(function: str, device: torch.device, size: int, what: str) -> No
             f"{function}: {what} take {size} bytes, and {free} are free on {device}: take fewer, "
             f"or split the batch"
         )
-
-
-def served(function: str, name: str, value: Tensor) -> None:
-    """Refuse tensors that are neither on the CPU nor on a GPU of CUDA."""
-    if value.device.type not in ("cpu", "cuda"):
-        raise ValueError(f"{function}: {name} must be on the cpu or on cuda, got {value.device}")
 
 
 def same_device(function: str, **tensors: Tensor) -> None:

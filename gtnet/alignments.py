@@ -42,7 +42,7 @@ def ctc_graph(
     flat, lengths = flat_labels("ctc_graph", targets)
     if blank is not None and repeats and not optional_blank:
         return ctc_batch("ctc_graph", flat, lengths, blank, dtype)
-    _without("ctc_graph", flat, lengths, blank)
+    without_blank("ctc_graph", flat, lengths, blank)
     if blank is None:
         states = _states(lengths + 1, len(flat) + len(lengths))
         label = _placed(states.place > 0, flat)
@@ -79,7 +79,7 @@ def ctc_batch(
     function: str, targets: Tensor, lengths: Tensor, blank: int, dtype: torch.dtype
 ) -> Graph:
     """CTC topologies of targets that lie one after another: int32 [labels], int64 [batch]."""
-    _without(function, targets, lengths, blank)
+    without_blank(function, targets, lengths, blank)
     if targets.device.type != "cpu":
         return _with_blanks(targets, lengths, blank, dtype)
     state_offsets, arc_offsets, *columns = _ops.ctc_arcs(targets, lengths, blank)
@@ -126,7 +126,7 @@ def asg_batch(
     dtype: torch.dtype,
 ) -> Graph:
     """ASG alignments of targets that lie one after another: int32 [labels], int64 [batch]."""
-    _without(function, targets, lengths, None)
+    without_blank(function, targets, lengths, None)
     states = _states(lengths + 1, len(targets) + len(lengths))
     inner = states.place > 0
     label = _placed(inner, targets)
@@ -189,7 +189,7 @@ def hmm_graph(
     Gradient: that of a gather. Source: Bakis 1976; Rabiner 1989, section IV.
     """
     flat, lengths = flat_labels("hmm_graph", targets)
-    _without("hmm_graph", flat, lengths, None)
+    without_blank("hmm_graph", flat, lengths, None)
     num_states = _checks.count("hmm_graph", "num_states", num_states)
     if num_states == 0:
         raise ValueError("hmm_graph: num_states must be at least 1, got 0")
@@ -260,7 +260,7 @@ def star_graph(
     flat, lengths = flat_labels("star_graph", targets)
     if len(flat) and int(flat.max()) >= star:
         raise ValueError(f"star_graph: labels must be below the star {star}, got {int(flat.max())}")
-    _without("star_graph", flat, lengths, None)
+    without_blank("star_graph", flat, lengths, None)
     states = _states(lengths + 1, len(flat) + len(lengths))
     label = _placed(states.place > 0, flat)
     next_label = torch.cat([label, label.new_full((1,), EPSILON)])[1:].masked_fill(
@@ -366,7 +366,7 @@ def _ended(topology: Topology, weights: Tensor, states: _States, accept: Tensor)
     return Graph.from_topology(topology, weights, start, accept)
 
 
-def _without(function: str, targets: Tensor, lengths: Tensor, blank: int | None) -> None:
+def without_blank(function: str, targets: Tensor, lengths: Tensor, blank: int | None) -> None:
     """Refuse targets that hold EPSILON or the blank."""
     wrong = targets < 0 if blank is None else (targets == blank) | (targets < 0)
     if bool(wrong.any()):

@@ -11,7 +11,7 @@ from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
-from gtnet.topology import Incidence, Topology, runs
+from gtnet.topology import Topology, runs
 
 
 def beam_search(
@@ -118,7 +118,7 @@ class BeamSearch:
                 raise ValueError("beam_search: max_active must be at least 1, got 0")
         self._chunks: list[_Chunk] = []
         self._shared = False
-        by_label = _leaving_by_ilabel(graph.topology)
+        by_label = graph.topology.leaving_by_ilabel
         assert by_label.labels is not None
         weights = graph.weights.detach()[by_label.arcs]
         epsilons = by_label.labels == EPSILON
@@ -261,15 +261,6 @@ def _width(name: str, value: float) -> float:
     if not value >= 0:
         raise ValueError(f"beam_search: {name} must be at least 0, got {value}")
     return float(value)
-
-
-def _leaving_by_ilabel(topology: Topology) -> Incidence:
-    """The leaving arcs sorted by input label; what was moved to a GPU was sorted on the CPU."""
-    if topology._origin is None:
-        return topology.leaving_by_ilabel
-    return Incidence(
-        *(t.to(topology.device) for t in topology._origin.leaving_by_ilabel if t is not None)
-    )
 
 
 def _epsilon_order(topology: Topology) -> Tensor:

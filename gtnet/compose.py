@@ -114,8 +114,8 @@ def _composed(function: str, a: Graph | Emissions, b: Graph | Emissions, max_arc
     _checks.same_device(function, a=a.scores, b=b.weights)
     if a.scores.dtype not in _checks.SHORT or b.dtype != torch.float32:
         _checks.same_dtype(function, a=a.scores, b=b.weights)
-    if a.lengths is None or a.scores.device.type not in ("cpu", "cuda"):
-        _checks.on_cpu(function, "a", a.scores, "segments are served there: move it with .cpu()")
+    if a.scores.device.type not in ("cpu", "cuda"):
+        _checks.on_cpu(function, "a", a.scores, "lattices are served there and on GPUs")
     return Lattice(a, b, max_arcs=_checks.count(function, "max_arcs", max_arcs))
 
 

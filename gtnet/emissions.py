@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -96,7 +96,7 @@ class Emissions:
         if self.lengths is not None:
             return self.scores
         own = self.segmentation.weights
-        if not own.requires_grad and not bool(own.any()):
+        if not own.is_cuda and not own.requires_grad and not bool(own.any()):
             return self.scores
         return self.scores + own.unsqueeze(1)
 
@@ -115,8 +115,13 @@ class Emissions:
         if topology.is_cyclic:
             return None
         order, _ = topology.order_and_cycles
-        offsets = [topology.state_offsets, topology.arc_offsets]
-        return [*offsets, order, topology.source, topology.target, path.start, path.accept]
+        cuts = [topology.state_offsets, topology.arc_offsets, order]
+        cuts += [topology.source, topology.target]
+        if path.weights.is_cuda:
+            sizes = (topology._origin or topology).state_offsets.diff()
+            most = torch.cat([sizes.new_zeros(1), sizes]).max().reshape(1)
+            cuts += [*_ops.segments_of_cuts(*cuts), most.cpu()]
+        return [*cuts, path.start, path.accept]
 
     def __repr__(self) -> str:
         rows = f"{self.segmentation.num_arcs} rows of {self.num_labels} scores"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -10,6 +12,7 @@ from gtnet import _checks
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.alignments import bigram_scores
 from gtnet.graph import Graph
+from gtnet.topology import Topology
 
 _FAN = 8  # labels, or groups of them, that stand side by side below a group
 
@@ -146,16 +149,32 @@ def bigram_graph(
     size = len(start)
     if num_labels not in (None, size):
         raise ValueError(f"bigram_graph: num_labels is {num_labels}, the scores have {size} labels")
-    label = torch.arange(size, dtype=torch.int32, device=start.device)
-    source = torch.arange(size + 1, dtype=torch.int32, device=start.device).repeat_interleave(size)
+    _checks.countable("bigram_graph", "arcs", (size + 1) * size)
+    ends = start.new_zeros(size + 1)
+    begins = torch.full_like(ends, NEG_INF)
+    begins[0] = 0
+    weights = torch.cat([start, transitions.flatten()])
+    return Graph.from_topology(
+        _bigrams(size, start.device), weights, begins.detach(), ends.detach()
+    )
+
+
+@lru_cache(maxsize=8)
+def _bigrams(size: int, device: torch.device) -> Topology:
+    """The topology of bigrams, kept with what is derived from it: a loss asks for it every step."""
+    if device.type != "cpu":  # prepared there, and moved
+        return _bigrams(size, torch.device("cpu")).to(device)
+    label = torch.arange(size, dtype=torch.int32, device=device)
     ilabels = label.repeat(size + 1)
-    return Graph(
-        source,
+    none_and_all = torch.arange(2, device=device)
+    return Topology(
+        none_and_all * (size + 1),
+        none_and_all * ((size + 1) * size),
+        torch.arange(size + 1, dtype=torch.int32, device=device).repeat_interleave(size),
         ilabels + 1,
         ilabels,
-        weights=torch.cat([start, transitions.flatten()]),
-        accept=start.new_zeros(size + 1),
-        num_states=size + 1,
+        ilabels,
+        size + 1,
     )
 
 

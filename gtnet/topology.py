@@ -424,20 +424,27 @@ class Topology:
         """
         if device == self.device:
             return self
-        ilabels = self.ilabels.to(device)
-        moved = Topology(
-            self.state_offsets.to(device),
-            self.arc_offsets.to(device),
-            self.source.to(device),
-            self.target.to(device),
-            ilabels,
-            ilabels if self.is_acceptor else self.olabels.to(device),
-            self.num_states,
+        tied = self.is_acceptor
+        arrays = [self.state_offsets, self.arc_offsets, self.source, self.target, self.ilabels]
+        states, arcs, source, target, ilabels, *others = _moved(
+            arrays if tied else [*arrays, self.olabels], device
         )
+        olabels = ilabels if tied else others[0]
+        moved = Topology(states, arcs, source, target, ilabels, olabels, self.num_states)
         moved.__dict__["is_acceptor"] = self.is_acceptor
         if device.type == "cuda" and self.device.type == "cpu":
             moved._origin = self
         return moved
+
+
+def _moved(arrays: list[Tensor], device: torch.device) -> list[Tensor]:
+    """int64 and int32 arrays on another device, by one copy."""
+    words = torch.cat([array.contiguous().view(torch.int32) for array in arrays]).to(device)
+    sizes = [array.numel() * array.element_size() // 4 for array in arrays]
+    return [
+        part.clone().view(array.dtype)
+        for part, array in zip(words.split(sizes), arrays, strict=True)
+    ]
 
 
 def stack_topologies(parts: list[Topology]) -> Topology:

@@ -74,7 +74,7 @@ class OnGpu(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func._schema.name.removeprefix("gtnet::")
-        if not runs_there(func) or _is_segmentation(name, args):
+        if not runs_there(func) or _is_chains_only(name, args):
             return func(*args, **(kwargs or {}))
         self.ran.add(name)
         args = _as_on_a_gpu(name, args)
@@ -90,8 +90,13 @@ class OnGpu(TorchDispatchMode):
 
     def _runs(self, func: Any, name: str, args: Any) -> Any:
         if device == "cuda":
-            sizes = args[_words(name) + 1] if name.startswith("lattice_") else None
-            moved = tree_map_only(Tensor, lambda t: t if t is sizes else t.cuda(), args)
+            stay = []
+            if name.startswith("lattice_"):  # sizes, which launches depend on
+                words = _words(name)
+                stay = [args[words + 1], *args[words - 1][-3:-2]]
+            moved = tree_map_only(
+                Tensor, lambda t: t if any(t is one for one in stay) else t.cuda(), args
+            )
             for _ in range(2):
                 yield tree_map_only(Tensor, Tensor.cpu, func(*moved))
             return
@@ -105,9 +110,13 @@ def _words(name: str) -> int:
     return 6 if name == "lattice_score_backward" else 2
 
 
-def _is_segmentation(name: str, args: tuple) -> bool:
+OVER_SEGMENTS = {"lattice_score", "lattice_score_backward", "lattice_best"}
+
+
+def _is_chains_only(name: str, args: tuple) -> bool:
     """Whether these are cuts of a segmentation, for which no GPU has kernels."""
-    return name.startswith("lattice_") and len(args[_words(name) - 1]) > 1
+    chains = name.startswith("lattice_") and name not in OVER_SEGMENTS
+    return chains and len(args[_words(name) - 1]) > 1
 
 
 def _as_on_a_gpu(name: str, args: tuple) -> tuple:
@@ -116,8 +125,17 @@ def _as_on_a_gpu(name: str, args: tuple) -> tuple:
         return (*args[:2], torch.argsort(args[1], stable=True), *args[3:])
     if name.startswith("lattice_"):
         words = _words(name)
-        return (*args[:words], *_ops.block_steps(*args[words : words + 2]), *args[words + 2 :])
+        steps = _ops.block_steps(*args[words : words + 2])
+        return (*args[: words - 1], _cuts(args[words - 1]), *steps, *args[words + 2 :])
     return args
+
+
+def _cuts(cuts: list[Tensor]) -> list[Tensor]:
+    """The cuts as Emissions has them on a GPU."""
+    if len(cuts) == 1:
+        return cuts
+    most = torch.cat([torch.zeros(1, dtype=torch.int64), cuts[0].diff()]).max().reshape(1)
+    return [*cuts[:-2], *_ops.segments_of_cuts(*cuts[:5]), most, *cuts[-2:]]
 
 
 def same_bits(a: Any, b: Any) -> bool:

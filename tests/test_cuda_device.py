@@ -6,17 +6,31 @@ import pytest
 import torch
 
 from gtnet import (
+    EPSILON,
     BeamSearch,
     Emissions,
     Graph,
     _ops,
+    arc_sort,
     beam_search,
+    closure,
     compose,
+    concat,
     connect,
     ctc_graph,
     forward_score,
     linear,
     posteriors,
+    project,
+    prune,
+    push,
+    relabel,
+    remove_epsilon,
+    replace,
+    reverse,
+    stack,
+    top_sort,
+    union,
     viterbi_path,
     viterbi_score,
 )
@@ -52,21 +66,8 @@ def test_best_paths_and_acyclic_sums_equal_those_of_the_cpu():
     assert torch.equal(viterbi_score(there).cpu(), viterbi_score(here))
     for ours, expected in zip(viterbi_path(there).arc_maps, viterbi_path(here).arc_maps):
         assert torch.equal(ours.cpu(), expected)
-    chain = linear([[1, 2], [3]], weights=[[0.5, 1.0], [2.0]])
+    chain = linear([[1, 2], [3]], weights=[0.5, 1.0, 2.0])
     torch.testing.assert_close(forward_score(chain.to("cuda")).cpu(), forward_score(chain))
-
-
-def test_beam_searches_keep_what_the_cpu_keeps():
-    graph, scores = ctc_graph(TARGETS), torch.randn(3, 9, 5)
-    whole = beam_search(Emissions(scores), graph, beam=6.0, max_active=4)
-    search = BeamSearch(graph.to("cuda"), beam=6.0, max_active=4)
-    for chunk in scores.cuda().split(4, 1):
-        search.feed(chunk)
-    found = search.lattice()
-    columns = ("source", "target", "ilabels", "weights", "start", "accept")
-    assert all(torch.equal(getattr(found, name).cpu(), getattr(whole, name)) for name in columns)
-    maps = zip((*found.arc_maps, *found.state_maps), (*whole.arc_maps, *whole.state_maps))
-    assert all(torch.equal(ours.cpu(), expected) for ours, expected in maps)
 
 
 def lattice_and_words(dtype=torch.float64):
@@ -111,10 +112,72 @@ def test_products_never_leave_the_device():
         torch.testing.assert_close(ours.cpu(), expected)
 
 
+def test_sums_and_paths_over_segments_equal_those_of_the_cpu():
+    cuts = Graph([0, 0, 1, 1, 2], [1, 2, 2, 3, 3], [0] * 5, start=0, accept=[2, 3])
+    segments = stack([cuts, linear([0, 0]), cuts])
+    graph, scores = ctc_graph(TARGETS), torch.randn(segments.num_arcs, 5)
+    found = []
+    for device in ("cuda", "cpu"):
+        given = scores.to(device, copy=True).requires_grad_()
+        lattice = Emissions(given, graph=segments.to(device)) @ graph.to(device)
+        total = forward_score(lattice)
+        (grad,) = torch.autograd.grad(total[total > -torch.inf].sum(), given)
+        paths = viterbi_path(lattice).arc_maps
+        found.append([t.detach().cpu() for t in (*paths, total, grad)])
+    for ours, expected in zip(*found):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_beam_searches_keep_what_the_cpu_keeps():
+    graph, scores = ctc_graph(TARGETS), torch.randn(3, 9, 5)
+    whole = beam_search(Emissions(scores), graph, beam=6.0, max_active=4)
+    search = BeamSearch(graph.to("cuda"), beam=6.0, max_active=4)
+    for chunk in scores.cuda().split(4, 1):
+        search.feed(chunk)
+    found = search.lattice()
+    columns = ("source", "target", "ilabels", "weights", "start", "accept")
+    assert all(torch.equal(getattr(found, name).cpu(), getattr(whole, name)) for name in columns)
+    maps = zip((*found.arc_maps, *found.state_maps), (*whole.arc_maps, *whole.state_maps))
+    assert all(torch.equal(ours.cpu(), expected) for ours, expected in maps)
+
+
 def test_ctc_loss_equals_that_of_the_cpu():
     scores = torch.randn(9, 3, 5).log_softmax(-1)
     rest = (torch.tensor([1, 2, 1, 3]), [9, 8, 7], [3, 1, 0])
-    torch.testing.assert_close(ctc_loss(scores.cuda(), *rest).cpu(), ctc_loss(scores, *rest))
+    expected = ctc_loss(scores, *rest)
+    torch.testing.assert_close(ctc_loss(scores.cuda(), *rest).cpu(), expected)
+    there = [torch.tensor(part).cuda() for part in (rest[0].tolist(), *rest[1:])]
+    torch.testing.assert_close(ctc_loss(scores.cuda(), *there).cpu(), expected)
+
+
+def test_rewrites_are_those_of_the_cpu_bit_for_bit():
+    _, words = lattice_and_words()
+    chain = linear([[1, 2], [3], []], dtype=torch.float64)
+    works = (
+        lambda a, b: union(a, b, a),
+        lambda a, b: concat(b, a, b),
+        lambda a, b: [closure(b, kind) for kind in ("star", "plus", "optional")],
+        lambda a, b: replace(relabel(b, {2: 9}), {9: project(a, "input")}),
+        lambda a, b: [arc_sort(a), top_sort(reverse(b)), relabel(a, {7: 1})],
+    )
+    for work in works:
+        ours, expected = work(words.to("cuda"), chain.to("cuda")), work(words, chain)
+        pairs = zip(ours, expected) if isinstance(ours, list) else [(ours, expected)]
+        for one, other in pairs:
+            assert one.to("cpu").equal(other)
+            for maps in ("arc_maps", "state_maps"):
+                same = zip(getattr(one, maps), getattr(other, maps), strict=True)
+                assert all(torch.equal(mine.cpu(), right) for mine, right in same)
+
+
+def test_epsilons_are_removed_as_on_the_cpu():
+    lattices = Emissions(torch.randn(3, 6, 3, dtype=torch.float64)).graph()
+    silent = relabel(lattices, {0: EPSILON})
+    ours, expected = remove_epsilon(silent.to("cuda")), remove_epsilon(silent)
+    assert torch.equal(ours.arc_maps[0].cpu(), expected.arc_maps[0])
+    torch.testing.assert_close(ours.weights.cpu(), expected.weights)
+    pruned = prune(push(silent.to("cuda")), beam=1.0)
+    assert torch.equal(pruned.arc_maps[0].cpu(), prune(push(silent), beam=1.0).arc_maps[0])
 
 
 def test_nothing_waits_for_the_device():

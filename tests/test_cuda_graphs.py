@@ -9,7 +9,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtnet import Graph, _ops, forward_score, linear, stack
+from gtnet import (
+    Graph,
+    _ops,
+    forward_score,
+    linear,
+    posteriors,
+    shortest_distance,
+    stack,
+    viterbi_score,
+)
 from gtnet._ops import library
 from gtnet.topology import Topology
 
@@ -95,3 +104,47 @@ def test_what_is_reached(graph, closed):
     with standin.OnGpu() as gpu:
         assert torch.equal(_ops.reach(*ends, *open_arcs), expected)
     assert gpu.ran == {"reach"}
+
+
+def wide(layers: int, width: int, seed: int) -> Graph:
+    """Layers of many states and of one in turn, arcs between random states of neighbours."""
+    sizes = [1 if i % 3 == 2 else width for i in range(layers)]
+    first = torch.tensor([0, *sizes]).cumsum(0)
+    random = torch.Generator().manual_seed(seed)
+    ends = []
+    for i in range(layers - 1):
+        target = torch.arange(first[i + 1], first[i + 2]).repeat(2)
+        ends.append(
+            (
+                torch.randint(int(first[i]), int(first[i + 1]), (len(target),), generator=random),
+                target,
+            )
+        )
+    source, target = (torch.cat(e) for e in zip(*ends))
+    weights = torch.randn(len(source), generator=random)
+    return Graph(
+        source, target, source * 0, weights=weights, num_states=int(first[-1]),
+        start=list(range(sizes[0])), accept=list(range(int(first[-2]), int(first[-1]))),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [[(5, 700)], [(6, 600), (2, 300), (3, 900)]])
+def test_several_blocks_walk_through_a_graph(sizes):
+    """The sums of states are those of one block; one block alone takes what is narrow."""
+    graph = stack([wide(layers, width, layers) for layers, width in sizes])
+    given = graph.weights.requires_grad_()
+
+    def results():
+        score, best = forward_score(graph), viterbi_score(graph)
+        found = [score, best, shortest_distance(graph), shortest_distance(graph, to_accept=True)]
+        grads = [torch.autograd.grad(s.sum(), given)[0] for s in (score, best)]
+        return [t.detach() for t in (*found, *grads, posteriors(graph))]
+
+    with standin.OnGpu():
+        ours = results()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "on_gpu", lambda tensor: False)
+        graph = graph.with_weights(given)
+        expected = results()
+    for a, b in zip(ours, expected, strict=True):
+        torch.testing.assert_close(a, b)

@@ -24,6 +24,7 @@ from gtnet._ops.emissions import Shares as Shares
 from gtnet._ops.emissions import Steps as Steps
 from gtnet._ops.emissions import block_steps as block_steps
 from gtnet._ops.emissions import ctc_arcs as ctc_arcs
+from gtnet._ops.emissions import k_best_bytes as k_best_bytes
 from gtnet._ops.emissions import lattice_arguments as lattice_arguments
 from gtnet._ops.emissions import lattice_best as lattice_best
 from gtnet._ops.emissions import lattice_k_best as lattice_k_best
@@ -32,6 +33,7 @@ from gtnet._ops.emissions import lattice_prune as lattice_prune
 from gtnet._ops.emissions import lattice_sample as lattice_sample
 from gtnet._ops.emissions import lattice_score as lattice_score
 from gtnet._ops.emissions import rows_of_labels as rows_of_labels
+from gtnet._ops.emissions import segments_of_cuts as segments_of_cuts
 from gtnet._ops.emissions import steps as steps
 from gtnet._ops.epsilon_pairs import epsilon_pairs as epsilon_pairs
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gtnet._ops import library
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 steps = operators.steps.default
@@ -134,7 +135,8 @@ class LatticeArguments(NamedTuple):
     """What the operators on lattices take first: rows of scores, cuts, and the graph they meet.
 
     `scores` [batch, frames, labels] and `cuts` the lengths, or [segments, labels] and of the
-    segmentation state_offsets, arc_offsets, order, source, target, start and accept.
+    segmentation state_offsets, arc_offsets, order, source, target, start and accept. On a GPU
+    `segments_of_cuts` stand before the last two, and the most cuts of an item, on the CPU.
     """
 
     scores: Tensor
@@ -155,6 +157,32 @@ def lattice_arguments(
     """The arguments in the layout that the operators expect."""
     graph = (weights.contiguous(), start.contiguous(), accept.contiguous())
     return LatticeArguments(rows_of_labels(scores), [t.contiguous() for t in cuts], steps, *graph)
+
+
+def segments_of_cuts(
+    state_offsets: Tensor, arc_offsets: Tensor, order: Tensor, source: Tensor, target: Tensor
+) -> list[Tensor]:
+    """The segments that enter each cut, and those that leave it: offsets int32 [cuts + 1],
+    segments and the cuts at their other end int32 [segments], numbered through the batch.
+
+    Those that enter a cut come in the order of the cuts that they leave. O(segments log segments).
+    """
+    items = torch.arange(arc_offsets.shape[0] - 1, device=order.device)
+    item = torch.repeat_interleave(items, arc_offsets.diff(), output_size=source.shape[0])
+    begin = state_offsets.index_select(0, item)
+    sources, targets = begin + source, begin + target
+    place = torch.argsort(order)
+    in_order = torch.argsort(place.index_select(0, sources), stable=True)
+    cuts = torch.arange(order.shape[0] + 1, device=order.device)
+
+    def grouped(first: Tensor, by: Tensor, other: Tensor) -> list[Tensor]:
+        owner, at = torch.sort(by.index_select(0, first), stable=True)
+        segments = first.index_select(0, at)
+        found = (torch.searchsorted(owner, cuts), segments, other.index_select(0, segments))
+        return [column.to(torch.int32) for column in found]
+
+    every = torch.arange(source.shape[0], device=order.device)
+    return [*grouped(in_order, targets, sources), *grouped(every, sources, targets)]
 
 
 class PathsFound(NamedTuple):
@@ -183,6 +211,15 @@ def lattice_best(arguments: LatticeArguments) -> PathsFound:
 def lattice_k_best(arguments: LatticeArguments, k: int) -> PathsFound:
     """At most k best paths of each item, best first."""
     return PathsFound(*operators.lattice_k_best.default(*arguments.flat(), k))
+
+
+def k_best_bytes(arguments: LatticeArguments, k: int) -> int:
+    """How much memory the k best paths take on a GPU, which keeps those to every position."""
+    if not library.on_gpu(arguments.scores) or arguments.scores.ndim == 2:
+        return 0
+    items, frames, _ = arguments.scores.shape
+    slots = int(arguments.steps.word_offsets[0])  # a size, on the CPU
+    return (8 * (frames + 1) + 16) * items * slots * k
 
 
 def lattice_sample(arguments: LatticeArguments, seeds: Tensor, n: int) -> PathsFound:
@@ -243,10 +280,10 @@ def _raise_trouble(code: int) -> None:
 def lattice_posteriors(arguments: LatticeArguments, *, by_cut: bool) -> Shares:
     """Posteriors outside autograd; `by_cut` gives arcs for each cut in which they are taken.
 
-    Raises OutOfRangeError.
+    Raises OutOfRangeError; on a GPU what belongs to arcs and ends is NaN instead.
     """
     *shares, trouble = operators.lattice_posteriors.default(*arguments.flat(), by_cut)
-    if int(trouble):
+    if not trouble.is_cuda and int(trouble):
         raise OutOfRangeError
     return Shares(*shares)
 

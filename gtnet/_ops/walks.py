@@ -97,8 +97,8 @@ def incidence(
     if not library.on_gpu(by):
         return operators.incidence.default(state_offsets, arc_offsets, by, other, num_states)
     first = state_offsets.index_select(0, spread(arc_offsets, by.shape[0]))
-    keys, arcs = torch.sort(by + first, stable=True)
-    bounds = torch.arange(num_states + 1, device=by.device)
+    keys, arcs = torch.sort((by + first).to(torch.int32), stable=True)
+    bounds = torch.arange(num_states + 1, dtype=torch.int32, device=by.device)
     offsets = torch.searchsorted(keys, bounds, out_int32=True)
     return offsets, arcs.to(torch.int32), (other + first).index_select(0, arcs).to(torch.int32)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
+from gtnet.alignments import without_blank
 from gtnet.grids import lengths_like, lengths_of
 
 Lengths = Tensor | Sequence[int]
@@ -58,14 +59,56 @@ def flat_targets(
     else:
         most = targets.numel()
         sizes = lengths_of(function, "target_lengths", target_lengths, batch, most, "the targets")
-        if int(sizes.sum()) != most:
-            raise ValueError(
-                f"{function}: targets hold {most} labels, target_lengths add up to "
-                f"{int(sizes.sum())}"
-            )
+        _add_up(function, sizes, most)
     flat = _checks.integers(function, "targets", targets)
     _checks.inside(function, "targets", flat, labels, "the labels of a frame")
     return flat, sizes
+
+
+def padded_targets(
+    function: str,
+    targets: Tensor,
+    target_lengths: Lengths,
+    batch: int,
+    labels: int,
+    blank: int | None,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Targets [batch, longest] on a GPU, and their lengths.
+
+    Those that are on the CPU are checked there. Those on the GPU are neither looked at nor waited
+    for, if they are padded; else their lengths are, where these are on it too.
+    """
+    targets = torch.as_tensor(targets)
+    if targets.device.type != "cpu" and targets.ndim == 2:
+        most = targets.shape[1]
+        if targets.shape[0] != batch:
+            raise ValueError(f"{function}: the batch has {batch} items, targets {targets.shape[0]}")
+        _checks.integral(function, "targets", targets.reshape(-1))
+        sizes = lengths_like(function, "target_lengths", target_lengths, batch, most)
+        if sizes.device.type == "cpu":
+            _checks.inside(function, "target_lengths", sizes, most + 1, "the targets")
+        return targets, sizes.to(device)
+    if targets.device.type == "cpu":
+        flat, sizes = flat_targets(function, targets, target_lengths, batch, labels)
+        without_blank(function, flat, sizes, blank)
+    else:
+        flat = _checks.integral(function, "targets", targets)
+        most = len(flat)
+        lengths = torch.as_tensor(target_lengths).cpu()
+        sizes = lengths_of(function, "target_lengths", lengths, batch, most, "the targets")
+        _add_up(function, sizes, most)
+    longest = int(sizes.max()) if batch else 0
+    places = torch.arange(longest) + (sizes.cumsum(0) - sizes).unsqueeze(1)
+    room = torch.nn.functional.pad(flat, (0, longest + 1)).to(device)
+    return room[places.clamp(max=len(room) - 1).to(device)], sizes.to(device)
+
+
+def _add_up(function: str, sizes: Tensor, most: int) -> None:
+    if int(sizes.sum()) != most:
+        raise ValueError(
+            f"{function}: targets hold {most} labels, target_lengths add up to {int(sizes.sum())}"
+        )
 
 
 def _on_cpu(*tensors: Tensor) -> list[Tensor]:

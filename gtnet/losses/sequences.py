@@ -20,9 +20,11 @@ from gtnet.losses.batches import (
     flat_targets,
     frames_of,
     known_reduction,
+    padded_targets,
     reduced,
 )
 from gtnet.losses.elementwise import gap
+from gtnet.padded_alignments import padded_asg, padded_ctc
 
 
 def ctc_loss(
@@ -45,8 +47,10 @@ def ctc_loss(
         log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item;
             on a GPU also float16 or bfloat16.
         targets: integers [batch, longest], padded, or all targets one after another.
-        input_lengths, target_lengths: integers [batch] (or one integer for one item). Targets and
-            lengths may be on a GPU: targets are waited for once, frames beyond the last cut off.
+        input_lengths, target_lengths: integers [batch] (or one integer for one item). With
+            `log_probs` on a GPU, targets and lengths may be there or on the CPU. Nothing waits for
+            padded targets there, so what is wrong with them gives NaN instead of an error, and
+            frames beyond the last are cut off.
         blank: the label that writes nothing; no target may hold it.
         reduction: "none" gives [batch]; "sum"; "mean" divides each loss by the length of its
             target (at least 1) and averages over the batch.
@@ -63,9 +67,14 @@ def ctc_loss(
     scores, frames, single = frames_of("ctc_loss", "log_probs", log_probs, input_lengths)
     known_reduction("ctc_loss", reduction)
     blank = _checks.count("ctc_loss", "blank", blank)
-    flat, lengths = flat_targets("ctc_loss", targets, target_lengths, len(scores), scores.shape[2])
     dtype = torch.float32 if scores.dtype in _checks.SHORT else scores.dtype
-    graph = ctc_batch("ctc_loss", flat, lengths, blank, dtype).to(scores.device)
+    given = ("ctc_loss", targets, target_lengths, len(scores), scores.shape[2])
+    if scores.is_cuda:
+        rows, lengths = padded_targets(*given, blank, scores.device)
+        graph = padded_ctc(rows, lengths, blank, scores.shape[2], dtype)
+    else:
+        flat, lengths = flat_targets(*given)
+        graph = ctc_batch("ctc_loss", flat, lengths, blank, dtype)
     emissions = Emissions.unchecked(scores, frames)
     loss = -Lattice(emissions, graph, max_arcs=MAX_ARCS).forward_score(beta)
     loss = reduced(loss, reduction, zero_infinity, lengths)
@@ -108,11 +117,15 @@ def asg_loss(
             f"asg_loss: scores have {rows.shape[2]} labels, transitions have {len(start)}"
         )
     _checks.same_dtype("asg_loss", scores=rows, transitions=transitions)
-    flat, lengths = flat_targets("asg_loss", targets, target_lengths, len(rows), rows.shape[2])
     _checks.same_device("asg_loss", scores=rows, transitions=transitions)
+    given = ("asg_loss", targets, target_lengths, len(rows), rows.shape[2])
+    if rows.is_cuda:
+        labels, lengths = padded_targets(*given, None, rows.device)
+        numerator = padded_asg(labels, lengths, transitions, start)
+    else:
+        flat, lengths = flat_targets(*given)
+        numerator = asg_batch("asg_loss", flat, lengths, transitions, start, rows.dtype)
     emissions = Emissions.unchecked(rows, frames)
-    where = (flat.to(rows.device), lengths.to(rows.device))
-    numerator = asg_batch("asg_loss", *where, transitions, start, rows.dtype)
     loss = _normalized(emissions, numerator, bigram_graph(None, transitions, start), beta)
     loss = reduced(loss.clamp(min=0), reduction, zero_infinity, lengths)
     return loss.squeeze(0) if single and reduction == "none" else loss

@@ -1,0 +1,165 @@
+"""Segmentations composed with graphs as a GPU does it, on the stand-in, beside the CPU."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import standin
+import strategies
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_cuda_chains import star
+
+from gtnet import EPSILON, Emissions, Graph, ctc_graph, forward_score, linear, stack, viterbi_path
+
+NEG_INF = -math.inf
+
+
+@pytest.fixture(autouse=True)
+def _prepared(on_gpu):
+    pass
+
+
+def found(segments: Graph, scores: torch.Tensor, graph: Graph, *, on: standin.OnGpu | None):
+    """Scores, gradients in all that has one, and best paths."""
+    ends = (segments.start, segments.accept)
+    leaves = (scores, segments.weights, *ends, graph.weights, graph.start, graph.accept)
+    given = [t.detach().clone().requires_grad_() for t in leaves]
+
+    def all_of_it():
+        cuts = segments.with_weights(given[1], start=given[2], accept=given[3])
+        operand = graph.with_weights(given[4], start=given[5], accept=given[6])
+        lattice = Emissions(given[0], graph=cuts) @ operand
+        total = forward_score(lattice)
+        grads = torch.autograd.grad(total[total > NEG_INF].sum(), given, allow_unused=True)
+        path = viterbi_path(lattice)
+        return [total.detach(), *grads], [path.state_offsets, *path.arc_maps, path.weights.detach()]
+
+    if on is None:
+        return all_of_it()
+    with on:
+        results = all_of_it()
+    assert on.ran >= {"lattice_score", "lattice_score_backward", "lattice_best"}
+    return results
+
+
+def assert_as_on_the_cpu(segments: Graph, scores: torch.Tensor, graph: Graph) -> None:
+    """Sums up to rounding, paths exactly."""
+    sums, paths = found(segments, scores, graph, on=standin.OnGpu())
+    expected_sums, expected_paths = found(segments, scores, graph, on=None)
+    for ours, expected in zip(sums, expected_sums, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    assert all(map(torch.equal, paths, expected_paths))
+
+
+@st.composite
+def cases(draw: st.DrawFn):
+    """Segmentations in a batch and a graph for each or for all, scores in quarters: many ties."""
+    segments = draw(strategies.graphs(acyclic=True, max_arcs=7))
+    graph = draw(strategies.graphs(acyclic=False, max_arcs=7))
+    topology = graph.topology
+    backward = (topology.ilabels == EPSILON) & (topology.source >= topology.target)
+    labels = topology.ilabels.masked_fill(backward, 0)
+    graph = Graph.from_topology(
+        topology.with_labels(labels, labels), graph.weights, graph.start, graph.accept
+    )
+    several = draw(st.integers(1, 3))
+    graphs = draw(st.sampled_from([1, several]))
+    segments, graph = stack([segments[0]] * several), stack([graph[0]] * graphs)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    size = (segments.num_arcs, 2)
+    scores = torch.randint(-4, 4, size, generator=generator).to(graph.dtype) / 4
+    scores[torch.rand(size, generator=generator) < 0.1] = NEG_INF
+    return segments.to(graph.dtype), scores, graph
+
+
+@given(cases())
+def test_random_segmentations(case):
+    assert_as_on_the_cpu(*case)
+
+
+def lattice_of(cuts: int, width: int, *, backwards: bool = False) -> Graph:
+    """Segments from every cut to each of the next few; cuts perhaps in an order of their own."""
+    pairs = [(c, d) for c in range(cuts) for d in range(c + 1, min(cuts, c + width + 1))]
+    last = cuts - 1
+    if backwards:
+        pairs = [(last - c, last - d) for c, d in pairs]
+    source, target = zip(*pairs, strict=True)
+    ends = (last, [0, 1]) if backwards else (0, [last - 1, last])
+    labels = [0] * len(pairs)
+    return Graph(list(source), list(target), labels, start=ends[0], accept=ends[1])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_segments(dtype, backwards):
+    segments = stack([lattice_of(9, 3, backwards=backwards), lattice_of(3, 2), lattice_of(30, 2)])
+    graph = ctc_graph([[1, 2, 1], [], [3, 3]])
+    scores = torch.randn(segments.num_arcs, 5, dtype=dtype)
+    assert_as_on_the_cpu(segments.to(dtype), scores, graph.to(dtype))
+
+
+@pytest.mark.parametrize("epsilons", [False, True])
+def test_long_rows_are_summed_in_parts(epsilons):
+    segments = stack([lattice_of(5, 2), lattice_of(4, 2)])
+    scores = torch.randn(segments.num_arcs, 2)
+    assert_as_on_the_cpu(segments, scores, star(700, 2, epsilons=epsilons))
+
+
+def test_segments_without_labels_items_or_ways():
+    graph = linear([1, 2])
+    nothing = Graph([], [], [], start=[], accept=[])
+    apart = Graph([0, 2], [1, 3], [0, 0], start=0, accept=3)
+    segments = stack([nothing, apart, linear([0, 0]), linear([0])])
+    assert_as_on_the_cpu(segments, torch.randn(segments.num_arcs, 3), graph)
+    assert_as_on_the_cpu(segments, torch.randn(segments.num_arcs, 1), graph)
+    assert_as_on_the_cpu(segments[:0], torch.randn(0, 3), graph)
+    assert_as_on_the_cpu(linear([0, 0]), torch.randn(2, 3), nothing)
+
+
+def by_operators(scores, segments, graph):
+    """The score and all gradients, by the operators themselves: nothing refuses NaN."""
+    topology = segments.topology
+    cuts = [topology.state_offsets, topology.arc_offsets, topology.order_and_cycles[0]]
+    cuts += [topology.source, topology.target, segments.start, segments.accept]
+    scored = (graph.weights, graph.start, graph.accept)
+    arguments = (scores, cuts, *graph.topology.steps, *scored)
+    with standin.OnGpu():
+        score, *alpha, _ = torch.ops.gtnet.lattice_score(*arguments, True)
+        ones = torch.ones_like(score)
+        grads = torch.ops.gtnet.lattice_score_backward(ones, *alpha, *arguments, True)
+        path = torch.ops.gtnet.lattice_best(*arguments)
+    return score, grads, path
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 1e30])
+@pytest.mark.parametrize("where", ["scores", "weights", "start", "cuts"])
+def test_what_is_not_finite_gives_nan_and_no_gradient(wrong, where):
+    segments, graph = stack([lattice_of(4, 2)] * 2), ctc_graph([[1], [2]])
+    scores = torch.randn(segments.num_arcs, 3)
+    if where == "scores":
+        scores[1, 1] = wrong
+    elif where == "cuts":
+        segments.start[0] = wrong
+    else:
+        getattr(graph, where)[0] = wrong
+    score, grads, path = by_operators(scores, segments, graph)
+    assert score.isnan().tolist() == [True, False]
+    half = len(scores) // 2
+    assert not grads[0][:half].any()
+    assert grads[0][half:].sum() > 1
+    if where == "scores" and wrong != 1e30:
+        assert path[1].isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_large_scores_do_not_underflow(dtype):
+    segments = lattice_of(40, 2).to(dtype)
+    graph = ctc_graph([[1, 2]], dtype=dtype)
+    scores = torch.randn(segments.num_arcs, 3, dtype=dtype) * 300
+    sums, _ = found(segments, scores, graph, on=standin.OnGpu())
+    exact, _ = found(segments.to(torch.float64), scores.double(), graph.to(torch.float64), on=None)
+    for ours, expected in zip(sums, exact, strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-3)
