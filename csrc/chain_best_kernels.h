@@ -30,6 +30,25 @@ struct CameBy {
   }
 };
 
+// The scores of a frame for the labels of a graph; NaN and +inf are flagged and count as -inf.
+template <class T, class Block>
+GTNET_KERNEL void read_emissions(Block& block, const ChainGrid<T>& grid, const BlockSteps& steps,
+                                 int64_t item, int64_t t, Span<double> emission,
+                                 Span<int32_t> flags) {
+  const int64_t row = item * grid.item_stride + t * grid.row_stride;
+  const Span<const int32_t> names = steps.names;
+  block.each_last(steps.labels, [=, &grid](int64_t l) {
+    const int32_t label = names[l];
+    double x = l == kNoLabel ? 0 : kNegInf;
+    if (l != kNoLabel && label < grid.num_labels) x = grid.scores[row + label];
+    if (!(x < -kNegInf)) {
+      Block::raise(flags[0], kNotFinite);
+      x = kNegInf;
+    }
+    emission[l] = x;
+  });
+}
+
 template <class T>
 struct ChainBestForward {
   static constexpr int kThreads = 1024;
@@ -66,14 +85,14 @@ struct ChainBestForward {
       first[p] = p < states ? static_cast<double>(start[p]) : kNegInf;
       from_start[p] = kNone;
     });
-    if (frames > 0) read(block, steps, item, 0, emission(0), flags);
+    if (frames > 0) read_emissions(block, grid, steps, item, 0, emission(0), flags);
     block.sync();
     for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
       run(block, steps, graph, phase, first, first, nullptr, from_start);
       block.sync();
     }
     for (int64_t t = 0; t < frames; ++t) {
-      if (t + 1 < frames) read(block, steps, item, t + 1, emission(t + 1), flags);
+      if (t + 1 < frames) read_emissions(block, grid, steps, item, t + 1, emission(t + 1), flags);
       for (int32_t phase = 0; phase < steps.forth.phases; ++phase) {
         run(block, steps, graph, phase, here(t), here(t + 1), emission(t),
             came_by.at(item, t + 1, steps.slots));
@@ -92,25 +111,8 @@ struct ChainBestForward {
     });
   }
 
- private:
-  template <class Block>
-  GTNET_KERNEL void read(Block& block, const BlockSteps& steps, int64_t item, int64_t t,
-                         Span<double> emission, Span<int32_t> flags) const {
-    const int64_t row = item * grid.item_stride + t * grid.row_stride;
-    const Span<const int32_t> names = steps.names;
-    block.each_last(steps.labels, [=, this](int64_t l) {
-      const int32_t label = names[l];
-      double x = l == kNoLabel ? 0 : kNegInf;
-      if (l != kNoLabel && label < grid.num_labels) x = grid.scores[row + label];
-      if (!(x < -kNegInf)) {
-        Block::raise(flags[0], kNotFinite);
-        x = kNegInf;
-      }
-      emission[l] = x;
-    });
-  }
-
- public:
+  // One phase of the program: to[p] = emission[label p] + max of from[other] + weight over p's row,
+  // or what p held if that is better. `emission` is null where nothing is read.
   template <class Block>
   GTNET_KERNEL void run(Block& block, const BlockSteps& steps, int64_t graph, int32_t phase,
                         Span<double> from, Span<double> to, Span<double> emission,

@@ -66,6 +66,12 @@ struct ChainGrid {
     return given < 0 ? 0 : given > frames ? frames : given;
   }
 
+  GTNET_HD int64_t num_arcs(int64_t graph) const {
+    return arc_offsets[graph + 1] - arc_offsets[graph];
+  }
+  GTNET_HD Span<const T> weights_of(int64_t graph) const {
+    return weights.part(arc_offsets[graph], num_arcs(graph));
+  }
   GTNET_HD int64_t num_states(int64_t graph) const {
     return state_offsets[graph + 1] - state_offsets[graph];
   }
@@ -164,15 +170,16 @@ GTNET_KERNEL void read_factors(Block& block, const ChainGrid<T>& grid, const Blo
 // Expected numbers of uses of arcs, summed over frames; `counts` are null where nobody asks.
 template <class T>
 struct ArcCounts {
-  Span<double> counts;         // [entries, lanes] of a program
+  Span<double> counts;  // [entries, lanes] of a program, or by_arc [arcs]
+  bool by_arc;
   Span<const Number<T>> near;  // what reached the position of a row by the frame at hand
   T inverse;                   // 1 / mantissa of the total
   Exponent<T> total;
   double scale;
 
-  GTNET_HD GTNET_INLINE void add(int64_t entry, int32_t owner, Number<T> term) const {
+  GTNET_HD GTNET_INLINE void add(int64_t entry, int32_t arc, int32_t owner, Number<T> term) const {
     const Number<T> use = Number<T>{near[owner].m * inverse, near[owner].e} * term;
-    counts[entry] += static_cast<double>(use.over(total)) * scale;
+    counts[by_arc ? arc : entry] += static_cast<double>(use.over(total)) * scale;
   }
 };
 
@@ -202,7 +209,7 @@ GTNET_KERNEL void run_phase(Block& block, const Program& program, const BlockSte
           const int64_t k = int64_t{j} * kRowLanes + lane;
           const Number<T> term = weight[k] * source[program.other[k]];
           sum = sum + term;
-          if (uses.counts && program.arc[k] >= 0) uses.add(k, owner, term);
+          if (uses.counts && program.arc[k] >= 0) uses.add(k, program.arc[k], owner, term);
         }
         return sum;
       },

@@ -95,6 +95,24 @@ struct ChainForward {
   }
 };
 
+// Where uses of arcs are counted: by entry of the layout; or, told apart by item, by arc, and then
+// in all frames together or in each.
+enum class CountBy { kEntry, kArc, kFrameAndArc };
+
+// How many numbers an item takes that has one for each arc, perhaps in each frame, or each state.
+template <class T>
+struct CountSizes {
+  ChainGrid<T> grid;
+  CountBy by;
+  Span<int64_t> arcs, states;
+
+  GTNET_HD void operator()(int64_t item) const {
+    const int64_t graph = grid.graph(item);
+    arcs[item] = (by == CountBy::kFrameAndArc ? grid.length(item) + 1 : 1) * grid.num_arcs(graph);
+    states[item] = grid.num_states(graph);
+  }
+};
+
 // Gradients of grad * score. Those of arcs, starts and accepts are per item, for ArcGradients and
 // EndGradients to sum.
 template <class T>
@@ -106,8 +124,10 @@ struct ChainBackward {
   Span<const double> grad_score;
   ScoreGradient grad_scores;  // 0 on entry
   int64_t grad_item_stride, grad_row_stride;
-  Span<double> counts;        // [entries of back, lanes] of all items, 0 on entry; may be null
+  Span<double> counts;        // as `by` says, of all items, 0 on entry; may be null
   Span<double> starts, ends;  // [states] of all items, 0 on entry; may be null
+  CountBy by = CountBy::kEntry;
+  Span<const int64_t> counts_at = nullptr;  // but by entry: where those of each item begin
 
   static int64_t shared_bytes() {
     return Room::sized<int32_t>(1) + Room::sized<Number<T>>(kWarp) + Room::sized<double>(2 * kWarp);
@@ -142,10 +162,8 @@ struct ChainBackward {
     if (total.m == 0) return;
     const T inverse = T{1} / total.m;
     const bool counting = static_cast<bool>(counts);
-    const int64_t item_counts = int64_t{steps.back.entries} * kRowLanes;
-    const int64_t counts_before =
-        grid.num_graphs == 1 ? item * item_counts : int64_t{steps.back.counts_before} * kRowLanes;
-    const Span<double> own_counts = counting ? counts.part(counts_before, item_counts) : nullptr;
+    const Span<double> own_counts = counting ? counts_of(item, steps) : nullptr;
+    const int64_t num_arcs = grid.num_arcs(graph);
 
     block.each(steps.slots, [=, this](int64_t p) {
       int32_t found = 0;
@@ -154,7 +172,10 @@ struct ChainBackward {
     if (frames > 0) read_factors(block, grid, steps, item, frames - 1, factor(frames - 1), flags);
     block.sync();
     const auto run = [&](int32_t phase, Span<N> from, int64_t t, double scale) {
-      const ArcCounts<T> uses{own_counts, alphas.at(item, t, steps.slots), inverse, total.e, scale};
+      const bool by_frame = counting && by == CountBy::kFrameAndArc;
+      const Span<double> here = by_frame ? own_counts.part(t * num_arcs, num_arcs) : own_counts;
+      const ArcCounts<T> uses{
+          here, by != CountBy::kEntry, alphas.at(item, t, steps.slots), inverse, total.e, scale};
       run_phase<T>(block, steps.back, steps, grid.entry_weights, phase, from, beta, nullptr, uses,
                    flags);
     };
@@ -209,6 +230,15 @@ struct ChainBackward {
   }
 
  private:
+  GTNET_HD Span<double> counts_of(int64_t item, const BlockSteps& steps) const {
+    if (by != CountBy::kEntry) {
+      return counts.part(counts_at[item], counts_at[item + 1] - counts_at[item]);
+    }
+    const int64_t own = int64_t{steps.back.entries} * kRowLanes;
+    return counts.part(
+        grid.num_graphs == 1 ? item * own : int64_t{steps.back.counts_before} * kRowLanes, own);
+  }
+
   // The sums by label of a frame, made to add up to 1, times grad.
   template <class Block>
   GTNET_KERNEL void write_row(Block& block, const BlockSteps& steps, int64_t item, int64_t t,
@@ -244,6 +274,24 @@ struct ChainBackward {
           const int32_t l = program.to[int64_t{slice} * kRowLanes + lane];
           if (l >= 0) totals[l] = sum;
         });
+  }
+};
+
+// Numbers of items in the dtype of scores: NaN where the score is.
+template <class T>
+struct Rounded {
+  static constexpr int kThreads = 256;
+  Span<const double> score, from;
+  Span<const int64_t> from_at;  // [items + 1] where those of each item begin
+  Span<T> to;
+
+  template <class Block>
+  GTNET_KERNEL void operator()(Block& block) const {
+    const int64_t item = block.index(), begin = from_at[item];
+    const bool known = score[item] == score[item];
+    block.each(from_at[item + 1] - begin, [=, this](int64_t i) {
+      to[begin + i] = static_cast<T>(known ? from[begin + i] : kNotANumber);
+    });
   }
 };
 

@@ -33,6 +33,28 @@ GTNET_HD GTNET_INLINE int64_t count_before(int64_t size, double score, bool ties
   return low;
 }
 
+// The place of an element, the rank-th of a list, among those of so many sorted lists; at least k
+// if it is not among the k first. Of equal elements those of an earlier list come first.
+template <class Lists>
+GTNET_HD GTNET_INLINE int64_t place_of(const Lists& lists, int64_t count, int64_t list,
+                                       int64_t rank, double score, int64_t k) {
+  int64_t place = rank;
+  for (int64_t b = 0; b < count && place < k; ++b) {
+    if (b == list) continue;
+    place +=
+        count_before(lists.size(b), score, b < list, [&](int64_t i) { return lists.score(b, i); });
+  }
+  return place;
+}
+
+// How many elements there are in so many lists, up to k.
+template <class Lists>
+GTNET_HD GTNET_INLINE int32_t size_of_all(const Lists& lists, int64_t count, int64_t k) {
+  int64_t size = 0;
+  for (int64_t b = 0; b < count && size < k; ++b) size += lists.size(b);
+  return static_cast<int32_t>(size < k ? size : k);
+}
+
 // A score that a path may have: on a GPU nobody looked for NaN and infinity before.
 GTNET_HD GTNET_INLINE bool is_possible(double score) {
   return score > kNegInf && score < -kNegInf;
@@ -97,13 +119,31 @@ struct KBestLists {
  private:
   struct List {
     Span<Ranked> elements;
-    Span<int32_t> size;
+    Span<int32_t> size_;
+
+    GTNET_HD int64_t size() const { return size_[0]; }
   };
 
   // What is merged in a round: list 0 is what rounds before made, then come the ways.
   struct Round {
-    int64_t node, number, first, count;  // the first way and their number
-    List made;                           // by rounds before
+    const KBestNodes<T>& nodes;
+    int64_t node, number, first;  // the first way
+    List made;                    // by rounds before
+
+    GTNET_HD int64_t size(int64_t list) const {
+      if (list > 0) {
+        const int64_t way = first + list - 1;
+        return is_possible(nodes.weight(way)) ? nodes.sizes[nodes.before(way)] : 0;
+      }
+      return number > 0 ? made.size() : is_possible(nodes.begins(node));
+    }
+    GTNET_HD double score(int64_t list, int64_t i) const {
+      if (list > 0) {
+        const int64_t way = first + list - 1;
+        return nodes.lists[nodes.before(way) * nodes.k + i].score + nodes.weight(way);
+      }
+      return number > 0 ? made.elements[i].score : nodes.begins(node);
+    }
   };
 
   template <class Block, class Node>
@@ -128,23 +168,15 @@ struct KBestLists {
     const int64_t rounds = ways > kAtOnce ? (ways + kAtOnce - 1) / kAtOnce : 1;
     if (number >= rounds) return;
     const int64_t left = ways - number * kAtOnce;
-    const Round round{node, number, begin + number * kAtOnce, left < kAtOnce ? left : kAtOnce,
+    const Round round{nodes, node, number, begin + number * kAtOnce,
                       number > 0 ? list_of(node, begin, rounds - number) : List{}};
-    if (list > round.count) return;
+    const int64_t count = 1 + (left < kAtOnce ? left : kAtOnce);
+    if (list >= count) return;
     const List out = list_of(node, begin, rounds - number - 1);
-    if (list == 0 && rank == 0) {
-      int64_t total = 0;
-      for (int64_t b = 0; b <= round.count && total < nodes.k; ++b) total += size_of(round, b);
-      out.size[0] = static_cast<int32_t>(total < nodes.k ? total : nodes.k);
-    }
-    if (rank >= size_of(round, list)) return;
-    const double score = score_of(round, list, rank);
-    int64_t at = rank;
-    for (int64_t b = 0; b <= round.count && at < nodes.k; ++b) {
-      if (b == list) continue;
-      at += count_before(size_of(round, b), score, b < list,
-                         [&](int64_t i) { return score_of(round, b, i); });
-    }
+    if (list == 0 && rank == 0) out.size_[0] = size_of_all(round, count, nodes.k);
+    if (rank >= round.size(list)) return;
+    const double score = round.score(list, rank);
+    const int64_t at = place_of(round, count, list, rank, score, nodes.k);
     if (at >= nodes.k) return;
     if (list > 0) {
       const int64_t way = number * kAtOnce + list - 1;
@@ -162,22 +194,6 @@ struct KBestLists {
     // More than kAtOnce ways have a multiple of kAtOnce among them, of which no other node has.
     const int64_t slot = (first_way + kAtOnce - 1) / kAtOnce;
     return {merged.part(slot * nodes.k, nodes.k), merged_sizes.part(slot, 1)};
-  }
-
-  GTNET_HD int64_t size_of(const Round& round, int64_t list) const {
-    if (list > 0) {
-      const int64_t way = round.first + list - 1;
-      return is_possible(nodes.weight(way)) ? nodes.sizes[nodes.before(way)] : 0;
-    }
-    return round.number > 0 ? round.made.size[0] : is_possible(nodes.begins(round.node));
-  }
-
-  GTNET_HD double score_of(const Round& round, int64_t list, int64_t i) const {
-    if (list > 0) {
-      const int64_t way = round.first + list - 1;
-      return nodes.lists[nodes.before(way) * nodes.k + i].score + nodes.weight(way);
-    }
-    return round.number > 0 ? round.made.elements[i].score : nodes.begins(round.node);
   }
 };
 

@@ -6,8 +6,8 @@
 
 namespace gtnet {
 
-// Arcs kept: the cuts that each leads between, the row that it reads (-1 for an epsilon) and its
-// arc of the graph; the ends kept, of cut and state.
+// Arcs kept, cut by cut, those that read nothing first: the cuts that each leads between, the row
+// that it reads (-1 for an epsilon) and its arc of the graph; the ends kept, of cut and state.
 struct LatticeKept {
   std::vector<int32_t> from, to, row, arc, start_cut, start_state, accept_cut, accept_state;
 };
@@ -58,6 +58,7 @@ class LatticePrune {
 
   void arcs(const Rows& rows, int32_t from, int32_t to, int32_t row,
             const std::vector<double>& emission, double least, LatticeKept& kept) const {
+    const auto before = static_cast<std::ptrdiff_t>(kept.arc.size());
     for (int32_t k = 0; k < rows.num_slices; ++k) {
       const bool along = rows.kind[k] == kLongRow;
       const int32_t* const ends = rows.to + int64_t{k} * kRowLanes;
@@ -81,6 +82,7 @@ class LatticePrune {
         kept.arc.push_back(arc);
       }
     }
+    std::sort(kept.arc.begin() + before, kept.arc.end());  // whatever the layout
   }
 };
 

@@ -124,5 +124,78 @@ inline PlacedRoom place(const Tensor& like, int64_t items, int64_t always, int64
           scratch};
 }
 
+// Segmentations other than chains have no kernels.
+inline const Tensor& lengths_of(const Tensors& cuts) {
+  STD_TORCH_CHECK(cuts.size() == 1,
+                  "gtnet: over a segmentation this is not done on a GPU: move emissions and graph "
+                  "with .cpu()");
+  return cuts[0];
+}
+
+// The forward scores of chains, and their alphas if they are kept.
+struct ChainScores {
+  Tensor score, alpha;
+};
+
+template <class T>
+ChainScores score_chains(const ChainGrid<T>& grid, const Tensor& weights, Span<const int64_t> sizes,
+                         bool keep) {
+  using Kernel = ChainForward<T>;
+  const int64_t slots = sizes[kMostSlots], frames = grid.frames, items = grid.size;
+  const ChainScores out{empty<double>(weights, items),
+                        empty_numbers<T>(weights, keep ? items * (frames + 1) * slots : 0)};
+  const PlacedRoom placed =
+      place(weights, items, Kernel::shared_bytes(), Kernel::room_bytes(slots, sizes[kMostLabels]));
+  launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
+         placed.shared_bytes,
+         Kernel{grid,
+                placed.room,
+                {numbers<T>(out.alpha), frames, slots},
+                keep,
+                writable<double>(out.score)});
+  return out;
+}
+
+// The gradient of the scores, and how often arcs, starts and ends are taken, where anybody asks.
+struct ChainUses {
+  Tensor scores, counts, starts, ends;
+};
+
+template <class T>
+ChainUses differentiate_chains(const ChainGrid<T>& grid, const Tensor& alpha,
+                               const Tensor& grad_score, const Tensor& scores,
+                               const Tensor& weights, Span<const int64_t> sizes, int64_t num_counts,
+                               int64_t num_states, CountBy by, Span<const int64_t> counts_at) {
+  using Kernel = ChainBackward<T>;
+  const int64_t slots = sizes[kMostSlots], items = grid.size;
+  const PlacedRoom placed =
+      place(weights, items, Kernel::shared_bytes(),
+            Kernel::room_bytes(slots, sizes[kMostLabels], sizes[kMostTotals]));
+  const ChainUses out{torch::stable::empty_like(scores), zeros<double>(weights, num_counts),
+                      zeros<double>(weights, num_states), zeros<double>(weights, num_states)};
+  Tensor grad_scores = out.scores;
+  torch::stable::zero_(grad_scores);
+  const bool counting = num_states > 0;
+  const auto asked = [&](const Tensor& tensor) {
+    return counting ? writable<double>(tensor) : nullptr;
+  };
+  launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
+         placed.shared_bytes,
+         Kernel{grid,
+                placed.room,
+                {numbers<T>(alpha), grid.frames, slots},
+                view<double>(grad_score),
+                score_array<ScoreGradient, double, float, uint16_t>(grad_scores,
+                                                                    grad_scores.mutable_data_ptr()),
+                grad_scores.stride(0),
+                grad_scores.stride(1),
+                asked(out.counts),
+                asked(out.starts),
+                asked(out.ends),
+                by,
+                counts_at});
+  return out;
+}
+
 }  // namespace
 }  // namespace gtnet

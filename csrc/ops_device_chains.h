@@ -3,6 +3,7 @@
 #pragma once
 
 #include "chain_best_kernels.h"
+#include "ops_chains.h"
 #include "ops_device_cuts.h"
 
 namespace gtnet {
@@ -17,22 +18,13 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
   }
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
-    using Kernel = ChainForward<T>;
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
     ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
                                       arc_offsets, weights, start, accept);
-    const int64_t slots = sizes[kMostSlots], frames = grid.frames, items = grid.size;
-    Tensor score = empty<double>(weights, items), trouble = zeros<int64_t>(weights, 1);
-    Tensor alpha = empty_numbers<T>(weights, keep ? items * (frames + 1) * slots : 0);
     const Weighed weighed = weigh(grid, weights, sizes[kAllWeights]);
-    const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[kMostLabels]));
-    launch(
-        weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
-        Kernel{
-            grid, placed.room, {numbers<T>(alpha), frames, slots}, keep, writable<double>(score)});
-    const Tensor none = empty<int32_t>(weights, 0), offset = empty<double>(weights, 0);
-    return {score, alpha, none, offset, trouble};
+    const ChainScores found = score_chains(grid, weights, sizes, keep);
+    return {found.score, found.alpha, empty<int32_t>(weights, 0), empty<double>(weights, 0),
+            zeros<int64_t>(weights, 1)};
   });
 }
 
@@ -46,53 +38,32 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor /*alpha
   }
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
-    using Kernel = ChainBackward<T>;
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
     ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
                                       arc_offsets, weights, start, accept);
-    const int64_t slots = sizes[kMostSlots], items = grid.size;
-    const int64_t copies = grid.num_graphs == 1 ? items : 1;
-    const Weighed weighed = weigh(grid, weights, sizes[kAllWeights]);
-    const PlacedRoom placed =
-        place(weights, items, Kernel::shared_bytes(),
-              Kernel::room_bytes(slots, sizes[kMostLabels], sizes[kMostTotals]));
-    Tensor grad_scores = torch::stable::empty_like(scores);
-    torch::stable::zero_(grad_scores);
+    const int64_t items = grid.size, copies = grid.num_graphs == 1 ? items : 1;
     const int64_t lanes = sizes[kAllCounts] * kRowLanes, states = start.numel();
-    Tensor counts = zeros<double>(weights, counting ? copies * lanes : 0),
-           starts = zeros<double>(weights, counting ? copies * states : 0),
-           ends = zeros<double>(weights, counting ? copies * states : 0);
-    const auto asked = [&](const Tensor& tensor) {
-      return counting ? writable<double>(tensor) : nullptr;
-    };
-    launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
-           Kernel{grid,
-                  placed.room,
-                  {numbers<T>(alpha_m), grid.frames, slots},
-                  view<double>(grad_score),
-                  score_array<ScoreGradient, double, float, uint16_t>(
-                      grad_scores, grad_scores.mutable_data_ptr()),
-                  grad_scores.stride(0),
-                  grad_scores.stride(1),
-                  asked(counts),
-                  asked(starts),
-                  asked(ends)});
+    const Weighed weighed = weigh(grid, weights, sizes[kAllWeights]);
+    const ChainUses uses = differentiate_chains(
+        grid, alpha_m, grad_score, scores, weights, sizes, counting ? copies * lanes : 0,
+        counting ? copies * states : 0, CountBy::kEntry, nullptr);
     Tensor grad_weights = zeros<T>(weights, counting ? weights.numel() : 0),
            grad_start = empty<T>(weights, counting ? states : 0),
            grad_accept = empty<T>(weights, counting ? states : 0);
     if (counting) {
       launch(device, grid.num_graphs * WeighEntries<T>::kBlocks, ArcGradients<T>::kThreads, 0,
-             ArcGradients<T>{grid, view<double>(grad_score), view<double>(counts),
+             ArcGradients<T>{grid, view<double>(grad_score), view<double>(uses.counts),
                              writable<T>(grad_weights)});
       const bool one = grid.num_graphs == 1;
-      for (const auto& [sums, grad] : {std::pair{starts, grad_start}, {ends, grad_accept}}) {
+      for (const auto& [sums, grad] :
+           {std::pair{uses.starts, grad_start}, {uses.ends, grad_accept}}) {
         for_each(device, states,
                  EndGradients<T>{one, items, grid.num_graphs, states, grid.state_offsets,
                                  view<double>(grad_score), view<double>(sums), writable<T>(grad)});
       }
     }
-    return {grad_scores, grad_weights,         grad_start,
+    return {uses.scores, grad_weights,         grad_start,
             grad_accept, empty<T>(weights, 0), empty<T>(weights, 0)};
   });
 }

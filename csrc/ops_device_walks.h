@@ -11,23 +11,6 @@
 namespace gtnet {
 namespace {
 
-// functor(graph, state) for every state, layer by layer.
-template <class Functor>
-void for_each_state(int32_t device, const LayeredWalk& walk, const Functor& functor) {
-  launch(device, walk.num_graphs, EachState<Functor>::kThreads, 0,
-         EachState<Functor>{walk, functor});
-}
-
-LayeredWalk walk_of(const Tensor& state_offsets, const Tensor& order,
-                    const std::optional<Tensor>& bounds, bool reverse) {
-  STD_TORCH_CHECK(bounds.has_value() && bounds->dim() == 2,
-                  "gtnet: a walk on a GPU needs the layers of its order");
-  const In<int32_t> layers = input<int32_t>(*bounds);
-  return {{graphs(state_offsets), input<int64_t>(state_offsets), input<int32_t>(order), reverse},
-          part_of(layers, 0, order.numel()),
-          part_of(layers, order.numel(), order.numel())};
-}
-
 std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& start,
                                         const Tensor& accept, const Tensor& state_offsets,
                                         const Tensor& order, const std::optional<Tensor>& bounds,

@@ -2,6 +2,7 @@
 // the CPU, by key, and compare. Built in place only, never part of a wheel.
 #include "executor_standin.h"
 #include "ops_device_beams.h"
+#include "ops_device_chain_paths.h"
 #include "ops_device_chains.h"
 #include "ops_device_graphs.h"
 #include "ops_device_paths.h"
@@ -56,6 +57,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
   register_walks(m);
   register_chains(m);
   register_beams(m);
+  register_chain_paths(m);
   register_graphs(m);
   register_paths(m);
 }

@@ -27,8 +27,15 @@ class Uniform {
   uint64_t state_;
 };
 
+// A number in [0, sum), which the product alone may be rounded up to.
+GTNET_HD inline double part_below(double uniform, double sum) {
+  const double part = uniform * sum;
+  return part < sum ? part : std::nextafter(sum, 0.0);
+}
+
 // The first place in [low, high) of ascending sums that is above x; high if there is none.
-GTNET_HD inline int64_t above(const In<double>& sums, int64_t low, int64_t high, double x) {
+template <class Sums>
+GTNET_HD int64_t above(const Sums& sums, int64_t low, int64_t high, double x) {
   while (low < high) {
     const int64_t middle = (low + high) / 2;
     if (sums[middle] > x) {
@@ -99,13 +106,13 @@ struct SampledPaths {
   GTNET_HD PathEnds follow(int64_t graph, int64_t i, const Visit& visit) const {
     Uniform uniform(seeds[graph * each + i]);
     const int64_t begin = state_offsets[graph], end = state_offsets[graph + 1];
-    const double start = uniform() * starts[end - 1];
+    const double start = part_below(uniform(), starts[end - 1]);
     const auto first = static_cast<int32_t>(above(starts, begin, end, start));
     int32_t state = first;
     for (int64_t length = 0;; ++length) {
       const int32_t low = leaving.offsets[state], high = leaving.offsets[state + 1];
       const double stop = stops[state];
-      const double chance = uniform() * (low == high ? stop : sums[high - 1]);
+      const double chance = part_below(uniform(), low == high ? stop : sums[high - 1]);
       if (chance < stop) return {0, first, kNone, state, kNone};
       if (length == max_length) return {0, kNone, kNone, kNone, kNone};
       const int64_t k = above(sums, low, high, chance);

@@ -18,6 +18,15 @@ struct Each {
   }
 };
 
+// to[i] = value.
+template <class T>
+struct Fill {
+  T value;
+  Span<T> to;
+
+  GTNET_HD void operator()(int64_t i) const { to[i] = value; }
+};
+
 // A block walks a graph layer by layer: threads share the states of a layer, which do not depend
 // on one another, and wait for all of them before the next.
 template <class Functor>

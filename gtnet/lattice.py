@@ -156,6 +156,7 @@ class Lattice(Graph):
         are its states, and hold the arcs that leave them. Of the dtype of the scores.
         Raises, complexity: as `label_posteriors`, and the size of the result. Gradient: none; that
         of `posteriors` of the product built (`.graph()`) has any number of derivatives.
+        On a GPU it waits to learn the sizes of the results; they are NaN where `forward_score` is.
         """
         from gtnet.distance import finite_temperature
 
@@ -174,14 +175,14 @@ class Lattice(Graph):
         arcs = self._arcs_of_items()
         if per == "path":
             return list(shares.arcs.to(self.dtype).split(arcs))
-        sizes = [a * c for a, c in zip(arcs, self._cuts_of_items())]
-        rows = zip(shares.arcs.to(self.dtype).split(sizes), arcs)
-        return [row.reshape(-1, a) if a else row.new_zeros(c, 0)
-                for (row, a), c in zip(rows, self._cuts_of_items())]  # fmt: skip
+        cuts = self._cuts_of_items()
+        rows = shares.arcs.to(self.dtype).split([a * c for a, c in zip(arcs, cuts)])
+        return [row.reshape(c, a) for row, a, c in zip(rows, arcs, cuts)]
 
     def _arcs_of_items(self) -> list[int]:
-        arcs = self.operand.arc_offsets.diff().tolist()
-        return arcs * len(self) if len(arcs) == 1 else arcs
+        if len(self.operand) == 1:
+            return [self.operand.num_arcs] * len(self)
+        return self.operand.arc_offsets.diff().tolist()
 
     def _cuts_of_items(self) -> list[int]:
         lengths, cuts = self.emissions.lengths, self.emissions
@@ -240,7 +241,7 @@ class Lattice(Graph):
     def _entropy_by_derivative(self, beta: float | Tensor) -> Tensor:
         """log Z(s) - d log Z(s) / ds at s = 1, where s multiplies all scores."""
         exact = self._in_float64()
-        one = torch.ones(len(self), dtype=torch.float64, requires_grad=True)
+        one = torch.ones(len(self), dtype=torch.float64, device=self.device, requires_grad=True)
         scaled = one * beta
         total = exact.forward_score(scaled)
         total = total.masked_fill(total == NEG_INF, 0) * scaled
@@ -257,15 +258,15 @@ class Lattice(Graph):
     def _expected(self, given: _ops.LatticeArguments, shares: _ops.Shares) -> Tensor:
         """The expected score of a path of each item."""
         size = len(self)
-        device = torch.arange(size)
+        items = torch.arange(size, device=self.device)
 
-        def sums(chances: Tensor, scores: Tensor, counts: list[int] | Tensor) -> Tensor:
+        def sums(chances: Tensor, scores: Tensor, counts: Tensor) -> Tensor:
             counted = scores.masked_fill(chances == 0, 0) * chances
-            owner = torch.repeat_interleave(device, torch.as_tensor(counts))
-            return counted.new_zeros(size).index_add(0, owner, counted)
+            owner = torch.repeat_interleave(items, counts, output_size=len(counted))
+            return _ops.total_by(owner.to(torch.int32), counted, size)
 
-        def each(scores: Tensor) -> Tensor:
-            return scores.repeat(size) if len(self.operand) == 1 else scores
+        def each(of_graph: Tensor) -> Tensor:
+            return of_graph.repeat(size) if len(self.operand) == 1 else of_graph
 
         rows = (shares.labels * given.scores.masked_fill(shares.labels == 0, 0)).sum(-1)
         if rows.ndim == 2:
@@ -275,10 +276,11 @@ class Lattice(Graph):
             total = sums(torch.ones_like(rows), rows, segments.arc_offsets.diff())
             total = total + sums(shares.first, given.cuts[-2], segments.state_offsets.diff())
             total = total + sums(shares.last, given.cuts[-1], segments.state_offsets.diff())
-        states = self.operand.state_offsets.diff().tolist() * (
-            size if len(self.operand) == 1 else 1
+        arcs, states = (
+            each(self.operand.arc_offsets.diff()),
+            each(self.operand.state_offsets.diff()),
         )
-        total = total + sums(shares.arcs, each(given.weights), self._arcs_of_items())
+        total = total + sums(shares.arcs, each(given.weights), arcs)
         total = total + sums(shares.start, each(given.start), states)
         return total + sums(shares.accept, each(given.accept), states)
 
@@ -296,7 +298,9 @@ class Lattice(Graph):
         Result: for every item a batch of n linear graphs (none where there is no path), with
         `arc_maps` as in `viterbi_path`. Complexity: that of `forward_score` in float64, keeping all
         frames, and O(frames · arcs that enter a state) per path; the product is built only where
-        `forward_score` builds it. Gradient: flows to the scores along the paths.
+        `forward_score` builds it. A GPU draws the same paths, but where a number drawn falls on a
+        rounding error; none where `forward_score` is NaN. Gradient: flows to the scores along the
+        paths.
         """
         from gtnet.distance import finite_temperature
         from gtnet.paths import sample
@@ -310,7 +314,7 @@ class Lattice(Graph):
                 found = sample(self.graph(), n, beta=beta, generator=generator)
                 return [self._traced(paths) for paths in found]
             seeds = torch.randint(2**63 - 1, (len(self) * n,), generator=generator)
-            drawn = _ops.lattice_sample(arguments, seeds, n)
+            drawn = _ops.lattice_sample(arguments, seeds.to(self.device), n)
         return self._by_item(drawn, each)
 
     def k_best(self, k: int, *, unique: Literal["ilabels", "olabels"] | None = None) -> list[Graph]:
@@ -318,8 +322,10 @@ class Lattice(Graph):
 
         Result: for every item a batch of at most k linear graphs, with `arc_maps` as in
         `viterbi_path`. Complexity: that of `viterbi_path`, and O(frames · (arcs that enter a state
-        + log)) per path; with `unique` the product is built. Gradient: flows to the scores along
-        the paths. Source: Huang & Chiang 2005, algorithm 3.
+        + log)) per path; with `unique` the product is built. A GPU finds the same paths in
+        O(frames · arcs · k · log k), in 8 · k bytes per frame and position; none where scores are
+        NaN or +inf. Gradient: flows to the scores along the paths. Source: Huang & Chiang 2005,
+        algorithm 3.
         """
         from gtnet.paths import k_best
 
@@ -328,6 +334,8 @@ class Lattice(Graph):
         arguments = None if unique is not None else each._arguments()
         if arguments is None:
             return [self._traced(paths) for paths in k_best(self.graph(), k, unique=unique)]
+        size = _ops.k_best_bytes(arguments, k)
+        _checks.fits_on_gpu("k_best", self.device, size, f"the {k} best paths to every position")
         with torch.no_grad():
             found = _ops.lattice_k_best(arguments, k)
         return self._by_item(found, each)

@@ -8,10 +8,10 @@ import pytest
 import standin
 import strategies
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gtnet import Graph, _checks, k_best, sample, stack
+from gtnet import EPSILON, Emissions, Graph, _checks, ctc_graph, k_best, prune, sample, stack
 
 NEG_INF = -math.inf
 
@@ -89,3 +89,103 @@ def test_what_does_not_fit_is_named(monkeypatch):
     _checks.fits_on_gpu("k_best", device, 1100, "the 5 best paths to every state")
     with pytest.raises(ValueError, match=r"k_best: the 5 best .* 1101 bytes, and 1100 are free"):
         _checks.fits_on_gpu("k_best", device, 1101, "the 5 best paths to every state")
+
+
+# Lattices
+
+
+@st.composite
+def chains(draw):
+    """Chains of frames and a graph, or graphs; scores are often equal."""
+    dtype, batch = draw(strategies.DTYPES), draw(st.integers(1, 3))
+    size = draw(st.sampled_from([1, batch]))
+    graph = draw(strategies.graphs(size=size, acyclic=False, dtype=dtype))
+    frames, labels = draw(st.integers(0, 4)), draw(st.integers(1, 3))
+    lengths = draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
+    scores = torch.randint(-2, 2, (batch, frames, labels)).to(dtype) / 2
+    scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)
+    lattice = Emissions(scores, lengths) @ graph
+    assume(graph.topology.steps is not None)
+    return lattice
+
+
+@settings(max_examples=40)
+@given(chains(), st.sampled_from([0, 1, 3, 20]))
+def test_the_k_best_paths_of_lattices_are_those_of_the_cpu(lattice, k):
+    assert_same_paths(lambda: k_best(lattice, k), "lattice_k_best")
+
+
+def star(states: int, labels: int, *, epsilons: bool) -> Graph:
+    """All states lead to the first, by label or by epsilon, and from it; scores often equal."""
+    others = torch.arange(1, states)
+    hub = torch.zeros_like(others)
+    back = torch.full_like(others, EPSILON) if epsilons else others % labels
+    return Graph(
+        torch.cat([hub, others, others]),
+        torch.cat([others, hub, others]),
+        torch.cat([others % labels, back, others % labels]),
+        weights=torch.randint(5, (3 * (states - 1),)) / 4,
+        accept=torch.randint(3, (states,)) / 4,
+    )
+
+
+@pytest.mark.parametrize("epsilons", [False, True])
+@pytest.mark.parametrize("states", [40, 1300])
+def test_the_k_best_paths_over_long_rows(states, epsilons):
+    lattice = Emissions(torch.randint(3, (2, 3, 2)).float(), [3, 2]) @ star(
+        states, 2, epsilons=epsilons
+    )
+    assert_same_paths(lambda: k_best(lattice, 4), "lattice_k_best")
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_lattices_with_what_is_not_finite_have_no_k_best_paths(wrong):
+    scores = torch.randn(2, 3, 3)
+    scores[0, 1, 1] = wrong
+    emissions = Emissions.unchecked(scores, torch.tensor([3, 3]))
+    with standin.OnGpu():
+        found = k_best(emissions @ ctc_graph([[1], [2]]), 2)
+    assert [len(paths) for paths in found] == [0, 2]
+
+
+@settings(max_examples=30)
+@given(chains(), strategies.BETAS)
+def test_samples_of_lattices_are_those_of_the_cpu(lattice, beta):
+    def work():
+        return sample(lattice, 4, beta=beta, generator=torch.Generator().manual_seed(1))
+
+    assert_same_paths(work, "lattice_sample")
+
+
+@pytest.mark.parametrize("epsilons", [False, True])
+@pytest.mark.parametrize("states", [40, 1300])
+def test_samples_over_long_rows(states, epsilons):
+    lattice = Emissions(torch.randn(2, 3, 2), [3, 2]) @ star(states, 2, epsilons=epsilons)
+
+    def work():
+        return sample(lattice, 20, generator=torch.Generator().manual_seed(1))
+
+    assert_same_paths(work, "lattice_sample")
+
+
+def assert_same_rest(lattice, beam):
+    expected = prune(lattice, beam=beam)
+    with standin.OnGpu() as there:
+        found = prune(lattice, beam=beam)
+    assert "lattice_prune" in there.ran
+    assert found.equal(expected)
+    for name in ("arc_maps", "state_maps"):
+        assert all(map(torch.equal, getattr(found, name), getattr(expected, name)))
+
+
+@settings(max_examples=40)
+@given(chains(), st.sampled_from([0.0, 1.0, 3.0, math.inf]))
+def test_pruned_lattices_are_those_of_the_cpu(lattice, beam):
+    assert_same_rest(lattice, beam)
+
+
+@pytest.mark.parametrize("epsilons", [False, True])
+@pytest.mark.parametrize("states", [40, 1300])
+def test_lattices_over_long_rows_are_pruned(states, epsilons):
+    lattice = Emissions(torch.randn(2, 3, 2), [3, 2]) @ star(states, 2, epsilons=epsilons)
+    assert_same_rest(lattice, 2.0)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gtnet._ops import library
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 steps = operators.steps.default
@@ -212,6 +213,15 @@ def lattice_k_best(arguments: LatticeArguments, k: int) -> PathsFound:
     return PathsFound(*operators.lattice_k_best.default(*arguments.flat(), k))
 
 
+def k_best_bytes(arguments: LatticeArguments, k: int) -> int:
+    """How much memory the k best paths take on a GPU, which keeps those to every position."""
+    if not library.on_gpu(arguments.scores) or arguments.scores.ndim == 2:
+        return 0
+    items, frames, _ = arguments.scores.shape
+    slots = int(arguments.steps.word_offsets[0])  # a size, on the CPU
+    return (8 * (frames + 1) + 16) * items * slots * k
+
+
 def lattice_sample(arguments: LatticeArguments, seeds: Tensor, n: int) -> PathsFound:
     """n paths of each item drawn at random; scores in float64, `seeds` [items * n]."""
     return PathsFound(*operators.lattice_sample.default(*arguments.flat(), seeds, n))
@@ -270,10 +280,10 @@ def _raise_trouble(code: int) -> None:
 def lattice_posteriors(arguments: LatticeArguments, *, by_cut: bool) -> Shares:
     """Posteriors outside autograd; `by_cut` gives arcs for each cut in which they are taken.
 
-    Raises OutOfRangeError.
+    Raises OutOfRangeError; on a GPU what belongs to arcs and ends is NaN instead.
     """
     *shares, trouble = operators.lattice_posteriors.default(*arguments.flat(), by_cut)
-    if int(trouble):
+    if not trouble.is_cuda and int(trouble):
         raise OutOfRangeError
     return Shares(*shares)
 
