@@ -30,7 +30,8 @@ if command -v nvcc > /dev/null || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" 
 fi
 step loaded 60 "$PYTHON" -c 'from gtnet import _ops; assert _ops.HAS_CUDA'
 
-CUDA_TESTS=(tests/test_cuda_chains.py tests/test_cuda_standin.py tests/test_cuda_device.py)
+CUDA_TESTS=(tests/test_cuda_chains.py tests/test_cuda_standin.py tests/test_cuda_device.py
+    tests/test_cuda_paths.py)
 step tests 120 "$PYTHON" -m pytest -q --device cuda "${CUDA_TESTS[@]}"
 step benchmarks 120 "$PYTHON" -m benchmarks.gpu
 

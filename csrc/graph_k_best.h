@@ -17,24 +17,22 @@ class GraphWays {
     double from(double distance) const { return distance + weight; }
   };
 
-  // The states [begin, end); `goals` are those of them in which paths may end.
+  // Of the states [begin, end).
   GraphWays(const Incidence& entering, const T* weights, const T* start, const T* accept,
-            const double* distance, int64_t begin, int64_t end, const int64_t* goals,
-            const int64_t* goals_end)
+            const double* distance, int64_t begin, int64_t end)
       : entering_(entering),
         weights_(weights),
         start_(start),
         accept_(accept),
         distance_(distance),
         begin_(begin),
-        goals_(goals),
-        goals_end_(goals_end),
+        end_(end),
         places_(end - begin, kNone) {}
 
   template <class Visit>
   void ends(const Visit& visit) const {
-    for (const int64_t* s = goals_; s < goals_end_; ++s) {
-      visit(Way{static_cast<double>(accept_[*s]), static_cast<int32_t>(*s)});
+    for (int64_t s = begin_; s < end_; ++s) {
+      visit(Way{static_cast<double>(accept_[s]), static_cast<int32_t>(s)});
     }
   }
   template <class Visit>
@@ -52,8 +50,7 @@ class GraphWays {
   const Incidence& entering_;
   const T *weights_, *start_, *accept_;
   const double* distance_;
-  const int64_t begin_;
-  const int64_t *goals_, *goals_end_;
+  const int64_t begin_, end_;
   std::vector<int32_t> places_;
 };
 

@@ -64,7 +64,8 @@ GTNET_HD GTNET_INLINE bool is_possible(double score) {
 template <class T>
 struct KBestNodes {
   Incidence entering;
-  Span<const int64_t> goal_offsets, goals;  // the states in which paths may end
+  In<int64_t> state_offsets;
+  Span<int32_t> goals, num_goals;  // the states in which paths may end, by Goals
   Span<const T> weights, start, accept;
   int64_t num_states, num_arcs, k;
   Span<Ranked> lists;   // [nodes, k]
@@ -72,13 +73,13 @@ struct KBestNodes {
 
   // The ways into a node are [first_way(node), last_way(node)): arcs, then ways to end.
   GTNET_HD int64_t first_way(int64_t node) const {
-    return node < num_states ? entering.offsets[node] : num_arcs + goal_offsets[node - num_states];
+    return node < num_states ? entering.offsets[node] : num_arcs + state_offsets[node - num_states];
   }
   GTNET_HD int64_t last_way(int64_t node) const {
     return node < num_states ? entering.offsets[node + 1]
-                             : num_arcs + goal_offsets[node - num_states + 1];
+                             : first_way(node) + num_goals[node - num_states];
   }
-  GTNET_HD int64_t before(int64_t way) const {
+  GTNET_HD int32_t before(int64_t way) const {
     return way < num_arcs ? entering.states[way] : goals[way - num_arcs];
   }
   GTNET_HD double weight(int64_t way) const {
@@ -86,6 +87,29 @@ struct KBestNodes {
   }
   GTNET_HD double begins(int64_t node) const {
     return node < num_states ? static_cast<double>(start[node]) : kNegInf;
+  }
+};
+
+// Lists the states in which paths may end, a block per graph.
+template <class T>
+struct Goals {
+  static constexpr int kThreads = 512;
+  KBestNodes<T> nodes;
+
+  static int64_t shared_bytes() { return kWarp * sizeof(int32_t); }
+
+  template <class Block>
+  GTNET_KERNEL void operator()(Block& block) const {
+    const Span<int32_t> parts = block.template shared<int32_t>(kWarp);
+    const int64_t graph = block.index(), begin = nodes.state_offsets[graph];
+    const int32_t found = block.prefix_sums(
+        nodes.state_offsets[graph + 1] - begin, parts,
+        [=, this](int64_t i) { return int32_t{is_possible(nodes.accept[begin + i])}; },
+        [=, this](int64_t i, int32_t before) {
+          if (!is_possible(nodes.accept[begin + i])) return;
+          nodes.goals[begin + before] = static_cast<int32_t>(begin + i);
+        });
+    block.each(1, [=, this](int64_t) { nodes.num_goals[graph] = found; });
   }
 };
 
@@ -215,7 +239,7 @@ struct KBestPaths {
       if (way < nodes.num_arcs) {
         visit(nodes.entering.arcs[way], kNone);
       } else {
-        ends.last = static_cast<int32_t>(nodes.before(way));
+        ends.last = nodes.before(way);
       }
       node = nodes.before(way);
       step = nodes.lists[node * nodes.k + step.rank];

@@ -10,22 +10,25 @@ namespace gtnet {
 namespace {
 
 PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Tensor& accept,
-                           const Tensor& goal_offsets, const Tensor& goals,
                            const Tensor& state_offsets, const Tensor& order,
                            const std::optional<Tensor>& bounds, const Tensor& offsets,
                            const Tensor& arcs, const Tensor& states, bool reverse, int64_t k) {
   return with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     using Kernel = KBestLists<T>;
+    const int32_t device = weights.get_device_index();
     const int64_t num_graphs = graphs(state_offsets), num_nodes = start.numel() + num_graphs;
-    const int64_t num_merged = Kernel::num_merged(arcs.numel() + goals.numel());
+    const int64_t num_merged = Kernel::num_merged(arcs.numel() + start.numel());
+    const Tensor goals = empty<int32_t>(weights, start.numel()),
+                 num_goals = empty<int32_t>(weights, num_graphs);
     const Tensor lists = empty_elements<Ranked>(weights, num_nodes * k),
                  merged = empty_elements<Ranked>(weights, num_merged * k);
     const Tensor sizes = zeros<int32_t>(weights, num_nodes),
                  merged_sizes = empty<int32_t>(weights, num_merged);
     const KBestNodes<T> nodes{incidence_of(offsets, arcs, states),
-                              view<int64_t>(goal_offsets),
-                              view<int64_t>(goals),
+                              input<int64_t>(state_offsets),
+                              writable<int32_t>(goals),
+                              writable<int32_t>(num_goals),
                               view<T>(weights),
                               view<T>(start),
                               view<T>(accept),
@@ -35,7 +38,8 @@ PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Ten
                               elements<Ranked>(lists),
                               writable<int32_t>(sizes)};
     if (k > 0) {
-      launch(weights.get_device_index(), num_graphs, Kernel::kThreads, Kernel::shared_bytes(),
+      launch(device, num_graphs, Goals<T>::kThreads, Goals<T>::shared_bytes(), Goals<T>{nodes});
+      launch(device, num_graphs, Kernel::kThreads, Kernel::shared_bytes(),
              Kernel{nodes, walk_of(state_offsets, order, bounds, reverse), elements<Ranked>(merged),
                     writable<int32_t>(merged_sizes)});
     }

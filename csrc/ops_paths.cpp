@@ -10,16 +10,12 @@
 namespace gtnet {
 namespace {
 
-// `goals` int64: the states in which paths may end, in order; those of graph g begin at
-// goal_offsets[g].
 PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Tensor& accept,
-                           const Tensor& goal_offsets, const Tensor& goals,
                            const Tensor& state_offsets, const Tensor& order,
                            const std::optional<Tensor>& /*plan*/, const Tensor& offsets,
                            const Tensor& arcs, const Tensor& states, bool reverse, int64_t k) {
   const int64_t num_graphs = graphs(state_offsets), num_states = start.numel();
   const int64_t* const state = input<int64_t>(state_offsets);
-  const int64_t *const goal = input<int64_t>(goals), *const first = input<int64_t>(goal_offsets);
   const Incidence entering = incidence_of(offsets, arcs, states);
   std::vector<Paths> found(num_graphs);
   const Tensor alpha = empty<double>(start, num_states), by = empty<int32_t>(start, num_states);
@@ -30,8 +26,7 @@ PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Ten
                                    output<double>(alpha), output<int32_t>(by)});
     for_each_graph(num_graphs, num_states, [&](int64_t g) {
       graph_k_best(GraphWays<T>(entering, input<T>(weights), input<T>(start), input<T>(accept),
-                                input<double>(alpha), state[g], state[g + 1], goal + first[g],
-                                goal + first[g + 1]),
+                                input<double>(alpha), state[g], state[g + 1]),
                    k, found[g]);
     });
   });
@@ -118,9 +113,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> enumerate_paths(
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
-      "acyclic_k_best(Tensor weights, Tensor start, Tensor accept, Tensor goal_offsets, "
-      "Tensor goals, Tensor state_offsets, Tensor order, Tensor? plan, Tensor offsets, "
-      "Tensor arcs, Tensor states, bool reverse, int k) "
+      "acyclic_k_best(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
+      "Tensor order, Tensor? plan, Tensor offsets, Tensor arcs, Tensor states, bool reverse, "
+      "int k) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "sample(Tensor to_end, Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -163,6 +164,7 @@ class Lattice(Graph):
         if per not in ("path", "frame"):
             raise ValueError(f'arc_posteriors: per must be "path" or "frame", got {per!r}')
         finite_temperature("arc_posteriors", beta)
+        self._check_device("arc_posteriors")
         with torch.no_grad():
             scaled = self._scaled("arc_posteriors", beta)
             arguments = scaled._arguments()
@@ -215,7 +217,8 @@ class Lattice(Graph):
         The log of the sum of all paths minus the expected score, both in float64. Result: [batch],
         0 where there is no path. Raises ValueError as `gtnet.entropy`. Complexity: as
         `label_posteriors`. Gradient: any number of derivatives, also in beta; where grad mode is on
-        and something requires grad, the product is built. Source: Cover & Thomas 2006, 4.2.
+        and something requires grad, the product is built. On a GPU it is NaN where `forward_score`
+        is. Source: Cover & Thomas 2006, 4.2.
         """
         from gtnet.distance import finite_temperature
         from gtnet.distributions import entropy
@@ -224,6 +227,7 @@ class Lattice(Graph):
         given = isinstance(beta, Tensor) and beta.requires_grad
         if torch.is_grad_enabled() and (self.requires_grad or given):
             return self._entropy_by_derivative(beta)
+        self._check_device("entropy")
         with torch.no_grad():
             exact = self._in_float64()
             scaled = exact._scaled("entropy", beta)
@@ -307,6 +311,7 @@ class Lattice(Graph):
 
         n = _checks.count("sample", "n", n)
         finite_temperature("sample", beta)
+        self._check_device("sample")
         each = self._scaled("sample", 1.0)
         with torch.no_grad():
             arguments = self._in_float64()._scaled("sample", beta)._arguments()
@@ -330,6 +335,7 @@ class Lattice(Graph):
         from gtnet.paths import k_best
 
         k = _checks.count("k_best", "k", k)
+        self._check_device("k_best")
         each = self._scaled("k_best", 1.0)
         arguments = None if unique is not None else each._arguments()
         if arguments is None:
@@ -342,8 +348,8 @@ class Lattice(Graph):
 
     def _by_item(self, found: _ops.PathsFound, each: Lattice) -> list[Graph]:
         paths = paths_read(found, each.emissions, operand=self.operand, shared=self._is_shared)
-        ends = found.counts.cumsum(0).tolist()
-        return [paths[end - n : end] for end, n in zip(ends, found.counts.tolist())]
+        counts = found.counts.tolist()
+        return [paths[end - n : end] for end, n in zip(accumulate(counts), counts)]
 
     def prune(self, beam: float) -> Graph:
         """The product without what lies on no path within `beam` of the best, which is not built.
@@ -351,13 +357,15 @@ class Lattice(Graph):
         Arguments: `beam` >= 0, as in `gtnet.prune`. Result: a Graph; its `arc_maps` and
         `state_maps` name the arcs and states of `emissions.graph()` and of `operand`.
         Complexity: that of `viterbi_path` forth and back, in memory O(frames · states + arcs kept).
-        The product is built where `forward_score` builds it. Gradient: that of a gather.
+        The product is built where `forward_score` builds it. A GPU keeps the same, and waits to
+        learn how much that is; nothing where scores are NaN or +inf. Gradient: that of a gather.
         """
         from gtnet.compose import connect
         from gtnet.prune import prune
 
         if not beam >= 0:
             raise ValueError(f"prune: beam must be at least 0, got {beam}")
+        self._check_device("prune")
         each = self._scaled("prune", 1.0)
         arguments = each._arguments()
         if arguments is None:
@@ -409,6 +417,12 @@ class Lattice(Graph):
             return None
         graph = (operand.weights, operand.start, operand.accept)
         return _ops.lattice_arguments(self.emissions.rows(), cuts, steps, *graph)
+
+    def _check_device(self, function: str) -> None:
+        """Of what GPUs do over frames only."""
+        if self.emissions.lengths is None:
+            why = "over segments it is done there: move them with .cpu()"
+            _checks.on_cpu(function, "the emissions", self.emissions.scores, why)
 
     @property
     def _is_shared(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
@@ -58,13 +58,15 @@ def k_best(
     if isinstance(graph, Lattice):
         return graph.k_best(k, unique=unique)
     walk = graph.topology.cyclic_walk("k_best", sums=False)
+    scores = [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
     if unique is None and walk.cycles is None:
-        return _by_graph(graph, *_acyclic_k_best(graph, walk, k))
+        size = 16 * k * (graph.num_states + graph.num_arcs // 32 + len(graph))
+        _checks.fits_on_gpu("k_best", graph.device, size, f"the {k} best paths to every state")
+        return _by_graph(graph, *_ops.acyclic_k_best(*scores, *walk.arguments(), k))
     why = "distinct labels are looked for one path after another: move it with .to('cpu')"
     _checks.on_cpu("k_best", "graph", graph.weights, why)
     topology = graph.topology
     labels = None if unique is None else getattr(topology, unique)
-    scores = [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
     found = _ops.k_best(
         best_to_accept("k_best", graph),
         *scores,
@@ -74,16 +76,6 @@ def k_best(
         k,
     )
     return _by_graph(graph, *found)
-
-
-def _acyclic_k_best(graph: Graph, walk: _ops.Walk, k: int) -> tuple[Tensor, ...]:
-    """As the operator finds them; it is told in which states paths may end."""
-    scores = [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
-    size = 16 * k * (graph.num_states + graph.num_arcs // 32 + len(graph))
-    _checks.fits_on_gpu("k_best", graph.device, size, f"the {k} best paths to every state")
-    goals = (scores[2] > NEG_INF).nonzero().flatten()
-    goal_offsets = torch.searchsorted(goals, walk.state_offsets)
-    return _ops.acyclic_k_best(*scores, goal_offsets, goals, *walk.arguments(), k)
 
 
 def sample(
@@ -212,8 +204,8 @@ def _by_graph(
     """Paths of all graphs, one after another, as a batch of linear graphs for each graph."""
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     paths = _linear(graph, offsets, arcs, first, last)
-    ends = counts.cumsum(0).tolist()
-    return [paths[end - count : end] for count, end in zip(counts.tolist(), ends)]
+    sizes = counts.tolist()
+    return [paths[end - size : end] for end, size in zip(accumulate(sizes), sizes)]
 
 
 def _linear(graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Tensor) -> Graph:

@@ -5,12 +5,28 @@ Whoever looks at what such a tensor holds gets an error: so nothing here waits f
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
+from torch.utils._pytree import tree_flatten
 
-from gtnet import BeamSearch, Emissions, Graph, _ops, ctc_graph, forward_score, linear
+from gtnet import (
+    BeamSearch,
+    Emissions,
+    Graph,
+    _ops,
+    ctc_graph,
+    enumerate_paths,
+    forward_score,
+    k_best,
+    linear,
+    prune,
+    sample,
+)
+from gtnet._ops import emissions as emissions_ops
 from gtnet._ops import library
 from gtnet.losses import ctc_loss
 
@@ -73,6 +89,54 @@ def test_forward_scores_of_acyclic_graphs_do_not_look_at_data(on_gpu):
         assert forward_score(graph).device.type == "cuda"
 
 
+def test_the_entropy_of_lattices_does_not_look_at_data(on_gpu):
+    for operand in (on_gpu(ctc_graph([[1], [2, 1]])), on_gpu(ctc_graph([[2, 1]]))):
+        with on_gpu.mode:
+            scores = torch.zeros(2, 5, 4, device="cuda")
+            lattice = Emissions(scores, torch.full((2,), 3, device="cuda")) @ operand
+            uncertainty = lattice.entropy(2.0)
+            assert (uncertainty.device.type, uncertainty.shape) == ("cuda", (2,))
+
+
+class ReachedError(Exception):
+    """Raised in the place of an operator that was reached."""
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "work"),
+    [
+        (_ops, "acyclic_k_best", lambda chain, lattice: k_best(chain, 2)),
+        (_ops, "sample", lambda chain, lattice: sample(chain, 2, beta=2.0)),
+        (_ops, "lattice_score", lambda chain, lattice: lattice.label_posteriors()),
+        (None, "lattice_k_best", lambda chain, lattice: k_best(lattice, 2)),
+        (None, "lattice_sample", lambda chain, lattice: sample(lattice, 2, beta=2.0)),
+        (None, "lattice_prune", lambda chain, lattice: prune(lattice, beam=1.0)),
+        (None, "lattice_posteriors", lambda chain, lattice: lattice.arc_posteriors()),
+    ],
+)
+def test_what_takes_paths_out_reaches_its_operator(on_gpu, monkeypatch, place, name, work):
+    """Nothing looks at data before; all tensors are there but for the sizes of launches."""
+
+    def reached(*arguments):
+        tensors = [t for t in tree_flatten(arguments)[0] if isinstance(t, torch.Tensor)]
+        assert sum(t.device.type == "cpu" for t in tensors) == name.startswith("lattice")
+        raise ReachedError
+
+    if place is _ops:
+        monkeypatch.setattr(_ops, name, reached)
+    else:
+        operator = SimpleNamespace(**{name: SimpleNamespace(default=reached)})
+        monkeypatch.setattr(emissions_ops, "operators", operator)
+    monkeypatch.setattr(_ops, "k_best_bytes", lambda *arguments: 0)  # looks at a size
+    acyclic = linear([[1, 2], [1]])
+    assert not acyclic.topology.is_cyclic
+    chain, graph = on_gpu(acyclic), on_gpu(ctc_graph([[1], [2, 1]]))
+    with on_gpu.mode:
+        lattice = Emissions(torch.zeros(2, 5, 4, device="cuda")) @ graph
+        with pytest.raises(ReachedError):
+            work(chain, lattice)
+
+
 def test_whoever_looks_is_found(on_gpu):
     with on_gpu.mode, pytest.raises(LOOKED):
         bool(torch.zeros(1, device="cuda"))
@@ -131,12 +195,26 @@ def test_a_beam_search_stays_on_its_device(on_gpu, answers, dtype):
 
 
 def test_what_has_no_kernel_names_the_cpu(on_gpu):
-    graph = on_gpu(linear([[1, 2], [1]]))
+    acyclic = linear([[1, 2], [1]])
+    assert not acyclic.topology.is_cyclic
+    graph = on_gpu(acyclic)
     wide = on_gpu(ctc_graph([[1], [2]], dtype=torch.float64))
     with on_gpu.mode:
-        for work in (lambda: graph @ graph, lambda: graph | graph):
+        for work in (
+            lambda: graph @ graph,
+            lambda: graph | graph,
+            lambda: k_best(graph, 2, unique="ilabels"),
+            lambda: enumerate_paths(graph),
+        ):
             with pytest.raises(ValueError, match="must be on the cpu"):
                 work()
+        segments = Emissions(torch.zeros(3, 4, device="cuda"), graph=graph) @ graph
+        for name, arguments in (
+            *(("k_best", (2,)), ("sample", (2,)), ("prune", (1.0,))),
+            *(("arc_posteriors", ()), ("entropy", ())),
+        ):
+            with pytest.raises(ValueError, match=f"{name}: the emissions must be on the cpu"):
+                getattr(segments, name)(*arguments)
         scores = torch.zeros(4, 2, 3, device="cuda")
         targets = torch.ones(2, 1, dtype=torch.int64, device="cuda")
         frames = torch.full((2,), 4, device="cuda")

@@ -37,9 +37,9 @@ def _(
 
 @fake("acyclic_k_best")
 def _(
-    weights: Tensor, start: Tensor, accept: Tensor, goal_offsets: Tensor, *walk: Any
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *walk: Any
 ) -> tuple[Tensor, ...]:
-    return _packed_paths(start, goal_offsets.shape[0] - 1)
+    return _packed_paths(start, state_offsets.shape[0] - 1)
 
 
 @fake("sample")
