@@ -20,7 +20,7 @@ def paths_read(
     `emissions` has an item for each of the batch; where they are copies of one (`shared`), the maps
     name the arcs of that one.
     """
-    item = torch.repeat_interleave(found.counts)
+    item = torch.repeat_interleave(found.counts, output_size=len(found.first))
     item = torch.repeat_interleave(item, found.offsets.diff(), output_size=len(found.arcs))
     weights, read = _scores_of(emissions, operand, item, found.rows, found.arcs, shared)
     ends = (found.offsets, found.arcs, found.first, found.last)
@@ -41,10 +41,10 @@ def kept_graph(kept: _ops.Kept, emissions: Emissions, *, operand: Graph, shared:
     topology = operand.topology
     single = len(operand) == 1
 
-    def owner(offsets: Tensor) -> Tensor:
-        return torch.repeat_interleave(offsets.diff())
+    def owner(offsets: Tensor, of: Tensor) -> Tensor:
+        return torch.repeat_interleave(offsets.diff(), output_size=len(of))
 
-    item = owner(kept.arc_offsets)
+    item = owner(kept.arc_offsets, kept.arc)
     graph = torch.zeros_like(item) if single else item
     arc = (kept.arc + topology.arc_offsets[graph]).to(torch.int32)
     # A state is a cut and a state of the graph, numbered through the batch.
@@ -59,7 +59,8 @@ def kept_graph(kept: _ops.Kept, emissions: Emissions, *, operand: Graph, shared:
     def key(item: Tensor, cut: Tensor, state: Tensor) -> Tensor:
         return begin[item] + cut * states[item] + state
 
-    starting, accepting = owner(kept.start_offsets), owner(kept.accept_offsets)
+    starting = owner(kept.start_offsets, kept.start_state)
+    accepting = owner(kept.accept_offsets, kept.accept_state)
     keys = (
         key(item, kept.cut, topology.source[arc.long()]),
         key(item, kept.next_cut, topology.target[arc.long()]),
@@ -82,7 +83,7 @@ def kept_graph(kept: _ops.Kept, emissions: Emissions, *, operand: Graph, shared:
         olabels,
         len(used),
     )
-    of = owner(state_offsets)
+    of = owner(state_offsets, used)
     rest = used - begin[of]
     cut = torch.div(rest, states[of], rounding_mode="floor")
     state = rest - cut * states[of] + (0 if single else topology.state_offsets[of])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -163,7 +164,6 @@ class Lattice(Graph):
         if per not in ("path", "frame"):
             raise ValueError(f'arc_posteriors: per must be "path" or "frame", got {per!r}')
         finite_temperature("arc_posteriors", beta)
-        self._check_device("arc_posteriors")
         with torch.no_grad():
             scaled = self._scaled("arc_posteriors", beta)
             arguments = scaled._arguments()
@@ -216,7 +216,8 @@ class Lattice(Graph):
         The log of the sum of all paths minus the expected score, both in float64. Result: [batch],
         0 where there is no path. Raises ValueError as `gtnet.entropy`. Complexity: as
         `label_posteriors`. Gradient: any number of derivatives, also in beta; where grad mode is on
-        and something requires grad, the product is built. Source: Cover & Thomas 2006, 4.2.
+        and something requires grad, the product is built. On a GPU it is NaN where `forward_score`
+        is. Source: Cover & Thomas 2006, 4.2.
         """
         from gtnet.distance import finite_temperature
         from gtnet.distributions import entropy
@@ -225,7 +226,6 @@ class Lattice(Graph):
         given = isinstance(beta, Tensor) and beta.requires_grad
         if torch.is_grad_enabled() and (self.requires_grad or given):
             return self._entropy_by_derivative(beta)
-        self._check_device("entropy")
         with torch.no_grad():
             exact = self._in_float64()
             scaled = exact._scaled("entropy", beta)
@@ -346,8 +346,8 @@ class Lattice(Graph):
 
     def _by_item(self, found: _ops.PathsFound, each: Lattice) -> list[Graph]:
         paths = paths_read(found, each.emissions, operand=self.operand, shared=self._is_shared)
-        ends = found.counts.cumsum(0).tolist()
-        return [paths[end - n : end] for end, n in zip(ends, found.counts.tolist())]
+        counts = found.counts.tolist()
+        return [paths[end - n : end] for end, n in zip(accumulate(counts), counts)]
 
     def prune(self, beam: float) -> Graph:
         """The product without what lies on no path within `beam` of the best, which is not built.
@@ -355,7 +355,8 @@ class Lattice(Graph):
         Arguments: `beam` >= 0, as in `gtnet.prune`. Result: a Graph; its `arc_maps` and
         `state_maps` name the arcs and states of `emissions.graph()` and of `operand`.
         Complexity: that of `viterbi_path` forth and back, in memory O(frames · states + arcs kept).
-        The product is built where `forward_score` builds it. Gradient: that of a gather.
+        The product is built where `forward_score` builds it. A GPU keeps the same, and waits to
+        learn how much that is; nothing where scores are NaN or +inf. Gradient: that of a gather.
         """
         from gtnet.compose import connect
         from gtnet.prune import prune

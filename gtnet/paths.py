@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
@@ -204,8 +204,8 @@ def _by_graph(
     """Paths of all graphs, one after another, as a batch of linear graphs for each graph."""
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     paths = _linear(graph, offsets, arcs, first, last)
-    ends = counts.cumsum(0).tolist()
-    return [paths[end - count : end] for count, end in zip(counts.tolist(), ends)]
+    sizes = counts.tolist()
+    return [paths[end - size : end] for end, size in zip(accumulate(sizes), sizes)]
 
 
 def _linear(graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Tensor) -> Graph:

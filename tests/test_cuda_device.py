@@ -19,6 +19,7 @@ from gtnet import (
     connect,
     ctc_graph,
     forward_score,
+    k_best,
     linear,
     posteriors,
     project,
@@ -28,6 +29,7 @@ from gtnet import (
     remove_epsilon,
     replace,
     reverse,
+    sample,
     stack,
     top_sort,
     union,
@@ -110,6 +112,39 @@ def test_products_never_leave_the_device():
     for ours, expected in zip(scores("cuda"), scores("cpu")):
         assert ours.device.type == "cuda"
         torch.testing.assert_close(ours.cpu(), expected)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def test_paths_taken_out_equal_those_of_the_cpu():
+    source = torch.arange(400) // 8
+    target = source + 1 + torch.randint(3, (400,))
+    dag = Graph(source, target, source, weights=torch.randint(9, (400,)) / 4, accept=range(50, 53))
+    lattice = Emissions(torch.randn(3, 9, 5), [9, 8, 4]) @ ctc_graph(TARGETS)
+    there = Emissions(lattice.emissions.scores.cuda(), [9, 8, 4]) @ lattice.operand.to("cuda")
+    pairs = []
+    for ours, expected in ((dag.to("cuda"), dag), (there, lattice)):
+        pairs += [(k_best(ours, 20), k_best(expected, 20))]
+        pairs += [(sample(ours, 5, generator=seeded()), sample(expected, 5, generator=seeded()))]
+    pairs += [([prune(there, beam=3.0)], [prune(lattice, beam=3.0)])]
+    for ours, expected in pairs:
+        for one, other in zip(ours, expected, strict=True):
+            assert one.to("cpu").equal(other)
+            for mine, maps in zip(one.arc_maps, other.arc_maps, strict=True):
+                assert torch.equal(mine.cpu(), maps)
+
+
+def test_posteriors_of_lattices_equal_those_of_the_cpu():
+    lattice = Emissions(torch.randn(3, 9, 5), [9, 8, 4]) @ ctc_graph(TARGETS)
+    there = Emissions(lattice.emissions.scores.cuda(), [9, 8, 4]) @ lattice.operand.to("cuda")
+    found = []
+    for one in (there, lattice):
+        arcs = [*one.arc_posteriors(2.0), *one.arc_posteriors(per="frame")]
+        found.append([t.cpu() for t in (*arcs, one.label_posteriors(), one.entropy())])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_sums_and_paths_over_segments_equal_those_of_the_cpu():

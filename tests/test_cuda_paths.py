@@ -189,3 +189,29 @@ def test_pruned_lattices_are_those_of_the_cpu(lattice, beam):
 def test_lattices_over_long_rows_are_pruned(states, epsilons):
     lattice = Emissions(torch.randn(2, 3, 2), [3, 2]) @ star(states, 2, epsilons=epsilons)
     assert_same_rest(lattice, 2.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_short_floats_are_read_without_a_copy(dtype):
+    graph, scores = ctc_graph([[1, 2], [2]]), torch.randn(2, 6, 4).to(dtype)
+    found = []
+    for of_frames in (scores, scores.float()):
+        lattice = Emissions.unchecked(of_frames, torch.tensor([6, 4])) @ graph
+        with standin.OnGpu():
+            rest = prune(lattice, beam=2.0)
+            arcs = [*lattice.arc_posteriors(), *lattice.arc_posteriors(per="frame")]
+            paths = [m for best in k_best(lattice, 5) for m in best.arc_maps]
+            found.append([*paths, *rest.arc_maps, *arcs])
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_what_is_not_finite_has_no_posteriors(wrong):
+    scores = torch.randn(2, 3, 3)
+    scores[0, 1, 1] = wrong
+    lattice = Emissions.unchecked(scores, torch.tensor([3, 3])) @ ctc_graph([[1], [2]])
+    with standin.OnGpu():
+        for per in ("path", "frame"):
+            assert [arcs.isnan().all() for arcs in lattice.arc_posteriors(per=per)] == [True, False]
+        assert lattice.entropy().isnan().tolist() == [True, False]
+        assert prune(lattice, beam=1.0)[0].num_arcs == 0
