@@ -15,6 +15,23 @@ namespace gtnet {
 
 using Tensors = std::vector<Tensor>;
 
+// The forward score of each item, float64; what is to be kept for the gradient (mantissas,
+// exponents, offsets and what is known of rows); and what is wrong with the scores, or 0.
+Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                      Tensor accept, bool keep);
+
+// The same where nothing but the gradient of the scores can be asked for: the forward scores, the
+// trouble, and how probable the labels of every segment are, as sums by label. All of an item is
+// done while its alphas are in the cache.
+Tensors lattice_labels(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                       Tensor accept);
+
+// The gradient of the scores of chains, given these sums by label; a graph for each item.
+Tensor spread_labels(const Tensor& grad_score, const Tensor& labels, const Tensor& scores,
+                     const Tensor& lengths, const Tensor& words, const Tensor& word_offsets);
+
 // A batch of chains [batch, frames, labels], or of segmentations [segments, labels], and the graph,
 // or graphs, that they meet. `cuts` are the lengths of the chains, or of the segmentations
 // state_offsets, arc_offsets, order, source, target, start and accept.
