@@ -11,15 +11,6 @@ constexpr int64_t kKeptPositions = int64_t{1} << 18;
 // Why an item has no score; the largest one of a batch is reported.
 enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
 
-// The same with alphas of its own; they are forgotten.
-template <class T, class Score>
-LatticeScore score_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs) {
-  const auto alpha =
-      Array<T>::unwritten(LatticePass<T, Score>::room(item.cuts, item.steps.num_positions, false));
-  std::vector<double> offset(item.cuts.count);
-  return score_item<T, Score>(item, graphs, alpha.begin(), offset.data(), false);
-}
-
 Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                       Tensor accept, bool keep) {
@@ -27,23 +18,23 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
     using Score = decltype(zero);
     const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
                                     weights, start, accept);
-    const std::vector<int64_t> begin = batch.alpha_offsets(), first_cut = batch.all_cuts();
-    const int64_t most = std::max(kKeptPositions, scores.numel());
-    const int64_t kept = keep && begin.back() <= most ? begin.back() : 0;
+    const Traces<Score> traces(batch);
+    const bool kept = keep && traces.exponents() <= std::max(kKeptPositions, scores.numel());
     Tensor score = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
-    Tensor alpha_m = empty<Score>(scores, kept), alpha_e = empty<Exponent<Score>>(scores, kept);
-    Tensor offset = empty<double>(scores, kept > 0 ? first_cut.back() : 0);
-    expect_writes(alpha_m, kept * static_cast<int64_t>(sizeof(Score)));
-    expect_writes(alpha_e, kept * static_cast<int64_t>(sizeof(Score)));
+    Tensor alpha_m = empty<Score>(scores, kept ? traces.mantissas() : 0),
+           alpha_e = empty<Exponent<Score>>(scores, kept ? traces.exponents() : 0),
+           offset = empty<double>(scores, kept ? traces.doubles() : 0);
+    for (const Tensor& tensor : {alpha_m, alpha_e}) {
+      expect_writes(tensor, tensor.numel() * static_cast<int64_t>(sizeof(Score)));
+    }
     std::vector<Trouble> troubles(batch.size, kNone_);
     const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
     batch.for_each_item([&](int64_t b) {
       const LatticeItem<Score> item = batch.item(b);
       LatticeScore result;
-      if (kept > 0) {
-        const Numbers<Score> alpha = alphas<Score>(alpha_m, alpha_e, begin[b], begin[b + 1]);
-        double* const offsets = output<double>(offset) + first_cut[b];
-        result = score_item<Score, Score>(item, graphs, alpha, offsets, true);
+      if (kept) {
+        const Trace<Score> trace = traces.of(b, alpha_m, alpha_e, offset);
+        result = score_item<Score, Score>(item, graphs, trace, true);
       } else {
         result = score_anew<Score, Score>(item, graphs);
       }
@@ -70,33 +61,12 @@ struct ItemSums {
   std::vector<char> failed;  // items beyond the arithmetic
 };
 
-template <class T, class Score>
-bool differentiate_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
-                        Numbers<T> alpha, const double* offset, Score grad,
-                        const ItemGradient<Score>& out) {
-  return graphs.with(item, [&](const GraphNumbers<T>& graph) {
-    return LatticePass<T, Score>(item).backward(graph, alpha, offset, grad, out);
-  });
-}
-
-// The same from the start, with alphas of its own.
-template <class T, class Score>
-bool differentiate_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& forth,
-                        const GraphsOf<T, Score>& back, Score grad,
-                        const ItemGradient<Score>& out) {
-  const auto alpha =
-      Array<T>::unwritten(LatticePass<T, Score>::room(item.cuts, item.steps.num_positions, true));
-  std::vector<double> offset(item.cuts.count);
-  score_item<T, Score>(item, forth, alpha.begin(), offset.data(), true);
-  return differentiate_item<T, Score>(item, back, alpha.begin(), offset.data(), grad, out);
-}
-
 // Gradients of all items of a batch, into `grad_scores` and the sums returned.
 template <class Score>
 ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score,
                        const Tensor& alpha_m, const Tensor& alpha_e, const Tensor& offset,
                        const Tensor& grad_scores, bool counting, bool by_cut) {
-  const std::vector<int64_t> begin = batch.alpha_offsets();
+  const Traces<Score> traces(batch);
   ItemSums sums;
   sums.cuts_at = batch.all_cuts();
   sums.arcs_at = batch.offsets([&](int64_t b) {
@@ -110,14 +80,14 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
   sums.first.resize(ends ? sums.cuts_at.back() : 0);
   sums.last.resize(ends ? sums.cuts_at.back() : 0);
   sums.failed.resize(batch.size);
-  const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
-  const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
+  const BothWays<Score, Score> graphs(batch);
   const int64_t stride = grad_scores.stride(batch.is_chain ? 1 : 0);
   const int64_t item_stride = batch.is_chain ? grad_scores.stride(0) : 0;
   batch.for_each_item([&](int64_t b) {
     const LatticeItem<Score> item = batch.item(b);
     const ItemGradient<Score> out{batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
                                   stride,
+                                  nullptr,
                                   counting ? sums.weights.data() + sums.arcs_at[b] : nullptr,
                                   counting ? sums.start.data() + sums.states_at[b] : nullptr,
                                   counting ? sums.accept.data() + sums.states_at[b] : nullptr,
@@ -127,11 +97,10 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
     const auto grad = static_cast<Score>(grad_score[b]);
     bool exact = false;
     if (alpha_m.numel() > 0) {
-      const Numbers<Score> alpha = alphas<Score>(alpha_m, alpha_e, begin[b], begin[b + 1]);
-      const double* const offsets = input<double>(offset) + sums.cuts_at[b];
-      exact = differentiate_item<Score, Score>(item, back, alpha, offsets, grad, out);
+      const Trace<Score> trace = traces.of(b, alpha_m, alpha_e, offset);
+      exact = differentiate_item<Score, Score>(item, graphs.back, trace, grad, out);
     } else {
-      exact = differentiate_anew<Score, Score>(item, forth, back, grad, out);
+      exact = differentiate_anew<Score, Score>(item, graphs, grad, out).fits;
     }
     if constexpr (!std::is_same_v<Score, double>) {
       if (!exact) {
@@ -143,10 +112,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
         clear(sums.accept, sums.states_at);
         clear(sums.first, sums.cuts_at);
         clear(sums.last, sums.cuts_at);
-        const GraphsOf<double, Score> exact_forth(batch, &Steps::entering,
-                                                  &Steps::epsilon_entering);
-        const GraphsOf<double, Score> exact_back(batch, &Steps::leaving, &Steps::epsilon_leaving);
-        exact = differentiate_anew<double, Score>(item, exact_forth, exact_back, grad, out);
+        exact = differentiate_anew<double>(item, BothWays<double, Score>(batch), grad, out).fits;
       }
     }
     sums.failed[b] = !exact;
