@@ -108,7 +108,7 @@ struct ReadRow {
         factor.m[l] = exp_of<T>(static_cast<double>(x[l]) - shift);
       }
     }
-    factor.m[kNoLabel] = 1;
+    for (int i = 0; i < kRowLanes; ++i) factor.m[kNoLabel - i] = 1;
     factor.e[kNoLabel] = 0;
     *top = shift;
     *spread = range;
@@ -183,6 +183,13 @@ class Frame {
     numbers_ = {factors_of(segment), LabelArray::first(own_.begin()).e};
     top = kept_.top[segment];
     spread = kept_.spread[segment];
+  }
+
+  // No row is read for a segment that no path reaches.
+  void leave_out(int32_t segment) {
+    if (!kept_.factors) return;
+    std::fill_n(kept_.factors + segment * size_, size_, T{0});
+    kept_.top[segment] = kept_.spread[segment] = 0;
   }
 
   // What to multiply by on the way, and after that.

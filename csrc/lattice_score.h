@@ -23,14 +23,15 @@ struct LatticeScore {
   bool valid;  // no NaN or +inf among the scores read
 };
 
-// The gradients of one item; arcs, starts and accepts are null where they are not asked for.
+// The gradients of one item; what is not asked for is null.
 template <class Score>
 struct ItemGradient {
-  Score* scores;
+  Score* scores;  // rows of labels, so far apart
   int64_t row_stride;
-  double *weights, *start, *accept;
-  double *first, *last;  // of the cuts' own start and accept scores
-  bool by_cut;           // weights are [cuts, arcs], by the cut in which an arc is taken
+  Score* labels = nullptr;  // [segments, label_lanes] the same as sums by label
+  double *weights = nullptr, *start = nullptr, *accept = nullptr;
+  double *first = nullptr, *last = nullptr;  // of the cuts' own start and accept scores
+  bool by_cut = false;  // weights are [cuts, arcs], by the cut in which an arc is taken
 
   // Where the arcs taken in a cut are counted, if cuts are told apart.
   double* of_cut(int32_t cut, int64_t num_arcs) const {
@@ -129,6 +130,7 @@ class LatticePass {
       if (is_unset(offset[c])) {
         for (int32_t k = begin; k < end; ++k) {
           if (cuts_.alone[cuts_.target[k]]) Array<T>::clear(alpha + cuts_.target[k] * size, size);
+          frame_.leave_out(k);
         }
         continue;
       }
@@ -187,7 +189,15 @@ class LatticePass {
     const Numbers<T> read = reads.begin();
     std::vector<double> ahead(cuts_.count, kUnset), flow(cuts_.count, 0.0);  // flow: in minus out
     const Aligned<T> gamma(size);
+    const int64_t lanes = label_lanes(steps_.by_label);
+    const Aligned<Score> own_sums(lanes);
     const LabelColumns columns(steps_.by_label, steps_.labels, item_.num_labels);
+    const auto spread = [&](int32_t k, const Score* sums) {
+      if (out.scores == nullptr) return;
+      Score* const row = out.scores + cuts_.row[k] * out.row_stride;
+      vectorized(SpreadLabels<Score>{steps_.by_label.num_slices, columns, sums, Score{1}, row,
+                                     item_.num_labels});
+    };
     ArcCounter<T> reading(steps_.leaving, graph.reading, &graph.scaled, size, counting),
         epsilon(steps_.epsilon_leaving, graph.epsilon, nullptr, size, counting);
     double spreads = 0;
@@ -197,11 +207,12 @@ class LatticePass {
       bool is_read = false;
       for (int32_t k = cuts_.begin[c]; k < cuts_.begin[c + 1]; ++k) {
         const int32_t d = cuts_.target[k];
-        Score* const row = out.scores + cuts_.row[k] * out.row_stride;
+        Score* const sums = out.labels ? out.labels + cuts_.row[k] * lanes : own_sums.begin();
         frame_.read_again(k, k - 1);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
         if (total.m == 0 || is_unset(offset[c]) || is_unset(ahead[d])) {
-          std::fill_n(row, item_.num_labels, Score{0});
+          std::fill_n(sums, lanes, Score{0});
+          spread(k, sums);
           continue;
         }
         const Numbers<T> beyond = betas.begin() + (cuts_.is_chain ? 0 : d * size);
@@ -221,9 +232,9 @@ class LatticePass {
         const auto sum = static_cast<double>(met);
         // All paths go through the frames of a chain: there chances are made to add up to 1.
         const double share = cuts_.is_chain && sum > 0 ? 1 / sum : 1;
-        vectorized(SpreadByLabel<T, Score>{steps_.by_label, columns, gamma.begin(),
-                                           static_cast<T>(static_cast<double>(grad) * share), row,
-                                           item_.num_labels});
+        vectorized(SumByLabel<T, Score>{steps_.by_label, gamma.begin(),
+                                        static_cast<T>(static_cast<double>(grad) * share), sums});
+        spread(k, sums);
         flow[d] += sum;
         flow[c] -= sum;
         const double behind = relative(ahead[c], ahead[d] + frame_.top);

@@ -11,13 +11,6 @@ constexpr int64_t kKeptPositions = int64_t{1} << 18;
 // Why an item has no score; the largest one of a batch is reported.
 enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
 
-// The same with alphas of its own; they are forgotten.
-template <class T, class Score>
-LatticeScore score_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs) {
-  OwnTrace<T> trace(item.cuts, item.steps, false);
-  return score_item<T, Score>(item, graphs, trace.get(), false);
-}
-
 Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                       Tensor accept, bool keep) {
@@ -68,24 +61,6 @@ struct ItemSums {
   std::vector<char> failed;  // items beyond the arithmetic
 };
 
-template <class T, class Score>
-bool differentiate_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
-                        const Trace<T>& trace, Score grad, const ItemGradient<Score>& out) {
-  return graphs.with(item, [&](const GraphNumbers<T>& graph) {
-    return LatticePass<T, Score>(item, trace).backward(graph, grad, out);
-  });
-}
-
-// The same from the start, with alphas of its own.
-template <class T, class Score>
-bool differentiate_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& forth,
-                        const GraphsOf<T, Score>& back, Score grad,
-                        const ItemGradient<Score>& out) {
-  OwnTrace<T> trace(item.cuts, item.steps, true);
-  score_item<T, Score>(item, forth, trace.get(), true);
-  return differentiate_item<T, Score>(item, back, trace.get(), grad, out);
-}
-
 // Gradients of all items of a batch, into `grad_scores` and the sums returned.
 template <class Score>
 ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score,
@@ -105,14 +80,14 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
   sums.first.resize(ends ? sums.cuts_at.back() : 0);
   sums.last.resize(ends ? sums.cuts_at.back() : 0);
   sums.failed.resize(batch.size);
-  const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
-  const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
+  const BothWays<Score, Score> graphs(batch);
   const int64_t stride = grad_scores.stride(batch.is_chain ? 1 : 0);
   const int64_t item_stride = batch.is_chain ? grad_scores.stride(0) : 0;
   batch.for_each_item([&](int64_t b) {
     const LatticeItem<Score> item = batch.item(b);
     const ItemGradient<Score> out{batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
                                   stride,
+                                  nullptr,
                                   counting ? sums.weights.data() + sums.arcs_at[b] : nullptr,
                                   counting ? sums.start.data() + sums.states_at[b] : nullptr,
                                   counting ? sums.accept.data() + sums.states_at[b] : nullptr,
@@ -123,9 +98,9 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
     bool exact = false;
     if (alpha_m.numel() > 0) {
       const Trace<Score> trace = traces.of(b, alpha_m, alpha_e, offset);
-      exact = differentiate_item<Score, Score>(item, back, trace, grad, out);
+      exact = differentiate_item<Score, Score>(item, graphs.back, trace, grad, out);
     } else {
-      exact = differentiate_anew<Score, Score>(item, forth, back, grad, out);
+      exact = differentiate_anew<Score, Score>(item, graphs, grad, out).fits;
     }
     if constexpr (!std::is_same_v<Score, double>) {
       if (!exact) {
@@ -137,10 +112,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
         clear(sums.accept, sums.states_at);
         clear(sums.first, sums.cuts_at);
         clear(sums.last, sums.cuts_at);
-        const GraphsOf<double, Score> exact_forth(batch, &Steps::entering,
-                                                  &Steps::epsilon_entering);
-        const GraphsOf<double, Score> exact_back(batch, &Steps::leaving, &Steps::epsilon_leaving);
-        exact = differentiate_anew<double, Score>(item, exact_forth, exact_back, grad, out);
+        exact = differentiate_anew<double>(item, BothWays<double, Score>(batch), grad, out).fits;
       }
     }
     sums.failed[b] = !exact;

@@ -369,19 +369,21 @@ class LabelColumns {
   std::vector<char> contiguous_;
 };
 
-// row[column of l] = scale * sum of values[p] over the positions p that label l leads to, 0
-// elsewhere; padding stands at position -1, whose value is 0.
+// Sums by label take a number for every lane of the slices of `by_label`.
+inline int64_t label_lanes(const Rows& by_label) {
+  return int64_t{by_label.num_slices} * kRowLanes;
+}
+
+// sums[l] = scale * sum of values[p] over the positions p that label l leads to; padding stands at
+// position -1, whose value is 0.
 template <class T, class Score>
-struct SpreadByLabel {
+struct SumByLabel {
   const Rows& rows;
-  const LabelColumns& columns;
   const T* values;
   T scale;
-  Score* row;
-  int64_t row_size;
+  Score* sums;
 
   GTNET_INLINE void operator()() const {
-    std::fill_n(row, row_size, Score{0});
     for (int32_t k = 0; k < rows.num_slices; ++k) {
       Lanes<T> sum{};
       for (int32_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
@@ -394,15 +396,39 @@ struct SpreadByLabel {
         sum += lanes;
       }
       sum *= scale;
-      const int32_t* const column = columns.of(k);
+      Score* const to = sums + int64_t{k} * kRowLanes;
       if (rows.kind[k] == kLongRow) {
-        if (column[0] >= 0) row[column[0]] = static_cast<Score>(sum_of<T>(sum));
-      } else if (columns.contiguous(k)) {
-        for (int i = 0; i < kRowLanes; ++i) row[column[0] + i] = static_cast<Score>(sum[i]);
+        to[0] = static_cast<Score>(sum_of<T>(sum));
+        for (int i = 1; i < kRowLanes; ++i) to[i] = 0;
+      } else {
+        for (int i = 0; i < kRowLanes; ++i) to[i] = static_cast<Score>(sum[i]);
+      }
+    }
+  }
+};
+
+// row[column of l] = scale * sums[l], 0 elsewhere. A long row comes after its empty namesake.
+template <class Score>
+struct SpreadLabels {
+  int32_t num_slices;
+  const LabelColumns& columns;
+  const Score* sums;
+  Score scale;
+  Score* row;
+  int64_t row_size;
+
+  GTNET_INLINE void operator()() const {
+    std::fill_n(row, row_size, Score{0});
+    for (int32_t k = 0; k < num_slices; ++k) {
+      const int32_t* const column = columns.of(k);
+      const Score* const sum = sums + int64_t{k} * kRowLanes;
+      if (columns.contiguous(k)) {
+        GTNET_SIMD()
+        for (int i = 0; i < kRowLanes; ++i) row[column[0] + i] = scale * sum[i];
       } else {
         GTNET_SIMD()
         for (int i = 0; i < kRowLanes; ++i) {
-          if (column[i] >= 0) row[column[i]] = static_cast<Score>(sum[i]);
+          if (column[i] >= 0) row[column[i]] = scale * sum[i];
         }
       }
     }

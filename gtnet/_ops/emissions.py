@@ -38,14 +38,35 @@ def _(targets: Tensor, lengths: Tensor, blank: int) -> tuple[Tensor, ...]:
     return *ends, *(vector(targets, arcs, torch.int32) for _ in range(4))
 
 
+@fake("ctc_loss")
+def _(
+    scores: Tensor,
+    lengths: Tensor,
+    targets: Tensor,
+    target_lengths: Tensor,
+    blank: int,
+    keep: bool,
+) -> list[Tensor]:
+    items = lengths.shape[0]
+    return [
+        vector(scores, items, scores.dtype),
+        vector(scores, unknown_size() if keep else 0, scores.dtype),
+        vector(lengths, unknown_size(), torch.int32),
+        lengths.new_empty(items + 1),
+    ]
+
+
+@fake("ctc_loss_backward")
+def _(grad_loss: Tensor, labels: Tensor, scores: Tensor, *rest: Any) -> Tensor:
+    return torch.empty_like(scores)
+
+
 @fake("lattice_score")
 def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
-    kept = unknown_size() if rest[-1] else 0
-    exponent = torch.int32 if scores.dtype == torch.float32 else torch.int64
+    kinds = (scores.dtype, torch.int32 if scores.dtype == torch.float32 else torch.int64)
     return [
         vector(scores, _items(cuts), torch.float64),
-        vector(scores, kept, scores.dtype),
-        vector(scores, kept, exponent),
+        *(vector(scores, unknown_size() if rest[-1] else 0, kind) for kind in kinds),
         vector(scores, unknown_size() if rest[-1] else 0, torch.float64),
         vector(scores, 1, torch.int64),
     ]
@@ -348,6 +369,60 @@ def lattice_score(arguments: LatticeArguments, multiplied_out: Callable[..., Ten
     scores, cuts, steps, *graph = arguments
     cuts, ends = (cuts, [None, None]) if len(cuts) == 1 else (cuts[:-2], cuts[-2:])
     return _LatticeScore.apply(scores, *graph, *ends, cuts, steps, multiplied_out)
+
+
+class _CtcLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        log_probs: Tensor,
+        lengths: Tensor,
+        targets: Tensor,
+        target_lengths: Tensor,
+        blank: int,
+        multiplied_out: Callable[[Tensor], Tensor],
+    ) -> Tensor | None:
+        scores = rows_of_labels(log_probs.transpose(0, 1))
+        keep = ctx.needs_input_grad[0]
+        found = operators.ctc_loss.default(scores, lengths, targets, target_lengths, blank, keep)
+        if not found:
+            return None
+        loss, *kept = found
+        ctx.save_for_backward(log_probs, lengths, *kept)
+        ctx.multiplied_out = multiplied_out
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        log_probs, lengths, labels, *layout = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            loss = ctx.multiplied_out(log_probs)
+            (grad,) = torch.autograd.grad(loss, log_probs, grad_loss, create_graph=True)
+        else:
+            scores = rows_of_labels(log_probs.transpose(0, 1))
+            grad = operators.ctc_loss_backward.default(
+                grad_loss.contiguous(), labels, scores, lengths, *layout
+            ).transpose(0, 1)
+        return grad, None, None, None, None, None
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    lengths: Tensor,
+    targets: Tensor,
+    target_lengths: Tensor,
+    blank: int,
+    multiplied_out: Callable[[Tensor], Tensor],
+) -> Tensor | None:
+    """Minus the forward score of each item of log_probs [frames, batch, labels] composed with the
+    CTC topology of its target, of their dtype; differentiable.
+
+    All other tensors are int64 on the CPU: targets [batch, longest] or one after another. None
+    where lengths, labels or scores are not what they should be or beyond the arithmetic.
+    `multiplied_out` computes the same from `log_probs` in parts that are differentiable any number
+    of times.
+    """
+    return _CtcLoss.apply(log_probs, lengths, targets, target_lengths, blank, multiplied_out)
 
 
 def rows_of_labels(scores: Tensor) -> Tensor:

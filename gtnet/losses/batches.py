@@ -22,6 +22,18 @@ def frames_of(
     """Scores [frames, batch, labels] or [frames, labels] as [batch, frames, labels], the frames of
     each item, and whether it was one item without a batch.
     """
+    scores, single = frames_first(function, name, scores)
+    scores = scores.transpose(0, 1)
+    batch, most, _ = scores.shape
+    frames = lengths_like(function, "input_lengths", lengths, batch, most)
+    if frames.device.type == "cpu":  # a look at others would wait for them: they are cut off
+        _checks.inside(function, "input_lengths", frames, most + 1, "the frames")
+        frames = frames.to(scores.device)
+    return scores, frames, single
+
+
+def frames_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool]:
+    """Scores [frames, batch, labels], and whether they were those of one item without a batch."""
     short = isinstance(scores, Tensor) and scores.is_cuda and scores.dtype in _checks.SHORT
     wide = isinstance(scores, Tensor) and scores.dtype in (torch.float32, torch.float64)
     if not short and not wide:
@@ -33,13 +45,15 @@ def frames_of(
             f"got {list(scores.shape)}"
         )
     single = scores.ndim == 2
-    scores = scores.unsqueeze(0) if single else scores.transpose(0, 1)
-    batch, frames, _ = scores.shape
-    counts = lengths_like(function, "input_lengths", lengths, batch, frames)
-    if counts.device.type == "cpu":  # a look at others would wait for them: they are cut off
-        _checks.inside(function, "input_lengths", counts, frames + 1, "the frames")
-        counts = counts.to(scores.device)
-    return scores, counts, single
+    return scores.unsqueeze(1) if single else scores, single
+
+
+def plain_integers(values: object) -> Tensor | None:
+    """Integers as int64, None where they are something else or not on the CPU: unchecked."""
+    tensor = torch.as_tensor(values)
+    if tensor.dtype not in (torch.int32, torch.int64) or tensor.device.type != "cpu":
+        return None
+    return tensor.long().contiguous()
 
 
 def flat_targets(

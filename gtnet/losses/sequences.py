@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _ops
 from gtnet.alignments import asg_batch, bigram_scores, ctc_batch
 from gtnet.compose import MAX_ARCS, compose
-from gtnet.distance import forward_score
+from gtnet.distance import _is_one, forward_score
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph
@@ -18,9 +18,11 @@ from gtnet.losses.batches import (
     Lengths,
     Reduction,
     flat_targets,
+    frames_first,
     frames_of,
     known_reduction,
     padded_targets,
+    plain_integers,
     reduced,
 )
 from gtnet.losses.elementwise import gap
@@ -64,9 +66,22 @@ def ctc_loss(
     are (torch assumes a log_softmax before; behind one both give the same).
     Source: Graves et al. 2006, section 4.
     """
-    scores, frames, single = frames_of("ctc_loss", "log_probs", log_probs, input_lengths)
+    log_probs, single = frames_first("ctc_loss", "log_probs", log_probs)
     known_reduction("ctc_loss", reduction)
     blank = _checks.count("ctc_loss", "blank", blank)
+    given = (input_lengths, targets, target_lengths, blank)
+    loss = _ctc_loss_in_one(log_probs, *given) if _is_one(beta) else None
+    if loss is None:
+        loss = -_ctc_lattice(log_probs, *given).forward_score(beta)
+    loss = reduced(loss, reduction, zero_infinity, torch.as_tensor(target_lengths))
+    return loss.squeeze(0) if single and reduction == "none" else loss
+
+
+def _ctc_lattice(
+    log_probs: Tensor, input_lengths: Lengths, targets: Tensor, target_lengths: Lengths, blank: int
+) -> Lattice:
+    """Emissions [frames, batch, labels] composed with the CTC topologies of the targets."""
+    scores, frames, _ = frames_of("ctc_loss", "log_probs", log_probs, input_lengths)
     dtype = torch.float32 if scores.dtype in _checks.SHORT else scores.dtype
     given = ("ctc_loss", targets, target_lengths, len(scores), scores.shape[2])
     if scores.is_cuda:
@@ -75,10 +90,24 @@ def ctc_loss(
     else:
         flat, lengths = flat_targets(*given)
         graph = ctc_batch("ctc_loss", flat, lengths, blank, dtype)
-    emissions = Emissions.unchecked(scores, frames)
-    loss = -Lattice(emissions, graph, max_arcs=MAX_ARCS).forward_score(beta)
-    loss = reduced(loss, reduction, zero_infinity, lengths)
-    return loss.squeeze(0) if single and reduction == "none" else loss
+    return Lattice(Emissions.unchecked(scores, frames), graph, max_arcs=MAX_ARCS)
+
+
+def _ctc_loss_in_one(
+    log_probs: Tensor, input_lengths: Lengths, targets: Tensor, target_lengths: Lengths, blank: int
+) -> Tensor | None:
+    """Minus the forward scores of that lattice in one operator, which builds no more than it needs;
+    None for what only the lattice takes or can say what is wrong with.
+    """
+    given = (input_lengths, targets, target_lengths)
+    frames, labels, lengths = (plain_integers(values) for values in given)
+    if log_probs.device.type != "cpu" or frames is None or labels is None or lengths is None:
+        return None
+
+    def multiplied_out(log_probs: Tensor) -> Tensor:
+        return -forward_score(_ctc_lattice(log_probs, *given, blank).graph())
+
+    return _ops.ctc_loss(log_probs, frames, labels, lengths, blank, multiplied_out)
 
 
 def asg_loss(
