@@ -13,7 +13,7 @@ import torch
 
 from gtnet import _ops, closure, concat, linear, random_graph, stack, union
 
-WITHOUT = "grad|second|threads|text|cpu|cycl|slow|openfst"
+WITHOUT = "grad|second|threads|cpu|cycl|associates|multiplies|reverse|relabel|project|invert"
 for _module in (test_rational, test_remove_epsilon, test_sorting):
     for _name, _test in vars(_module).items():
         if _name.startswith("test_") and not re.search(WITHOUT, _name):
