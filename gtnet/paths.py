@@ -44,8 +44,8 @@ def k_best(
     or where a cycle has a positive score, TypeError if k is no integer.
     Complexity: O(states + arcs) and O(length · (degree + log)) per path; with `unique` a label
     prefix is expanded once per state, however many paths spell it. On a GPU, which serves acyclic
-    graphs without `unique`, O(arcs · k · log k) in 16 · k bytes per state, and the same paths; a
-    ValueError says where these do not fit.
+    graphs without `unique`, at most O(arcs · k · d · log k), d <= 32 the arcs that enter a state,
+    in 16 · k bytes per state, and the same paths; a ValueError says where these do not fit.
     Gradient: flows to the scores along the paths.
     Source: Huang & Chiang 2005, algorithm 3; for cyclic graphs and distinct strings A* with the
     exact distance to the end, Mohri & Riley 2002.
