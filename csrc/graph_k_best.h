@@ -60,12 +60,12 @@ void graph_k_best(GraphWays<T> ways, int64_t k, Paths& paths) {
   if (k == 0) return;
   Search search(ways);
   for (int64_t found = 0; found < k; ++found) {
-    const typename Search::Step* const end = search.next();
-    if (!end) return;
+    const int32_t end = search.next();
+    if (end == kNone) return;
     const size_t begin = paths.arcs.size();
-    paths.last.push_back(end->way.node);
+    paths.last.push_back(search.step(end).way.node);
     const int64_t first =
-        search.follow(*end, [&](const auto& way) { paths.arcs.push_back(way.arc); });
+        search.follow(end, [&](const auto& way) { paths.arcs.push_back(way.arc); });
     paths.first.push_back(static_cast<int32_t>(first));
     std::reverse(paths.arcs.begin() + static_cast<std::ptrdiff_t>(begin), paths.arcs.end());
     paths.lengths.push_back(static_cast<int64_t>(paths.arcs.size() - begin));

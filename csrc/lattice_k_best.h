@@ -55,14 +55,14 @@ std::vector<LatticePath> k_best_of(const LatticeItem<Score>& item,
   Search search(nodes);
   std::vector<LatticePath> paths;
   while (static_cast<int64_t>(paths.size()) < k) {
-    const typename Search::Step* const end = search.next();
-    if (!end) break;
+    const int32_t end = search.next();
+    if (end == kNone) break;
+    const auto& last = search.step(end);
     LatticePath path;
-    path.score = end->score;
-    path.last = end->way.position;
-    path.last_cut = end->way.cut;
-    const int64_t first =
-        search.follow(*end, [&](const auto& way) { path.take(way.arc, way.row); });
+    path.score = last.score;
+    path.last = last.way.position;
+    path.last_cut = last.way.cut;
+    const int64_t first = search.follow(end, [&](const auto& way) { path.take(way.arc, way.row); });
     path.first = nodes.position(first);
     path.first_cut = nodes.cut(first);
     path.turn(item.cuts);

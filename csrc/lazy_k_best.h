@@ -5,8 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <deque>
-#include <queue>
 #include <vector>
 
 #include "platform.h"
@@ -27,7 +25,8 @@ class LazyKBest {
   struct Step {
     double score;
     Way way;
-    int32_t rank, order;  // order: of the way among those into the node
+    int32_t rank, order;     // order: of the way among those into the node
+    int32_t before = kNone;  // the step that the path goes on with, once somebody asked
 
     bool begins() const { return rank == kNone; }
     bool operator<(const Step& other) const {
@@ -37,28 +36,26 @@ class LazyKBest {
 
   explicit LazyKBest(Graph& graph) : graph_(graph) {
     Node& goal = nodes_.emplace_back();
-    graph_.ends([&](const Way& way) { add(goal, way, 0, graph_.distance(way.node)); });
+    graph_.ends([&](const Way& way) { add(goal, way, graph_.distance(way.node)); });
     goal.queue();
   }
 
-  // The next path to the end, as its last step; null when there is none.
-  const Step* next() {
+  // The next path to the end, by its last step; kNone when there is none.
+  int32_t next() {
     extend(0);
-    const Node& goal = nodes_.front();
-    return goal.done ? nullptr : &goal.found.back();
+    return nodes_[0].done ? kNone : nodes_[0].found.back();
   }
+  const Step& step(int32_t number) const { return steps_[number]; }
 
   // visit(way) from the end of a path to its start; returns the node in which it begins.
   template <class Visit>
-  int64_t follow(const Step& end, const Visit& visit) {
-    for (Step step = end;;) {
-      const int64_t at = step.way.node;
-      const int32_t number = numbered(at), rank = step.rank;
-      while (static_cast<int32_t>(nodes_[number].found.size()) <= rank) extend(number);
-      step = nodes_[number].found[rank];
-      if (step.begins()) return at;
-      visit(step.way);
+  int64_t follow(int32_t end, const Visit& visit) {
+    int64_t at = steps_[end].way.node;
+    for (int32_t s = before(end); !steps_[s].begins(); s = before(s)) {
+      visit(steps_[s].way);
+      at = steps_[s].way.node;
     }
+    return at;
   }
 
  private:
@@ -66,18 +63,21 @@ class LazyKBest {
     bool done = false;
     bool open = false;  // the step after the last one found is not a candidate yet
     int32_t ways = 0;
-    std::vector<Step> found, candidates;  // candidates: a heap
+    std::vector<int32_t> found;    // steps
+    std::vector<Step> candidates;  // a heap
 
     void queue() { std::make_heap(candidates.begin(), candidates.end()); }
   };
 
   Graph& graph_;
-  std::deque<Node> nodes_;  // the end first
+  std::vector<Node> nodes_;  // the end first
+  std::vector<Step> steps_;  // found, of all nodes
+  std::vector<int32_t> waiting_;
 
-  static void add(Node& node, const Way& way, int32_t rank, double score) {
+  static void add(Node& node, const Way& way, double score) {
     const double total = way.from(score);
     const int32_t order = node.ways++;
-    if (total != kNegInf) node.candidates.push_back({total, way, rank, order});
+    if (total != kNegInf) node.candidates.push_back({total, way, 0, order});
   }
 
   int32_t numbered(int64_t at) {
@@ -88,45 +88,61 @@ class LazyKBest {
     const double begins = graph_.start(at);
     if (begins != kNegInf) node.candidates.push_back({begins, {}, kNone, kNone});
     graph_.each(at, [&](const Way& way) {
-      add(node, way, 0, graph_.distance(way.node));
+      add(node, way, graph_.distance(way.node));
       return false;
     });
     node.queue();
     return place;
   }
 
+  int32_t before(int32_t s) {
+    if (steps_[s].before != kNone) return steps_[s].before;
+    const int32_t number = numbered(steps_[s].way.node), rank = steps_[s].rank;
+    while (static_cast<int32_t>(nodes_[number].found.size()) <= rank) extend(number);
+    return steps_[s].before = nodes_[number].found[rank];
+  }
+
   // Finds one more path to a node; it is done where there is none.
   void extend(int32_t wanted) {
-    std::vector<int32_t> waiting{wanted};
-    while (!waiting.empty()) {
-      Node& node = nodes_[waiting.back()];
-      if (node.open) {
-        const Step& last = node.found.back();
-        if (!last.begins()) {
-          const int32_t number = numbered(last.way.node);
-          const Node& before = nodes_[number];
-          const auto next = static_cast<size_t>(last.rank) + 1;
-          if (before.found.size() > next) {
-            const double score = last.way.from(before.found[next].score);
-            node.candidates.push_back({score, last.way, last.rank + 1, last.order});
-            std::push_heap(node.candidates.begin(), node.candidates.end());
-          } else if (!before.done) {
-            waiting.push_back(number);
-            continue;
-          }
-        }
-        node.open = false;
-      }
+    waiting_.assign(1, wanted);
+    while (!waiting_.empty()) {
+      const int32_t here = waiting_.back();
+      if (nodes_[here].open && !queue_next(here)) continue;
+      Node& node = nodes_[here];
       if (node.candidates.empty()) {
         node.done = true;
       } else {
         std::pop_heap(node.candidates.begin(), node.candidates.end());
-        node.found.push_back(node.candidates.back());
+        node.found.push_back(static_cast<int32_t>(steps_.size()));
+        steps_.push_back(node.candidates.back());
         node.candidates.pop_back();
         node.open = true;
       }
-      waiting.pop_back();
+      waiting_.pop_back();
     }
+  }
+
+  // Makes the step after the last one found a candidate; false if what it goes on with must be
+  // found first, which then waits.
+  bool queue_next(int32_t here) {
+    const Step last = steps_[nodes_[here].found.back()];
+    if (!last.begins()) {
+      const int32_t number = numbered(last.way.node);
+      const Node& from = nodes_[number];
+      const auto next = static_cast<size_t>(last.rank) + 1;
+      if (from.found.size() > next) {
+        const int32_t before = from.found[next];
+        std::vector<Step>& candidates = nodes_[here].candidates;
+        const double score = last.way.from(steps_[before].score);
+        candidates.push_back({score, last.way, last.rank + 1, last.order, before});
+        std::push_heap(candidates.begin(), candidates.end());
+      } else if (!from.done) {
+        waiting_.push_back(number);
+        return false;
+      }
+    }
+    nodes_[here].open = false;
+    return true;
   }
 };
 

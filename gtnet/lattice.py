@@ -164,6 +164,10 @@ class Lattice(Graph):
         if per not in ("path", "frame"):
             raise ValueError(f'arc_posteriors: per must be "path" or "frame", got {per!r}')
         finite_temperature("arc_posteriors", beta)
+        arcs = self._arcs_of_items()
+        cuts = self._cuts_of_items() if per == "frame" else [1] * len(arcs)
+        sizes = [a * c for a, c in zip(arcs, cuts)]
+        _checks.fits_on_gpu("arc_posteriors", self.device, 12 * sum(sizes), "arcs by frame")
         with torch.no_grad():
             scaled = self._scaled("arc_posteriors", beta)
             arguments = scaled._arguments()
@@ -173,12 +177,10 @@ class Lattice(Graph):
                 shares = _ops.lattice_posteriors(arguments, by_cut=per == "frame")
             except _ops.OutOfRangeError:
                 return self._arc_posteriors_of_product(beta, per)
-        arcs = self._arcs_of_items()
+        found = shares.arcs.to(self.dtype).split(sizes)
         if per == "path":
-            return list(shares.arcs.to(self.dtype).split(arcs))
-        cuts = self._cuts_of_items()
-        rows = shares.arcs.to(self.dtype).split([a * c for a, c in zip(arcs, cuts)])
-        return [row.reshape(c, a) for row, a, c in zip(rows, arcs, cuts)]
+            return list(found)
+        return [row.reshape(c, a) for row, a, c in zip(found, arcs, cuts)]
 
     def _arcs_of_items(self) -> list[int]:
         if len(self.operand) == 1:
@@ -325,10 +327,10 @@ class Lattice(Graph):
 
         Result: for every item a batch of at most k linear graphs, with `arc_maps` as in
         `viterbi_path`. Complexity: that of `viterbi_path`, and O(frames · (arcs that enter a state
-        + log)) per path; with `unique` the product is built. A GPU finds the same paths in
-        O(frames · arcs · k · log k), in 8 · k bytes per frame and position; none where scores are
-        NaN or +inf. Gradient: flows to the scores along the paths. Source: Huang & Chiang 2005,
-        algorithm 3.
+        + log)) per path; with `unique` the product is built. A GPU finds the same paths in at most
+        O(frames · arcs · k · d · log k), d <= 512 the arcs that enter a state, in 8 · k bytes per
+        frame and position; none where scores are NaN or +inf. Gradient: flows to the scores along
+        the paths. Source: Huang & Chiang 2005, algorithm 3.
         """
         from gtnet.paths import k_best
 

@@ -131,7 +131,8 @@ def test_what_takes_paths_out_reaches_its_operator(on_gpu, monkeypatch, place, n
     monkeypatch.setattr(_ops, "k_best_bytes", lambda *arguments: 0)  # looks at a size
     acyclic = linear([[1, 2], [1]])
     assert not acyclic.topology.is_cyclic
-    chain, graph = on_gpu(acyclic), on_gpu(ctc_graph([[1], [2, 1]]))
+    targets = [[1], [2, 1]] if name != "lattice_posteriors" else [[1]]  # sizes of parts are read
+    chain, graph = on_gpu(acyclic), on_gpu(ctc_graph(targets))
     with on_gpu.mode:
         lattice = Emissions(torch.zeros(2, 5, 4, device="cuda")) @ graph
         with pytest.raises(ReachedError):
