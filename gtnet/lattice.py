@@ -327,10 +327,10 @@ class Lattice(Graph):
 
         Result: for every item a batch of at most k linear graphs, with `arc_maps` as in
         `viterbi_path`. Complexity: that of `viterbi_path`, and O(frames · (arcs that enter a state
-        + log)) per path; with `unique` the product is built. A GPU finds the same paths in
-        O(frames · arcs · k · log k), in 8 · k bytes per frame and position; none where scores are
-        NaN or +inf. Gradient: flows to the scores along the paths. Source: Huang & Chiang 2005,
-        algorithm 3.
+        + log)) per path; with `unique` the product is built. A GPU finds the same paths in at most
+        O(frames · arcs · k · d · log k), d <= 512 the arcs that enter a state, in 8 · k bytes per
+        frame and position; none where scores are NaN or +inf. Gradient: flows to the scores along
+        the paths. Source: Huang & Chiang 2005, algorithm 3.
         """
         from gtnet.paths import k_best
 

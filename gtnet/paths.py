@@ -44,8 +44,8 @@ def k_best(
     or where a cycle has a positive score, TypeError if k is no integer.
     Complexity: O(states + arcs) and O(length · (degree + log)) per path; with `unique` a label
     prefix is expanded once per state, however many paths spell it. On a GPU, which serves acyclic
-    graphs without `unique`, O(arcs · k · log k) in 16 · k bytes per state, and the same paths; a
-    ValueError says where these do not fit.
+    graphs without `unique`, at most O(arcs · k · d · log k), d <= 32 the arcs that enter a state,
+    in 16 · k bytes per state, and the same paths; a ValueError says where these do not fit.
     Gradient: flows to the scores along the paths.
     Source: Huang & Chiang 2005, algorithm 3; for cyclic graphs and distinct strings A* with the
     exact distance to the end, Mohri & Riley 2002.
@@ -57,6 +57,7 @@ def k_best(
         raise ValueError(f'k_best: unique must be None, "ilabels" or "olabels", got {unique!r}')
     if isinstance(graph, Lattice):
         return graph.k_best(k, unique=unique)
+    _check_device("k_best", graph)
     walk = graph.topology.cyclic_walk("k_best", sums=False)
     scores = [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
     if unique is None and walk.cycles is None:
@@ -103,6 +104,7 @@ def sample(
     n = _checks.count("sample", "n", n)
     if isinstance(graph, Lattice):
         return graph.sample(n, beta=beta, generator=generator)
+    _check_device("sample", graph)
     scaled, to_accept = scaled_to_accept("sample", graph.detach(), beta)
     scores = [t.contiguous() for t in (scaled.weights, scaled.start, scaled.accept)]
     return _by_graph(graph, *_drawn(graph, to_accept, scores, n, generator, LARGEST))
@@ -196,6 +198,12 @@ def label_sequences(
     labels = getattr(topology, side).tolist()
     ends = topology.arc_offsets.tolist()
     return [[label for label in labels[begin:end] if label >= 0] for begin, end in pairwise(ends)]
+
+
+def _check_device(function: str, graph: Graph) -> None:
+    if graph.device.type != "cuda":
+        why = "or on a GPU: move it with .to()"
+        _checks.on_cpu(function, "graph", graph.weights, why)
 
 
 def _by_graph(

@@ -160,6 +160,22 @@ def test_k_best_of_a_large_lattice_is_quick_and_right():
     torch.testing.assert_close(viterbi_score(answer), expected)
 
 
+def test_equal_paths_come_as_the_viterbi_path_prefers_them():
+    """Of 3^200 equal paths a few are looked at: those by the first arcs into late states."""
+    source = torch.arange(200).repeat_interleave(3)
+    graph = Graph(source, source + 1, source, accept=200)
+    (answer,) = k_best(graph, 4)
+    assert answer[0].equal(viterbi_path(graph))
+    first = (answer.arc_maps[0].reshape(4, 200) % 3)[:, :2]
+    assert first.tolist() == [[0, 0], [1, 0], [2, 0], [0, 1]]
+
+
+@given(strategies.graphs())
+def test_the_first_of_the_k_best_is_the_viterbi_path(graph):
+    for answer, best in zip(k_best(graph, 2), viterbi_path(graph), strict=True):
+        assert len(answer) == 0 or answer[0].equal(best)
+
+
 def test_unique_looks_past_many_ways_to_spell_one_sequence():
     n, frames = 12, 12
     source = torch.arange(frames).repeat_interleave(n)
