@@ -97,6 +97,49 @@ def denominator_case(device: str, smoke: bool) -> Iterator[GpuCase]:
     )
 
 
+def beam_cases(device: str, smoke: bool) -> Iterator[GpuCase]:
+    """Best paths of a beam search through a looping lexicon of random words."""
+    words, frames, sizes = (9, 5, (2,)) if smoke else (10_000, 200, (8, 128))
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(3, 9, (words,), generator=generator).tolist()
+    spelled = [torch.randint(27, (n,), generator=generator).tolist() for n in lengths]
+    lexicon = gtnet.closure(gtnet.trie(spelled)).to(device)
+    for batch in sizes:
+        scores = torch.randn(batch, frames, 27, generator=generator).to(device)
+
+        def search(scores: Tensor = scores) -> None:
+            gtnet.beam_search(
+                gtnet.Emissions(scores), lexicon, beam=20.0, max_active=1000, lattice_beam=0.0
+            )
+
+        yield GpuCase(
+            f"beam search, {words} words, 1,000 active, B{batch} T{frames}, best path",
+            {"gtnet": search},
+            scores.numel() * 4,
+        )
+
+
+def segments_case(device: str, smoke: bool) -> Iterator[GpuCase]:
+    """Segments of up to four pieces of an image, and what may be written on it: loss, gradient."""
+    batch, cuts, length = (2, 4, 2) if smoke else (256, 40, 20)
+    pairs = [(c, d) for c in range(cuts) for d in range(c + 1, min(cuts, c + 5))]
+    source, target = (list(column) for column in zip(*pairs))
+    one = gtnet.Graph(source, target, [0] * len(pairs), accept=cuts - 1)
+    segments = gtnet.stack([one] * batch).to(device)
+    answers = gtnet.linear(torch.randint(10, (batch, length)).tolist()).to(device)
+    scores = torch.randn(segments.num_arcs, 10).to(device).requires_grad_()
+
+    def step() -> None:
+        scores.grad = None
+        gtnet.forward_score(gtnet.Emissions(scores, graph=segments) @ answers).sum().backward()
+
+    yield GpuCase(
+        f"segmentations of {cuts} cuts beside {length} labels, B{batch}, loss and gradient",
+        {"gtnet": step},
+        2 * scores.numel() * 4,
+    )
+
+
 def milliseconds(work: Work, device: str, repeats: int) -> float:
     """The median time on the device, after two runs to warm up."""
     if device == "cpu":
@@ -138,7 +181,8 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, gtnet", end=" ")
     print(f"{gtnet.__version__}, {speed / 1e9:.0f} GB/s copied\n")
     print("| work | ms | of the floor by bandwidth |\n|---|---|--:|")
-    for case in (*ctc_cases(device, smoke), *denominator_case(device, smoke)):
+    kinds = (ctc_cases, denominator_case, beam_cases, segments_case)
+    for case in (case for cases in kinds for case in cases(device, smoke)):
         times = {who: milliseconds(work, device, 20) for who, work in case.works.items()}
         listed = ", ".join(f"{who} {ms:.3f}" for who, ms in times.items())
         floor = case.floor_bytes / speed * 1e3 / times["gtnet"]

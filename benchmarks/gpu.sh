@@ -31,7 +31,7 @@ fi
 step loaded 60 "$PYTHON" -c 'from gtnet import _ops; assert _ops.HAS_CUDA'
 
 CUDA_TESTS=(tests/test_cuda_chains.py tests/test_cuda_standin.py tests/test_cuda_device.py
-    tests/test_cuda_paths.py)
+    tests/test_cuda_paths.py tests/test_cuda_beams.py tests/test_cuda_cuts.py)
 step tests 120 "$PYTHON" -m pytest -q --device cuda "${CUDA_TESTS[@]}"
 step benchmarks 120 "$PYTHON" -m benchmarks.gpu
 
@@ -41,7 +41,8 @@ if [ -n "$SANITIZER" ]; then
     export PYTORCH_NO_CUDA_MEMORY_CACHING=1 # so that memcheck sees each tensor's bounds
     for tool in memcheck racecheck initcheck; do
         step "$tool" 90 "$SANITIZER" --tool "$tool" --error-exitcode 9 "$PYTHON" -m pytest -q -x \
-            --device cuda tests/test_cuda_chains.py -k 'long_rows or short_floats_are or lengths'
+            --device cuda tests/test_cuda_{beams,chains,cuts}.py \
+            -k 'long_rows or short_floats_are or lengths or many_segments or more_arcs'
     done
 else
     echo "there is no compute-sanitizer on this machine: kernels were not checked by it"

@@ -111,6 +111,8 @@ struct ChainBestForward {
     });
   }
 
+  // One phase of the program: to[p] = emission[label p] + max of from[other] + weight over p's row,
+  // or what p held if that is better. `emission` is null where nothing is read.
   template <class Block>
   GTNET_KERNEL void run(Block& block, const BlockSteps& steps, int64_t graph, int32_t phase,
                         Span<double> from, Span<double> to, Span<double> emission,

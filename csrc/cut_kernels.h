@@ -138,17 +138,34 @@ struct CutForward {
   }
 };
 
+// How many numbers an item takes that has one for each arc, perhaps at each cut, or each state.
+template <class T>
+struct CutCountSizes {
+  CutGrid<T> grid;
+  CountBy by;
+  Span<int64_t> arcs, states;
+
+  GTNET_HD void operator()(int64_t item) const {
+    const int64_t graph = grid.chain.graph(item);
+    const int64_t rows = by == CountBy::kFrameAndArc ? grid.num_cuts(item) : 1;
+    arcs[item] = rows * grid.chain.num_arcs(graph);
+    states[item] = grid.chain.num_states(graph);
+  }
+};
+
 // From the last cut to the first: what leads on from every position, and the uses of arcs.
 template <class T>
 struct CutBackward {
   static constexpr int kThreads = 1024;
   CutGrid<T> grid;
   CutNumbers<T> numbers;
-  RowsOf<Number<T>> beta;  // [cuts, slots]
-  RowsOf<Number<T>> read;  // [items, slots]
-  Span<Number<T>> totals;  // [items]
-  Span<int32_t> flags;     // [items], not looked at
-  Span<double> counts;     // [entries of back, lanes] of all items, 0 on entry; may be null
+  RowsOf<Number<T>> beta;         // [cuts, slots]
+  RowsOf<Number<T>> read;         // [items, slots]
+  Span<Number<T>> totals;         // [items]
+  Span<int32_t> flags;            // [items], not looked at
+  Span<double> counts;            // as `by` says, of all items, 0 on entry; may be null
+  CountBy by;                     // kFrameAndArc: by the cut in which an arc is taken
+  Span<const int64_t> counts_at;  // but by entry: where those of each item begin
 
   static int64_t shared_bytes() { return Room::sized<Number<T>>(kWarp); }
 
@@ -161,12 +178,10 @@ struct CutBackward {
     const N total = total_of(block, grid, numbers.alpha, item, parts);
     block.each(1, [=, this](int64_t) { totals[item] = total; });
     if (total.m == 0) return;
-    const bool counting = static_cast<bool>(counts);
-    const int64_t own = int64_t{steps.back.entries} * kRowLanes;
-    const int64_t before =
-        grid.chain.num_graphs == 1 ? item * own : int64_t{steps.back.counts_before} * kRowLanes;
+    const Span<double> own = counts ? counts_of(item, steps) : nullptr;
+    const int64_t num_arcs = grid.chain.num_arcs(graph);
     ArcCounts<T> uses{};
-    uses.counts = counting ? counts.part(before, own) : nullptr;
+    uses.by_arc = by != CountBy::kEntry;
     uses.inverse = T{1} / total.m;
     uses.total = total.e;
     uses.scale = 1;
@@ -177,6 +192,10 @@ struct CutBackward {
       const Span<N> here = beta.at(c, steps.slots);
       const auto run = [&](int32_t phase, Span<N> source) {
         uses.near = numbers.alpha.at(c, steps.slots);
+        uses.counts = own;
+        if (own && by == CountBy::kFrameAndArc) {
+          uses.counts = own.part((c - grid.cut_offsets[item]) * num_arcs, num_arcs);
+        }
         run_phase<T>(block, steps.back, steps, grid.chain.entry_weights, phase, source, here,
                      nullptr, uses, flags.part(item, 1));
         block.sync();
@@ -194,6 +213,15 @@ struct CutBackward {
   }
 
  private:
+  GTNET_HD Span<double> counts_of(int64_t item, const BlockSteps& steps) const {
+    if (by != CountBy::kEntry) {
+      return counts.part(counts_at[item], counts_at[item + 1] - counts_at[item]);
+    }
+    const int64_t own = int64_t{steps.back.entries} * kRowLanes;
+    const bool shared = grid.chain.num_graphs == 1;
+    return counts.part(shared ? item * own : int64_t{steps.back.counts_before} * kRowLanes, own);
+  }
+
   template <class Block>
   GTNET_KERNEL void leave(Block& block, const BlockSteps& steps, int32_t c,
                           Span<Number<T>> from) const {

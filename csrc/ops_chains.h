@@ -6,6 +6,7 @@
 
 #include "chain_kernels.h"
 #include "ops_device.h"
+#include "path_kernels.h"
 
 namespace gtnet {
 namespace {
@@ -126,7 +127,9 @@ inline PlacedRoom place(const Tensor& like, int64_t items, int64_t always, int64
 
 // Segmentations other than chains have no kernels.
 inline const Tensor& lengths_of(const Tensors& cuts) {
-  STD_TORCH_CHECK(cuts.size() == 1, "gtnet: on a GPU emissions must be chains of frames");
+  STD_TORCH_CHECK(cuts.size() == 1,
+                  "gtnet: over a segmentation this is not done on a GPU: move emissions and graph "
+                  "with .cpu()");
   return cuts[0];
 }
 
@@ -193,6 +196,23 @@ ChainUses differentiate_chains(const ChainGrid<T>& grid, const Tensor& alpha,
                 by,
                 counts_at});
   return out;
+}
+
+// Running sums of sizes, by one thread, and their total, for which it waits.
+inline int64_t sums_of(int32_t device, const Tensor& sizes, const Tensor& offsets) {
+  const int64_t count = sizes.numel();
+  for_each(device, 1, Offsets{count, view<int64_t>(sizes), writable<int64_t>(offsets)});
+  return read_back(device, view<int64_t>(offsets).data() + count);
+}
+
+// Numbers of items in the dtype of scores: NaN where the score is.
+template <class T>
+Tensor rounded_by_item(const Tensor& score, const Tensor& all, const Tensor& at) {
+  const Tensor result = empty<T>(score, all.numel());
+  launch(
+      score.get_device_index(), score.numel(), Rounded<T>::kThreads, 0,
+      Rounded<T>{view<double>(score), view<double>(all), view<int64_t>(at), writable<T>(result)});
+  return result;
 }
 
 }  // namespace

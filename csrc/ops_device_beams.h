@@ -14,9 +14,11 @@ namespace {
 
 using Nine = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-constexpr int64_t kBeamBlocks = 1024;                      // that look at cuts side by side
-constexpr int64_t kBeamBytes = int64_t{1} << 28;           // that they may take
-constexpr int64_t kGuessedTokens = 512, kMoreTokens = 64;  // of a cut, before any is known
+constexpr int64_t kBeamBlocks = 1024;             // that look at cuts side by side
+constexpr int64_t kBeamBytes = int64_t{1} << 28;  // that they may take
+constexpr int64_t kMoreTokens = 64;               // of a cut than may survive: sources of epsilons
+constexpr int64_t kMostGuessed = 4096;            // survivors that room is made for at once
+constexpr int64_t kGuessedTokens = 576;           // of a cut where nothing limits them
 
 // What a kernel leaves in memory for the host, as one value.
 template <class Value>
@@ -71,8 +73,9 @@ SearchedTokens<T> search_beams(const BeamGrid<T>& grid, const BeamBegin& begin,
   const Tensor& like = start;
   const int64_t states_of_graphs = start.numel();
   const int32_t device = like.get_device_index();
-  const int64_t each = std::min(states_of_graphs, grid.limits.max_active + kMoreTokens);
-  int64_t capacity = (grid.frames + 1) * std::min(each, kGuessedTokens + kMoreTokens);
+  const int64_t most = grid.limits.max_active;
+  const int64_t guessed = most <= kMostGuessed ? most + kMoreTokens : kGuessedTokens;
+  int64_t capacity = (grid.frames + 1) * std::min(states_of_graphs, guessed);
   const int64_t copies = grid.num_graphs == 1 ? grid.size : 1;
   Tensor scratch = empty<int8_t>(like, BeamRoom::bytes(grid.size, copies * states_of_graphs));
   using Sizes = typename BeamNeed<T>::Sizes;

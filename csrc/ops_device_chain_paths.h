@@ -5,27 +5,24 @@
 #include "chain_k_best_kernels.h"
 #include "chain_prune_kernels.h"
 #include "chain_sample_kernels.h"
-#include "ops_chains.h"
+#include "ops_device_cut_posteriors.h"
 #include "write_paths.h"
 
 namespace gtnet {
 namespace {
 
-// Running sums of sizes, by one thread, and their total, for which it waits.
-inline int64_t sums_of(int32_t device, const Tensor& sizes, const Tensor& offsets) {
-  const int64_t count = sizes.numel();
-  for_each(device, 1, Offsets{count, view<int64_t>(sizes), writable<int64_t>(offsets)});
-  return read_back(device, view<int64_t>(offsets).data() + count);
-}
-
 Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                            Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                            Tensor accept, bool by_cut) {
+  if (cuts.size() > 1) {
+    return cut_posteriors(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights,
+                          start, accept, by_cut);
+  }
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets,
+    ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
                                       arc_offsets, weights, start, accept);
     const int64_t items = grid.size;
     const CountBy by = by_cut ? CountBy::kFrameAndArc : CountBy::kArc;
@@ -43,11 +40,7 @@ Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor wor
     const ChainUses uses = differentiate_chains(grid, found.alpha, ones, scores, weights, sizes,
                                                 num_arcs, num_states, by, view<int64_t>(arcs_at));
     const auto rounded = [&](const Tensor& all, const Tensor& at) {
-      const Tensor result = empty<T>(weights, all.numel());
-      launch(device, items, Rounded<T>::kThreads, 0,
-             Rounded<T>{view<double>(found.score), view<double>(all), view<int64_t>(at),
-                        writable<T>(result)});
-      return result;
+      return rounded_by_item<T>(found.score, all, at);
     };
     return {uses.scores,
             rounded(uses.counts, arcs_at),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "chain_best_kernels.h"
+#include "ops_chains.h"
 #include "ops_device_cuts.h"
 
 namespace gtnet {

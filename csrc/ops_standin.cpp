@@ -41,16 +41,50 @@ Tensor standin_faulty(const Tensor& like, int64_t fault) {
   return out;
 }
 
+// Keys sorted by a block, and the key of a rank among them.
+struct Ordered {
+  static constexpr int kThreads = 64;
+  int64_t rank;
+  Span<int64_t> keys, found;
+
+  void operator()(Block& block) const {
+    constexpr int64_t kBins = 16;
+    const Span<int64_t> parts = block.shared<int64_t>(kWarp), ends = block.shared<int64_t>(2);
+    const Span<int32_t> bins = block.shared<int32_t>(kBins);
+    const Span<RankedBin> bin = block.shared<RankedBin>(1);
+    block.each(2, [=](int64_t i) { ends[i] = i == 0 ? INT64_MAX : INT64_MIN; });
+    block.sync();
+    block.each(keys.size(), [=, *this](int64_t i) {
+      Block::lower(ends[0], keys[i]);
+      Block::lift(ends[1], keys[i]);
+    });
+    const int64_t lowest = block.seen(ends[0]), highest = block.seen(ends[1]);
+    const RankedKey of = key_of_rank(block, keys.size(), rank, lowest, highest, bins, kBins, parts,
+                                     bin, [*this](int64_t i) { return keys[i]; });
+    block.each(1, [=, *this](int64_t) { found[0] = of.key, found[1] = of.rank; });
+    sort_keys(block, keys, keys.size());
+  }
+};
+
+Tensor standin_ordered(Tensor keys, int64_t rank) {
+  Tensor found = empty<int64_t>(keys, 2);
+  const Ordered kernel{rank, writable<int64_t>(keys), writable<int64_t>(found)};
+  launch(0, 1, Ordered::kThreads, 1024, kernel);
+  return found;
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY(gtnet_standin, m) {
   m.def("settings(int order, int shared_bytes) -> ()");
   m.def("faulty(Tensor like, int fault) -> Tensor");
+  m.def("ordered(Tensor(a!) keys, int rank) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet_standin, CompositeExplicitAutograd, m) {
   m.impl("settings", TORCH_BOX(&standin_settings));
   m.impl("faulty", TORCH_BOX(&standin_faulty));
+  m.impl("ordered", TORCH_BOX(&standin_ordered));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {

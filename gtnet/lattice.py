@@ -164,7 +164,6 @@ class Lattice(Graph):
         if per not in ("path", "frame"):
             raise ValueError(f'arc_posteriors: per must be "path" or "frame", got {per!r}')
         finite_temperature("arc_posteriors", beta)
-        self._check_device("arc_posteriors")
         arcs = self._arcs_of_items()
         cuts = self._cuts_of_items() if per == "frame" else [1] * len(arcs)
         sizes = [a * c for a, c in zip(arcs, cuts)]
@@ -229,7 +228,6 @@ class Lattice(Graph):
         given = isinstance(beta, Tensor) and beta.requires_grad
         if torch.is_grad_enabled() and (self.requires_grad or given):
             return self._entropy_by_derivative(beta)
-        self._check_device("entropy")
         with torch.no_grad():
             exact = self._in_float64()
             scaled = exact._scaled("entropy", beta)

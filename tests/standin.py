@@ -110,12 +110,12 @@ def _words(name: str) -> int:
     return 6 if name == "lattice_score_backward" else 2
 
 
-OVER_SEGMENTS = {"lattice_score", "lattice_score_backward", "lattice_best"}
+OVER_SEGMENTS = {"score", "score_backward", "best", "posteriors"}
 
 
 def _is_chains_only(name: str, args: tuple) -> bool:
     """Whether these are cuts of a segmentation, for which no GPU has kernels."""
-    chains = name.startswith("lattice_") and name not in OVER_SEGMENTS
+    chains = name.startswith("lattice_") and name[8:] not in OVER_SEGMENTS
     return chains and len(args[_words(name) - 1]) > 1
 
 

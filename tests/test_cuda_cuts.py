@@ -119,6 +119,22 @@ def test_segments_without_labels_items_or_ways():
     assert_as_on_the_cpu(linear([0, 0]), torch.randn(2, 3), nothing)
 
 
+@given(cases())
+def test_posteriors_and_entropy(case):
+    segments, scores, graph = case
+
+    def shares():
+        lattice = Emissions(scores, graph=segments) @ graph
+        arcs = [a for per in ("path", "frame") for a in lattice.arc_posteriors(per=per)]
+        return [lattice.label_posteriors(), *arcs, lattice.entropy()]
+
+    with standin.OnGpu() as there:
+        found = shares()
+    assert "lattice_posteriors" in there.ran
+    for ours, expected in zip(found, shares(), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
 def by_operators(scores, segments, graph):
     """The score and all gradients, by the operators themselves: nothing refuses NaN."""
     topology = segments.topology

@@ -51,6 +51,20 @@ def test_missing_barriers_and_unwritten_memory_are_found(fault, differs, of_stan
     assert any(not torch.equal(found[0], other) for other in found) == differs
 
 
+@pytest.mark.parametrize("order", standin.ORDERS)
+@pytest.mark.parametrize(("size", "most"), [(1, 1), (2, 9), (63, 9), (200, 2**62), (257, 400)])
+def test_blocks_sort_keys_and_find_ranks(size, most, order, of_standin):
+    keys = torch.randint(-most, most, (size,))
+    down = keys.sort(descending=True).values
+    torch.ops.gtnet_standin.settings(order, standin.SHARED_BYTES)
+    for rank in {1, size // 2 + 1, size}:
+        ours = keys.clone()
+        key, of_equals = torch.ops.gtnet_standin.ordered(ours, rank).tolist()
+        assert key == down[rank - 1]
+        assert of_equals == rank - int((keys > key).sum())
+        assert torch.equal(ours, down.flip(0))
+
+
 # Operators
 
 
