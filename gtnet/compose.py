@@ -128,6 +128,8 @@ def product(function: str, a: Graph, b: Graph, max_arcs: int) -> Graph:
     _checks.graph(function, "a", a)
     _checks.graph(function, "b", b)
     _checks.pair(function, a, b)
+    if a.device.type != "cuda":
+        _checks.on_cpu(function, "a", a.weights, "or on a GPU: move it with .to()")
     max_arcs = _checks.count(function, "max_arcs", max_arcs)
     num_graphs = 0 if 0 in (len(a), len(b)) else max(len(a), len(b))
     pair = _paired_on_gpu if library.on_gpu(a.weights) else _paired

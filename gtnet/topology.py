@@ -185,10 +185,15 @@ class Topology:
 
         Raises ValueError where a graph has a cycle, naming it and a state on the cycle.
         """
+        self._check_device(function)
         prepared = self._order_and_bounds
         if isinstance(prepared, str):
             raise ValueError(f"{function}: {prepared}; only acyclic graphs are served")
         return self._walk(*prepared, None, reverse, both_ways)
+
+    def _check_device(self, function: str) -> None:
+        if self.device.type != "cuda":
+            _checks.on_cpu(function, "graph", self.source, "or on a GPU: move it with .to()")
 
     def _walk(
         self,
@@ -301,6 +306,7 @@ class Topology:
         Raises ValueError for cycles on a GPU, and where a component fills beyond 2^25 entries or
         2^33 steps (2^27 above 16,384 states). Complexity: O(states + arcs), and the fill.
         """
+        self._check_device(function)
         prepared = self._order_and_bounds
         if not isinstance(prepared, str):
             return self._walk(*prepared, None, reverse, both_ways)
