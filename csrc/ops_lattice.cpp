@@ -1,12 +1,8 @@
 // Operators that sum over the paths of lattices without building them.
-#include "ops_lattice.h"
+#include "ops_abreast.h"
 
 namespace gtnet {
 namespace {
-
-// Alphas are kept for the gradient where they are few or no more than the scores themselves.
-// Elsewhere they are computed again, item by item in the cache: less memory, about the same time.
-constexpr int64_t kKeptPositions = int64_t{1} << 18;
 
 // Why an item has no score; the largest one of a batch is reported.
 enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
@@ -20,6 +16,62 @@ LatticeScore score_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>
   return score_item<T, Score>(item, graphs, alpha.begin(), offset.data(), false);
 }
 
+// What a forward score leaves for its gradient: of items done alone their alphas and offsets, of
+// items abreast what the walks keep.
+struct Left {
+  Tensor alpha_m, alpha_e, offset;
+};
+
+// Fills in the scores that are NaN so far.
+template <class Score>
+Left score_alone(const LatticeBatch<Score>& batch, const Tensor& scores, bool keep, double* score,
+                 int64_t* trouble) {
+  const std::vector<int64_t> begin = batch.alpha_offsets(), first_cut = batch.all_cuts();
+  const int64_t most = std::max(kKeptPositions, scores.numel());
+  const int64_t kept = keep && begin.back() <= most ? begin.back() : 0;
+  const Left left{empty<Score>(scores, kept), empty<Exponent<Score>>(scores, kept),
+                  empty<double>(scores, kept > 0 ? first_cut.back() : 0)};
+  expect_writes(left.alpha_m, kept * static_cast<int64_t>(sizeof(Score)));
+  expect_writes(left.alpha_e, kept * static_cast<int64_t>(sizeof(Score)));
+  std::vector<Trouble> troubles(batch.size, kNone_);
+  const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
+  batch.for_each_item([&](int64_t b) {
+    if (!std::isnan(score[b])) return;
+    const LatticeItem<Score> item = batch.item(b);
+    LatticeScore result;
+    if (kept > 0) {
+      const Numbers<Score> alpha =
+          alphas<Score>(left.alpha_m, left.alpha_e, begin[b], begin[b + 1]);
+      double* const offsets = output<double>(left.offset) + first_cut[b];
+      result = score_item<Score, Score>(item, graphs, alpha, offsets, true);
+    } else {
+      result = score_anew<Score, Score>(item, graphs);
+    }
+    if constexpr (!std::is_same_v<Score, double>) {
+      if (!result.fits && result.valid) {
+        const GraphsOf<double, Score> exact(batch, &Steps::entering, &Steps::epsilon_entering);
+        result = score_anew<double, Score>(item, exact);
+      }
+    }
+    score[b] = result.score;
+    troubles[b] = !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
+  });
+  for (const Trouble found : troubles) *trouble = std::max<int64_t>(*trouble, found);
+  return left;
+}
+
+template <class Score>
+Left score_abreast(const AbreastBatch<Score>& abreast, const LatticeBatch<Score>& batch,
+                   const Tensor& scores, double* score, int64_t* trouble) {
+  const Left left{empty<Score>(scores, abreast.num_values()), empty<Exponent<Score>>(scores, 0),
+                  empty<double>(scores, abreast.num_about())};
+  expect_writes(left.alpha_m, left.alpha_m.numel() * static_cast<int64_t>(sizeof(Score)));
+  abreast.score(output<Score>(left.alpha_m), output<double>(left.offset), score);
+  const bool all = std::none_of(score, score + batch.size, [](double x) { return std::isnan(x); });
+  if (!all) score_alone(batch, scores, false, score, trouble);
+  return left;
+}
+
 Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                       Tensor accept, bool keep) {
@@ -27,39 +79,15 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
     using Score = decltype(zero);
     const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
                                     weights, start, accept);
-    const std::vector<int64_t> begin = batch.alpha_offsets(), first_cut = batch.all_cuts();
-    const int64_t most = std::max(kKeptPositions, scores.numel());
-    const int64_t kept = keep && begin.back() <= most ? begin.back() : 0;
-    Tensor score = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
-    Tensor alpha_m = empty<Score>(scores, kept), alpha_e = empty<Exponent<Score>>(scores, kept);
-    Tensor offset = empty<double>(scores, kept > 0 ? first_cut.back() : 0);
-    expect_writes(alpha_m, kept * static_cast<int64_t>(sizeof(Score)));
-    expect_writes(alpha_e, kept * static_cast<int64_t>(sizeof(Score)));
-    std::vector<Trouble> troubles(batch.size, kNone_);
-    const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
-    batch.for_each_item([&](int64_t b) {
-      const LatticeItem<Score> item = batch.item(b);
-      LatticeScore result;
-      if (kept > 0) {
-        const Numbers<Score> alpha = alphas<Score>(alpha_m, alpha_e, begin[b], begin[b + 1]);
-        double* const offsets = output<double>(offset) + first_cut[b];
-        result = score_item<Score, Score>(item, graphs, alpha, offsets, true);
-      } else {
-        result = score_anew<Score, Score>(item, graphs);
-      }
-      if constexpr (!std::is_same_v<Score, double>) {
-        if (!result.fits && result.valid) {
-          const GraphsOf<double, Score> exact(batch, &Steps::entering, &Steps::epsilon_entering);
-          result = score_anew<double, Score>(item, exact);
-        }
-      }
-      output<double>(score)[b] = result.score;
-      troubles[b] = !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
-    });
-    for (const Trouble found : troubles) {
-      *output<int64_t>(trouble) = std::max<int64_t>(*output<int64_t>(trouble), found);
-    }
-    return {score, alpha_m, alpha_e, offset, trouble};
+    const Tensor found = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
+    double* const score = output<double>(found);
+    int64_t* const code = output<int64_t>(trouble);
+    std::fill_n(score, batch.size, std::numeric_limits<double>::quiet_NaN());
+    const auto abreast = AbreastBatch<Score>::of(batch);
+    Left left = abreast ? score_abreast<Score>(*abreast, batch, scores, score, code)
+                        : score_alone<Score>(batch, scores, keep, score, code);
+    if (!keep) left = {empty<Score>(scores, 0), left.alpha_e, empty<double>(scores, 0)};
+    return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
   });
 }
 
@@ -69,6 +97,21 @@ struct ItemSums {
   std::vector<double> weights, start, accept, first, last;
   std::vector<char> failed;  // items beyond the arithmetic
 };
+
+// Gradients of items abreast, added up, and which items these are.
+struct SharedSums {
+  std::vector<double> weights, start, accept;
+  std::vector<char> done;  // [items]
+};
+
+// No gradient behind the last frame of a chain.
+template <class Score>
+void clear_behind(const LatticeBatch<Score>& batch, int64_t b, Score* rows, int64_t stride) {
+  if (!batch.is_chain) return;
+  for (int64_t t = batch.lengths[b]; t < batch.num_rows; ++t) {
+    std::fill_n(rows + t * stride, batch.num_labels, Score{0});
+  }
+}
 
 template <class T, class Score>
 bool differentiate_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
@@ -91,18 +134,41 @@ bool differentiate_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>
   return differentiate_item<T, Score>(item, back, alpha.begin(), offset.data(), grad, out);
 }
 
-// Gradients of all items of a batch, into `grad_scores` and the sums returned.
 template <class Score>
-ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score,
-                       const Tensor& alpha_m, const Tensor& alpha_e, const Tensor& offset,
-                       const Tensor& grad_scores, bool counting, bool by_cut) {
+SharedSums differentiate_abreast(const AbreastBatch<Score>& abreast,
+                                 const LatticeBatch<Score>& batch, const double* grad_score,
+                                 const Left& left, const Tensor& grad_scores, bool counting) {
+  SharedSums sums;
+  sums.weights.resize(counting ? batch.num_arcs(0) : 0);
+  sums.start.resize(counting ? batch.num_states(0) : 0);
+  sums.accept.resize(counting ? batch.num_states(0) : 0);
+  sums.done.resize(batch.size);
+  Score* const grads = output<Score>(grad_scores);
+  const int64_t item_stride = grad_scores.stride(0), stride = grad_scores.stride(1);
+  std::vector<Score*> rows;
+  for (int64_t b = 0; b < batch.size; ++b) {
+    rows.push_back(grads + b * item_stride);
+    clear_behind(batch, b, rows[b], stride);
+  }
+  abreast.differentiate(
+      output<Score>(left.alpha_m), output<double>(left.offset), grad_score, rows.data(), stride,
+      counting, {sums.weights.data(), sums.start.data(), sums.accept.data()}, sums.done.data());
+  return sums;
+}
+
+// Gradients of the items of a batch that are not done, into `grad_scores` and the sums returned.
+template <class Score>
+ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score, const Left& left,
+                       const Tensor& grad_scores, bool counting, bool by_cut,
+                       const std::vector<char>& done) {
   const std::vector<int64_t> begin = batch.alpha_offsets();
   ItemSums sums;
   sums.cuts_at = batch.all_cuts();
   sums.arcs_at = batch.offsets([&](int64_t b) {
-    return counting ? batch.num_arcs(b) * (by_cut ? batch.num_cuts(b) : 1) : 0;
+    return counting && !done[b] ? batch.num_arcs(b) * (by_cut ? batch.num_cuts(b) : 1) : 0;
   });
-  sums.states_at = batch.offsets([&](int64_t b) { return counting ? batch.num_states(b) : 0; });
+  sums.states_at =
+      batch.offsets([&](int64_t b) { return counting && !done[b] ? batch.num_states(b) : 0; });
   sums.weights.resize(sums.arcs_at.back());
   sums.start.resize(sums.states_at.back());
   sums.accept.resize(sums.states_at.back());
@@ -110,11 +176,13 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
   sums.first.resize(ends ? sums.cuts_at.back() : 0);
   sums.last.resize(ends ? sums.cuts_at.back() : 0);
   sums.failed.resize(batch.size);
+  if (std::count(done.begin(), done.end(), 0) == 0) return sums;
   const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
   const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
   const int64_t stride = grad_scores.stride(batch.is_chain ? 1 : 0);
   const int64_t item_stride = batch.is_chain ? grad_scores.stride(0) : 0;
   batch.for_each_item([&](int64_t b) {
+    if (done[b]) return;
     const LatticeItem<Score> item = batch.item(b);
     const ItemGradient<Score> out{batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
                                   stride,
@@ -126,9 +194,10 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
                                   by_cut};
     const auto grad = static_cast<Score>(grad_score[b]);
     bool exact = false;
-    if (alpha_m.numel() > 0) {
-      const Numbers<Score> alpha = alphas<Score>(alpha_m, alpha_e, begin[b], begin[b + 1]);
-      const double* const offsets = input<double>(offset) + sums.cuts_at[b];
+    if (left.alpha_e.numel() > 0) {
+      const Numbers<Score> alpha =
+          alphas<Score>(left.alpha_m, left.alpha_e, begin[b], begin[b + 1]);
+      const double* const offsets = input<double>(left.offset) + sums.cuts_at[b];
       exact = differentiate_item<Score, Score>(item, back, alpha, offsets, grad, out);
     } else {
       exact = differentiate_anew<Score, Score>(item, forth, back, grad, out);
@@ -150,28 +219,9 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
       }
     }
     sums.failed[b] = !exact;
-    const int64_t frames = batch.is_chain ? batch.num_rows : 0;
-    for (int64_t t = item.cuts.num_segments(); t < frames; ++t) {
-      std::fill_n(out.scores + t * stride, batch.num_labels, Score{0});
-    }
+    clear_behind(batch, b, out.scores, stride);
   });
   return sums;
-}
-
-// Sums over the items that share a graph, in the dtype of the scores.
-template <class Score>
-Tensor collected(const LatticeBatch<Score>& batch, const Tensor& like,
-                 const std::vector<double>& all, const std::vector<int64_t>& at,
-                 const int64_t* graph_begin) {
-  Tensor total = empty<Score>(like, all.empty() ? 0 : like.numel());
-  std::vector<double> sums(total.numel(), 0.0);
-  for (int64_t b = 0; b < batch.size && !all.empty(); ++b) {
-    double* const sum = sums.data() + graph_begin[batch.graph(b)];
-    for (int64_t k = at[b]; k < at[b + 1]; ++k) sum[k - at[b]] += all[k];
-  }
-  std::transform(sums.begin(), sums.end(), output<Score>(total),
-                 [](double x) { return static_cast<Score>(x); });
-  return total;
 }
 
 template <class Score>
@@ -180,6 +230,19 @@ Tensor as_scores(const Tensor& like, const std::vector<double>& values) {
   std::transform(values.begin(), values.end(), output<Score>(result),
                  [](double x) { return static_cast<Score>(x); });
   return result;
+}
+
+// Sums over the items that share a graph, on top of `sums`, in the dtype of the scores.
+template <class Score>
+Tensor collected(const LatticeBatch<Score>& batch, const Tensor& like, std::vector<double> sums,
+                 const std::vector<double>& all, const std::vector<int64_t>& at,
+                 const int64_t* graph_begin) {
+  if (sums.empty() && !all.empty()) sums.resize(like.numel(), 0.0);
+  for (int64_t b = 0; b < batch.size; ++b) {
+    double* const sum = sums.data() + graph_begin[batch.graph(b)];
+    for (int64_t k = at[b]; k < at[b + 1]; ++k) sum[k - at[b]] += all[k];
+  }
+  return as_scores<Score>(like, sums);
 }
 
 Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e, Tensor offset,
@@ -192,12 +255,19 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e
                                     weights, start, accept);
     Tensor grad_scores = torch::stable::empty_like(scores);
     expect_writes(grad_scores, grad_scores.numel() * static_cast<int64_t>(sizeof(Score)));
-    const ItemSums sums = differentiate(batch, input<double>(grad_score), alpha_m, alpha_e, offset,
-                                        grad_scores, counting, false);
+    const Left left{alpha_m, alpha_e, offset};
+    const double* const grad = input<double>(grad_score);
+    SharedSums shared{{}, {}, {}, std::vector<char>(batch.size, 0)};
+    if (const auto abreast = AbreastBatch<Score>::of(batch)) {
+      shared = differentiate_abreast(*abreast, batch, grad, left, grad_scores, counting);
+    }
+    const ItemSums sums =
+        differentiate(batch, grad, left, grad_scores, counting, false, shared.done);
+    const int64_t *const arcs = batch.arc_offsets, *const states = batch.state_offsets;
     return {grad_scores,
-            collected(batch, weights, sums.weights, sums.arcs_at, batch.arc_offsets),
-            collected(batch, start, sums.start, sums.states_at, batch.state_offsets),
-            collected(batch, accept, sums.accept, sums.states_at, batch.state_offsets),
+            collected(batch, weights, shared.weights, sums.weights, sums.arcs_at, arcs),
+            collected(batch, start, shared.start, sums.start, sums.states_at, states),
+            collected(batch, accept, shared.accept, sums.accept, sums.states_at, states),
             as_scores<Score>(scores, sums.first),
             as_scores<Score>(scores, sums.last)};
   });
@@ -216,7 +286,9 @@ Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor wor
     Tensor labels = torch::stable::empty_like(scores);
     const Tensor none = empty<Score>(scores, 0);
     const std::vector<double> ones(batch.size, 1.0);
-    const ItemSums sums = differentiate(batch, ones.data(), none, none, none, labels, true, by_cut);
+    const std::vector<char> done(batch.size, 0);
+    const ItemSums sums =
+        differentiate(batch, ones.data(), {none, none, none}, labels, true, by_cut, done);
     Tensor trouble = zeros<int64_t>(scores, 1);
     for (const char failed : sums.failed) *output<int64_t>(trouble) += failed;
     return {labels,

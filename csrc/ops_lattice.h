@@ -175,6 +175,10 @@ inline void expect_writes(const Tensor& tensor, int64_t bytes) {
 #endif
 }
 
+// Alphas are kept for the gradient where they are few or no more than the scores themselves.
+// Elsewhere they are computed again, in the cache: less memory, about the same time.
+constexpr int64_t kKeptPositions = int64_t{1} << 18;
+
 template <class T, class Score>
 LatticeScore score_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
                         Numbers<T> alpha, double* offset, bool keep) {
