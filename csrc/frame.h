@@ -47,7 +47,21 @@ GTNET_INLINE double exp_below(double x, double top) {
   return exp_of<double>(x - top);
 }
 
-// factors[l] = exp(row[labels[l]] - top), and what is to be known about the row.
+// Arrays by local label: what reads nothing stands in front of the vectors that hold the others.
+struct LabelArray {
+  static int64_t whole_vectors(int32_t labels) {
+    return (int64_t{labels} - 1 + kRowLanes - 1) / kRowLanes * kRowLanes;
+  }
+  static int64_t size(int32_t labels) { return kRowLanes + whole_vectors(labels); }
+
+  template <class Pointer>
+  static Pointer first(Pointer begin) {
+    return begin + (kRowLanes - 1);
+  }
+};
+
+// factors[l] = exp(row[labels[l]] - top), and what is to be known about the row. Arrays are written
+// in whole vectors: a scalar rest would cost more than all the others.
 template <class T, class Score>
 struct ReadRow {
   int32_t num_labels;
@@ -59,41 +73,42 @@ struct ReadRow {
   double *top, *spread;
   bool* valid;
 
-  // Whole vectors only: a scalar rest would cost more than all the others.
-  static int32_t padded(int32_t labels) { return (labels + kRowLanes - 1) / kRowLanes * kRowLanes; }
-
   GTNET_INLINE void operator()() const {
     constexpr Score kInfinity = std::numeric_limits<Score>::infinity();
-    const int32_t end = padded(num_labels);
-    gather();
-    for (int32_t l = num_labels; l < end; ++l) x[l] = -kInfinity;
-    x[kNoLabel] = -kInfinity;
-    Score best = -kInfinity, worst = kInfinity;
-    int32_t wrong = 0;
-    GTNET_SIMD(reduction(max : best) reduction(min : worst) reduction(+ : wrong))
-    for (int32_t l = 0; l < end; ++l) {
-      wrong += x[l] < kInfinity ? 0 : 1;  // NaN or +inf
-      best = x[l] > best ? x[l] : best;
-      const Score possible = x[l] == -kInfinity ? kInfinity : x[l];
-      worst = possible < worst ? possible : worst;
+    const auto end = static_cast<int32_t>(1 + LabelArray::whole_vectors(num_labels));
+    gather(end);
+    Lanes<Score> highs = Lanes<Score>{} - kInfinity, lows = -highs, wrongs{};
+    for (int32_t l = 1; l < end; l += kRowLanes) {
+      Lanes<Score> lanes;
+      load<Score>(lanes, x + l);
+      wrongs += lanes < kInfinity ? Lanes<Score>{} : Lanes<Score>{} + 1;  // NaN or +inf
+      highs = lanes > highs ? lanes : highs;
+      const Lanes<Score> possible = lanes == -kInfinity ? -lanes : lanes;
+      lows = possible < lows ? possible : lows;
     }
+    const auto more = [](auto& a, const auto& b)
+                          __attribute__((always_inline)) { a = a > b ? a : b; };
+    const auto less = [](auto& a, const auto& b)
+                          __attribute__((always_inline)) { a = a < b ? a : b; };
+    const Score best = folded<Score>(highs, more), worst = folded<Score>(lows, less),
+                wrong = folded<Score>(wrongs, more);
     const double shift = best == -kInfinity ? 0 : static_cast<double>(best);
     const double range = worst == kInfinity ? 0 : shift - static_cast<double>(worst);
     if (range > Wide<T>::kNarrow) {
-      for (int32_t l = 0; l < end; ++l) {
+      for (int32_t l = 1; l < end; ++l) {
         exp_wide(static_cast<double>(x[l]) - shift, factor.m[l], factor.e[l]);
       }
     } else if constexpr (std::is_same_v<T, Score>) {
       const auto highest = static_cast<T>(shift);
       GTNET_SIMD()
-      for (int32_t l = 0; l < end; ++l) factor.m[l] = exp_below(x[l], highest);
+      for (int32_t l = 1; l < end; ++l) factor.m[l] = exp_below(x[l], highest);
     } else {
       GTNET_SIMD()
-      for (int32_t l = 0; l < end; ++l) {
+      for (int32_t l = 1; l < end; ++l) {
         factor.m[l] = exp_of<T>(static_cast<double>(x[l]) - shift);
       }
     }
-    factor.m[kNoLabel] = 1;
+    for (int i = 0; i < kRowLanes; ++i) factor.m[kNoLabel - i] = 1;
     factor.e[kNoLabel] = 0;
     *top = shift;
     *spread = range;
@@ -103,25 +118,38 @@ struct ReadRow {
  private:
   static constexpr int64_t kFarApart = 256;  // a processor fetches the next of shorter rows itself
 
-  GTNET_INLINE void gather() const {
+  // Into x[1, end); what is no label any more repeats one.
+  GTNET_INLINE void gather(int32_t end) const {
     if (num_labels == 1) return;
     const int32_t first = labels[1], last = labels[num_labels - 1];  // labels ascend
     if (last >= row_size) {
-      for (int32_t l = 1; l < num_labels; ++l) {
-        x[l] = labels[l] < row_size ? row[labels[l]] : -std::numeric_limits<Score>::infinity();
+      for (int32_t l = 1; l < end; ++l) {
+        const int32_t label = labels[l < num_labels ? l : 1];
+        x[l] = label < row_size ? row[label] : -std::numeric_limits<Score>::infinity();
       }
-    } else if (last - first == num_labels - 2) {
-      std::copy_n(row + first, num_labels - 1, x + 1);
-    } else {
-      GTNET_SIMD()
-      for (int32_t l = 1; l < num_labels; ++l) x[l] = row[labels[l]];
-      if (next == nullptr || row_size < kFarApart) return;
-      for (int32_t l = 1; l < num_labels; ++l) __builtin_prefetch(next + labels[l]);
+      return;
     }
+    const bool contiguous = last - first == num_labels - 2;
+    int32_t l = 1;
+    if (contiguous) {
+      l += (num_labels - 1) / kRowLanes * kRowLanes;
+      std::copy_n(row + first, l - 1, x + 1);
+    }
+    GTNET_SIMD()
+    for (int32_t i = l; i < end; ++i) x[i] = row[labels[i < num_labels ? i : 1]];
+    if (contiguous || next == nullptr || row_size < kFarApart) return;
+    for (l = 1; l < num_labels; ++l) __builtin_prefetch(next + labels[l]);
   }
 };
 
-// Emissions of one frame for the labels of a graph, relative to the best of them: factors where
+// Rows as they were read, kept for a second pass; factors are null where they are not kept.
+template <class T>
+struct KeptRows {
+  T* factors;  // [segments] arrays by label
+  double *top, *spread;
+};
+
+// Emissions of one segment for the labels of a graph, relative to the best of them: factors where
 // their range is narrow, numbers with exponents where it is wide.
 template <class T, class Score>
 class Frame {
@@ -129,43 +157,72 @@ class Frame {
   double top = 0, spread = 0;
   bool valid = true;
 
-  explicit Frame(const Steps& steps)
-      : steps_(steps),
-        numbers_(steps.num_labels),
-        x_(ReadRow<T, Score>::padded(steps.num_labels)),
-        ones_(steps.num_labels, 1) {}
+  Frame(const LatticeItem<Score>& item, KeptRows<T> kept)
+      : item_(item),
+        steps_(item.steps),
+        kept_(kept),
+        size_(LabelArray::size(steps_.num_labels)),
+        own_(size_),
+        x_(size_),
+        ones_(steps_.num_labels, 1) {}
 
-  // `next` is fetched meanwhile, if it is not null.
-  void read(const Score* row, int64_t row_size, const Score* next) {
-    vectorized(ReadRow<T, Score>{steps_.num_labels, steps_.labels, row, next, row_size, x_.begin(),
-                                 numbers_.begin(), &top, &spread, &valid});
+  // The row of a segment; that of `next` is fetched meanwhile, if there is such a segment.
+  void read(int32_t segment, int32_t next) {
+    const bool fetched = 0 <= next && next < item_.cuts.num_segments();
+    numbers_ = LabelArray::first(own_.begin());
+    if (kept_.factors) numbers_.m = factors_of(segment);
+    vectorized(ReadRow<T, Score>{steps_.num_labels, steps_.labels, item_.row(segment),
+                                 fetched ? item_.row(next) : nullptr, item_.num_labels,
+                                 LabelArray::first(x_.begin()), numbers_, &top, &spread, &valid});
+    if (kept_.factors) kept_.top[segment] = top, kept_.spread[segment] = spread;
+  }
+
+  // The same if it was read before: as it was kept, where that is all of it.
+  void read_again(int32_t segment, int32_t next) {
+    if (!kept_.factors || kept_.spread[segment] > Wide<T>::kNarrow) return read(segment, next);
+    numbers_ = {factors_of(segment), LabelArray::first(own_.begin()).e};
+    top = kept_.top[segment];
+    spread = kept_.spread[segment];
+  }
+
+  // No row is read for a segment that no path reaches.
+  void leave_out(int32_t segment) {
+    if (!kept_.factors) return;
+    std::fill_n(kept_.factors + segment * size_, size_, T{0});
+    kept_.top[segment] = kept_.spread[segment] = 0;
   }
 
   // What to multiply by on the way, and after that.
-  const T* factors() const { return wide() ? ones_.data() : numbers_.begin().m; }
+  const T* factors() const { return wide() ? ones_.data() : numbers_.m; }
 
   // All of it, as numbers.
   Numbers<T> numbers() const {
-    const Numbers<T> emission = numbers_.begin();
-    if (!wide()) std::fill_n(emission.e, steps_.num_labels, Exponent<T>{0});
-    return emission;
+    if (!wide()) std::fill_n(numbers_.e, steps_.num_labels, Exponent<T>{0});
+    return numbers_;
   }
 
   void scale_wide(Numbers<T> numbers) const {
     if (!wide()) return;
-    const Numbers<T> emission = numbers_.begin();
     for (int32_t p = 0; p < steps_.num_positions; ++p) {
-      numbers.m[p] *= emission.m[steps_.label[p]];
-      numbers.e[p] += emission.e[steps_.label[p]];
+      numbers.m[p] *= numbers_.m[steps_.label[p]];
+      numbers.e[p] += numbers_.e[steps_.label[p]];
       normalize(numbers.m[p], numbers.e[p]);
     }
   }
 
  private:
+  const LatticeItem<Score>& item_;
   const Steps& steps_;
-  Array<T> numbers_;
-  Aligned<Score> x_;
-  std::vector<T> ones_;
+  const KeptRows<T> kept_;
+  const int64_t size_;
+  const Array<T> own_;
+  const Aligned<Score> x_;
+  const std::vector<T> ones_;
+  Numbers<T> numbers_{};
+
+  T* factors_of(int32_t segment) const {
+    return LabelArray::first(kept_.factors + segment * size_);
+  }
 
   bool wide() const { return spread > Wide<T>::kNarrow; }
 };

@@ -23,27 +23,46 @@ struct Scale {
   }
 };
 
-// gamma = alpha * beta * scale; read = beta * emission.
+// gamma = alpha * beta * scale where a label leads, 0 elsewhere; read = beta * emission. Returns
+// the sum of gamma. Positions outside of the window have none.
 template <class T>
 struct Meet {
   int32_t num_positions;
+  Window window;
   const int32_t* label;
   const T* factor;
   Numbers<T> alpha, beta, read;
   Scale<T> scale;
   T* gamma;
+  T* sum;
 
   GTNET_INLINE void operator()() const {
-    GTNET_SIMD()
-    for (int32_t p = 0; p < num_positions; ++p) {
-      gamma[p] =
-          alpha.m[p] * beta.m[p] * scale.m * power_of_two<T>(alpha.e[p] + beta.e[p] + scale.e);
-      T m = beta.m[p] * factor[label[p]];
-      Exponent<T> e = beta.e[p];
-      normalize(m, e);
-      read.m[p] = m;
-      read.e[p] = e;
+    const int32_t begin = window.begin, end = std::min(window.end, num_positions);
+    for (int32_t p = 0; p < begin; p += kRowLanes) clear(p);
+    Lanes<T> total{}, chances;
+    for (int32_t first = begin; first < end; first += kRowLanes) {
+      GTNET_SIMD()
+      for (int32_t p = first; p < first + kRowLanes; ++p) {
+        const T chance =
+            alpha.m[p] * beta.m[p] * scale.m * power_of_two<T>(alpha.e[p] + beta.e[p] + scale.e);
+        gamma[p] = label[p] == kNoLabel ? T{0} : chance;
+        T m = beta.m[p] * factor[label[p]];
+        Exponent<T> e = beta.e[p];
+        normalize(m, e);
+        read.m[p] = m;
+        read.e[p] = e;
+      }
+      load<T>(chances, gamma + first);
+      total += chances;
     }
+    for (int32_t p = end; p < num_positions; p += kRowLanes) clear(p);
+    *sum = sum_of<T>(total);
+  }
+
+ private:
+  GTNET_INLINE void clear(int32_t p) const {
+    for (int i = 0; i < kRowLanes; ++i) gamma[p + i] = 0;
+    clear_lanes(read + p);
   }
 };
 
@@ -55,6 +74,7 @@ struct MeetThrough {
   Numbers<T> emission, alpha, beta, read;
   Scale<T> scale;
   T* gamma;
+  T* sum;
 
   GTNET_INLINE void operator()() const {
     GTNET_SIMD()
@@ -62,46 +82,17 @@ struct MeetThrough {
       T m = beta.m[p] * emission.m[label[p]];
       Exponent<T> e = beta.e[p] + emission.e[label[p]];
       normalize(m, e);
-      gamma[p] = alpha.m[p] * m * scale.m * power_of_two<T>(alpha.e[p] + e + scale.e);
+      const T chance = alpha.m[p] * m * scale.m * power_of_two<T>(alpha.e[p] + e + scale.e);
+      gamma[p] = label[p] == kNoLabel ? T{0} : chance;
       read.m[p] = m;
       read.e[p] = e;
     }
-  }
-};
-
-// row[labels[l]] = totals[l] * grad, 0 elsewhere; normalized: times 1 / sum of the totals.
-template <class T, class Score>
-struct SpreadRow {
-  int32_t num_labels;
-  const int32_t* labels;
-  const T* totals;
-  bool normalized;
-  Score grad;
-  Score* row;
-  int64_t row_size;
-  double* sum;
-
-  GTNET_INLINE void operator()() const {
-    double total = 0;
-    GTNET_SIMD(reduction(+ : total))
-    for (int32_t l = 1; l < num_labels; ++l) total += static_cast<double>(totals[l]);
-    *sum = total;
-    const double share = normalized && total > 0 ? 1 / total : 1;
-    const auto scale = static_cast<T>(static_cast<double>(grad) * share);
-    const int32_t first = num_labels > 1 ? labels[1] : 0, last = labels[num_labels - 1];
-    if (last < row_size && last - first == num_labels - 2) {
-      std::fill_n(row, first, Score{0});
-      GTNET_SIMD()
-      for (int32_t l = 1; l < num_labels; ++l) {
-        row[first + l - 1] = static_cast<Score>(totals[l] * scale);
-      }
-      std::fill_n(row + last + 1, row_size - last - 1, Score{0});
-      return;
+    Lanes<T> total{}, chances;
+    for (int32_t p = 0; p < num_positions; p += kRowLanes) {
+      load<T>(chances, gamma + p);
+      total += chances;
     }
-    std::fill_n(row, row_size, Score{0});
-    for (int32_t l = 1; l < num_labels && labels[l] < row_size; ++l) {
-      row[labels[l]] = static_cast<Score>(totals[l] * scale);
-    }
+    *sum = sum_of<T>(total);
   }
 };
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "arc_counter.h"
+#include "reach.h"
 
 namespace gtnet {
 
@@ -22,19 +23,75 @@ struct LatticeScore {
   bool valid;  // no NaN or +inf among the scores read
 };
 
-// The gradients of one item; arcs, starts and accepts are null where they are not asked for.
+// The gradients of one item; what is not asked for is null.
 template <class Score>
 struct ItemGradient {
-  Score* scores;
+  Score* scores;  // rows of labels, so far apart
   int64_t row_stride;
-  double *weights, *start, *accept;
-  double *first, *last;  // of the cuts' own start and accept scores
-  bool by_cut;           // weights are [cuts, arcs], by the cut in which an arc is taken
+  Score* labels = nullptr;  // [segments, label_lanes] the same as sums by label
+  double *weights = nullptr, *start = nullptr, *accept = nullptr;
+  double *first = nullptr, *last = nullptr;  // of the cuts' own start and accept scores
+  bool by_cut = false;  // weights are [cuts, arcs], by the cut in which an arc is taken
 
   // Where the arcs taken in a cut are counted, if cuts are told apart.
   double* of_cut(int32_t cut, int64_t num_arcs) const {
     return by_cut ? weights + cut * num_arcs : nullptr;
   }
+};
+
+// What a pass forth leaves for the pass back: alphas and their offsets by cut, and rows.
+template <class T>
+struct Trace {
+  Numbers<T> alpha;
+  double* offset;
+  KeptRows<T> rows;
+};
+
+// How much of it there is for an item; a pass forth alone keeps two cuts of a chain in turn, and
+// segments that share their ends take alphas twice: as they are, and led on along the arcs.
+struct TraceSize {
+  int64_t alphas, factors, cuts, segments;
+
+  TraceSize(bool is_chain, int64_t num_cuts, int64_t num_segments, const Steps& steps, bool keep)
+      : alphas((!is_chain ? 2 * num_cuts
+                : keep    ? num_cuts
+                          : 2) *
+               steps.num_positions),
+        factors(keep ? num_segments * LabelArray::size(steps.num_labels) : 0),
+        cuts(num_cuts),
+        segments(keep ? num_segments : 0) {}
+  explicit TraceSize(const Cuts& all, const Steps& steps, bool keep)
+      : TraceSize(all.is_chain, all.count, all.num_segments(), steps, keep) {}
+
+  int64_t doubles() const { return cuts + 2 * segments; }
+
+  // Rows kept in these arrays.
+  template <class T>
+  KeptRows<T> rows(T* all_factors, double* all_doubles) const {
+    double* const top = all_doubles + cuts;
+    return {factors > 0 ? all_factors : nullptr, top, top + segments};
+  }
+};
+
+// A trace of its own.
+template <class T>
+class OwnTrace {
+ public:
+  OwnTrace(const Cuts& cuts, const Steps& steps, bool keep)
+      : size_(cuts, steps, keep),
+        alpha_(Array<T>::unwritten(size_.alphas)),
+        factors_(size_.factors, false),
+        doubles_(size_.doubles()) {}
+
+  Trace<T> get() {
+    return {alpha_.begin(), doubles_.data(), size_.rows(factors_.begin(), doubles_.data())};
+  }
+
+ private:
+  const TraceSize size_;
+  const Array<T> alpha_;
+  const Aligned<T> factors_;
+  std::vector<double> doubles_;
 };
 
 // Forward and backward over one item in arithmetic T.
@@ -43,23 +100,20 @@ class LatticePass {
   using E = Exponent<T>;
 
  public:
-  explicit LatticePass(const LatticeItem<Score>& item)
+  LatticePass(const LatticeItem<Score>& item, const Trace<T>& trace)
       : item_(item),
         cuts_(item.cuts),
         steps_(item.steps),
-        frame_(item.steps),
+        trace_(trace),
+        frame_(item, trace.rows),
+        reach_(item),
         scaled_(item.steps.num_positions) {}
 
-  // Positions that alphas take: those of all cuts, of two in turn, or of all cuts twice: as they
-  // are, and led on along the arcs, for segments that share their ends.
-  static int64_t room(const Cuts& cuts, int64_t num_positions, bool keep) {
-    const int64_t slots = !cuts.is_chain ? 2 * int64_t{cuts.count} : keep ? cuts.count : 2;
-    return slots * num_positions;
-  }
-
-  // alphas and their offsets [cuts].
-  LatticeScore forward(const GraphNumbers<T>& graph, Numbers<T> alpha, double* offset, bool keep) {
+  // Fills the trace; the alphas of all cuts of a chain only to `keep` them.
+  LatticeScore forward(const GraphNumbers<T>& graph, bool keep) {
     const int64_t size = steps_.num_positions;
+    const Numbers<T> alpha = trace_.alpha;
+    double* const offset = trace_.offset;
     double spreads = 0;
     Total total;
     std::fill_n(offset, cuts_.count, kUnset);
@@ -76,6 +130,7 @@ class LatticePass {
       if (is_unset(offset[c])) {
         for (int32_t k = begin; k < end; ++k) {
           if (cuts_.alone[cuts_.target[k]]) Array<T>::clear(alpha + cuts_.target[k] * size, size);
+          frame_.leave_out(k);
         }
         continue;
       }
@@ -91,18 +146,17 @@ class LatticePass {
       for (int32_t k = begin; k < end; ++k) {
         const int32_t d = cuts_.target[k];
         const Numbers<T> to = alpha + slot(d, keep) * size;
-        frame_.read(item_.row(k), item_.num_labels,
-                    k + 1 < cuts_.num_segments() ? item_.row(k + 1) : nullptr);
+        frame_.read(k, k + 1);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
         const double reached = offset[c] + frame_.top;
         if (cuts_.alone[d]) {
           offset[d] = reached;
-          step<true>(graph, steps_.entering, here, to);
+          step<true>(graph, steps_.entering, here, to, reach_.at(d));
           frame_.scale_wide(to);
           continue;
         }
         if (!is_led) {
-          step<false>(graph, steps_.entering, here, led);
+          step<false>(graph, steps_.entering, here, led, {});
           is_led = true;
         }
         const Scale<T> scale = Scale<T>::exp(relative(offset[d], reached));
@@ -114,9 +168,10 @@ class LatticePass {
   }
 
   // Gradients of grad * score, into arrays that hold 0. Whether the arithmetic was good enough.
-  bool backward(const GraphNumbers<T>& graph, Numbers<T> alpha, const double* offset, Score grad,
-                const ItemGradient<Score>& out) {
+  bool backward(const GraphNumbers<T>& graph, Score grad, const ItemGradient<Score>& out) {
     const int64_t size = steps_.num_positions;
+    const Numbers<T> alpha = trace_.alpha;
+    const double* const offset = trace_.offset;
     Total total;
     for (int32_t c = 0; c < cuts_.count; ++c) {
       if (!is_unset(offset[c]) && cuts_.accepts(c)) {
@@ -133,7 +188,16 @@ class LatticePass {
     const Array<T> betas(cuts_.is_chain ? size : cuts_.count * size), reads(size), parts(size);
     const Numbers<T> read = reads.begin();
     std::vector<double> ahead(cuts_.count, kUnset), flow(cuts_.count, 0.0);  // flow: in minus out
-    std::vector<T> gamma(size + 2 * kMargin, T{0}), totals(steps_.num_labels);
+    const Aligned<T> gamma(size);
+    const int64_t lanes = label_lanes(steps_.by_label);
+    const Aligned<Score> own_sums(lanes);
+    const LabelColumns columns(steps_.by_label, steps_.labels, item_.num_labels);
+    const auto spread = [&](int32_t k, const Score* sums) {
+      if (out.scores == nullptr) return;
+      Score* const row = out.scores + cuts_.row[k] * out.row_stride;
+      vectorized(SpreadLabels<Score>{steps_.by_label.num_slices, columns, sums, Score{1}, row,
+                                     item_.num_labels});
+    };
     ArcCounter<T> reading(steps_.leaving, graph.reading, &graph.scaled, size, counting),
         epsilon(steps_.epsilon_leaving, graph.epsilon, nullptr, size, counting);
     double spreads = 0;
@@ -143,27 +207,34 @@ class LatticePass {
       bool is_read = false;
       for (int32_t k = cuts_.begin[c]; k < cuts_.begin[c + 1]; ++k) {
         const int32_t d = cuts_.target[k];
-        Score* const row = out.scores + cuts_.row[k] * out.row_stride;
-        frame_.read(item_.row(k), item_.num_labels, k > 0 ? item_.row(k - 1) : nullptr);
+        Score* const sums = out.labels ? out.labels + cuts_.row[k] * lanes : own_sums.begin();
+        frame_.read_again(k, k - 1);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
         if (total.m == 0 || is_unset(offset[c]) || is_unset(ahead[d])) {
-          std::fill_n(row, item_.num_labels, Score{0});
+          std::fill_n(sums, lanes, Score{0});
+          spread(k, sums);
           continue;
         }
         const Numbers<T> beyond = betas.begin() + (cuts_.is_chain ? 0 : d * size);
         const Numbers<T> into = is_read ? parts.begin() : read;
+        T met = 0;
         if (cuts_.alone[d]) {
-          vectorized(Meet<T>{steps_.num_positions, steps_.label, frame_.factors(), alpha + d * size,
-                             beyond, into, of_total(offset[d] + ahead[d]), gamma.data() + kMargin});
+          vectorized(Meet<T>{steps_.num_positions, reach_.at(d), steps_.label, frame_.factors(),
+                             alpha + d * size, beyond, into, of_total(offset[d] + ahead[d]),
+                             gamma.begin(), &met});
           frame_.scale_wide(into);
         } else {
           vectorized(MeetThrough<T>{steps_.num_positions, steps_.label, frame_.numbers(),
                                     alpha + (cuts_.count + c) * size, beyond, into,
-                                    of_total(offset[c] + frame_.top + ahead[d]),
-                                    gamma.data() + kMargin});
+                                    of_total(offset[c] + frame_.top + ahead[d]), gamma.begin(),
+                                    &met});
         }
-        vectorized(SumByLabel<T>{steps_.by_label, gamma.data() + kMargin, totals.data()});
-        const double sum = spread_row(totals, grad, row);
+        const auto sum = static_cast<double>(met);
+        // All paths go through the frames of a chain: there chances are made to add up to 1.
+        const double share = cuts_.is_chain && sum > 0 ? 1 / sum : 1;
+        vectorized(SumByLabel<T, Score>{steps_.by_label, gamma.begin(),
+                                        static_cast<T>(static_cast<double>(grad) * share), sums});
+        spread(k, sums);
         flow[d] += sum;
         flow[c] -= sum;
         const double behind = relative(ahead[c], ahead[d] + frame_.top);
@@ -172,7 +243,7 @@ class LatticePass {
       }
       if (total.m == 0 || is_unset(offset[c])) continue;
       if (is_read) {
-        step<false>(graph, steps_.leaving, read, beta, reading.room());
+        step<false>(graph, steps_.leaving, read, beta, reach_.at(c), reading.room());
         if (counting) reading.add(here, read, of_total(offset[c] + ahead[c]));
       } else {
         Array<T>::clear(beta, size);
@@ -248,16 +319,19 @@ class LatticePass {
   const LatticeItem<Score>& item_;
   const Cuts& cuts_;
   const Steps& steps_;
+  const Trace<T> trace_;
   Frame<T, Score> frame_;
+  const Reach reach_;
   ScaledPositions<T> scaled_;
 
   // One step along the arcs that read, times the emission where it is asked for; `room`, if it is
   // not null, is where to scale `from` to.
   template <bool kReading>
   void step(const GraphNumbers<T>& graph, const Rows& rows, Numbers<T> from, Numbers<T> to,
-            ScaledPositions<T>* room = nullptr) {
+            Window window, ScaledPositions<T>* room = nullptr) {
     const RunRows<T, kReading, false> wide{
-        rows, graph.reading.begin(), from, to, kReading ? frame_.factors() : nullptr, steps_.label};
+        rows,  graph.reading.begin(), from, to, kReading ? frame_.factors() : nullptr, steps_.label,
+        window};
     if (graph.scaled.usable) {
       ScaledPositions<T>& scaled = room ? *room : scaled_;
       scaled.set(from);
@@ -277,15 +351,6 @@ class LatticePass {
     if (rows.num_slices == 0) return;
     vectorized(
         RunRows<T, false, true>{rows, weights.begin(), numbers, numbers, nullptr, steps_.label});
-  }
-
-  // Probabilities of the labels of a segment times grad; returns their sum. All paths go through
-  // the frames of a chain: there they are made to add up to 1.
-  double spread_row(const std::vector<T>& totals, Score grad, Score* row) const {
-    double sum = 0;
-    vectorized(SpreadRow<T, Score>{steps_.num_labels, steps_.labels, totals.data(), cuts_.is_chain,
-                                   grad, row, item_.num_labels, &sum});
-    return sum;
   }
 
   // The probabilities to begin or end in each state, times grad; returns their sum.

@@ -100,4 +100,42 @@ class AbreastBatch {
   }
 };
 
+// Scores, NaN where an item is to be done alone, and what is left for the gradient.
+template <class Score>
+Left score_abreast(const AbreastBatch<Score>& abreast, const Tensor& scores, double* score) {
+  const Left left{empty<Score>(scores, abreast.num_values()), empty<Exponent<Score>>(scores, 0),
+                  empty<double>(scores, abreast.num_about())};
+  expect_writes(left.alpha_m, left.alpha_m.numel() * static_cast<int64_t>(sizeof(Score)));
+  abreast.score(output<Score>(left.alpha_m), output<double>(left.offset), score);
+  return left;
+}
+
+// Gradients of items abreast, added up, and which items these are.
+struct SharedSums {
+  std::vector<double> weights, start, accept;
+  std::vector<char> done;  // [items]
+};
+
+template <class Score>
+SharedSums differentiate_abreast(const AbreastBatch<Score>& abreast,
+                                 const LatticeBatch<Score>& batch, const double* grad_score,
+                                 const Left& left, const Tensor& grad_scores, bool counting) {
+  SharedSums sums;
+  sums.weights.resize(counting ? batch.num_arcs(0) : 0);
+  sums.start.resize(counting ? batch.num_states(0) : 0);
+  sums.accept.resize(counting ? batch.num_states(0) : 0);
+  sums.done.resize(batch.size);
+  Score* const grads = output<Score>(grad_scores);
+  const int64_t item_stride = grad_scores.stride(0), stride = grad_scores.stride(1);
+  std::vector<Score*> rows;
+  for (int64_t b = 0; b < batch.size; ++b) {
+    rows.push_back(grads + b * item_stride);
+    clear_behind(batch, b, rows[b], stride);
+  }
+  abreast.differentiate(
+      output<Score>(left.alpha_m), output<double>(left.offset), grad_score, rows.data(), stride,
+      counting, {sums.weights.data(), sums.start.data(), sums.accept.data()}, sums.done.data());
+  return sums;
+}
+
 }  // namespace gtnet

@@ -7,43 +7,44 @@ namespace {
 // Why an item has no score; the largest one of a batch is reported.
 enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
 
+Trouble trouble_of(const LatticeScore& result) {
+  return !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
+}
+
+void report(const std::vector<Trouble>& troubles, const Tensor& largest) {
+  for (const Trouble found : troubles) {
+    *output<int64_t>(largest) = std::max<int64_t>(*output<int64_t>(largest), found);
+  }
+}
+
 // The same with alphas of its own; they are forgotten.
 template <class T, class Score>
 LatticeScore score_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs) {
-  const auto alpha =
-      Array<T>::unwritten(LatticePass<T, Score>::room(item.cuts, item.steps.num_positions, false));
-  std::vector<double> offset(item.cuts.count);
-  return score_item<T, Score>(item, graphs, alpha.begin(), offset.data(), false);
+  OwnTrace<T> trace(item.cuts, item.steps, false);
+  return score_item<T, Score>(item, graphs, trace.get(), false);
 }
-
-// What a forward score leaves for its gradient: of items done alone their alphas and offsets, of
-// items abreast what the walks keep.
-struct Left {
-  Tensor alpha_m, alpha_e, offset;
-};
 
 // Fills in the scores that are NaN so far.
 template <class Score>
 Left score_alone(const LatticeBatch<Score>& batch, const Tensor& scores, bool keep, double* score,
-                 int64_t* trouble) {
-  const std::vector<int64_t> begin = batch.alpha_offsets(), first_cut = batch.all_cuts();
-  const int64_t most = std::max(kKeptPositions, scores.numel());
-  const int64_t kept = keep && begin.back() <= most ? begin.back() : 0;
-  const Left left{empty<Score>(scores, kept), empty<Exponent<Score>>(scores, kept),
-                  empty<double>(scores, kept > 0 ? first_cut.back() : 0)};
-  expect_writes(left.alpha_m, kept * static_cast<int64_t>(sizeof(Score)));
-  expect_writes(left.alpha_e, kept * static_cast<int64_t>(sizeof(Score)));
+                 const Tensor& trouble) {
+  const Traces<Score> traces(batch);
+  const bool kept = keep && traces.exponents() <= std::max(kKeptPositions, scores.numel());
+  const Left left{empty<Score>(scores, kept ? traces.mantissas() : 0),
+                  empty<Exponent<Score>>(scores, kept ? traces.exponents() : 0),
+                  empty<double>(scores, kept ? traces.doubles() : 0)};
+  for (const Tensor& tensor : {left.alpha_m, left.alpha_e}) {
+    expect_writes(tensor, tensor.numel() * static_cast<int64_t>(sizeof(Score)));
+  }
   std::vector<Trouble> troubles(batch.size, kNone_);
   const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
   batch.for_each_item([&](int64_t b) {
     if (!std::isnan(score[b])) return;
     const LatticeItem<Score> item = batch.item(b);
     LatticeScore result;
-    if (kept > 0) {
-      const Numbers<Score> alpha =
-          alphas<Score>(left.alpha_m, left.alpha_e, begin[b], begin[b + 1]);
-      double* const offsets = output<double>(left.offset) + first_cut[b];
-      result = score_item<Score, Score>(item, graphs, alpha, offsets, true);
+    if (kept) {
+      const Trace<Score> trace = traces.of(b, left.alpha_m, left.alpha_e, left.offset);
+      result = score_item<Score, Score>(item, graphs, trace, true);
     } else {
       result = score_anew<Score, Score>(item, graphs);
     }
@@ -54,23 +55,13 @@ Left score_alone(const LatticeBatch<Score>& batch, const Tensor& scores, bool ke
       }
     }
     score[b] = result.score;
-    troubles[b] = !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
+    troubles[b] = trouble_of(result);
   });
-  for (const Trouble found : troubles) *trouble = std::max<int64_t>(*trouble, found);
+  report(troubles, trouble);
   return left;
 }
 
-template <class Score>
-Left score_abreast(const AbreastBatch<Score>& abreast, const LatticeBatch<Score>& batch,
-                   const Tensor& scores, double* score, int64_t* trouble) {
-  const Left left{empty<Score>(scores, abreast.num_values()), empty<Exponent<Score>>(scores, 0),
-                  empty<double>(scores, abreast.num_about())};
-  expect_writes(left.alpha_m, left.alpha_m.numel() * static_cast<int64_t>(sizeof(Score)));
-  abreast.score(output<Score>(left.alpha_m), output<double>(left.offset), score);
-  const bool all = std::none_of(score, score + batch.size, [](double x) { return std::isnan(x); });
-  if (!all) score_alone(batch, scores, false, score, trouble);
-  return left;
-}
+}  // namespace
 
 Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
@@ -81,15 +72,22 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
                                     weights, start, accept);
     const Tensor found = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
     double* const score = output<double>(found);
-    int64_t* const code = output<int64_t>(trouble);
     std::fill_n(score, batch.size, std::numeric_limits<double>::quiet_NaN());
     const auto abreast = AbreastBatch<Score>::of(batch);
-    Left left = abreast ? score_abreast<Score>(*abreast, batch, scores, score, code)
-                        : score_alone<Score>(batch, scores, keep, score, code);
-    if (!keep) left = {empty<Score>(scores, 0), left.alpha_e, empty<double>(scores, 0)};
-    return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
+    if (!abreast) {
+      const Left left = score_alone(batch, scores, keep, score, trouble);
+      return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
+    }
+    const Left left = score_abreast(*abreast, scores, score);
+    const bool all =
+        std::none_of(score, score + batch.size, [](double x) { return std::isnan(x); });
+    if (!all) score_alone(batch, scores, false, score, trouble);
+    if (keep) return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
+    return {found, left.alpha_e, left.alpha_e, empty<double>(scores, 0), trouble};
   });
 }
+
+namespace {
 
 // Gradients of all items, each in a place of its own; what is not asked for is empty.
 struct ItemSums {
@@ -98,70 +96,109 @@ struct ItemSums {
   std::vector<char> failed;  // items beyond the arithmetic
 };
 
-// Gradients of items abreast, added up, and which items these are.
-struct SharedSums {
-  std::vector<double> weights, start, accept;
-  std::vector<char> done;  // [items]
-};
-
-// No gradient behind the last frame of a chain.
-template <class Score>
-void clear_behind(const LatticeBatch<Score>& batch, int64_t b, Score* rows, int64_t stride) {
-  if (!batch.is_chain) return;
-  for (int64_t t = batch.lengths[b]; t < batch.num_rows; ++t) {
-    std::fill_n(rows + t * stride, batch.num_labels, Score{0});
-  }
-}
-
 template <class T, class Score>
 bool differentiate_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
-                        Numbers<T> alpha, const double* offset, Score grad,
-                        const ItemGradient<Score>& out) {
+                        const Trace<T>& trace, Score grad, const ItemGradient<Score>& out) {
   return graphs.with(item, [&](const GraphNumbers<T>& graph) {
-    return LatticePass<T, Score>(item).backward(graph, alpha, offset, grad, out);
+    return LatticePass<T, Score>(item, trace).backward(graph, grad, out);
   });
 }
 
-// The same from the start, with alphas of its own.
+// The same from the start, with alphas of its own; it fits only if both passes do.
 template <class T, class Score>
-bool differentiate_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& forth,
-                        const GraphsOf<T, Score>& back, Score grad,
-                        const ItemGradient<Score>& out) {
-  const auto alpha =
-      Array<T>::unwritten(LatticePass<T, Score>::room(item.cuts, item.steps.num_positions, true));
-  std::vector<double> offset(item.cuts.count);
-  score_item<T, Score>(item, forth, alpha.begin(), offset.data(), true);
-  return differentiate_item<T, Score>(item, back, alpha.begin(), offset.data(), grad, out);
+LatticeScore differentiate_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& forth,
+                                const GraphsOf<T, Score>& back, Score grad,
+                                const ItemGradient<Score>& out) {
+  OwnTrace<T> trace(item.cuts, item.steps, true);
+  LatticeScore result = score_item<T, Score>(item, forth, trace.get(), true);
+  result.fits = differentiate_item<T, Score>(item, back, trace.get(), grad, out);
+  return result;
 }
 
 template <class Score>
-SharedSums differentiate_abreast(const AbreastBatch<Score>& abreast,
-                                 const LatticeBatch<Score>& batch, const double* grad_score,
-                                 const Left& left, const Tensor& grad_scores, bool counting) {
-  SharedSums sums;
-  sums.weights.resize(counting ? batch.num_arcs(0) : 0);
-  sums.start.resize(counting ? batch.num_states(0) : 0);
-  sums.accept.resize(counting ? batch.num_states(0) : 0);
-  sums.done.resize(batch.size);
-  Score* const grads = output<Score>(grad_scores);
-  const int64_t item_stride = grad_scores.stride(0), stride = grad_scores.stride(1);
-  std::vector<Score*> rows;
-  for (int64_t b = 0; b < batch.size; ++b) {
-    rows.push_back(grads + b * item_stride);
-    clear_behind(batch, b, rows[b], stride);
-  }
-  abreast.differentiate(
-      output<Score>(left.alpha_m), output<double>(left.offset), grad_score, rows.data(), stride,
-      counting, {sums.weights.data(), sums.start.data(), sums.accept.data()}, sums.done.data());
-  return sums;
+LatticeScore differentiate_exactly(const LatticeBatch<Score>& batch, const LatticeItem<Score>& item,
+                                   Score grad, const ItemGradient<Score>& out) {
+  const GraphsOf<double, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
+  const GraphsOf<double, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
+  return differentiate_anew<double, Score>(item, forth, back, grad, out);
 }
+
+}  // namespace
+
+Tensors lattice_labels(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                       Tensor accept) {
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    using Score = decltype(zero);
+    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                    weights, start, accept);
+    const std::vector<int64_t> begin = batch.offsets(
+        [&](int64_t b) { return batch.num_segments(b) * label_lanes(batch.steps(b).by_label); });
+    Tensor score = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1),
+           labels = empty<Score>(scores, begin.back());
+    expect_writes(labels, begin.back() * static_cast<int64_t>(sizeof(Score)));
+    std::vector<Trouble> troubles(batch.size, kNone_);
+    const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
+    const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
+    batch.for_each_item([&](int64_t b) {
+      const LatticeItem<Score> item = batch.item(b);
+      const ItemGradient<Score> out{nullptr, 0, output<Score>(labels) + begin[b]};
+      LatticeScore result = differentiate_anew<Score, Score>(item, forth, back, Score{1}, out);
+      if constexpr (!std::is_same_v<Score, double>) {
+        if (!result.fits && result.valid) {
+          result = differentiate_exactly(batch, item, Score{1}, out);
+        }
+      }
+      output<double>(score)[b] = result.score;
+      troubles[b] = trouble_of(result);
+    });
+    report(troubles, trouble);
+    return {score, trouble, labels};
+  });
+}
+
+Tensor spread_labels(const Tensor& grad_score, const Tensor& labels, const Tensor& scores,
+                     const Tensor& lengths, const Tensor& words, const Tensor& word_offsets) {
+  Tensor grad_scores = torch::stable::empty_like(scores);
+  with_scores(scores, [&](auto zero) {
+    using Score = decltype(zero);
+    expect_writes(grad_scores, grad_scores.numel() * static_cast<int64_t>(sizeof(Score)));
+    const int64_t items = scores.size(0), frames = scores.size(1), columns = scores.size(2);
+    const int64_t item_stride = grad_scores.stride(0), row_stride = grad_scores.stride(1);
+    std::vector<const Score*> sums(items);
+    std::vector<Steps> steps(items);
+    const Score* at = input<Score>(labels);
+    for (int64_t b = 0; b < items; ++b) {
+      steps[b] = StepsReader(input<int32_t>(words) + input<int64_t>(word_offsets)[b]).read();
+      sums[b] = at;
+      at += input<int64_t>(lengths)[b] * label_lanes(steps[b].by_label);
+    }
+    for_each_graph(items, items * frames * columns / kRowLanes, [&](int64_t b) {
+      const Rows& rows = steps[b].by_label;
+      const LabelColumns places(rows, steps[b].labels, columns);
+      const auto scale = static_cast<Score>(input<double>(grad_score)[b]);
+      Score* row = output<Score>(grad_scores) + b * item_stride;
+      for (int64_t t = 0; t < frames; ++t, row += row_stride) {
+        if (t < input<int64_t>(lengths)[b]) {
+          const Score* const of_frame = sums[b] + t * label_lanes(rows);
+          vectorized(SpreadLabels<Score>{rows.num_slices, places, of_frame, scale, row, columns});
+        } else {
+          std::fill_n(row, columns, Score{0});
+        }
+      }
+    });
+    return 0;
+  });
+  return grad_scores;
+}
+
+namespace {
 
 // Gradients of the items of a batch that are not done, into `grad_scores` and the sums returned.
 template <class Score>
 ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score, const Left& left,
                        const Tensor& grad_scores, bool counting, bool by_cut,
                        const std::vector<char>& done) {
-  const std::vector<int64_t> begin = batch.alpha_offsets();
   ItemSums sums;
   sums.cuts_at = batch.all_cuts();
   sums.arcs_at = batch.offsets([&](int64_t b) {
@@ -177,6 +214,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
   sums.last.resize(ends ? sums.cuts_at.back() : 0);
   sums.failed.resize(batch.size);
   if (std::count(done.begin(), done.end(), 0) == 0) return sums;
+  const Traces<Score> traces(batch);
   const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
   const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
   const int64_t stride = grad_scores.stride(batch.is_chain ? 1 : 0);
@@ -186,6 +224,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
     const LatticeItem<Score> item = batch.item(b);
     const ItemGradient<Score> out{batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
                                   stride,
+                                  nullptr,
                                   counting ? sums.weights.data() + sums.arcs_at[b] : nullptr,
                                   counting ? sums.start.data() + sums.states_at[b] : nullptr,
                                   counting ? sums.accept.data() + sums.states_at[b] : nullptr,
@@ -195,12 +234,10 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
     const auto grad = static_cast<Score>(grad_score[b]);
     bool exact = false;
     if (left.alpha_e.numel() > 0) {
-      const Numbers<Score> alpha =
-          alphas<Score>(left.alpha_m, left.alpha_e, begin[b], begin[b + 1]);
-      const double* const offsets = input<double>(left.offset) + sums.cuts_at[b];
-      exact = differentiate_item<Score, Score>(item, back, alpha, offsets, grad, out);
+      const Trace<Score> trace = traces.of(b, left.alpha_m, left.alpha_e, left.offset);
+      exact = differentiate_item<Score, Score>(item, back, trace, grad, out);
     } else {
-      exact = differentiate_anew<Score, Score>(item, forth, back, grad, out);
+      exact = differentiate_anew<Score, Score>(item, forth, back, grad, out).fits;
     }
     if constexpr (!std::is_same_v<Score, double>) {
       if (!exact) {
@@ -212,10 +249,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
         clear(sums.accept, sums.states_at);
         clear(sums.first, sums.cuts_at);
         clear(sums.last, sums.cuts_at);
-        const GraphsOf<double, Score> exact_forth(batch, &Steps::entering,
-                                                  &Steps::epsilon_entering);
-        const GraphsOf<double, Score> exact_back(batch, &Steps::leaving, &Steps::epsilon_leaving);
-        exact = differentiate_anew<double, Score>(item, exact_forth, exact_back, grad, out);
+        exact = differentiate_exactly(batch, item, grad, out).fits;
       }
     }
     sums.failed[b] = !exact;

@@ -15,6 +15,23 @@ namespace gtnet {
 
 using Tensors = std::vector<Tensor>;
 
+// The forward score of each item, float64; what is to be kept for the gradient (mantissas,
+// exponents, offsets and what is known of rows); and what is wrong with the scores, or 0.
+Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                      Tensor accept, bool keep);
+
+// The same where nothing but the gradient of the scores can be asked for: the forward scores, the
+// trouble, and how probable the labels of every segment are, as sums by label. All of an item is
+// done while its alphas are in the cache.
+Tensors lattice_labels(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                       Tensor accept);
+
+// The gradient of the scores of chains, given these sums by label; a graph for each item.
+Tensor spread_labels(const Tensor& grad_score, const Tensor& labels, const Tensor& scores,
+                     const Tensor& lengths, const Tensor& words, const Tensor& word_offsets);
+
 // A batch of chains [batch, frames, labels], or of segmentations [segments, labels], and the graph,
 // or graphs, that they meet. `cuts` are the lengths of the chains, or of the segmentations
 // state_offsets, arc_offsets, order, source, target, start and accept.
@@ -70,10 +87,14 @@ struct LatticeBatch {
   int64_t num_arcs(int64_t item) const {
     return arc_offsets[graph(item) + 1] - arc_offsets[graph(item)];
   }
-  int64_t num_positions(int64_t item) const { return words[word_offsets[graph(item)]]; }
+  int64_t num_segments(int64_t item) const {
+    return is_chain ? lengths[item] : row_offsets[item + 1] - row_offsets[item];
+  }
   int64_t num_cuts(int64_t item) const {
     return is_chain ? lengths[item] + 1 : cut_offsets[item + 1] - cut_offsets[item];
   }
+
+  Steps steps(int64_t item) const { return StepsReader(words + word_offsets[graph(item)]).read(); }
 
   Cuts cuts_of(int64_t b) const {
     if (is_chain) return Cuts::chain(lengths[b]);
@@ -91,7 +112,7 @@ struct LatticeBatch {
 
   LatticeItem<Score> item(int64_t b) const {
     const int64_t g = graph(b), s = state_offsets[g], a = arc_offsets[g];
-    return {StepsReader(words + word_offsets[g]).read(),
+    return {steps(b),
             static_cast<int32_t>(num_states(b)),
             static_cast<int32_t>(num_arcs(b)),
             weights + a,
@@ -111,11 +132,6 @@ struct LatticeBatch {
     return sums;
   }
 
-  std::vector<int64_t> alpha_offsets() const {
-    return offsets([&](int64_t b) {
-      return (is_chain ? 1 : 2) * num_cuts(b) * num_positions(b) + 2 * kMargin;
-    });
-  }
   std::vector<int64_t> all_cuts() const {
     return offsets([&](int64_t b) { return num_cuts(b); });
   }
@@ -153,14 +169,46 @@ class GraphsOf {
   std::optional<GraphNumbers<T>> only_;
 };
 
-// The alphas of one item inside the tensors that hold those of all.
+// Where the traces of the items lie inside tensors that hold all: alphas with margins, behind their
+// mantissas the factors of the rows; and offsets with what else is known of rows.
 template <class T>
-Numbers<T> alphas(const Tensor& m, const Tensor& e, int64_t begin, int64_t end) {
-  const Numbers<T> numbers{output<T>(m) + begin + kMargin,
-                           output<Exponent<T>>(e) + begin + kMargin};
-  Array<T>::clear_margins(numbers, end - begin - 2 * kMargin);
-  return numbers;
-}
+class Traces {
+ public:
+  template <class Score>
+  explicit Traces(const LatticeBatch<Score>& batch) {
+    for (int64_t b = 0; b < batch.size; ++b) {
+      const int64_t segments = batch.num_segments(b);
+      items_.push_back({{batch.is_chain, batch.num_cuts(b), segments, batch.steps(b), true},
+                        alphas_,
+                        factors_,
+                        doubles_});
+      alphas_ += items_[b].size.alphas + 2 * kMargin;
+      factors_ += items_[b].size.factors;
+      doubles_ += items_[b].size.doubles();
+    }
+  }
+
+  int64_t mantissas() const { return alphas_ + factors_; }
+  int64_t exponents() const { return alphas_; }
+  int64_t doubles() const { return doubles_; }
+
+  Trace<T> of(int64_t b, const Tensor& m, const Tensor& e, const Tensor& doubles) const {
+    const Item& item = items_[b];
+    const Numbers<T> alpha{output<T>(m) + item.alphas + kMargin,
+                           output<Exponent<T>>(e) + item.alphas + kMargin};
+    Array<T>::clear_margins(alpha, item.size.alphas);
+    double* const known = output<double>(doubles) + item.doubles;
+    return {alpha, known, item.size.rows(output<T>(m) + alphas_ + item.factors, known)};
+  }
+
+ private:
+  struct Item {
+    TraceSize size;
+    int64_t alphas, factors, doubles;  // where they begin
+  };
+  std::vector<Item> items_;
+  int64_t alphas_ = 0, factors_ = 0, doubles_ = 0;
+};
 
 // Asks for large pages under a large tensor that is about to be written: fetching small ones
 // takes longer than computing what goes there.
@@ -181,10 +229,25 @@ constexpr int64_t kKeptPositions = int64_t{1} << 18;
 
 template <class T, class Score>
 LatticeScore score_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
-                        Numbers<T> alpha, double* offset, bool keep) {
+                        const Trace<T>& trace, bool keep) {
   return graphs.with(item, [&](const GraphNumbers<T>& graph) {
-    return LatticePass<T, Score>(item).forward(graph, alpha, offset, keep);
+    return LatticePass<T, Score>(item, trace).forward(graph, keep);
   });
+}
+
+// What a forward score leaves for its gradient: of items done alone their traces, of items abreast
+// what their walks keep.
+struct Left {
+  Tensor alpha_m, alpha_e, offset;
+};
+
+// No gradient behind the last frame of a chain.
+template <class Score>
+void clear_behind(const LatticeBatch<Score>& batch, int64_t b, Score* rows, int64_t stride) {
+  if (!batch.is_chain) return;
+  for (int64_t t = batch.lengths[b]; t < batch.num_rows; ++t) {
+    std::fill_n(rows + t * stride, batch.num_labels, Score{0});
+  }
 }
 
 }  // namespace gtnet

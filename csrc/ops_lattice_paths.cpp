@@ -104,11 +104,10 @@ Tensors lattice_sample(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
   const GraphsOf<double, double> forth(batch, &Steps::entering, &Steps::epsilon_entering);
   batch.for_each_item([&](int64_t b) {
     const LatticeItem<double> item = batch.item(b);
-    const auto alpha = Array<double>::unwritten(
-        LatticePass<double, double>::room(item.cuts, item.steps.num_positions, true));
-    std::vector<double> offset(item.cuts.count);
-    score_item<double, double>(item, forth, alpha.begin(), offset.data(), true);
-    paths[b] = LatticeSampler<double>(item, alpha.begin(), offset.data())
+    OwnTrace<double> own(item.cuts, item.steps, true);
+    const Trace<double> trace = own.get();
+    score_item<double, double>(item, forth, trace, true);
+    paths[b] = LatticeSampler<double>(item, trace.alpha, trace.offset)
                    .draw(input<int64_t>(seeds) + b * n, n);
   });
   return path_tensors(batch, scores, paths);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
@@ -38,6 +39,29 @@ GTNET_INLINE void load(Lanes<T>& lanes, const T* from) {
   std::memcpy(&lanes, from, sizeof lanes);
 }
 
+// One of all lanes: take(a, b) takes b into a, numbers or vectors of them.
+template <class T, int N = kRowLanes, class Lanes, class Take>
+GTNET_INLINE T folded(const Lanes& lanes, const Take& take) {
+  if constexpr (N == 2) {
+    T low = lanes[0];
+    const T high = lanes[1];
+    take(low, high);
+    return low;
+  } else {
+    typedef T Half __attribute__((vector_size(N / 2 * sizeof(T))));
+    Half low, high;
+    std::memcpy(&low, &lanes, sizeof low);
+    std::memcpy(&high, reinterpret_cast<const char*>(&lanes) + sizeof low, sizeof high);
+    take(low, high);
+    return folded<T, N / 2>(low, take);
+  }
+}
+
+template <class T>
+GTNET_INLINE T sum_of(const Lanes<T>& lanes) {
+  return folded<T>(lanes, [](auto& a, const auto& b) __attribute__((always_inline)) { a += b; });
+}
+
 // Numbers of one kind with margins, at an address that vectors like.
 template <class T>
 class Aligned {
@@ -60,6 +84,11 @@ class Aligned {
     return static_cast<size_t>(count + 2 * kMargin) * sizeof(T);
   }
 };
+
+template <class T>
+GTNET_INLINE void clear_lanes(Numbers<T> numbers) {
+  for (int i = 0; i < kRowLanes; ++i) numbers.m[i] = 0, numbers.e[i] = Wide<T>::kZero;
+}
 
 template <class T>
 class Array {
@@ -198,7 +227,15 @@ GTNET_INLINE void sum_entries(int32_t entries, int32_t access, const int32_t* ot
 #undef GTNET_CASES
 }
 
-// out[p] = emission[label[p]] * sum over the entries k of row p of from[other[k]] * weight[k].
+// Positions [begin, end), whole vectors.
+struct Window {
+  int32_t begin = 0, end = std::numeric_limits<int32_t>::max();
+
+  GTNET_INLINE bool holds(int32_t position) const { return begin <= position && position < end; }
+};
+
+// out[p] = emission[label[p]] * sum over the entries k of row p of from[other[k]] * weight[k], and
+// 0 for rows outside of the window, if there is one: then they are in order.
 // kReading: multiply by the emission; kAdding: keep what out[p] held as one more term, and only
 // touch positions that have a row. What is not kReading or kAdding stays unnormalized.
 template <class T, bool kReading, bool kAdding>
@@ -208,9 +245,17 @@ struct RunRows {
   Numbers<T> weight, from, out;
   const T* emission;
   const int32_t* label;
+  Window window = {};
 
   GTNET_INLINE void operator()() const {
-    for (int32_t k = 0; k < rows.num_slices; ++k) run(k);
+    for (int32_t k = 0; k < rows.num_slices; ++k) {
+      const int32_t first = rows.to[int64_t{k} * kRowLanes];
+      if (window.holds(first)) {
+        run(k);
+      } else {
+        clear_lanes(out + first);
+      }
+    }
   }
 
   GTNET_INLINE void run(int32_t k) const {
@@ -245,7 +290,7 @@ struct RunRows {
       return;
     }
     if constexpr (!kAdding) {
-      for (int i = 0; i < kRowLanes; ++i) to.m[i] = 0, to.e[i] = Wide<T>::kZero;
+      clear_lanes(to);
     }
     for (int32_t j = 0; j < entries;) {
       const int32_t count = entries - j < 4 ? 1 : 4;
@@ -299,13 +344,44 @@ struct RunRows {
   }
 };
 
-// totals[l] = sum of values[p] over the positions p that label l leads to; padding stands at
+// The column of a row of scores that each row of `by_label` adds up to: -1 for none.
+class LabelColumns {
+ public:
+  LabelColumns(const Rows& rows, const int32_t* labels, int64_t num_columns)
+      : columns_(int64_t{rows.num_slices} * kRowLanes), contiguous_(rows.num_slices) {
+    for (int32_t k = 0; k < rows.num_slices; ++k) {
+      const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
+      int32_t* const columns = columns_.data() + int64_t{k} * kRowLanes;
+      bool contiguous = true;
+      for (int i = 0; i < kRowLanes; ++i) {
+        columns[i] = to[i] > kNoLabel && labels[to[i]] < num_columns ? labels[to[i]] : -1;
+        contiguous = contiguous && columns[i] >= 0 && columns[i] == columns[0] + i;
+      }
+      contiguous_[k] = contiguous;
+    }
+  }
+
+  const int32_t* of(int32_t slice) const { return columns_.data() + int64_t{slice} * kRowLanes; }
+  bool contiguous(int32_t slice) const { return contiguous_[slice] != 0; }
+
+ private:
+  std::vector<int32_t> columns_;
+  std::vector<char> contiguous_;
+};
+
+// Sums by label take a number for every lane of the slices of `by_label`.
+inline int64_t label_lanes(const Rows& by_label) {
+  return int64_t{by_label.num_slices} * kRowLanes;
+}
+
+// sums[l] = scale * sum of values[p] over the positions p that label l leads to; padding stands at
 // position -1, whose value is 0.
-template <class T>
+template <class T, class Score>
 struct SumByLabel {
-  Rows rows;
+  const Rows& rows;
   const T* values;
-  T* totals;
+  T scale;
+  Score* sums;
 
   GTNET_INLINE void operator()() const {
     for (int32_t k = 0; k < rows.num_slices; ++k) {
@@ -319,14 +395,40 @@ struct SumByLabel {
         load<T>(lanes, gathered);
         sum += lanes;
       }
-      const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
+      sum *= scale;
+      Score* const to = sums + int64_t{k} * kRowLanes;
       if (rows.kind[k] == kLongRow) {
-        T total = 0;
-        for (int i = 0; i < kRowLanes; ++i) total += sum[i];
-        totals[to[0]] = total;
+        to[0] = static_cast<Score>(sum_of<T>(sum));
+        for (int i = 1; i < kRowLanes; ++i) to[i] = 0;
       } else {
+        for (int i = 0; i < kRowLanes; ++i) to[i] = static_cast<Score>(sum[i]);
+      }
+    }
+  }
+};
+
+// row[column of l] = scale * sums[l], 0 elsewhere. A long row comes after its empty namesake.
+template <class Score>
+struct SpreadLabels {
+  int32_t num_slices;
+  const LabelColumns& columns;
+  const Score* sums;
+  Score scale;
+  Score* row;
+  int64_t row_size;
+
+  GTNET_INLINE void operator()() const {
+    std::fill_n(row, row_size, Score{0});
+    for (int32_t k = 0; k < num_slices; ++k) {
+      const int32_t* const column = columns.of(k);
+      const Score* const sum = sums + int64_t{k} * kRowLanes;
+      if (columns.contiguous(k)) {
+        GTNET_SIMD()
+        for (int i = 0; i < kRowLanes; ++i) row[column[0] + i] = scale * sum[i];
+      } else {
+        GTNET_SIMD()
         for (int i = 0; i < kRowLanes; ++i) {
-          if (to[i] >= 0) totals[to[i]] = sum[i];
+          if (column[i] >= 0) row[column[i]] = scale * sum[i];
         }
       }
     }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
+#include <numeric>
 #include <vector>
 
 #include "row_entries.h"
@@ -33,6 +34,7 @@ struct Rows {
 struct Steps {
   int32_t num_positions;   // states first, a multiple of kRowLanes
   int32_t num_labels;      // local ones, kNoLabel included
+  int32_t up, down;        // how far arcs that read lead at most, in positions
   const int32_t* labels;   // [num_labels] the label that each local label stands for
   const int32_t* label;    // [num_positions] the local label that leads here
   Rows entering, leaving;  // arcs that read a label
@@ -49,6 +51,8 @@ class StepsReader {
     Steps steps;
     steps.num_positions = *at_++;
     steps.num_labels = *at_++;
+    steps.up = *at_++;
+    steps.down = *at_++;
     steps.labels = take(steps.num_labels);
     steps.label = take(steps.num_positions);
     for (Rows* rows : {&steps.entering, &steps.leaving, &steps.epsilon_entering,
@@ -97,6 +101,7 @@ class StepsBuilder {
     const Order back = order(epsilon_, &Link::from, &Link::to);
     words.push_back(padded());
     words.push_back(static_cast<int32_t>(labels_.size()));
+    push_span(words);
     words.insert(words.end(), labels_.begin(), labels_.end());
     words.insert(words.end(), label_.begin(), label_.end());
     const std::vector<int32_t> all(padded(), 0);
@@ -241,6 +246,16 @@ class StepsBuilder {
     return p;
   }
 
+  void push_span(std::vector<int32_t>& words) const {
+    int32_t up = 0, down = 0;
+    for (const Link& link : reading_) {
+      up = std::max(up, link.to - link.from);
+      down = std::max(down, link.from - link.to);
+    }
+    words.push_back(up);
+    words.push_back(down);
+  }
+
   static Grouped group(const std::vector<Link>& links, int32_t Link::* row, int32_t Link::* other,
                        int32_t num_rows, bool descending) {
     Grouped grouped{std::vector<int32_t>(num_rows + 1, 0), std::vector<Link>(links.size()), other};
@@ -260,9 +275,21 @@ class StepsBuilder {
     return grouped;
   }
 
+  // Rows order[begin, begin + count) of a plan. Rows of more than `most` arcs are empty here: they
+  // are slices of their own.
   struct Slice {
     SliceKind kind;
-    std::vector<int32_t> rows, lengths;
+    int32_t begin, count, most, entries;
+  };
+  struct Plan {
+    std::vector<int32_t> order;
+    std::vector<Slice> slices;
+    int32_t entries = 0;
+
+    void add(Slice slice) {
+      slices.push_back(slice);
+      entries += slice.entries;
+    }
   };
 
   static constexpr int32_t kAlong = -2;  // padding stands wherever the others lead to
@@ -270,89 +297,106 @@ class StepsBuilder {
   // Rows of one layer after another; rows of layer 0 are left out unless `every`.
   static void write(std::vector<int32_t>& words, const Grouped& grouped,
                     const std::vector<int32_t>& layer, bool every, int32_t padding = kAlong) {
-    const int32_t deepest = layer.empty() ? 0 : *std::max_element(layer.begin(), layer.end());
-    std::vector<std::vector<int32_t>> layers(deepest + 1);
-    for (size_t r = 0; r < layer.size(); ++r) {
-      if (every || layer[r] > 0) layers[layer[r]].push_back(static_cast<int32_t>(r));
-    }
-    std::vector<int32_t> begin{0}, kind, to, access, other, arc;
-    for (const std::vector<int32_t>& rows : layers) {
-      for (const Slice& slice : cut(grouped, rows, every)) {
-        fill(grouped, slice, padding, access, other, arc);
-        begin.push_back(static_cast<int32_t>(access.size()));
-        kind.push_back(slice.kind);
-        to.insert(to.end(), slice.rows.begin(), slice.rows.end());
-        to.resize(kind.size() * kRowLanes, -1);
+    const Plan plan = planned(grouped, layer, every);
+    const size_t slices = plan.slices.size(), entries = plan.entries, at = words.size();
+    words.resize(at + 2 + (slices + 1) + slices + slices * kRowLanes + entries +
+                 2 * entries * kRowLanes);
+    int32_t* begin = words.data() + at;
+    *begin++ = static_cast<int32_t>(slices);
+    *begin++ = static_cast<int32_t>(entries);
+    int32_t *kind = begin + slices + 1, *to = kind + slices, *access = to + slices * kRowLanes,
+            *other = access + entries, *arc = other + entries * kRowLanes;
+    *begin = 0;
+    for (const Slice& slice : plan.slices) {
+      const int32_t* const rows = plan.order.data() + slice.begin;
+      begin[1] = *begin + slice.entries;
+      ++begin;
+      *kind++ = slice.kind;
+      to = std::fill_n(std::copy_n(rows, slice.count, to), kRowLanes - slice.count, -1);
+      for (int32_t j = 0; j < slice.entries; ++j, other += kRowLanes, arc += kRowLanes) {
+        fill(grouped, slice, rows, j, padding, other, arc);
+        *access++ = padding == kAlong ? run_through(other, arc) : kGathered;
       }
-    }
-    words.push_back(static_cast<int32_t>(kind.size()));
-    words.push_back(static_cast<int32_t>(access.size()));
-    for (const auto* part : {&begin, &kind, &to, &access, &other, &arc}) {
-      words.insert(words.end(), part->begin(), part->end());
     }
   }
 
-  // Slices of the rows of a layer. Long rows come last; where every row is to be written, they
-  // stand among the others as well, empty, so that these stay in order.
-  static std::vector<Slice> cut(const Grouped& grouped, std::vector<int32_t> rows, bool every) {
+  static Plan planned(const Grouped& grouped, const std::vector<int32_t>& layer, bool every) {
+    const int32_t deepest = layer.empty() ? 0 : *std::max_element(layer.begin(), layer.end());
+    const auto rows = static_cast<int32_t>(layer.size());
+    Plan plan;
+    plan.order.resize(rows);
+    std::iota(plan.order.begin(), plan.order.end(), 0);
+    if (deepest == 0) {
+      if (every) cut(grouped, 0, rows, every, plan);
+      return plan;
+    }
+    std::stable_sort(plan.order.begin(), plan.order.end(),
+                     [&](int32_t a, int32_t b) { return layer[a] < layer[b]; });
+    for (int32_t begin = 0, end = 0; begin < rows; begin = end) {
+      const int32_t here = layer[plan.order[begin]];
+      while (end < rows && layer[plan.order[end]] == here) ++end;
+      if (every || here > 0) cut(grouped, begin, end, every, plan);
+    }
+    return plan;
+  }
+
+  // Slices of the rows [begin, end) of a layer. Long rows come last; where every row is to be
+  // written, they stand among the others as well, empty, so that these stay in order.
+  static void cut(const Grouped& grouped, int32_t begin, int32_t end, bool every, Plan& plan) {
     const auto length = [&](int32_t r) { return grouped.offsets[r + 1] - grouped.offsets[r]; };
+    const auto rows = plan.order.begin();
     int64_t total = 0;
-    for (int32_t r : rows) total += length(r);
-    const int64_t usual = 4 * total / std::max<int64_t>(1, static_cast<int64_t>(rows.size()));
-    const auto is_long = [&](int32_t r) { return length(r) > std::max<int64_t>(kRowLanes, usual); };
+    for (int32_t i = begin; i < end; ++i) total += length(rows[i]);
+    const int64_t usual = 4 * total / std::max(1, end - begin);
+    const auto most = static_cast<int32_t>(std::max<int64_t>(kRowLanes, usual));
+    const auto is_long = [&](int32_t r) { return length(r) > most; };
     std::vector<int32_t> long_rows;
-    std::copy_if(rows.begin(), rows.end(), std::back_inserter(long_rows), is_long);
-    if (!every) rows.erase(std::remove_if(rows.begin(), rows.end(), is_long), rows.end());
+    std::copy_if(rows + begin, rows + end, std::back_inserter(long_rows), is_long);
+    if (!every)
+      end = static_cast<int32_t>(std::remove_if(rows + begin, rows + end, is_long) - rows);
     const auto kept = [&](int32_t r) { return is_long(r) ? 0 : length(r); };
+    const auto widest = [&](int32_t i) {
+      int32_t result = 0;
+      for (int32_t j = i; j < std::min(i + kRowLanes, end); ++j) {
+        result = std::max(result, kept(rows[j]));
+      }
+      return result;
+    };
 
     int64_t padded = 0, needed = 0;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      if (i % kRowLanes == 0) {
-        int32_t widest = 0;
-        for (size_t j = i; j < std::min(i + kRowLanes, rows.size()); ++j) {
-          widest = std::max(widest, kept(rows[j]));
-        }
-        padded += widest * kRowLanes;
-      }
-      needed += kept(rows[i]);
-    }
+    for (int32_t i = begin; i < end; i += kRowLanes) padded += int64_t{widest(i)} * kRowLanes;
+    for (int32_t i = begin; i < end; ++i) needed += kept(rows[i]);
     if (2 * padded > 3 * needed + 16 * kRowLanes) {
-      std::stable_sort(rows.begin(), rows.end(),
+      std::stable_sort(rows + begin, rows + end,
                        [&](int32_t a, int32_t b) { return kept(a) > kept(b); });
     }
-    std::vector<Slice> slices;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const auto lane = static_cast<int32_t>(i % kRowLanes);
-      if (lane == 0) slices.push_back({kInOrder, {}, {}});
-      Slice& slice = slices.back();
-      if (lane > 0 && rows[i] != slice.rows[0] + lane) slice.kind = kScattered;
-      slice.rows.push_back(rows[i]);
-      slice.lengths.push_back(kept(rows[i]));
+    for (int32_t i = begin; i < end; i += kRowLanes) {
+      const int32_t count = std::min(end - i, kRowLanes);
+      bool in_order = count == kRowLanes;
+      for (int32_t j = 1; j < count; ++j) in_order = in_order && rows[i + j] == rows[i] + j;
+      plan.add({in_order ? kInOrder : kScattered, i, count, most, widest(i)});
     }
-    if (rows.size() % kRowLanes) slices.back().kind = kScattered;
-    for (int32_t r : long_rows) slices.push_back({kLongRow, {r}, {length(r)}});
-    return slices;
+    for (const int32_t r : long_rows) {
+      const int32_t entries = (length(r) + kRowLanes - 1) / kRowLanes;
+      plan.add({kLongRow, static_cast<int32_t>(plan.order.size()), 1, length(r), entries});
+      plan.order.push_back(r);
+    }
   }
 
-  static void fill(const Grouped& grouped, const Slice& slice, int32_t padding,
-                   std::vector<int32_t>& access, std::vector<int32_t>& other,
-                   std::vector<int32_t>& arc) {
+  // Entry j of a slice: the other ends and the arcs.
+  static void fill(const Grouped& grouped, const Slice& slice, const int32_t* rows, int32_t j,
+                   int32_t padding, int32_t* ends, int32_t* arcs) {
     const bool along = slice.kind == kLongRow;  // lanes are arcs of one row
-    const int32_t widest = *std::max_element(slice.lengths.begin(), slice.lengths.end());
-    const int32_t entries = along ? (widest + kRowLanes - 1) / kRowLanes : widest;
-    for (int32_t j = 0; j < entries; ++j) {
-      int32_t ends[kRowLanes], arcs[kRowLanes];
-      for (size_t i = 0; i < kRowLanes; ++i) {
-        const size_t row = along ? 0 : i;
-        const int32_t at = along ? j * kRowLanes + static_cast<int32_t>(i) : j;
-        const bool real = row < slice.rows.size() && at < slice.lengths[row];
-        const Link* link = real ? &grouped.links[grouped.offsets[slice.rows[row]] + at] : nullptr;
-        arcs[i] = link ? link->arc : kPadding;
-        ends[i] = link ? link->*grouped.other : padding == kAlong ? 0 : padding;
+    for (int32_t i = 0; i < kRowLanes; ++i) {
+      const int32_t row = along ? 0 : i, at = along ? j * kRowLanes + i : j;
+      const Link* link = nullptr;
+      if (row < slice.count) {
+        const int32_t first = grouped.offsets[rows[row]],
+                      length = grouped.offsets[rows[row] + 1] - first;
+        if (at < length && length <= slice.most) link = &grouped.links[first + at];
       }
-      access.push_back(padding == kAlong ? run_through(ends, arcs) : kGathered);
-      other.insert(other.end(), ends, ends + kRowLanes);
-      arc.insert(arc.end(), arcs, arcs + kRowLanes);
+      arcs[i] = link ? link->arc : kPadding;
+      ends[i] = link ? link->*grouped.other : padding == kAlong ? 0 : padding;
     }
   }
 

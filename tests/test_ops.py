@@ -277,6 +277,17 @@ def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
     }
 
 
+def ctc_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
+    """Targets padded and one after another."""
+    scores, frames = torch.randn(3, 4, 3, dtype=dtype), torch.tensor([3, 2, 0])
+    lengths = torch.tensor([2, 1, 0])
+    targets = (torch.tensor([1, 1, 2]), torch.tensor([[1, 1], [2, 9], [9, 9]]))
+    forth = [(scores, frames, t, lengths, 0, keep) for t in targets for keep in (False, True)]
+    score, _, labels, *layout = torch.ops.gtnet.ctc_score(*forth[-1])
+    back = [(torch.ones_like(score), labels, scores, frames, *layout)]
+    return {"ctc_score": forth, "ctc_score_backward": back}
+
+
 def cases() -> dict[str, list[tuple]]:
     """Arguments for every operator, in both dtypes where scores are among them."""
     found: dict[str, list[tuple]] = {}
@@ -293,6 +304,7 @@ def cases() -> dict[str, list[tuple]]:
             "steps": [(*offsets, graph.source, graph.target, graph.ilabels)],
             "block_steps": [tuple(topology.steps[:2])],
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
+            **ctc_cases(dtype),
             **beam_cases(graph),
             **lattice_cases(graph),
             "incidence": [(*offsets, graph.source, graph.target, graph.num_states)],

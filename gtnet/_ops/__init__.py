@@ -24,6 +24,7 @@ from gtnet._ops.emissions import Shares as Shares
 from gtnet._ops.emissions import Steps as Steps
 from gtnet._ops.emissions import block_steps as block_steps
 from gtnet._ops.emissions import ctc_arcs as ctc_arcs
+from gtnet._ops.emissions import ctc_loss as ctc_loss
 from gtnet._ops.emissions import lattice_arguments as lattice_arguments
 from gtnet._ops.emissions import lattice_best as lattice_best
 from gtnet._ops.emissions import lattice_k_best as lattice_k_best

@@ -37,14 +37,35 @@ def _(targets: Tensor, lengths: Tensor, blank: int) -> tuple[Tensor, ...]:
     return *ends, *(vector(targets, arcs, torch.int32) for _ in range(4))
 
 
+@fake("ctc_score")
+def _(
+    scores: Tensor,
+    lengths: Tensor,
+    targets: Tensor,
+    target_lengths: Tensor,
+    blank: int,
+    keep: bool,
+) -> list[Tensor]:
+    items = lengths.shape[0]
+    found = [vector(scores, items, torch.float64), vector(scores, 1, torch.int64)]
+    if keep:
+        found.append(vector(scores, unknown_size(), scores.dtype))
+        found.append(vector(lengths, unknown_size(), torch.int32))
+        found.append(lengths.new_empty(items + 1))
+    return found
+
+
+@fake("ctc_score_backward")
+def _(grad_score: Tensor, labels: Tensor, scores: Tensor, *rest: Any) -> Tensor:
+    return torch.empty_like(scores)
+
+
 @fake("lattice_score")
 def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
-    kept = unknown_size() if rest[-1] else 0
-    exponent = torch.int32 if scores.dtype == torch.float32 else torch.int64
+    kinds = (scores.dtype, torch.int32 if scores.dtype == torch.float32 else torch.int64)
     return [
         vector(scores, _items(cuts), torch.float64),
-        vector(scores, kept, scores.dtype),
-        vector(scores, kept, exponent),
+        *(vector(scores, unknown_size() if rest[-1] else 0, kind) for kind in kinds),
         vector(scores, unknown_size() if rest[-1] else 0, torch.float64),
         vector(scores, 1, torch.int64),
     ]
@@ -311,6 +332,61 @@ def lattice_score(arguments: LatticeArguments, multiplied_out: Callable[..., Ten
     scores, cuts, steps, *graph = arguments
     cuts, ends = (cuts, [None, None]) if len(cuts) == 1 else (cuts[:-2], cuts[-2:])
     return _LatticeScore.apply(scores, *graph, *ends, cuts, steps, multiplied_out)
+
+
+class _CtcLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        scores: Tensor,
+        lengths: Tensor,
+        targets: Tensor,
+        target_lengths: Tensor,
+        blank: int,
+        multiplied_out: Callable[[Tensor], Tensor],
+    ) -> Tensor | None:
+        keep = ctx.needs_input_grad[0]
+        found = operators.ctc_score.default(scores, lengths, targets, target_lengths, blank, keep)
+        if not found:
+            return None
+        score, trouble, *kept = found
+        _raise_trouble(int(trouble))
+        ctx.save_for_backward(scores, lengths, *kept)
+        ctx.multiplied_out = multiplied_out
+        return score.neg_().to(scores.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        scores, lengths, labels, *layout = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            loss = ctx.multiplied_out(scores)
+            (grad,) = torch.autograd.grad(loss, scores, grad_loss, create_graph=True)
+        else:
+            grad_score = grad_loss.neg().double()
+            grad = operators.ctc_score_backward.default(
+                grad_score, labels, scores, lengths, *layout
+            )
+        return grad, None, None, None, None, None
+
+
+def ctc_loss(
+    scores: Tensor,
+    lengths: Tensor,
+    targets: Tensor,
+    target_lengths: Tensor,
+    blank: int,
+    multiplied_out: Callable[[Tensor], Tensor],
+) -> Tensor | None:
+    """Minus the forward score of each item of emissions [batch, frames, labels] composed with the
+    CTC topology of its target, of the dtype of the scores; differentiable.
+
+    All other tensors are int64 on the CPU: targets [batch, longest] or one after another. None
+    where lengths or labels are not those of a batch. `multiplied_out` computes the same from
+    `scores` in parts that are differentiable any number of times. Raises OutOfRangeError,
+    ValueError for NaN or +inf.
+    """
+    rows = rows_of_labels(scores)
+    return _CtcLoss.apply(rows, lengths, targets, target_lengths, blank, multiplied_out)
 
 
 def rows_of_labels(scores: Tensor) -> Tensor:

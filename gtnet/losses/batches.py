@@ -18,8 +18,16 @@ Reduction = Literal["none", "mean", "sum"]
 def frames_of(
     function: str, name: str, scores: Tensor, lengths: Lengths
 ) -> tuple[Tensor, Tensor, bool]:
-    """Scores [frames, batch, labels] or [frames, labels] as [batch, frames, labels], the frames of
-    each item, and whether it was one item without a batch.
+    """As `batch_first`, and the frames of each item in the middle."""
+    scores, single = batch_first(function, name, scores)
+    batch, most, _ = scores.shape
+    frames = lengths_of(function, "input_lengths", lengths, batch, most, "the frames")
+    return scores, frames.to(scores.device), single
+
+
+def batch_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool]:
+    """Scores [frames, batch, labels] or [frames, labels] as [batch, frames, labels], and whether it
+    was one item without a batch.
     """
     short = isinstance(scores, Tensor) and scores.is_cuda and scores.dtype in _checks.SHORT
     wide = isinstance(scores, Tensor) and scores.dtype in (torch.float32, torch.float64)
@@ -32,15 +40,15 @@ def frames_of(
             f"got {list(scores.shape)}"
         )
     single = scores.ndim == 2
-    scores = scores.unsqueeze(0) if single else scores.transpose(0, 1)
-    batch, frames, _ = scores.shape
-    return (
-        scores,
-        lengths_of(function, "input_lengths", lengths, batch, frames, "the frames").to(
-            scores.device
-        ),
-        single,
-    )
+    return scores.unsqueeze(0) if single else scores.transpose(0, 1), single
+
+
+def plain_integers(values: object) -> Tensor | None:
+    """Integers as int64, None where they are something else or not on the CPU: unchecked."""
+    tensor = torch.as_tensor(values)
+    if tensor.dtype not in (torch.int32, torch.int64) or tensor.device.type != "cpu":
+        return None
+    return tensor.long().contiguous()
 
 
 def flat_targets(
