@@ -5,6 +5,12 @@
 
 #include "platform.h"
 
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define GTNET_SHUFFLES
+#endif
+#endif
+
 namespace gtnet {
 
 // One number for each of L items, in a register or two.
@@ -28,7 +34,7 @@ GTNET_INLINE void put(const Vector& numbers, T* to) {
 // v[i][j] and v[j][i] change places.
 template <class T>
 GTNET_INLINE void transpose(Abreast<T, 8> (&v)[8]) {
-#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+#ifdef GTNET_SHUFFLES
   Abreast<T, 8> a[8], b[8];
   for (int i = 0; i < 8; i += 2) {
     a[i] = __builtin_shufflevector(v[i], v[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
@@ -69,6 +75,33 @@ GTNET_INLINE void add_up(Abreast<T, 16> (&v)[8], Abreast<T, 8>& sums) {
     halves[i] += half;
   }
   add_up<T>(halves, sums);
+}
+
+// x[2 i] = x[2 i + 1] = from[i]
+GTNET_INLINE void doubled(const float* from, Abreast<float, 16>& x) {
+  Abreast<float, 8> once;
+  fetch(once, from);
+#ifdef GTNET_SHUFFLES
+  x = __builtin_shufflevector(once, once, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+#else
+  for (int i = 0; i < 16; ++i) x[i] = once[i / 2];
+#endif
+}
+
+// What stands at even places goes to to[0, 8), the rest behind it.
+GTNET_INLINE void parted(const Abreast<float, 16>& x, float* to, bool adding) {
+  Abreast<float, 16> parts;
+#ifdef GTNET_SHUFFLES
+  parts = __builtin_shufflevector(x, x, 0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  for (int i = 0; i < 16; ++i) parts[i] = x[i % 8 * 2 + i / 8];
+#endif
+  if (adding) {
+    Abreast<float, 16> there;
+    fetch(there, to);
+    parts += there;
+  }
+  put(parts, to);
 }
 
 }  // namespace gtnet
