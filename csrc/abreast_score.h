@@ -22,7 +22,8 @@ class AbreastScore {
     const Aligned<T> spare(plan.stride > 1 ? 2 * kept_.size : 0);
     const T* from = nullptr;
     if (forth) std::fill_n(kept_.total_m(), L, 0.0);
-    for (int32_t cut = walk.first(); plan.distance(forth, cut) >= 0; cut = walk.next(cut)) {
+    for (int32_t cut = walk.first(); plan.distance(forth, cut) >= 0 && !walk.in_vain();
+         cut = walk.next(cut)) {
       T* const to =
           plan.is_kept(forth, cut) ? kept_.at(forth, cut) : spare.begin() + cut % 2 * kept_.size;
       walk.sum(cut, from);

@@ -164,6 +164,11 @@ class AbreastWalk {
   int32_t first() const { return forth_ ? 0 : items_.longest(); }
   int32_t next(int32_t cut) const { return forth_ ? cut + 1 : cut - 1; }
 
+  // Whether every item has failed.
+  bool in_vain() const {
+    return std::all_of(failed, failed + items_.count, [](int32_t one) { return one != 0; });
+  }
+
   // Sums at a cut without its emission, from the values at the cut before on this way; null at the
   // first. Their exponents are those of the state.
   const T* sum(int32_t cut, const T* from) {
