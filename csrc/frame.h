@@ -169,11 +169,12 @@ class Frame {
   // The row of a segment; that of `next` is fetched meanwhile, if there is such a segment.
   void read(int32_t segment, int32_t next) {
     const bool fetched = 0 <= next && next < item_.cuts.num_segments();
-    numbers_ = LabelArray::first(own_.begin());
-    if (kept_.factors) numbers_.m = factors_of(segment);
+    const Numbers<T> own = LabelArray::first(own_.begin()),
+                     numbers{kept_.factors ? factors_of(segment) : own.m, own.e};
+    numbers_ = numbers;
     vectorized(ReadRow<T, Score>{steps_.num_labels, steps_.labels, item_.row(segment),
                                  fetched ? item_.row(next) : nullptr, item_.num_labels,
-                                 LabelArray::first(x_.begin()), numbers_, &top, &spread, &valid});
+                                 LabelArray::first(x_.begin()), numbers, &top, &spread, &valid});
     if (kept_.factors) kept_.top[segment] = top, kept_.spread[segment] = spread;
   }
 

@@ -10,7 +10,9 @@ std::tuple<Tensor, Tensor, Tensor> steps(const Tensor& state_offsets, const Tens
   const LaidOut found = lay_out(source, input<int64_t>(state_offsets), input<int64_t>(arc_offsets),
                                 graphs(state_offsets), input<int32_t>(source),
                                 input<int32_t>(target), input<int32_t>(labels), [](int64_t) {});
-  return {found.words, found.offsets, found.on_cycle};
+  Tensor on_cycle = empty<int64_t>(state_offsets, graphs(state_offsets));
+  std::copy(found.on_cycle.begin(), found.on_cycle.end(), output<int64_t>(on_cycle));
+  return {found.words, found.offsets, on_cycle};
 }
 
 }  // namespace

@@ -7,23 +7,6 @@ namespace {
 // Why an item has no score; the largest one of a batch is reported.
 enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
 
-Trouble trouble_of(const LatticeScore& result) {
-  return !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
-}
-
-void report(const std::vector<Trouble>& troubles, const Tensor& largest) {
-  for (const Trouble found : troubles) {
-    *output<int64_t>(largest) = std::max<int64_t>(*output<int64_t>(largest), found);
-  }
-}
-
-// The same with alphas of its own; they are forgotten.
-template <class T, class Score>
-LatticeScore score_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs) {
-  OwnTrace<T> trace(item.cuts, item.steps, false);
-  return score_item<T, Score>(item, graphs, trace.get(), false);
-}
-
 // Fills in the scores that are NaN so far.
 template <class Score>
 Left score_alone(const LatticeBatch<Score>& batch, const Tensor& scores, bool keep, double* score,
@@ -55,13 +38,13 @@ Left score_alone(const LatticeBatch<Score>& batch, const Tensor& scores, bool ke
       }
     }
     score[b] = result.score;
-    troubles[b] = trouble_of(result);
+    troubles[b] = !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
   });
-  report(troubles, trouble);
+  for (const Trouble found : troubles) {
+    *output<int64_t>(trouble) = std::max<int64_t>(*output<int64_t>(trouble), found);
+  }
   return left;
 }
-
-}  // namespace
 
 Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
@@ -83,11 +66,9 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
         std::none_of(score, score + batch.size, [](double x) { return std::isnan(x); });
     if (!all) score_alone(batch, scores, false, score, trouble);
     if (keep) return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
-    return {found, left.alpha_e, left.alpha_e, empty<double>(scores, 0), trouble};
+    return {found, empty<Score>(scores, 0), left.alpha_e, empty<double>(scores, 0), trouble};
   });
 }
-
-namespace {
 
 // Gradients of all items, each in a place of its own; what is not asked for is empty.
 struct ItemSums {
@@ -95,104 +76,6 @@ struct ItemSums {
   std::vector<double> weights, start, accept, first, last;
   std::vector<char> failed;  // items beyond the arithmetic
 };
-
-template <class T, class Score>
-bool differentiate_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
-                        const Trace<T>& trace, Score grad, const ItemGradient<Score>& out) {
-  return graphs.with(item, [&](const GraphNumbers<T>& graph) {
-    return LatticePass<T, Score>(item, trace).backward(graph, grad, out);
-  });
-}
-
-// The same from the start, with alphas of its own; it fits only if both passes do.
-template <class T, class Score>
-LatticeScore differentiate_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& forth,
-                                const GraphsOf<T, Score>& back, Score grad,
-                                const ItemGradient<Score>& out) {
-  OwnTrace<T> trace(item.cuts, item.steps, true);
-  LatticeScore result = score_item<T, Score>(item, forth, trace.get(), true);
-  result.fits = differentiate_item<T, Score>(item, back, trace.get(), grad, out);
-  return result;
-}
-
-template <class Score>
-LatticeScore differentiate_exactly(const LatticeBatch<Score>& batch, const LatticeItem<Score>& item,
-                                   Score grad, const ItemGradient<Score>& out) {
-  const GraphsOf<double, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
-  const GraphsOf<double, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
-  return differentiate_anew<double, Score>(item, forth, back, grad, out);
-}
-
-}  // namespace
-
-Tensors lattice_labels(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                       Tensor accept) {
-  return with_scores(scores, [&](auto zero) -> Tensors {
-    using Score = decltype(zero);
-    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
-                                    weights, start, accept);
-    const std::vector<int64_t> begin = batch.offsets(
-        [&](int64_t b) { return batch.num_segments(b) * label_lanes(batch.steps(b).by_label); });
-    Tensor score = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1),
-           labels = empty<Score>(scores, begin.back());
-    expect_writes(labels, begin.back() * static_cast<int64_t>(sizeof(Score)));
-    std::vector<Trouble> troubles(batch.size, kNone_);
-    const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
-    const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
-    batch.for_each_item([&](int64_t b) {
-      const LatticeItem<Score> item = batch.item(b);
-      const ItemGradient<Score> out{nullptr, 0, output<Score>(labels) + begin[b]};
-      LatticeScore result = differentiate_anew<Score, Score>(item, forth, back, Score{1}, out);
-      if constexpr (!std::is_same_v<Score, double>) {
-        if (!result.fits && result.valid) {
-          result = differentiate_exactly(batch, item, Score{1}, out);
-        }
-      }
-      output<double>(score)[b] = result.score;
-      troubles[b] = trouble_of(result);
-    });
-    report(troubles, trouble);
-    return {score, trouble, labels};
-  });
-}
-
-Tensor spread_labels(const Tensor& grad_score, const Tensor& labels, const Tensor& scores,
-                     const Tensor& lengths, const Tensor& words, const Tensor& word_offsets) {
-  Tensor grad_scores = torch::stable::empty_like(scores);
-  with_scores(scores, [&](auto zero) {
-    using Score = decltype(zero);
-    expect_writes(grad_scores, grad_scores.numel() * static_cast<int64_t>(sizeof(Score)));
-    const int64_t items = scores.size(0), frames = scores.size(1), columns = scores.size(2);
-    const int64_t item_stride = grad_scores.stride(0), row_stride = grad_scores.stride(1);
-    std::vector<const Score*> sums(items);
-    std::vector<Steps> steps(items);
-    const Score* at = input<Score>(labels);
-    for (int64_t b = 0; b < items; ++b) {
-      steps[b] = StepsReader(input<int32_t>(words) + input<int64_t>(word_offsets)[b]).read();
-      sums[b] = at;
-      at += input<int64_t>(lengths)[b] * label_lanes(steps[b].by_label);
-    }
-    for_each_graph(items, items * frames * columns / kRowLanes, [&](int64_t b) {
-      const Rows& rows = steps[b].by_label;
-      const LabelColumns places(rows, steps[b].labels, columns);
-      const auto scale = static_cast<Score>(input<double>(grad_score)[b]);
-      Score* row = output<Score>(grad_scores) + b * item_stride;
-      for (int64_t t = 0; t < frames; ++t, row += row_stride) {
-        if (t < input<int64_t>(lengths)[b]) {
-          const Score* const of_frame = sums[b] + t * label_lanes(rows);
-          vectorized(SpreadLabels<Score>{rows.num_slices, places, of_frame, scale, row, columns});
-        } else {
-          std::fill_n(row, columns, Score{0});
-        }
-      }
-    });
-    return 0;
-  });
-  return grad_scores;
-}
-
-namespace {
 
 // Gradients of the items of a batch that are not done, into `grad_scores` and the sums returned.
 template <class Score>
@@ -215,8 +98,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
   sums.failed.resize(batch.size);
   if (std::count(done.begin(), done.end(), 0) == 0) return sums;
   const Traces<Score> traces(batch);
-  const GraphsOf<Score, Score> forth(batch, &Steps::entering, &Steps::epsilon_entering);
-  const GraphsOf<Score, Score> back(batch, &Steps::leaving, &Steps::epsilon_leaving);
+  const BothWays<Score, Score> graphs(batch);
   const int64_t stride = grad_scores.stride(batch.is_chain ? 1 : 0);
   const int64_t item_stride = batch.is_chain ? grad_scores.stride(0) : 0;
   batch.for_each_item([&](int64_t b) {
@@ -235,9 +117,9 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
     bool exact = false;
     if (left.alpha_e.numel() > 0) {
       const Trace<Score> trace = traces.of(b, left.alpha_m, left.alpha_e, left.offset);
-      exact = differentiate_item<Score, Score>(item, back, trace, grad, out);
+      exact = differentiate_item<Score, Score>(item, graphs.back, trace, grad, out);
     } else {
-      exact = differentiate_anew<Score, Score>(item, forth, back, grad, out).fits;
+      exact = differentiate_anew<Score, Score>(item, graphs, grad, out).fits;
     }
     if constexpr (!std::is_same_v<Score, double>) {
       if (!exact) {
@@ -249,7 +131,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
         clear(sums.accept, sums.states_at);
         clear(sums.first, sums.cuts_at);
         clear(sums.last, sums.cuts_at);
-        exact = differentiate_exactly(batch, item, grad, out).fits;
+        exact = differentiate_anew<double>(item, BothWays<double, Score>(batch), grad, out).fits;
       }
     }
     sums.failed[b] = !exact;

@@ -15,59 +15,50 @@ namespace gtnet {
 
 using Tensors = std::vector<Tensor>;
 
-// The forward score of each item, float64; what is to be kept for the gradient (mantissas,
-// exponents, offsets and what is known of rows); and what is wrong with the scores, or 0.
-Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                      Tensor accept, bool keep);
-
-// The same where nothing but the gradient of the scores can be asked for: the forward scores, the
-// trouble, and how probable the labels of every segment are, as sums by label. All of an item is
-// done while its alphas are in the cache.
-Tensors lattice_labels(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                       Tensor accept);
-
-// The gradient of the scores of chains, given these sums by label; a graph for each item.
-Tensor spread_labels(const Tensor& grad_score, const Tensor& labels, const Tensor& scores,
-                     const Tensor& lengths, const Tensor& words, const Tensor& word_offsets);
+// Graphs as arrays, laid out by `steps`.
+template <class Score>
+struct LaidOutGraphs {
+  int64_t num_graphs;
+  const int32_t* words;
+  const int64_t *word_offsets, *state_offsets, *arc_offsets;
+  const Score *weights, *start, *accept;
+};
 
 // A batch of chains [batch, frames, labels], or of segmentations [segments, labels], and the graph,
 // or graphs, that they meet. `cuts` are the lengths of the chains, or of the segmentations
 // state_offsets, arc_offsets, order, source, target, start and accept.
 template <class Score>
-struct LatticeBatch {
+struct LatticeBatch : LaidOutGraphs<Score> {
+  using Graphs = LaidOutGraphs<Score>;
+  using Graphs::num_graphs, Graphs::words, Graphs::word_offsets, Graphs::state_offsets,
+      Graphs::arc_offsets, Graphs::weights, Graphs::start, Graphs::accept;
   bool is_chain;
-  int64_t size, num_rows, num_labels, num_graphs;
+  int64_t size, num_rows, num_labels;
   const Score* scores;
   int64_t item_stride, row_stride;
   const int64_t *lengths, *cut_offsets = nullptr, *row_offsets = nullptr;
-  const int64_t *word_offsets, *state_offsets, *arc_offsets;
   const int32_t *order = nullptr, *source = nullptr, *target = nullptr;
   const Score *first = nullptr, *last = nullptr;
-  const int32_t* words;
-  const Score *weights, *start, *accept;
 
   LatticeBatch(const Tensor& scores_, const Tensors& cuts, const Tensor& words_,
                const Tensor& word_offsets_, const Tensor& state_offsets_,
                const Tensor& arc_offsets_, const Tensor& weights_, const Tensor& start_,
                const Tensor& accept_)
-      : is_chain(cuts.size() == 1),
+      : LatticeBatch(scores_, cuts,
+                     {graphs(state_offsets_), input<int32_t>(words_), input<int64_t>(word_offsets_),
+                      input<int64_t>(state_offsets_), input<int64_t>(arc_offsets_),
+                      input<Score>(weights_), input<Score>(start_), input<Score>(accept_)}) {}
+
+  LatticeBatch(const Tensor& scores_, const Tensors& cuts, const Graphs& graphs_)
+      : Graphs(graphs_),
+        is_chain(cuts.size() == 1),
         size(is_chain ? cuts[0].numel() : graphs(cuts[0])),
         num_rows(scores_.size(is_chain ? 1 : 0)),
         num_labels(scores_.size(is_chain ? 2 : 1)),
-        num_graphs(graphs(state_offsets_)),
         scores(static_cast<const Score*>(scores_.const_data_ptr())),
         item_stride(is_chain ? scores_.stride(0) : 0),
         row_stride(scores_.stride(is_chain ? 1 : 0)),
-        lengths(input<int64_t>(cuts[0])),
-        word_offsets(input<int64_t>(word_offsets_)),
-        state_offsets(input<int64_t>(state_offsets_)),
-        arc_offsets(input<int64_t>(arc_offsets_)),
-        words(input<int32_t>(words_)),
-        weights(input<Score>(weights_)),
-        start(input<Score>(start_)),
-        accept(input<Score>(accept_)) {
+        lengths(input<int64_t>(cuts[0])) {
     STD_TORCH_CHECK(num_labels <= 1 || scores_.stride(is_chain ? 2 : 1) == 1,
                     "gtnet: the labels of a frame must be contiguous");
     if (is_chain) return;
@@ -248,6 +239,41 @@ void clear_behind(const LatticeBatch<Score>& batch, int64_t b, Score* rows, int6
   for (int64_t t = batch.lengths[b]; t < batch.num_rows; ++t) {
     std::fill_n(rows + t * stride, batch.num_labels, Score{0});
   }
+}
+
+// The same with alphas of its own; they are forgotten.
+template <class T, class Score>
+LatticeScore score_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs) {
+  OwnTrace<T> trace(item.cuts, item.steps, false);
+  return score_item<T, Score>(item, graphs, trace.get(), false);
+}
+
+template <class T, class Score>
+bool differentiate_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
+                        const Trace<T>& trace, Score grad, const ItemGradient<Score>& out) {
+  return graphs.with(item, [&](const GraphNumbers<T>& graph) {
+    return LatticePass<T, Score>(item, trace).backward(graph, grad, out);
+  });
+}
+
+// The graphs of a batch for both passes.
+template <class T, class Score>
+struct BothWays {
+  GraphsOf<T, Score> forth, back;
+
+  explicit BothWays(const LatticeBatch<Score>& batch)
+      : forth(batch, &Steps::entering, &Steps::epsilon_entering),
+        back(batch, &Steps::leaving, &Steps::epsilon_leaving) {}
+};
+
+// From the start, with alphas of its own; it fits only if both passes do.
+template <class T, class Score>
+LatticeScore differentiate_anew(const LatticeItem<Score>& item, const BothWays<T, Score>& graphs,
+                                Score grad, const ItemGradient<Score>& out) {
+  OwnTrace<T> trace(item.cuts, item.steps, true);
+  LatticeScore result = score_item<T, Score>(item, graphs.forth, trace.get(), true);
+  result.fits = differentiate_item<T, Score>(item, graphs.back, trace.get(), grad, out);
+  return result;
 }
 
 }  // namespace gtnet

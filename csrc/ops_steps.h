@@ -8,7 +8,8 @@
 namespace gtnet {
 
 struct LaidOut {
-  Tensor words, offsets, on_cycle;
+  Tensor words, offsets;
+  std::vector<int64_t> on_cycle;  // [graphs] a state on an epsilon cycle, -1 for none
 };
 
 constexpr int64_t kWorkPerArc = 8;  // laying out an arc takes as long as so many steps of a walk
@@ -18,15 +19,15 @@ template <class Prepare>
 LaidOut lay_out(const Tensor& like, const int64_t* states, const int64_t* arcs, int64_t num_graphs,
                 const int32_t* source, const int32_t* target, const int32_t* labels,
                 const Prepare& prepare) {
-  Tensor on_cycle = empty<int64_t>(like, num_graphs),
-         offsets = empty<int64_t>(like, num_graphs + 1);
+  Tensor offsets = empty<int64_t>(like, num_graphs + 1);
+  std::vector<int64_t> on_cycle(num_graphs);
   std::vector<std::vector<int32_t>> laid_out(num_graphs);
   for_each_graph(num_graphs, kWorkPerArc * arcs[num_graphs], [&](int64_t g) {
     prepare(g);
     const int64_t a = arcs[g];
     StepsBuilder builder(static_cast<int32_t>(states[g + 1] - states[g]),
                          static_cast<int32_t>(arcs[g + 1] - a), source + a, target + a, labels + a);
-    output<int64_t>(on_cycle)[g] = builder.build(laid_out[g]);
+    on_cycle[g] = builder.build(laid_out[g]);
   });
   int64_t* const begin = output<int64_t>(offsets);
   begin[0] = 0;

@@ -125,6 +125,28 @@ def test_large_random_graphs(states, arcs, seed):
     assert_both_close(both(scores.float(), [4, 3], graph.to(torch.float32)), torch.float32)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("up", "down"), [(2, 0), (1, 3), (0, 2)])
+@pytest.mark.parametrize("frames", [0, 5, 60])
+def test_paths_spread_along_a_band_of_arcs(dtype, up, down, frames):
+    states = 90
+    generator = torch.Generator().manual_seed(frames)
+    step = torch.randint(-down, up + 1, (4 * states,), generator=generator)
+    source = torch.randint(0, states, step.shape, generator=generator)
+    source, target = (source.clamp(max=states - 1), (source + step).clamp(0, states - 1))
+    graph = Graph(
+        source,
+        target,
+        target % 5,
+        weights=torch.randn(len(step), generator=generator, dtype=dtype),
+        start=[40, 60],
+        accept={s: 0.5 for s in (20, 50, 61, 80)},
+    )
+    scores = torch.randn(2, frames, 5, generator=generator, dtype=dtype)
+    found = both(scores, [frames, frames // 2], graph)
+    assert_both_close(found, dtype)
+
+
 def over_segments(rows, cuts, graph, beta=1.0):
     """As `both`, over segmentations with scores of their own."""
     found = []

@@ -49,6 +49,42 @@ def test_ctc_of_empty_targets_and_frames(reduction, zero_infinity):
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ctc_takes_targets_lengths_and_scores_of_any_layout(dtype):
+    frames, sizes = torch.tensor([40, 31, 9, 0, 40]), torch.tensor([12, 15, 4, 0, 0])
+    targets = torch.randint(1, 6, (5, 15))
+    flat = torch.cat([row[:size] for row, size in zip(targets, sizes)])
+    for scores in (
+        torch.randn(40, 5, 6, dtype=dtype),
+        torch.randn(6, 40, 5, dtype=dtype).permute(1, 2, 0),
+        torch.randn(40, 1, 6, dtype=dtype).expand(40, 5, 6),
+        torch.randn(80, 5, 12, dtype=dtype)[::2, :, ::2],
+    ):
+        plain = scores.clone().contiguous().requires_grad_()
+        graph = ctc_graph([row[:size].tolist() for row, size in zip(targets, sizes)], dtype=dtype)
+        expected = -forward_score(Emissions(plain.transpose(0, 1), frames) @ graph)
+        expected.sum().backward()
+        for given in (targets, flat, targets.int(), flat.int()):
+            for lengths in ((frames, sizes), (frames.int(), sizes.tolist())):
+                leaf = scores.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+                loss = losses.ctc_loss(leaf, given, *lengths, reduction="none")
+                loss.sum().backward(retain_graph=True)
+                loss.sum().backward()
+                torch.testing.assert_close(loss, expected)
+                torch.testing.assert_close(leaf.grad, 2 * plain.grad)
+
+
+def test_ctc_beyond_the_arithmetic_is_the_product():
+    scores = torch.randn(3, 1, 4) * 1e30
+    scores[:, :, 2] = float("-inf")
+    leaf = scores.requires_grad_()
+    loss = losses.ctc_loss(leaf, torch.tensor([[1, 3]]), [3], [2], reduction="sum")
+    graph = (Emissions(scores.detach().transpose(0, 1)) @ ctc_graph([[1, 3]])).graph()
+    torch.testing.assert_close(loss.detach(), -forward_score(graph)[0])
+    loss.backward()
+    torch.testing.assert_close(leaf.grad.sum(), torch.tensor(-3.0))
+
+
 def test_ctc_module_is_the_function():
     module = nn.CTCLoss(blank=3, reduction="sum", zero_infinity=True)
     log_probs = torch.randn(4, 2, 4).log_softmax(-1)

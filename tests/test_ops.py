@@ -283,9 +283,9 @@ def ctc_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
     lengths = torch.tensor([2, 1, 0])
     targets = (torch.tensor([1, 1, 2]), torch.tensor([[1, 1], [2, 9], [9, 9]]))
     forth = [(scores, frames, t, lengths, 0, keep) for t in targets for keep in (False, True)]
-    score, _, labels, *layout = torch.ops.gtnet.ctc_score(*forth[-1])
-    back = [(torch.ones_like(score), labels, scores, frames, *layout)]
-    return {"ctc_score": forth, "ctc_score_backward": back}
+    loss, labels, *layout = torch.ops.gtnet.ctc_loss(*forth[-1])
+    back = [(torch.ones_like(loss), labels, scores, frames, *layout)]
+    return {"ctc_loss": forth, "ctc_loss_backward": back}
 
 
 def cases() -> dict[str, list[tuple]]:

@@ -37,7 +37,7 @@ def _(targets: Tensor, lengths: Tensor, blank: int) -> tuple[Tensor, ...]:
     return *ends, *(vector(targets, arcs, torch.int32) for _ in range(4))
 
 
-@fake("ctc_score")
+@fake("ctc_loss")
 def _(
     scores: Tensor,
     lengths: Tensor,
@@ -47,16 +47,16 @@ def _(
     keep: bool,
 ) -> list[Tensor]:
     items = lengths.shape[0]
-    found = [vector(scores, items, torch.float64), vector(scores, 1, torch.int64)]
-    if keep:
-        found.append(vector(scores, unknown_size(), scores.dtype))
-        found.append(vector(lengths, unknown_size(), torch.int32))
-        found.append(lengths.new_empty(items + 1))
-    return found
+    return [
+        vector(scores, items, scores.dtype),
+        vector(scores, unknown_size() if keep else 0, scores.dtype),
+        vector(lengths, unknown_size(), torch.int32),
+        lengths.new_empty(items + 1),
+    ]
 
 
-@fake("ctc_score_backward")
-def _(grad_score: Tensor, labels: Tensor, scores: Tensor, *rest: Any) -> Tensor:
+@fake("ctc_loss_backward")
+def _(grad_loss: Tensor, labels: Tensor, scores: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(scores)
 
 
@@ -338,55 +338,54 @@ class _CtcLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        scores: Tensor,
+        log_probs: Tensor,
         lengths: Tensor,
         targets: Tensor,
         target_lengths: Tensor,
         blank: int,
         multiplied_out: Callable[[Tensor], Tensor],
     ) -> Tensor | None:
+        scores = rows_of_labels(log_probs.transpose(0, 1))
         keep = ctx.needs_input_grad[0]
-        found = operators.ctc_score.default(scores, lengths, targets, target_lengths, blank, keep)
+        found = operators.ctc_loss.default(scores, lengths, targets, target_lengths, blank, keep)
         if not found:
             return None
-        score, trouble, *kept = found
-        _raise_trouble(int(trouble))
-        ctx.save_for_backward(scores, lengths, *kept)
+        loss, *kept = found
+        ctx.save_for_backward(log_probs, lengths, *kept)
         ctx.multiplied_out = multiplied_out
-        return score.neg_().to(scores.dtype)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        scores, lengths, labels, *layout = ctx.saved_tensors
+        log_probs, lengths, labels, *layout = ctx.saved_tensors
         if torch.is_grad_enabled():
-            loss = ctx.multiplied_out(scores)
-            (grad,) = torch.autograd.grad(loss, scores, grad_loss, create_graph=True)
+            loss = ctx.multiplied_out(log_probs)
+            (grad,) = torch.autograd.grad(loss, log_probs, grad_loss, create_graph=True)
         else:
-            grad_score = grad_loss.neg().double()
-            grad = operators.ctc_score_backward.default(
-                grad_score, labels, scores, lengths, *layout
-            )
+            scores = rows_of_labels(log_probs.transpose(0, 1))
+            grad = operators.ctc_loss_backward.default(
+                grad_loss.contiguous(), labels, scores, lengths, *layout
+            ).transpose(0, 1)
         return grad, None, None, None, None, None
 
 
 def ctc_loss(
-    scores: Tensor,
+    log_probs: Tensor,
     lengths: Tensor,
     targets: Tensor,
     target_lengths: Tensor,
     blank: int,
     multiplied_out: Callable[[Tensor], Tensor],
 ) -> Tensor | None:
-    """Minus the forward score of each item of emissions [batch, frames, labels] composed with the
-    CTC topology of its target, of the dtype of the scores; differentiable.
+    """Minus the forward score of each item of log_probs [frames, batch, labels] composed with the
+    CTC topology of its target, of their dtype; differentiable.
 
     All other tensors are int64 on the CPU: targets [batch, longest] or one after another. None
-    where lengths or labels are not those of a batch. `multiplied_out` computes the same from
-    `scores` in parts that are differentiable any number of times. Raises OutOfRangeError,
-    ValueError for NaN or +inf.
+    where lengths, labels or scores are not what they should be or beyond the arithmetic.
+    `multiplied_out` computes the same from `log_probs` in parts that are differentiable any number
+    of times.
     """
-    rows = rows_of_labels(scores)
-    return _CtcLoss.apply(rows, lengths, targets, target_lengths, blank, multiplied_out)
+    return _CtcLoss.apply(log_probs, lengths, targets, target_lengths, blank, multiplied_out)
 
 
 def rows_of_labels(scores: Tensor) -> Tensor:

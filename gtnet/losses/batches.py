@@ -18,17 +18,18 @@ Reduction = Literal["none", "mean", "sum"]
 def frames_of(
     function: str, name: str, scores: Tensor, lengths: Lengths
 ) -> tuple[Tensor, Tensor, bool]:
-    """As `batch_first`, and the frames of each item in the middle."""
-    scores, single = batch_first(function, name, scores)
+    """Scores [frames, batch, labels] or [frames, labels] as [batch, frames, labels], the frames of
+    each item, and whether it was one item without a batch.
+    """
+    scores, single = frames_first(function, name, scores)
+    scores = scores.transpose(0, 1)
     batch, most, _ = scores.shape
     frames = lengths_of(function, "input_lengths", lengths, batch, most, "the frames")
     return scores, frames.to(scores.device), single
 
 
-def batch_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool]:
-    """Scores [frames, batch, labels] or [frames, labels] as [batch, frames, labels], and whether it
-    was one item without a batch.
-    """
+def frames_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool]:
+    """Scores [frames, batch, labels], and whether they were those of one item without a batch."""
     short = isinstance(scores, Tensor) and scores.is_cuda and scores.dtype in _checks.SHORT
     wide = isinstance(scores, Tensor) and scores.dtype in (torch.float32, torch.float64)
     if not short and not wide:
@@ -40,7 +41,7 @@ def batch_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool]
             f"got {list(scores.shape)}"
         )
     single = scores.ndim == 2
-    return scores.unsqueeze(0) if single else scores.transpose(0, 1), single
+    return scores.unsqueeze(1) if single else scores, single
 
 
 def plain_integers(values: object) -> Tensor | None:

@@ -12,13 +12,13 @@ from gtnet.distance import _is_one, forward_score
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph
-from gtnet.grids import lengths_of, transducer_batch
+from gtnet.grids import transducer_batch
 from gtnet.lattice import Lattice
 from gtnet.losses.batches import (
     Lengths,
     Reduction,
-    batch_first,
     flat_targets,
+    frames_first,
     frames_of,
     known_reduction,
     plain_integers,
@@ -61,48 +61,43 @@ def ctc_loss(
     are (torch assumes a log_softmax before; behind one both give the same).
     Source: Graves et al. 2006, section 4.
     """
-    scores, single = batch_first("ctc_loss", "log_probs", log_probs)
+    log_probs, single = frames_first("ctc_loss", "log_probs", log_probs)
     known_reduction("ctc_loss", reduction)
     blank = _checks.count("ctc_loss", "blank", blank)
     given = (input_lengths, targets, target_lengths, blank)
-    loss = _ctc_loss_in_one(scores, *given) if _is_one(beta) else None
+    loss = _ctc_loss_in_one(log_probs, *given) if _is_one(beta) else None
     if loss is None:
-        loss = -_ctc_lattice(scores, *given).forward_score(beta)
+        loss = -_ctc_lattice(log_probs, *given).forward_score(beta)
     loss = reduced(loss, reduction, zero_infinity, torch.as_tensor(target_lengths))
     return loss.squeeze(0) if single and reduction == "none" else loss
 
 
 def _ctc_lattice(
-    scores: Tensor, input_lengths: Lengths, targets: Tensor, target_lengths: Lengths, blank: int
+    log_probs: Tensor, input_lengths: Lengths, targets: Tensor, target_lengths: Lengths, blank: int
 ) -> Lattice:
-    """Emissions [batch, frames, labels] composed with the CTC topologies of the targets."""
-    batch, most, labels = scores.shape
-    frames = lengths_of("ctc_loss", "input_lengths", input_lengths, batch, most, "the frames")
-    flat, lengths = flat_targets("ctc_loss", targets, target_lengths, batch, labels)
+    """Emissions [frames, batch, labels] composed with the CTC topologies of the targets."""
+    scores, frames, _ = frames_of("ctc_loss", "log_probs", log_probs, input_lengths)
+    flat, lengths = flat_targets("ctc_loss", targets, target_lengths, len(scores), scores.shape[2])
     dtype = torch.float32 if scores.dtype in _checks.SHORT else scores.dtype
     graph = ctc_batch("ctc_loss", flat, lengths, blank, dtype).to(scores.device)
-    emissions = Emissions.unchecked(scores, frames.to(scores.device))
-    return Lattice(emissions, graph, max_arcs=MAX_ARCS)
+    return Lattice(Emissions.unchecked(scores, frames), graph, max_arcs=MAX_ARCS)
 
 
 def _ctc_loss_in_one(
-    scores: Tensor, input_lengths: Lengths, targets: Tensor, target_lengths: Lengths, blank: int
+    log_probs: Tensor, input_lengths: Lengths, targets: Tensor, target_lengths: Lengths, blank: int
 ) -> Tensor | None:
-    """The same in one operator, which leaves out what only graphs need; None for what only the
-    lattice takes or can say what is wrong with.
+    """Minus the forward scores of that lattice in one operator, which builds no more than it needs;
+    None for what only the lattice takes or can say what is wrong with.
     """
-    found = (input_lengths, targets, target_lengths)
-    frames, flat, lengths = (plain_integers(values) for values in found)
-    if scores.device.type != "cpu" or frames is None or flat is None or lengths is None:
+    given = (input_lengths, targets, target_lengths)
+    frames, labels, lengths = (plain_integers(values) for values in given)
+    if log_probs.device.type != "cpu" or frames is None or labels is None or lengths is None:
         return None
 
-    def multiplied_out(scores: Tensor) -> Tensor:
-        return -forward_score(_ctc_lattice(scores, *found, blank).graph())
+    def multiplied_out(log_probs: Tensor) -> Tensor:
+        return -forward_score(_ctc_lattice(log_probs, *given, blank).graph())
 
-    try:
-        return _ops.ctc_loss(scores, frames, flat, lengths, blank, multiplied_out)
-    except _ops.OutOfRangeError:
-        return None
+    return _ops.ctc_loss(log_probs, frames, labels, lengths, blank, multiplied_out)
 
 
 def asg_loss(
