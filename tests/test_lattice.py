@@ -140,7 +140,7 @@ def test_paths_spread_along_a_band_of_arcs(dtype, up, down, frames):
         target % 5,
         weights=torch.randn(len(step), generator=generator, dtype=dtype),
         start=[40, 60],
-        accept={s: 0.5 for s in (20, 50, 61, 80)},
+        accept=dict.fromkeys((20, 50, 61, 80), 0.5),
     )
     scores = torch.randn(2, frames, 5, generator=generator, dtype=dtype)
     found = both(scores, [frames, frames // 2], graph)

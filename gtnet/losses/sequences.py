@@ -56,7 +56,8 @@ def ctc_loss(
     Result: [] or, for "none", [batch]; +inf where no labelling exists.
     Raises: ValueError or TypeError for wrong shapes, dtypes, lengths, labels, for a blank in a
     target, and for NaN or +inf among the scores of a target's labels.
-    Complexity: O(frames · labels of the target).
+    Complexity: O(frames · labels of the target). On the CPU and at a beta of 1 the posteriors are
+    computed with the loss if `log_probs` requires grad, and kept for the labels of the target only.
     Gradient: minus the posterior of each label in each frame, with respect to `log_probs` as they
     are (torch assumes a log_softmax before; behind one both give the same).
     Source: Graves et al. 2006, section 4.
