@@ -1,15 +1,50 @@
 // Operators that sum over the paths of lattices without building them.
-#include "ops_lattice.h"
+#include "ops_abreast.h"
 
 namespace gtnet {
 namespace {
 
-// Alphas are kept for the gradient where they are few or no more than the scores themselves.
-// Elsewhere they are computed again, item by item in the cache: less memory, about the same time.
-constexpr int64_t kKeptPositions = int64_t{1} << 18;
-
 // Why an item has no score; the largest one of a batch is reported.
 enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
+
+// Fills in the scores that are NaN so far.
+template <class Score>
+Left score_alone(const LatticeBatch<Score>& batch, const Tensor& scores, bool keep, double* score,
+                 const Tensor& trouble) {
+  const Traces<Score> traces(batch);
+  const bool kept = keep && traces.exponents() <= std::max(kKeptPositions, scores.numel());
+  const Left left{empty<Score>(scores, kept ? traces.mantissas() : 0),
+                  empty<Exponent<Score>>(scores, kept ? traces.exponents() : 0),
+                  empty<double>(scores, kept ? traces.doubles() : 0)};
+  for (const Tensor& tensor : {left.alpha_m, left.alpha_e}) {
+    expect_writes(tensor, tensor.numel() * static_cast<int64_t>(sizeof(Score)));
+  }
+  std::vector<Trouble> troubles(batch.size, kNone_);
+  const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
+  batch.for_each_item([&](int64_t b) {
+    if (!std::isnan(score[b])) return;
+    const LatticeItem<Score> item = batch.item(b);
+    LatticeScore result;
+    if (kept) {
+      const Trace<Score> trace = traces.of(b, left.alpha_m, left.alpha_e, left.offset);
+      result = score_item<Score, Score>(item, graphs, trace, true);
+    } else {
+      result = score_anew<Score, Score>(item, graphs);
+    }
+    if constexpr (!std::is_same_v<Score, double>) {
+      if (!result.fits && result.valid) {
+        const GraphsOf<double, Score> exact(batch, &Steps::entering, &Steps::epsilon_entering);
+        result = score_anew<double, Score>(item, exact);
+      }
+    }
+    score[b] = result.score;
+    troubles[b] = !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
+  });
+  for (const Trouble found : troubles) {
+    *output<int64_t>(trouble) = std::max<int64_t>(*output<int64_t>(trouble), found);
+  }
+  return left;
+}
 
 Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
@@ -18,39 +53,20 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
     using Score = decltype(zero);
     const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
                                     weights, start, accept);
-    const Traces<Score> traces(batch);
-    const bool kept = keep && traces.exponents() <= std::max(kKeptPositions, scores.numel());
-    Tensor score = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
-    Tensor alpha_m = empty<Score>(scores, kept ? traces.mantissas() : 0),
-           alpha_e = empty<Exponent<Score>>(scores, kept ? traces.exponents() : 0),
-           offset = empty<double>(scores, kept ? traces.doubles() : 0);
-    for (const Tensor& tensor : {alpha_m, alpha_e}) {
-      expect_writes(tensor, tensor.numel() * static_cast<int64_t>(sizeof(Score)));
+    const Tensor found = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
+    double* const score = output<double>(found);
+    std::fill_n(score, batch.size, std::numeric_limits<double>::quiet_NaN());
+    const auto abreast = AbreastBatch<Score>::of(batch);
+    if (!abreast) {
+      const Left left = score_alone(batch, scores, keep, score, trouble);
+      return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
     }
-    std::vector<Trouble> troubles(batch.size, kNone_);
-    const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
-    batch.for_each_item([&](int64_t b) {
-      const LatticeItem<Score> item = batch.item(b);
-      LatticeScore result;
-      if (kept) {
-        const Trace<Score> trace = traces.of(b, alpha_m, alpha_e, offset);
-        result = score_item<Score, Score>(item, graphs, trace, true);
-      } else {
-        result = score_anew<Score, Score>(item, graphs);
-      }
-      if constexpr (!std::is_same_v<Score, double>) {
-        if (!result.fits && result.valid) {
-          const GraphsOf<double, Score> exact(batch, &Steps::entering, &Steps::epsilon_entering);
-          result = score_anew<double, Score>(item, exact);
-        }
-      }
-      output<double>(score)[b] = result.score;
-      troubles[b] = !result.valid ? kNotANumber : !result.fits ? kTooWide : kNone_;
-    });
-    for (const Trouble found : troubles) {
-      *output<int64_t>(trouble) = std::max<int64_t>(*output<int64_t>(trouble), found);
-    }
-    return {score, alpha_m, alpha_e, offset, trouble};
+    const Left left = score_abreast(*abreast, scores, score);
+    const bool all =
+        std::none_of(score, score + batch.size, [](double x) { return std::isnan(x); });
+    if (!all) score_alone(batch, scores, false, score, trouble);
+    if (keep) return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
+    return {found, empty<Score>(scores, 0), left.alpha_e, empty<double>(scores, 0), trouble};
   });
 }
 
@@ -61,18 +77,18 @@ struct ItemSums {
   std::vector<char> failed;  // items beyond the arithmetic
 };
 
-// Gradients of all items of a batch, into `grad_scores` and the sums returned.
+// Gradients of the items of a batch that are not done, into `grad_scores` and the sums returned.
 template <class Score>
-ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score,
-                       const Tensor& alpha_m, const Tensor& alpha_e, const Tensor& offset,
-                       const Tensor& grad_scores, bool counting, bool by_cut) {
-  const Traces<Score> traces(batch);
+ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score, const Left& left,
+                       const Tensor& grad_scores, bool counting, bool by_cut,
+                       const std::vector<char>& done) {
   ItemSums sums;
   sums.cuts_at = batch.all_cuts();
   sums.arcs_at = batch.offsets([&](int64_t b) {
-    return counting ? batch.num_arcs(b) * (by_cut ? batch.num_cuts(b) : 1) : 0;
+    return counting && !done[b] ? batch.num_arcs(b) * (by_cut ? batch.num_cuts(b) : 1) : 0;
   });
-  sums.states_at = batch.offsets([&](int64_t b) { return counting ? batch.num_states(b) : 0; });
+  sums.states_at =
+      batch.offsets([&](int64_t b) { return counting && !done[b] ? batch.num_states(b) : 0; });
   sums.weights.resize(sums.arcs_at.back());
   sums.start.resize(sums.states_at.back());
   sums.accept.resize(sums.states_at.back());
@@ -80,10 +96,13 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
   sums.first.resize(ends ? sums.cuts_at.back() : 0);
   sums.last.resize(ends ? sums.cuts_at.back() : 0);
   sums.failed.resize(batch.size);
+  if (std::count(done.begin(), done.end(), 0) == 0) return sums;
+  const Traces<Score> traces(batch);
   const BothWays<Score, Score> graphs(batch);
   const int64_t stride = grad_scores.stride(batch.is_chain ? 1 : 0);
   const int64_t item_stride = batch.is_chain ? grad_scores.stride(0) : 0;
   batch.for_each_item([&](int64_t b) {
+    if (done[b]) return;
     const LatticeItem<Score> item = batch.item(b);
     const ItemGradient<Score> out{batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
                                   stride,
@@ -96,8 +115,8 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
                                   by_cut};
     const auto grad = static_cast<Score>(grad_score[b]);
     bool exact = false;
-    if (alpha_m.numel() > 0) {
-      const Trace<Score> trace = traces.of(b, alpha_m, alpha_e, offset);
+    if (left.alpha_e.numel() > 0) {
+      const Trace<Score> trace = traces.of(b, left.alpha_m, left.alpha_e, left.offset);
       exact = differentiate_item<Score, Score>(item, graphs.back, trace, grad, out);
     } else {
       exact = differentiate_anew<Score, Score>(item, graphs, grad, out).fits;
@@ -116,28 +135,9 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
       }
     }
     sums.failed[b] = !exact;
-    const int64_t frames = batch.is_chain ? batch.num_rows : 0;
-    for (int64_t t = item.cuts.num_segments(); t < frames; ++t) {
-      std::fill_n(out.scores + t * stride, batch.num_labels, Score{0});
-    }
+    clear_behind(batch, b, out.scores, stride);
   });
   return sums;
-}
-
-// Sums over the items that share a graph, in the dtype of the scores.
-template <class Score>
-Tensor collected(const LatticeBatch<Score>& batch, const Tensor& like,
-                 const std::vector<double>& all, const std::vector<int64_t>& at,
-                 const int64_t* graph_begin, bool asked) {
-  Tensor total = empty<Score>(like, asked ? like.numel() : 0);
-  std::vector<double> sums(total.numel(), 0.0);
-  for (int64_t b = 0; b < batch.size && !all.empty(); ++b) {
-    double* const sum = sums.data() + graph_begin[batch.graph(b)];
-    for (int64_t k = at[b]; k < at[b + 1]; ++k) sum[k - at[b]] += all[k];
-  }
-  std::transform(sums.begin(), sums.end(), output<Score>(total),
-                 [](double x) { return static_cast<Score>(x); });
-  return total;
 }
 
 template <class Score>
@@ -146,6 +146,20 @@ Tensor as_scores(const Tensor& like, const std::vector<double>& values) {
   std::transform(values.begin(), values.end(), output<Score>(result),
                  [](double x) { return static_cast<Score>(x); });
   return result;
+}
+
+// Sums over the items that share a graph, on top of `sums`, in the dtype of the scores.
+template <class Score>
+Tensor collected(const LatticeBatch<Score>& batch, const Tensor& like, std::vector<double> sums,
+                 const std::vector<double>& all, const std::vector<int64_t>& at,
+                 const int64_t* graph_begin, bool asked) {
+  if (!asked) return empty<Score>(like, 0);
+  sums.resize(like.numel(), 0.0);
+  for (int64_t b = 0; b < batch.size; ++b) {
+    double* const sum = sums.data() + graph_begin[batch.graph(b)];
+    for (int64_t k = at[b]; k < at[b + 1]; ++k) sum[k - at[b]] += all[k];
+  }
+  return as_scores<Score>(like, sums);
 }
 
 Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e, Tensor offset,
@@ -158,12 +172,19 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e
                                     weights, start, accept);
     Tensor grad_scores = torch::stable::empty_like(scores);
     expect_writes(grad_scores, grad_scores.numel() * static_cast<int64_t>(sizeof(Score)));
-    const ItemSums sums = differentiate(batch, input<double>(grad_score), alpha_m, alpha_e, offset,
-                                        grad_scores, counting, false);
+    const Left left{alpha_m, alpha_e, offset};
+    const double* const grad = input<double>(grad_score);
+    SharedSums shared{{}, {}, {}, std::vector<char>(batch.size, 0)};
+    if (const auto abreast = AbreastBatch<Score>::of(batch)) {
+      shared = differentiate_abreast(*abreast, batch, grad, left, grad_scores, counting);
+    }
+    const ItemSums sums =
+        differentiate(batch, grad, left, grad_scores, counting, false, shared.done);
+    const int64_t *const arcs = batch.arc_offsets, *const states = batch.state_offsets;
     return {grad_scores,
-            collected(batch, weights, sums.weights, sums.arcs_at, batch.arc_offsets, counting),
-            collected(batch, start, sums.start, sums.states_at, batch.state_offsets, counting),
-            collected(batch, accept, sums.accept, sums.states_at, batch.state_offsets, counting),
+            collected(batch, weights, shared.weights, sums.weights, sums.arcs_at, arcs, counting),
+            collected(batch, start, shared.start, sums.start, sums.states_at, states, counting),
+            collected(batch, accept, shared.accept, sums.accept, sums.states_at, states, counting),
             as_scores<Score>(scores, sums.first),
             as_scores<Score>(scores, sums.last)};
   });
@@ -182,7 +203,9 @@ Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor wor
     Tensor labels = torch::stable::empty_like(scores);
     const Tensor none = empty<Score>(scores, 0);
     const std::vector<double> ones(batch.size, 1.0);
-    const ItemSums sums = differentiate(batch, ones.data(), none, none, none, labels, true, by_cut);
+    const std::vector<char> done(batch.size, 0);
+    const ItemSums sums =
+        differentiate(batch, ones.data(), {none, none, none}, labels, true, by_cut, done);
     Tensor trouble = zeros<int64_t>(scores, 1);
     for (const char failed : sums.failed) *output<int64_t>(trouble) += failed;
     return {labels,

@@ -214,12 +214,31 @@ inline void expect_writes(const Tensor& tensor, int64_t bytes) {
 #endif
 }
 
+// Alphas are kept for the gradient where they are few or no more than the scores themselves.
+// Elsewhere they are computed again, in the cache: less memory, about the same time.
+constexpr int64_t kKeptPositions = int64_t{1} << 18;
+
 template <class T, class Score>
 LatticeScore score_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
                         const Trace<T>& trace, bool keep) {
   return graphs.with(item, [&](const GraphNumbers<T>& graph) {
     return LatticePass<T, Score>(item, trace).forward(graph, keep);
   });
+}
+
+// What a forward score leaves for its gradient: of items done alone their traces, of items abreast
+// what their walks keep.
+struct Left {
+  Tensor alpha_m, alpha_e, offset;
+};
+
+// No gradient behind the last frame of a chain.
+template <class Score>
+void clear_behind(const LatticeBatch<Score>& batch, int64_t b, Score* rows, int64_t stride) {
+  if (!batch.is_chain) return;
+  for (int64_t t = batch.lengths[b]; t < batch.num_rows; ++t) {
+    std::fill_n(rows + t * stride, batch.num_labels, Score{0});
+  }
 }
 
 // The same with alphas of its own; they are forgotten.

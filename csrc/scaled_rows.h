@@ -151,8 +151,11 @@ struct ScaledRows {
 
  private:
   GTNET_INLINE void write(Numbers<T> out, int32_t at, T m, Exponent<T> e, int32_t reads) const {
-    if constexpr (kReading) m *= wide.emission[reads];
     normalize(m, e);
+    if constexpr (kReading) {
+      m *= wide.emission[reads];  // a small sum of them might underflow
+      normalize(m, e);
+    }
     out.m[at] = m;
     out.e[at] = e;
   }
