@@ -12,8 +12,6 @@ struct LaidOut {
   std::vector<int64_t> on_cycle;  // [graphs] a state on an epsilon cycle, -1 for none
 };
 
-constexpr int64_t kWorkPerArc = 8;  // laying out an arc takes as long as so many steps of a walk
-
 // The arcs of graph g are there when prepare(g) is, which is called on some thread.
 template <class Prepare>
 LaidOut lay_out(const Tensor& like, const int64_t* states, const int64_t* arcs, int64_t num_graphs,
@@ -22,7 +20,7 @@ LaidOut lay_out(const Tensor& like, const int64_t* states, const int64_t* arcs, 
   Tensor offsets = empty<int64_t>(like, num_graphs + 1);
   std::vector<int64_t> on_cycle(num_graphs);
   std::vector<std::vector<int32_t>> laid_out(num_graphs);
-  for_each_graph(num_graphs, kWorkPerArc * arcs[num_graphs], [&](int64_t g) {
+  for_each_graph(num_graphs, arcs[num_graphs], [&](int64_t g) {
     prepare(g);
     const int64_t a = arcs[g];
     StepsBuilder builder(static_cast<int32_t>(states[g + 1] - states[g]),
