@@ -26,21 +26,19 @@ step() {
 } | tee "$OUT/machine.log"
 
 if command -v nvcc > /dev/null || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
-    GTNET_CUDA=1 step build 180 "$PYTHON" setup.py -q build_ext --inplace
+    GTNET_CUDA=1 step build 150 "$PYTHON" setup.py -q build_ext --inplace
 fi
-step loaded 60 "$PYTHON" -c 'from gtnet import _ops; assert _ops.HAS_CUDA'
+step loaded 30 "$PYTHON" -c 'from gtnet import _ops; assert _ops.HAS_CUDA'
 
-CUDA_TESTS=(tests/test_cuda_chains.py tests/test_cuda_standin.py tests/test_cuda_device.py
-    tests/test_cuda_paths.py tests/test_cuda_beams.py tests/test_cuda_cuts.py)
-step tests 120 "$PYTHON" -m pytest -q --device cuda "${CUDA_TESTS[@]}"
-step benchmarks 120 "$PYTHON" -m benchmarks.gpu
+step tests 150 "$PYTHON" -m pytest -q --device cuda tests/test_cuda_*.py
+step benchmarks 100 "$PYTHON" -m benchmarks.gpu
 
 SANITIZER=${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer
 [ -x "$SANITIZER" ] || SANITIZER=$(command -v compute-sanitizer || true)
 if [ -n "$SANITIZER" ]; then
     export PYTORCH_NO_CUDA_MEMORY_CACHING=1 # so that memcheck sees each tensor's bounds
     for tool in memcheck racecheck initcheck; do
-        step "$tool" 90 "$SANITIZER" --tool "$tool" --error-exitcode 9 "$PYTHON" -m pytest -q -x \
+        step "$tool" 55 "$SANITIZER" --tool "$tool" --error-exitcode 9 "$PYTHON" -m pytest -q -x \
             --device cuda tests/test_cuda_{beams,chains,cuts}.py \
             -k 'long_rows or short_floats_are or lengths or many_segments or more_arcs'
     done
