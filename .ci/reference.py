@@ -42,9 +42,12 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages of the reference."""
+    """Adds the pages of the reference, and the pictures of the benchmarks' page."""
     for name, text in pages():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for picture in (ROOT / "benchmarks").glob("*.svg"):
+        place = f"guide/{picture.name}"
+        files.append(File.generated(config, place, abs_src_path=str(picture)))
     return files
 
 

@@ -34,8 +34,8 @@ def table(timings: list[Timing]) -> str:
             "# Benchmarks",
             "",
             "Written by `python -m benchmarks --write`. Median CPU milliseconds on one thread,",
-            "runs of gtnet and its peers interleaved; (2.0x): the peer takes twice gtnet's time.",
-            "Trust ratios, not absolutes.",
+            "runs of gtnet and its peers interleaved, short ones each after one that is not timed;",
+            "(2.0x): the peer takes twice gtnet's time. Trust ratios, not absolutes.",
             "",
             f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}, "
             f"gtnet {gtnet.__version__}",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.emissions import CTC_SIZES, ctc, ctc_inputs, denominator, random_denominator
-from benchmarks.timing import Work
+from benchmarks.timing import Work, seconds
 
 PICTURE = Path(__file__).parent / "growth.svg"
 SIZES = {"frames": 100, "arcs": 8_000, "batch": 4}  # the smallest; each grows alone
@@ -36,7 +36,7 @@ def tables(repeats: int) -> Iterator[str]:
     yield f"\n| forward + backward, ns per frame, arc and item | {head} |"
     yield f"|---|{'--:|' * len(FACTORS)}"
     for what, line in grown.items():
-        cells = (f"{size:,}: {seconds / work * 1e9:.2f}" for size, work, seconds in line)
+        cells = (f"{size:,}: {median / work * 1e9:.2f}" for size, work, median in line)
         yield f"| {what} | {' | '.join(cells)} |"
     plot(grown)
     yield f"\n![Time against work, growing alone in frames, arcs and batch]({PICTURE.name})"
@@ -100,16 +100,9 @@ def growth(repeats: int) -> dict[str, list[tuple[int, int, float]]]:
                 gtnet.forward_score(gtnet.Emissions(scores) @ graph).sum().backward()
 
             work()
-            seconds = statistics.median(process_time(work) for _ in range(repeats))
-            line.append((size[what], size["frames"] * size["arcs"] * size["batch"], seconds))
+            median = statistics.median(seconds(work) for _ in range(repeats))
+            line.append((size[what], size["frames"] * size["arcs"] * size["batch"], median))
     return lines
-
-
-def process_time(work: Work) -> float:
-    """Seconds of CPU."""
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
 
 
 def plot(grown: dict[str, list[tuple[int, int, float]]]) -> None:
@@ -119,9 +112,9 @@ def plot(grown: dict[str, list[tuple[int, int, float]]]) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for (what, line), marker in zip(grown.items(), "os^", strict=True):
-        work, seconds = zip(*((work, seconds * 1e3) for _, work, seconds in line), strict=True)
-        axes.loglog(work, seconds, marker=marker, label=f"more {what}")
-    axes.loglog(work, [seconds[0] * w / work[0] for w in work], ":k", label="linear")
+        work, times = zip(*((work, median * 1e3) for _, work, median in line), strict=True)
+        axes.loglog(work, times, marker=marker, label=f"more {what}")
+    axes.loglog(work, [times[0] * w / work[0] for w in work], ":k", label="linear")
     axes.set(xlabel="frames · arcs · items", ylabel="CPU milliseconds, forward + backward")
     axes.legend()
     figure.savefig(PICTURE, metadata={"Date": None})

@@ -1,4 +1,8 @@
-"""Timings that survive a shared machine: interleaved runs, CPU time, medians, ratios."""
+"""Timings that survive a shared machine: interleaved runs, CPU time, medians, ratios.
+
+A short piece of work runs once more right before it is timed: a peer that goes through hundreds of
+megabytes would otherwise leave cold caches to whoever comes next.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 Work = Callable[[], object]
+
+SHORT = 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -38,18 +44,24 @@ class Timing:
         return f"| {self.case.name} | {self.gtnet:.4g} | {each} | {', '.join(beside)} |"
 
 
+def seconds(work: Work) -> float:
+    """CPU time of one run."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def measure(case: Case, repeats: int, budget: float = 20.0) -> Timing:
     """Run gtnet and its peers in turn, `repeats` times after a warm-up or until time is up."""
     everyone = {"gtnet": case.gtnet, **case.peers}
-    for work in everyone.values():
-        work()
+    short = {name for name, work in everyone.items() if seconds(work) < SHORT}
     times: dict[str, list[float]] = {name: [] for name in everyone}
     begin = time.perf_counter()
     for _ in range(repeats):
         for name, work in everyone.items():
-            started = time.process_time()
-            work()
-            times[name].append(time.process_time() - started)
+            if name in short:
+                work()
+            times[name].append(seconds(work))
         if time.perf_counter() - begin > budget:
             break
     medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
