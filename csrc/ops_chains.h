@@ -50,6 +50,8 @@ inline ScoreKind kind_of(const Tensor& scores) {
 
 template <class Array, class Wide, class Single, class Short, class Pointer>
 Array score_array(const Tensor& scores, Pointer* data) {
+  STD_TORCH_CHECK(scores.size(-1) <= 1 || scores.stride(-1) == 1,
+                  "gtnet: the labels of a frame or segment must be contiguous");
   const int64_t size = extent(scores);
   return {kind_of(scores),
           {static_cast<Wide*>(data), size},
@@ -57,20 +59,26 @@ Array score_array(const Tensor& scores, Pointer* data) {
           {static_cast<Short*>(data), size}};
 }
 
+inline ScoreArray scores_of(const Tensor& scores) {
+  return score_array<ScoreArray, const double, const float, const uint16_t>(
+      scores, scores.const_data_ptr());
+}
+
+inline ScoreGradient gradient_of(const Tensor& scores) {
+  return score_array<ScoreGradient, double, float, uint16_t>(scores, scores.mutable_data_ptr());
+}
+
 template <class T>
 ChainGrid<T> chain_grid(const Tensor& scores, const Tensor& lengths, const Tensor& words,
                         const Tensor& sizes, const Tensor& state_offsets, const Tensor& arc_offsets,
                         const Tensor& weights, const Tensor& start, const Tensor& accept) {
-  STD_TORCH_CHECK(scores.size(2) <= 1 || scores.stride(2) == 1,
-                  "gtnet: the labels of a frame must be contiguous");
   const int64_t phases = 1 + view<int64_t>(sizes)[kMostPhases];
   const int64_t factors = 2 * (scores.size(1) + 1) * phases + 2;
   return {scores.size(0),
           scores.size(1),
           scores.size(2),
           graphs(state_offsets),
-          score_array<ScoreArray, const double, const float, const uint16_t>(
-              scores, scores.const_data_ptr()),
+          scores_of(scores),
           scores.stride(0),
           scores.stride(1),
           view<int64_t>(lengths),
@@ -186,8 +194,7 @@ ChainUses differentiate_chains(const ChainGrid<T>& grid, const Tensor& alpha,
                 placed.room,
                 {numbers<T>(alpha), grid.frames, slots},
                 view<double>(grad_score),
-                score_array<ScoreGradient, double, float, uint16_t>(grad_scores,
-                                                                    grad_scores.mutable_data_ptr()),
+                gradient_of(grad_scores),
                 grad_scores.stride(0),
                 grad_scores.stride(1),
                 asked(out.counts),

@@ -31,8 +31,6 @@ CutGrid<T> cut_grid(const Tensor& scores, const Tensors& cuts, const Tensor& wor
                     const Tensor& accept) {
   STD_TORCH_CHECK(cuts.size() == kCutArguments && scores.dim() == 2,
                   "gtnet: on a GPU segmentations need the segments of every cut");
-  STD_TORCH_CHECK(scores.size(1) <= 1 || scores.stride(1) == 1,
-                  "gtnet: the labels of a segment must be contiguous");
   const Span<const int64_t> sizes = view<int64_t>(word_offsets);
   // A path takes as many steps as there are cuts, each with an emission, and two ends of each kind.
   const int64_t steps = (view<int64_t>(cuts[kMostCuts])[0] + 2) * (1 + sizes[kMostPhases]);
@@ -40,9 +38,7 @@ CutGrid<T> cut_grid(const Tensor& scores, const Tensors& cuts, const Tensor& wor
     return Segments{view<int32_t>(cuts[at]), view<int32_t>(cuts[at + 1]),
                     view<int32_t>(cuts[at + 2])};
   };
-  return {{graphs(cuts[kCutOffsets]), 0, scores.size(1), graphs(state_offsets),
-           score_array<ScoreArray, const double, const float, const uint16_t>(
-               scores, scores.const_data_ptr()),
+  return {{graphs(cuts[kCutOffsets]), 0, scores.size(1), graphs(state_offsets), scores_of(scores),
            0, scores.stride(0), nullptr, view<int64_t>(state_offsets), view<int64_t>(arc_offsets),
            view<int32_t>(words), view<T>(weights), view<T>(start), view<T>(accept), nullptr,
            nullptr, Number<T>::highest(2 * steps + 2)},
@@ -147,8 +143,7 @@ CutUses differentiate_cuts(const CutGrid<T>& grid, const Tensor& alpha, const Te
                              view<int32_t>(cuts[kCutSource]),
                              view<int32_t>(cuts[kCutTarget]),
                              view<double>(grad_score),
-                             score_array<ScoreGradient, double, float, uint16_t>(
-                                 grad_scores, grad_scores.mutable_data_ptr()),
+                             gradient_of(grad_scores),
                              grad_scores.stride(0),
                              {writable<T>(gamma), grid.slots},
                              {writable<T>(sums), sizes[kMostTotals]}});

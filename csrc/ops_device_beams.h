@@ -36,14 +36,11 @@ BeamGrid<T> beam_grid(const Tensor& scores, const Tensor& lengths, const Tensor&
                       const Tensor& offsets, const Tensor& arcs, const Tensor& targets,
                       const Tensor& labels, const Tensor& weights, const Tensor& start,
                       const std::optional<Tensor>& epsilon_order, const BeamLimits& limits) {
-  STD_TORCH_CHECK(scores.size(2) <= 1 || scores.stride(2) == 1,
-                  "gtnet: the labels of a frame must be contiguous");
   return {scores.size(0),
           scores.size(1),
           scores.size(2),
           graphs(state_offsets),
-          score_array<ScoreArray, const double, const float, const uint16_t>(
-              scores, scores.const_data_ptr()),
+          scores_of(scores),
           scores.stride(0),
           scores.stride(1),
           view<int64_t>(lengths),

@@ -3,7 +3,7 @@
 
 #include "k_best_kernels.h"
 #include "ops_device.h"
-#include "sample.h"
+#include "ops_sample.h"
 #include "write_paths.h"
 
 namespace gtnet {
@@ -53,27 +53,13 @@ PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& st
                    int64_t max_length) {
   const int64_t num_graphs = graphs(state_offsets), num_states = start.numel();
   const int32_t device = weights.get_device_index();
-  const Incidence leaving = incidence_of(offsets, arcs, states);
-  const Tensor starts = empty<double>(start, num_states), stops = empty<double>(start, num_states),
-               sums = empty<double>(start, arcs.numel());
+  const Sampling drawn(to_end, state_offsets, offsets, arcs, states, seeds, count);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    for_each(device, num_graphs,
-             StartChances<T>{input<int64_t>(state_offsets), input<T>(start), input<double>(to_end),
-                             output<double>(starts)});
-    for_each(device, num_states,
-             StepChances<T>{leaving, input<T>(weights), input<T>(accept), input<double>(to_end),
-                            output<double>(stops), output<double>(sums)});
+    for_each(device, num_graphs, drawn.starting<T>(start));
+    for_each(device, num_states, drawn.going_on<T>(weights, accept));
   });
-  const SampledPaths paths{leaving,
-                           input<int64_t>(state_offsets),
-                           input<int64_t>(seeds),
-                           input<double>(starts),
-                           input<double>(stops),
-                           input<double>(sums),
-                           count,
-                           max_length};
-  return write_paths(start, num_graphs, count, false, paths).packed();
+  return write_paths(start, num_graphs, count, false, drawn.paths(count, max_length)).packed();
 }
 
 void register_paths(torch::stable::detail::StableLibrary& m) {

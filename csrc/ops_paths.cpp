@@ -1,11 +1,11 @@
 // torch.ops.gtnet.*: the k best paths of acyclic graphs, paths drawn at random and all paths.
 #include "ops_paths.h"
+#include "ops_sample.h"
 
 #include "best_path.h"
 #include "enumerate.h"
 #include "executor_cpu.h"
 #include "graph_k_best.h"
-#include "sample.h"
 
 namespace gtnet {
 namespace {
@@ -49,21 +49,11 @@ PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& st
                    const Tensor& arcs, const Tensor& states, const Tensor& seeds, int64_t count,
                    int64_t max_length) {
   const int64_t num_graphs = graphs(state_offsets);
-  STD_TORCH_CHECK(seeds.numel() == num_graphs * count, "gtnet: sample needs a seed per path");
-  const Incidence leaving = incidence_of(offsets, arcs, states);
-  const Tensor starts = empty<double>(start, start.numel()),
-               stops = empty<double>(start, start.numel()),
-               sums = empty<double>(start, arcs.numel());
+  const Sampling drawn(to_end, state_offsets, offsets, arcs, states, seeds, count);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    const StartChances<T> starting{input<int64_t>(state_offsets), input<T>(start),
-                                   input<double>(to_end), output<double>(starts)};
-    const StepChances<T> going_on{leaving,
-                                  input<T>(weights),
-                                  input<T>(accept),
-                                  input<double>(to_end),
-                                  output<double>(stops),
-                                  output<double>(sums)};
+    const StartChances<T> starting = drawn.starting<T>(start);
+    const StepChances<T> going_on = drawn.going_on<T>(weights, accept);
     for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
       starting(g);
       for (int64_t s = starting.state_offsets[g]; s < starting.state_offsets[g + 1]; ++s) {
@@ -71,14 +61,7 @@ PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& st
       }
     });
   });
-  const SampledPaths paths{leaving,
-                           input<int64_t>(state_offsets),
-                           input<int64_t>(seeds),
-                           input<double>(starts),
-                           input<double>(stops),
-                           input<double>(sums),
-                           count,
-                           max_length};
+  const SampledPaths paths = drawn.paths(count, max_length);
   std::vector<Paths> found(num_graphs);
   for_each_graph(num_graphs, start.numel() + seeds.numel(), [&](int64_t g) {
     for (int64_t i = 0; i < paths.count(g); ++i) draw(paths, g, i, found[g]);
