@@ -31,7 +31,7 @@ notebooks: .venv/has-test
 bench: .venv/has-test
 	$(BIN)/python -m benchmarks $(ARGS)
 
-CXX_FILES = $(wildcard $(addprefix csrc/*.,h cuh cpp cu))
+CXX_FILES = $(shell find csrc -name '*.h' -o -name '*.cuh' -o -name '*.cpp' -o -name '*.cu')
 
 lint: .venv/has-lint
 	$(BIN)/ruff check .

@@ -64,6 +64,14 @@ def find_torch() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+def stale(out: str, includes_of: str) -> bool:
+    """Whether `out`, its list of includes, or what stands on that list is missing or newer."""
+    if not Path(includes_of).exists():
+        return True
+    rule = Path(includes_of).read_text().replace("\\\n", " ")
+    return newer_group([*shlex.split(rule.partition(":")[2]), __file__], out, missing="newer")
+
+
 def run(command: list[str]) -> None:
     print(shlex.join(command), flush=True)
     if subprocess.run(command).returncode != 0:
@@ -83,26 +91,27 @@ class Build(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         torch = find_torch()
-        includes = ["-isystem", str(torch / "include")]
+        includes = ["-Icsrc", "-isystem", str(torch / "include")]
         libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
         compiler, linker = self.cuda() if ext.name == "gtnet._cuda" else self.cpu()
         if ext.name == "gtnet._standin":
             compiler = [*compiler, "-DGTNET_STANDIN"]
         # Objects depend on neither Python nor the kind of build, so all builds share them.
         folder = Path("build", "objects", ext.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        objects = {source: str(folder / f"{Path(source).name}.o") for source in ext.sources}
-        commands = [
-            [*compiler, "-std=c++20", "-O3", *ABI, *includes, "-c", source, "-o", out]
-            for source, out in objects.items()
-            if self.force or newer_group([source, *ext.depends, __file__], out)
-        ]
+        objects = {source: folder / Path(source).relative_to("csrc") for source in ext.sources}
+        commands = []
+        for source, place in objects.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            includes_of = f"{place}.d"  # written by the compiler: what the object was made from
+            if self.force or stale(f"{place}.o", includes_of):
+                out = ["-MMD", "-MF", includes_of, "-c", source, "-o", f"{place}.o"]
+                commands.append([*compiler, "-std=c++20", "-O3", *ABI, *includes, *out])
         cores = max(2, len(os.sched_getaffinity(0)))
         with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or cores)) as pool:
             list(pool.map(run, commands))
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        run([*linker, "-shared", "-o", str(target), *objects.values(), *libraries])
+        run([*linker, "-shared", "-o", str(target), *(f"{place}.o" for place in objects.values()), *libraries])
 
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
@@ -124,21 +133,19 @@ class Build(build_ext):
         return compiler, [*nvcc, "-cudart=static", "-Xlinker=--no-as-needed,--exclude-libs,ALL"]
 
 
-def extension(name: str, pattern: str, without: str = "-") -> Extension:
-    headers = [*Path("csrc").glob("*.h"), *Path("csrc").glob("*.cuh")]
-    sources = sorted(path for path in Path("csrc").glob(pattern) if not path.match(without))
-    names = [[str(path) for path in paths] for paths in (sources, sorted(headers))]
-    return Extension(name, names[0], depends=names[1], py_limited_api=True)
+def extension(name: str, *patterns: str) -> Extension:
+    sources = sorted(str(path) for pattern in patterns for path in Path("csrc/ops").glob(pattern))
+    return Extension(name, sources, py_limited_api=True)
 
 
 extensions = [
-    extension("gtnet._cpu", "*.cpp", without="*_standin*.cpp"),
-    extension("gtnet._standin", "*_standin*.cpp"),
+    extension("gtnet._cpu", "cpu/*.cpp"),
+    extension("gtnet._standin", "emulated/*.cpp"),
 ]
 if CUDA == "1" or (CUDA != "0" and find_nvcc()):
-    extensions.append(extension("gtnet._cuda", "*.cu"))
+    extensions.append(extension("gtnet._cuda", "cuda/*.cu"))
 setup(
-    ext_modules=[ext for ext in extensions if ext.sources],
+    ext_modules=extensions,
     cmdclass={"build_ext": Build},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

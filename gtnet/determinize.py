@@ -18,7 +18,7 @@ from gtnet.topology import Topology
 
 MAX_STATES = 1_000_000
 DELTA = 1e-6
-_TOO_LARGE, _NOT_FUNCTIONAL = 1, 2  # ends of the operator, see csrc/determinize.h
+_TOO_LARGE, _NOT_FUNCTIONAL = 1, 2  # ends of the operator, see csrc/rewrite/cpu/determinize.h
 
 
 def determinize(

@@ -20,7 +20,7 @@ Relabelling = Mapping[int, int] | Sequence[int] | Tensor
 
 
 class _Kind(IntEnum):
-    """As csrc/rational.h numbers them."""
+    """As csrc/rewrite/rational.h numbers them."""
 
     UNION = 0
     CONCAT = 1

@@ -1,6 +1,6 @@
 """What runs on a GPU, under tests with tensors on the CPU: by its stand-in, or on a real GPU.
 
-By default operators that have a CUDA implementation run on their stand-in (csrc/standin.h), three
+By default operators that have a CUDA implementation run on their stand-in (csrc/block/emulated.h), three
 times, with threads and blocks in other orders and other bytes in memory that nobody wrote. With
 `pytest --device cuda` they run on the GPU, twice. In both cases results must agree bit for bit.
 """

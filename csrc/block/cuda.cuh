@@ -1,0 +1,226 @@
+// A block of GPU threads as kernels see it; standin.h has the same on a CPU.
+//
+// A kernel is a struct whose operator()(Block&) runs once per block. What stands in its body is
+// uniform: every thread computes the same. Work is shared out by loops, whose bodies are lambdas
+// that capture by value; loops between two calls of sync() run in any order, so they must not
+// depend on one another. What a loop writes is seen after the next sync() only, and uniform code
+// reads it through reduce() and prefix_sums() or not at all.
+#pragma once
+
+#include <cstring>
+
+#include "core/span.h"
+
+namespace gtnet {
+
+#define GTNET_KERNEL __device__
+
+constexpr int kWarp = 32;
+
+class Block {
+ public:
+  __device__ explicit Block(char* shared) : shared_(shared) {}
+
+  __device__ int64_t index() const { return blockIdx.x; }
+  __device__ int64_t count() const { return gridDim.x; }
+
+  // body(i) for 0 <= i < count, thread by thread; each_last begins with the last thread.
+  template <class Body>
+  __device__ void each(int64_t count, const Body& body) const {
+    for (int64_t i = threadIdx.x; i < count; i += blockDim.x) body(i);
+  }
+  template <class Body>
+  __device__ void each_last(int64_t count, const Body& body) const {
+    for (int64_t i = blockDim.x - 1 - threadIdx.x; i < count; i += blockDim.x) body(i);
+  }
+  // The same shared out over all blocks.
+  template <class Body>
+  __device__ void each_in_grid(int64_t count, const Body& body) const {
+    const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+    for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+         i += stride) {
+      body(i);
+    }
+  }
+
+  // For every row in [first, last), `Lanes` threads side by side: sum = part(row, lane), where
+  // together(row) combined with those of the other lanes, then finish(row, lane, sum). Of rows
+  // summed together only lane 0 has the sum.
+  template <int Lanes, class Part, class Together, class Combine, class Finish>
+  __device__ void rows(int32_t first, int32_t last, const Part& part, const Together& together,
+                       const Combine& combine, const Finish& finish) const {
+    const int lane = threadIdx.x % Lanes;
+    const unsigned mask = (~0u >> (kWarp - Lanes)) << (threadIdx.x % kWarp / Lanes * Lanes);
+    for (int32_t row = first + static_cast<int32_t>(threadIdx.x / Lanes); row < last;
+         row += static_cast<int32_t>(blockDim.x / Lanes)) {
+      auto sum = part(row, lane);
+      if (together(row)) {
+        for (int d = Lanes / 2; d > 0; d /= 2) sum = combine(sum, from_lane(sum, d, mask));
+      }
+      finish(row, lane, sum);
+    }
+  }
+
+  // term(0), term(1), ... combined: per thread, then along a tree in each warp, then warp by
+  // warp. partial() leaves the warps' parts in `parts` [kWarp], for total() after a sync().
+  template <class Sum, class Term, class Combine>
+  __device__ void partial(int64_t count, Sum zero, Span<Sum> parts, const Term& term,
+                          const Combine& combine) const {
+    Sum sum = zero;
+    for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum = combine(sum, term(i));
+    for (int d = kWarp / 2; d > 0; d /= 2) sum = combine(sum, from_lane(sum, d, ~0u));
+    if (threadIdx.x % kWarp == 0) parts[threadIdx.x / kWarp] = sum;
+  }
+  template <class Sum, class Combine>
+  __device__ Sum total(Span<Sum> parts, const Combine& combine) const {
+    Sum sum = parts[0];
+    for (int w = 1; w < blockDim.x / kWarp; ++w) sum = combine(sum, parts[w]);
+    return sum;
+  }
+  // Both, for uniform code: synchronizes twice.
+  template <class Sum, class Term, class Combine>
+  __device__ Sum reduce(int64_t count, Sum zero, Span<Sum> parts, const Term& term,
+                        const Combine& combine) const {
+    partial(count, zero, parts, term, combine);
+    __syncthreads();
+    const Sum sum = total(parts, combine);
+    __syncthreads();
+    return sum;
+  }
+
+  // put(i, term(0) + ... + term(i - 1)) for 0 <= i < count, and the sum of all, for uniform code:
+  // synchronizes before and after. `parts` [kWarp].
+  template <class Sum, class Term, class Put>
+  __device__ Sum prefix_sums(int64_t count, Span<Sum> parts, const Term& term,
+                             const Put& put) const {
+    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+    Sum before = 0;
+    __syncthreads();
+    for (int64_t first = 0; first < count; first += blockDim.x) {
+      const int64_t i = first + threadIdx.x;
+      const Sum own = i < count ? static_cast<Sum>(term(i)) : 0;
+      Sum sum = own;
+      for (int d = 1; d < kWarp; d *= 2) {
+        const Sum lower = __shfl_up_sync(~0u, sum, d);
+        if (lane >= d) sum += lower;
+      }
+      if (lane == kWarp - 1) parts[warp] = sum;
+      __syncthreads();
+      Sum here = before + sum - own;
+      for (int w = 0; w < blockDim.x / kWarp; ++w) {
+        if (w < warp) here += parts[w];
+        before += parts[w];
+      }
+      if (i < count) put(i, here);
+      __syncthreads();
+    }
+    return before;
+  }
+
+  __device__ void sync() const { __syncthreads(); }
+
+  // Sets bits that any number of threads may set.
+  __device__ static void raise(int32_t& flags, int32_t bits) { atomicOr(&flags, bits); }
+
+  // What threads may do to the same integer at once: the integer in the end does not depend on
+  // their order, but what is returned, the one before, does.
+  __device__ static int32_t add(int32_t& place, int32_t value) { return atomicAdd(&place, value); }
+  __device__ static int32_t lower(int32_t& place, int32_t value) {
+    return atomicMin(&place, value);
+  }
+  __device__ static uint64_t claim(uint64_t& place, uint64_t free, uint64_t value) {
+    return atomicCAS(reinterpret_cast<unsigned long long*>(&place), free, value);
+  }
+
+  static_assert(sizeof(int64_t) == sizeof(long long));
+  __device__ static int64_t lower(int64_t& place, int64_t value) {
+    return atomicMin(reinterpret_cast<long long*>(&place), static_cast<long long>(value));
+  }
+  __device__ static int64_t lift(int64_t& place, int64_t value) {
+    return atomicMax(reinterpret_cast<long long*>(&place), static_cast<long long>(value));
+  }
+  __device__ static int32_t lift(int32_t& place, int32_t value) { return atomicMax(&place, value); }
+
+  // What all threads see in a place that loops have written, for uniform code: synchronizes twice.
+  template <class T>
+  __device__ T seen(const T& place) const {
+    __syncthreads();
+    const T value = place;
+    __syncthreads();
+    return value;
+  }
+
+  // Says that *address is read soon.
+  __device__ static void prefetch(const void* address) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+  }
+
+  // The next `count` elements of the memory that the threads of the block share.
+  template <class T>
+  __device__ Span<T> shared(int64_t count) {
+    T* const begin = reinterpret_cast<T*>(shared_);
+    shared_ += (count * sizeof(T) + 15) / 16 * 16;
+    return {begin, count};
+  }
+
+ private:
+  char* shared_;
+
+  template <class T>
+  __device__ static T from_lane(const T& value, int distance, unsigned mask) {
+    static_assert(sizeof(T) % 4 == 0 && std::is_trivially_copyable_v<T>);
+    uint32_t words[sizeof(T) / 4];
+    memcpy(words, &value, sizeof(T));
+    for (uint32_t& word : words) word = __shfl_xor_sync(mask, word, distance);
+    T other;
+    memcpy(&other, words, sizeof(T));
+    return other;
+  }
+};
+
+// Blocks of one launch that work together as one large block. All of them run at once.
+class Team {
+ public:
+  // `arrived` [teams] is 0 on entry.
+  __device__ Team(Block& block, int64_t size, int32_t* arrived)
+      : block_(block), size_(size), arrived_(arrived + blockIdx.x / size) {}
+
+  __device__ int64_t index() const { return blockIdx.x / size_; }
+  __device__ int64_t count() const { return gridDim.x / size_; }
+
+  template <class Body>
+  __device__ void each(int64_t count, const Body& body) const {
+    const int64_t first = blockIdx.x % size_ * blockDim.x + threadIdx.x;
+    for (int64_t i = first; i < count; i += size_ * blockDim.x) body(i);
+  }
+
+  // body(block) on one block of the team, while the others go on to the next sync().
+  template <class Body>
+  __device__ void lead(const Body& body) const {
+    if (blockIdx.x % size_ == 0) body(block_);
+  }
+
+  // Waits for all threads of the team: much dearer than within a block.
+  __device__ void sync() {
+    due_ += static_cast<uint32_t>(size_);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      __threadfence();
+      atomicAdd(arrived_, 1);
+      while (static_cast<int32_t>(*static_cast<volatile uint32_t*>(counter()) - due_) < 0) {
+      }
+      __threadfence();
+    }
+    __syncthreads();
+  }
+
+ private:
+  Block& block_;
+  int64_t size_;
+  int32_t* arrived_;
+  uint32_t due_ = 0;
+
+  __device__ uint32_t* counter() const { return reinterpret_cast<uint32_t*>(arrived_); }
+};
+
+}  // namespace gtnet

@@ -1,0 +1,41 @@
+// One function in several instruction sets, the best of which is chosen at run time.
+#pragma once
+
+#include "core/platform.h"
+
+namespace gtnet {
+
+// Compiles `body` (a callable whose operator() is always_inline) once per instruction set and runs
+// the best version that this processor has.
+template <class Body>
+struct Vectorized {
+#if defined(__x86_64__) && defined(__GNUC__)
+  __attribute__((
+      target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,prefer-vector-width=512"))) static void
+  avx512(const Body& body) {
+    body();
+  }
+  __attribute__((target("avx2,fma"))) static void avx2(const Body& body) { body(); }
+#endif
+  static void baseline(const Body& body) { body(); }
+
+  static void run(const Body& body) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    static const int level =
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") ? 2
+        : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")        ? 1
+                                                                                 : 0;
+    if (level == 2) return avx512(body);
+    if (level == 1) return avx2(body);
+#endif
+    baseline(body);
+  }
+};
+
+// body() in the best instruction set.
+template <class Body>
+void vectorized(const Body& body) {
+  Vectorized<Body>::run(body);
+}
+
+}  // namespace gtnet

@@ -1,0 +1,231 @@
+// The emissions of a frame or a segment, read for the labels of a graph.
+#pragma once
+
+#include <limits>
+#include <vector>
+
+#include "lattice/cpu/segmentation.h"
+#include "lattice/cpu/spmv_extended.h"
+
+namespace gtnet {
+
+// One item of a batch: its frames or segments and its graph, as the caller's arrays.
+template <class Score>
+struct LatticeItem {
+  Steps steps;
+  int32_t num_states, num_arcs;
+  const Score *weights, *start, *accept;
+  Cuts cuts;
+  const Score* scores;  // [rows, num_labels], rows so far apart
+  int64_t row_stride, num_labels;
+
+  const Score* row(int32_t segment) const { return scores + cuts.row[segment] * row_stride; }
+};
+
+// exp(x - top) for -kNarrow <= x - top <= 0, or x = -inf.
+GTNET_INLINE float exp_below(float x, float top) {
+  // The difference and what rounding took from it (Knuth 1969), so that large scores cancel.
+  const float known = x == -std::numeric_limits<float>::infinity() ? top : x;
+  const float d = known - top, back = d - known;
+  const float lost = (known - (d - back)) - (top + back);
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const float k = (d * 1.44269504f + kRound) - kRound;
+  const float r = (d - k * 0.693359375f) + (lost + k * 2.12194440e-4f);
+  float p = 1.0f / 5040;
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const float power = std::bit_cast<float>((static_cast<int32_t>(k) + 127) << 23);
+  return x == known ? p * power : 0.0f;
+}
+
+GTNET_INLINE double exp_below(double x, double top) {
+  return exp_of<double>(x - top);
+}
+
+// Arrays by local label: what reads nothing stands in front of the vectors that hold the others.
+struct LabelArray {
+  static int64_t whole_vectors(int32_t labels) {
+    return (int64_t{labels} - 1 + kRowLanes - 1) / kRowLanes * kRowLanes;
+  }
+  static int64_t size(int32_t labels) { return kRowLanes + whole_vectors(labels); }
+
+  template <class Pointer>
+  static Pointer first(Pointer begin) {
+    return begin + (kRowLanes - 1);
+  }
+};
+
+// factors[l] = exp(row[labels[l]] - top), and what is to be known about the row. Arrays are written
+// in whole vectors: a scalar rest would cost more than all the others.
+template <class T, class Score>
+struct ReadRow {
+  int32_t num_labels;
+  const int32_t* labels;
+  const Score *row, *next;  // next: what will be read after it, or null
+  int64_t row_size;
+  Score* x;
+  Numbers<T> factor;
+  double *top, *spread;
+  bool* valid;
+
+  GTNET_INLINE void operator()() const {
+    constexpr Score kInfinity = std::numeric_limits<Score>::infinity();
+    const auto end = static_cast<int32_t>(1 + LabelArray::whole_vectors(num_labels));
+    gather(end);
+    Lanes<Score> highs = Lanes<Score>{} - kInfinity, lows = -highs, wrongs{};
+    for (int32_t l = 1; l < end; l += kRowLanes) {
+      Lanes<Score> lanes;
+      load<Score>(lanes, x + l);
+      wrongs += lanes < kInfinity ? Lanes<Score>{} : Lanes<Score>{} + 1;  // NaN or +inf
+      highs = lanes > highs ? lanes : highs;
+      const Lanes<Score> possible = lanes == -kInfinity ? -lanes : lanes;
+      lows = possible < lows ? possible : lows;
+    }
+    const auto more = [](auto& a, const auto& b)
+                          __attribute__((always_inline)) { a = a > b ? a : b; };
+    const auto less = [](auto& a, const auto& b)
+                          __attribute__((always_inline)) { a = a < b ? a : b; };
+    const Score best = folded<Score>(highs, more), worst = folded<Score>(lows, less),
+                wrong = folded<Score>(wrongs, more);
+    const double shift = best == -kInfinity ? 0 : static_cast<double>(best);
+    const double range = worst == kInfinity ? 0 : shift - static_cast<double>(worst);
+    if (range > Wide<T>::kNarrow) {
+      for (int32_t l = 1; l < end; ++l) {
+        exp_wide(static_cast<double>(x[l]) - shift, factor.m[l], factor.e[l]);
+      }
+    } else if constexpr (std::is_same_v<T, Score>) {
+      const auto highest = static_cast<T>(shift);
+      GTNET_SIMD()
+      for (int32_t l = 1; l < end; ++l) factor.m[l] = exp_below(x[l], highest);
+    } else {
+      GTNET_SIMD()
+      for (int32_t l = 1; l < end; ++l) {
+        factor.m[l] = exp_of<T>(static_cast<double>(x[l]) - shift);
+      }
+    }
+    for (int i = 0; i < kRowLanes; ++i) factor.m[kNoLabel - i] = 1;
+    factor.e[kNoLabel] = 0;
+    *top = shift;
+    *spread = range;
+    *valid = *valid && wrong == 0;
+  }
+
+ private:
+  static constexpr int64_t kFarApart = 256;  // a processor fetches the next of shorter rows itself
+
+  // Into x[1, end); what is no label any more repeats one.
+  GTNET_INLINE void gather(int32_t end) const {
+    if (num_labels == 1) return;
+    const int32_t first = labels[1], last = labels[num_labels - 1];  // labels ascend
+    if (last >= row_size) {
+      for (int32_t l = 1; l < end; ++l) {
+        const int32_t label = labels[l < num_labels ? l : 1];
+        x[l] = label < row_size ? row[label] : -std::numeric_limits<Score>::infinity();
+      }
+      return;
+    }
+    const bool contiguous = last - first == num_labels - 2;
+    int32_t l = 1;
+    if (contiguous) {
+      l += (num_labels - 1) / kRowLanes * kRowLanes;
+      std::copy_n(row + first, l - 1, x + 1);
+    }
+    GTNET_SIMD()
+    for (int32_t i = l; i < end; ++i) x[i] = row[labels[i < num_labels ? i : 1]];
+    if (contiguous || next == nullptr || row_size < kFarApart) return;
+    for (l = 1; l < num_labels; ++l) __builtin_prefetch(next + labels[l]);
+  }
+};
+
+// Rows as they were read, kept for a second pass; factors are null where they are not kept.
+template <class T>
+struct KeptRows {
+  T* factors;  // [segments] arrays by label
+  double *top, *spread;
+};
+
+// Emissions of one segment for the labels of a graph, relative to the best of them: factors where
+// their range is narrow, numbers with exponents where it is wide.
+template <class T, class Score>
+class Frame {
+ public:
+  double top = 0, spread = 0;
+  bool valid = true;
+
+  Frame(const LatticeItem<Score>& item, KeptRows<T> kept)
+      : item_(item),
+        steps_(item.steps),
+        kept_(kept),
+        size_(LabelArray::size(steps_.num_labels)),
+        own_(size_),
+        x_(size_),
+        ones_(steps_.num_labels, 1) {}
+
+  // The row of a segment; that of `next` is fetched meanwhile, if there is such a segment.
+  void read(int32_t segment, int32_t next) {
+    const bool fetched = 0 <= next && next < item_.cuts.num_segments();
+    const Numbers<T> own = LabelArray::first(own_.begin()),
+                     numbers{kept_.factors ? factors_of(segment) : own.m, own.e};
+    numbers_ = numbers;
+    vectorized(ReadRow<T, Score>{steps_.num_labels, steps_.labels, item_.row(segment),
+                                 fetched ? item_.row(next) : nullptr, item_.num_labels,
+                                 LabelArray::first(x_.begin()), numbers, &top, &spread, &valid});
+    if (kept_.factors) kept_.top[segment] = top, kept_.spread[segment] = spread;
+  }
+
+  // The same if it was read before: as it was kept, where that is all of it.
+  void read_again(int32_t segment, int32_t next) {
+    if (!kept_.factors || kept_.spread[segment] > Wide<T>::kNarrow) return read(segment, next);
+    numbers_ = {factors_of(segment), LabelArray::first(own_.begin()).e};
+    top = kept_.top[segment];
+    spread = kept_.spread[segment];
+  }
+
+  // No row is read for a segment that no path reaches.
+  void leave_out(int32_t segment) {
+    if (!kept_.factors) return;
+    std::fill_n(kept_.factors + segment * size_, size_, T{0});
+    kept_.top[segment] = kept_.spread[segment] = 0;
+  }
+
+  // What to multiply by on the way, and after that.
+  const T* factors() const { return wide() ? ones_.data() : numbers_.m; }
+
+  // All of it, as numbers.
+  Numbers<T> numbers() const {
+    if (!wide()) std::fill_n(numbers_.e, steps_.num_labels, Exponent<T>{0});
+    return numbers_;
+  }
+
+  void scale_wide(Numbers<T> numbers) const {
+    if (!wide()) return;
+    for (int32_t p = 0; p < steps_.num_positions; ++p) {
+      numbers.m[p] *= numbers_.m[steps_.label[p]];
+      numbers.e[p] += numbers_.e[steps_.label[p]];
+      normalize(numbers.m[p], numbers.e[p]);
+    }
+  }
+
+ private:
+  const LatticeItem<Score>& item_;
+  const Steps& steps_;
+  const KeptRows<T> kept_;
+  const int64_t size_;
+  const Array<T> own_;
+  const Aligned<Score> x_;
+  const std::vector<T> ones_;
+  Numbers<T> numbers_{};
+
+  T* factors_of(int32_t segment) const {
+    return LabelArray::first(kept_.factors + segment * size_);
+  }
+
+  bool wide() const { return spread > Wide<T>::kNarrow; }
+};
+
+}  // namespace gtnet

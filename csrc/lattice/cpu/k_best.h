@@ -1,0 +1,74 @@
+// The k best paths of a lattice, given the best distances (lazy_k_best.h): nodes are positions at
+// cuts.
+#pragma once
+
+#include <unordered_map>
+
+#include "lattice/cpu/viterbi.h"
+#include "paths/cpu/k_best_lazy.h"
+
+namespace gtnet {
+
+template <class Score>
+class LatticeNodes {
+ public:
+  struct Way : gtnet::Way {
+    int64_t node = kNone;
+  };
+
+  LatticeNodes(const LatticeItem<Score>& item, const LatticeBest<Score>& distance)
+      : item_(item), num_positions_(item.steps.num_positions), ways_(item), distance_(distance) {}
+
+  template <class Visit>
+  void ends(const Visit& visit) const {
+    each_end(item_, [&](int32_t c, int32_t s, double accept) {
+      visit(at({c, s, kUnitArc, kNone, accept, 0}));
+    });
+  }
+  template <class Visit>
+  void each(int64_t node, const Visit& visit) const {
+    ways_.each(cut(node), position(node), [&](const gtnet::Way& way) { return visit(at(way)); });
+  }
+  double start(int64_t node) const { return ways_.start(cut(node), position(node)); }
+  double distance(int64_t node) const { return distance_(cut(node), position(node)); }
+  int32_t& place(int64_t node) { return places_.try_emplace(node, kNone).first->second; }
+
+  int32_t cut(int64_t node) const { return static_cast<int32_t>(node / num_positions_); }
+  int32_t position(int64_t node) const { return static_cast<int32_t>(node % num_positions_); }
+
+ private:
+  const LatticeItem<Score>& item_;
+  const int64_t num_positions_;
+  const Ways<Score> ways_;
+  const LatticeBest<Score>& distance_;
+  std::unordered_map<int64_t, int32_t> places_;
+
+  Way at(const gtnet::Way& way) const { return {way, way.cut * num_positions_ + way.position}; }
+};
+
+template <class Score>
+std::vector<LatticePath> k_best_of(const LatticeItem<Score>& item,
+                                   const LatticeBest<Score>& distance, int64_t k) {
+  using Nodes = LatticeNodes<Score>;
+  using Search = LazyKBest<Nodes>;
+  Nodes nodes(item, distance);
+  Search search(nodes);
+  std::vector<LatticePath> paths;
+  while (static_cast<int64_t>(paths.size()) < k) {
+    const int32_t end = search.next();
+    if (end == kNone) break;
+    const auto& last = search.step(end);
+    LatticePath path;
+    path.score = last.score;
+    path.last = last.way.position;
+    path.last_cut = last.way.cut;
+    const int64_t first = search.follow(end, [&](const auto& way) { path.take(way.arc, way.row); });
+    path.first = nodes.position(first);
+    path.first_cut = nodes.cut(first);
+    path.turn(item.cuts);
+    paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
+}  // namespace gtnet

@@ -1,0 +1,182 @@
+// The operators of composition on the CPU.
+#include "rewrite/cpu/compose.h"
+#include "ops/cpu/executor.h"
+#include "ops/tensors.h"
+
+namespace gtnet {
+namespace {
+
+// An operand: a batch, or one graph that meets every graph of the other operand.
+class Side {
+ public:
+  Side(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs, const Tensor& states,
+       const Tensor& labels, const Tensor& start, const bool* is_accept)
+      : state_offsets_(input<int64_t>(state_offsets)),
+        num_graphs_(graphs(state_offsets)),
+        whole_{incidence_of(offsets, arcs, states),
+               input<int32_t>(labels),
+               input<bool>(start),
+               is_accept,
+               0,
+               0},
+        with_epsilon_(num_graphs_) {
+    for (int64_t g = 0; g < num_graphs_; ++g) {
+      const int32_t* const begin = whole_.labels + whole_.leaving.offsets[state_offsets_[g]];
+      const int32_t* const end = whole_.labels + whole_.leaving.offsets[state_offsets_[g + 1]];
+      with_epsilon_[g] = std::find(begin, end, kEpsilon) != end;
+    }
+  }
+
+  // The graph that takes part in item g of the batch.
+  Operand at(int64_t g) const {
+    Operand one = whole_;
+    one.begin = static_cast<int32_t>(state_offsets_[own(g)]);
+    one.end = static_cast<int32_t>(state_offsets_[own(g) + 1]);
+    return one;
+  }
+  // Whether it has an epsilon on the side that is matched.
+  bool with_epsilon(int64_t g) const { return with_epsilon_[own(g)] != 0; }
+
+ private:
+  int64_t own(int64_t g) const { return num_graphs_ == 1 ? 0 : g; }
+
+  const int64_t* state_offsets_;
+  int64_t num_graphs_;
+  Operand whole_;
+  std::vector<char> with_epsilon_;
+};
+
+std::vector<Product> products_of(const Side& a, const Side& b, int64_t num_graphs, int64_t work,
+                                 int64_t max_arcs, bool trimmed) {
+  std::vector<Product> products(num_graphs);
+  Budget budget{max_arcs};
+  torch::stable::parallel_for(
+      0, num_graphs, grain(num_graphs, work), [&](int64_t begin, int64_t end) {
+        PairTable table;
+        for (int64_t g = begin; g < end; ++g) {
+          const Operand one = a.at(g), other = b.at(g);
+          const int filters = a.with_epsilon(g) && b.with_epsilon(g) ? 3 : 1;
+          Explore({one, other, {filters}}, budget, table, products[g]).run();
+          if (products[g].too_large || !trimmed) continue;
+          const auto explored = static_cast<int64_t>(products[g].arcs.size());
+          trim(one, other, products[g]);
+          budget.used -= explored - static_cast<int64_t>(products[g].arcs.size());
+        }
+      });
+  return products;
+}
+
+// Products as one batch; nothing where one of them is too large.
+struct Packed {
+  int64_t num_states, num_arcs;
+  Tensor too_large, state_offsets, arc_offsets, source, target, arc_a, arc_b, state_a, state_b;
+  Tensor filter;
+
+  Packed(const Tensor& like, const std::vector<Product>& products)
+      : too_large(empty<bool>(like, 1)),
+        state_offsets(empty<int64_t>(like, static_cast<int64_t>(products.size()) + 1)),
+        arc_offsets(empty<int64_t>(like, static_cast<int64_t>(products.size()) + 1)) {
+    int64_t* const states_begin = output<int64_t>(state_offsets);
+    int64_t* const arcs_begin = output<int64_t>(arc_offsets);
+    bool fits = true;
+    states_begin[0] = arcs_begin[0] = 0;
+    for (size_t g = 0; g < products.size(); ++g) {
+      fits = fits && !products[g].too_large;
+      states_begin[g + 1] = states_begin[g] + static_cast<int64_t>(products[g].states.size());
+      arcs_begin[g + 1] = arcs_begin[g] + static_cast<int64_t>(products[g].arcs.size());
+    }
+    *output<bool>(too_large) = !fits;
+    num_states = fits ? states_begin[products.size()] : 0;
+    num_arcs = fits ? arcs_begin[products.size()] : 0;
+    for (Tensor* const arcs : {&source, &target, &arc_a, &arc_b}) {
+      *arcs = empty<int32_t>(like, num_arcs);
+    }
+    for (Tensor* const states : {&state_a, &state_b}) *states = empty<int32_t>(like, num_states);
+    filter = empty<int8_t>(like, num_states);
+  }
+
+  // Writes the products and forgets them; labels(product, its first arc) writes the rest.
+  template <class Labels>
+  void fill(std::vector<Product>& products, const Labels& labels) const {
+    if (*input<bool>(too_large)) return;
+    const ProductArrays begin{output<int32_t>(source),  output<int32_t>(target),
+                              output<int32_t>(arc_a),   output<int32_t>(arc_b),
+                              output<int32_t>(state_a), output<int32_t>(state_b),
+                              output<int8_t>(filter)};
+    const int64_t *const s = input<int64_t>(state_offsets), *const k = input<int64_t>(arc_offsets);
+    for_each_graph(static_cast<int64_t>(products.size()), num_arcs, [&](int64_t g) {
+      write(products[g], begin.from(s[g], k[g]));
+      labels(products[g], k[g]);
+      products[g] = Product{};
+    });
+  }
+};
+
+std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offsets,
+                            const Tensor& a_arcs, const Tensor& a_states, const Tensor& a_labels,
+                            const Tensor& a_start, const Tensor& a_accept, const Tensor& a_ilabels,
+                            const Tensor& b_state_offsets, const Tensor& b_offsets,
+                            const Tensor& b_arcs, const Tensor& b_states, const Tensor& b_labels,
+                            const Tensor& b_start, const Tensor& b_accept, const Tensor& b_olabels,
+                            bool acceptors, int64_t num_graphs, int64_t max_arcs) {
+  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start,
+               input<bool>(a_accept));
+  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start,
+               input<bool>(b_accept));
+  std::vector<Product> products =
+      products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, true);
+  const Packed packed(a_arcs, products);
+  Tensor ilabels = empty<int32_t>(a_arcs, packed.num_arcs);
+  Tensor olabels = empty<int32_t>(a_arcs, acceptors ? 0 : packed.num_arcs);
+  packed.fill(products, [&](const Product& product, int64_t begin) {
+    write_labels(product, &ProductArc::a, input<int32_t>(a_ilabels),
+                 output<int32_t>(ilabels) + begin);
+    if (acceptors) return;
+    write_labels(product, &ProductArc::b, input<int32_t>(b_olabels),
+                 output<int32_t>(olabels) + begin);
+  });
+  return {packed.too_large, packed.state_offsets, packed.arc_offsets,
+          packed.source,    packed.target,        ilabels,
+          olabels,          packed.arc_a,         packed.arc_b,
+          packed.state_a,   packed.state_b,       packed.filter};
+}
+
+std::vector<Tensor> explore(const Tensor& a_state_offsets, const Tensor& a_offsets,
+                            const Tensor& a_arcs, const Tensor& a_states, const Tensor& a_labels,
+                            const Tensor& a_start, const Tensor& b_state_offsets,
+                            const Tensor& b_offsets, const Tensor& b_arcs, const Tensor& b_states,
+                            const Tensor& b_labels, const Tensor& b_start, int64_t num_graphs,
+                            int64_t max_arcs) {
+  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, nullptr);
+  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, nullptr);
+  std::vector<Product> products =
+      products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, false);
+  const Packed packed(a_arcs, products);
+  packed.fill(products, [](const Product& /*product*/, int64_t /*begin*/) {});
+  return {packed.too_large, packed.state_offsets, packed.arc_offsets, packed.source,
+          packed.target,    packed.arc_a,         packed.arc_b,       packed.state_a,
+          packed.state_b,   packed.filter};
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
+  m.def(
+      "compose(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
+      "Tensor a_labels, Tensor a_start, Tensor a_accept, Tensor a_ilabels, "
+      "Tensor b_state_offsets, Tensor b_offsets, Tensor b_arcs, Tensor b_states, "
+      "Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_olabels, bool acceptors, "
+      "int num_graphs, int max_arcs) -> Tensor[]");
+  m.def(
+      "explore(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
+      "Tensor a_labels, Tensor a_start, Tensor b_state_offsets, Tensor b_offsets, Tensor b_arcs, "
+      "Tensor b_states, Tensor b_labels, Tensor b_start, int num_graphs, int max_arcs) "
+      "-> Tensor[]");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
+  m.impl("compose", TORCH_BOX(&compose));
+  m.impl("explore", TORCH_BOX(&explore));
+}
+
+}  // namespace gtnet

@@ -1,0 +1,184 @@
+// Operators that find paths of lattices without building them.
+#include "lattice/cpu/k_best.h"
+#include "lattice/cpu/prune.h"
+#include "lattice/cpu/sample.h"
+#include "ops/cpu/lattice.h"
+
+namespace gtnet {
+namespace {
+
+// The paths of all items, one after another: how many each item has, then of the paths score,
+// offsets, arcs, rows, the state and the cut in which each begins, and those in which it ends; all
+// numbered through the batch, rows within the item.
+template <class Score>
+Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
+                     const std::vector<std::vector<LatticePath>>& found) {
+  int64_t count = 0, length = 0;
+  for (const auto& paths : found) {
+    count += static_cast<int64_t>(paths.size());
+    for (const LatticePath& path : paths) length += static_cast<int64_t>(path.arcs.size());
+  }
+  Tensor score = empty<double>(like, count), offsets = empty<int64_t>(like, count + 1);
+  Tensor arcs = empty<int32_t>(like, length), rows = empty<int32_t>(like, length);
+  Tensor ends[4], counts = empty<int64_t>(like, batch.size);
+  for (Tensor& end : ends) end = empty<int32_t>(like, count);
+  output<int64_t>(offsets)[0] = 0;
+  int64_t i = 0, at = 0;
+  for (int64_t b = 0; b < batch.size; ++b) {
+    const auto state = static_cast<int32_t>(batch.state_offsets[batch.graph(b)]),
+               arc = static_cast<int32_t>(batch.arc_offsets[batch.graph(b)]),
+               cut = static_cast<int32_t>(batch.is_chain ? 0 : batch.cut_offsets[b]);
+    output<int64_t>(counts)[b] = static_cast<int64_t>(found[b].size());
+    for (const LatticePath& path : found[b]) {
+      output<double>(score)[i] = path.score;
+      const int32_t where[4] = {path.first, path.first_cut, path.last, path.last_cut};
+      for (int end = 0; end < 4; ++end) {
+        output<int32_t>(ends[end])[i] =
+            path.first == kNone ? kNone : where[end] + (end % 2 ? cut : state);
+      }
+      std::copy(path.rows.begin(), path.rows.end(), output<int32_t>(rows) + at);
+      std::transform(path.arcs.begin(), path.arcs.end(), output<int32_t>(arcs) + at,
+                     [arc](int32_t a) { return a + arc; });
+      at += static_cast<int64_t>(path.arcs.size());
+      output<int64_t>(offsets)[++i] = at;
+    }
+  }
+  return {counts, score, offsets, arcs, rows, ends[0], ends[1], ends[2], ends[3]};
+}
+
+// Room for the best distances of an item.
+template <class Score>
+Tensor best_room(const LatticeItem<Score>& item, const Tensor& like) {
+  const int64_t room = LatticeBest<Score>::room(item);
+  Tensor alpha = empty<double>(like, room);
+  expect_writes(alpha, room * static_cast<int64_t>(sizeof(double)));
+  return alpha;
+}
+
+// The paths that functor(item number, item, best distances) takes from every item.
+template <class Functor>
+Tensors best_paths(const Tensor& scores, const Tensors& cuts, const Tensor& words,
+                   const Tensor& word_offsets, const Tensor& state_offsets,
+                   const Tensor& arc_offsets, const Tensor& weights, const Tensor& start,
+                   const Tensor& accept, const Functor& functor) {
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    using Score = decltype(zero);
+    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                    weights, start, accept);
+    std::vector<std::vector<LatticePath>> paths(batch.size);
+    batch.for_each_item([&](int64_t b) {
+      const LatticeItem<Score> item = batch.item(b);
+      const Tensor alpha = best_room(item, scores);
+      LatticeBest<Score> best(item, output<double>(alpha));
+      best.distances();
+      paths[b] = functor(item, best);
+    });
+    return path_tensors(batch, scores, paths);
+  });
+}
+
+Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                     Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                     Tensor accept) {
+  return best_paths(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
+                    accept, [](const auto& item, const auto& best) {
+                      return std::vector<LatticePath>{best.path(Ways(item))};
+                    });
+}
+
+Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                       Tensor accept, int64_t k) {
+  return best_paths(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
+                    accept,
+                    [k](const auto& item, const auto& best) { return k_best_of(item, best, k); });
+}
+
+// `seeds` [items * n], in float64.
+Tensors lattice_sample(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                       Tensor accept, Tensor seeds, int64_t n) {
+  const LatticeBatch<double> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                   weights, start, accept);
+  std::vector<std::vector<LatticePath>> paths(batch.size);
+  const GraphsOf<double, double> forth(batch, &Steps::entering, &Steps::epsilon_entering);
+  batch.for_each_item([&](int64_t b) {
+    const LatticeItem<double> item = batch.item(b);
+    OwnTrace<double> own(item.cuts, item.steps, true);
+    const Trace<double> trace = own.get();
+    score_item<double, double>(item, forth, trace, true);
+    paths[b] = LatticeSampler<double>(item, trace.alpha, trace.offset)
+                   .draw(input<int64_t>(seeds) + b * n, n);
+  });
+  return path_tensors(batch, scores, paths);
+}
+
+// Of all items one after another: arc_offsets [items + 1], then from, to, row, arc; start_offsets,
+// start_cut, start_state; accept_offsets, accept_cut, accept_state; numbered within the item.
+Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
+                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
+                      Tensor accept, double beam) {
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    using Score = decltype(zero);
+    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
+                                    weights, start, accept);
+    std::vector<LatticeKept> kept(batch.size);
+    batch.for_each_item([&](int64_t b) {
+      const LatticeItem<Score> item = batch.item(b);
+      const Tensor alpha = best_room(item, scores), beta = best_room(item, scores);
+      LatticeBest<Score> before(item, output<double>(alpha)), after(item, output<double>(beta));
+      before.distances();
+      after.distances_to_end();
+      kept[b] = LatticePrune<Score>(item, before, after).run(beam);
+    });
+    Tensors result;
+    using Column = std::vector<int32_t> LatticeKept::*;
+    const auto add = [&](std::vector<Column> columns) {
+      const std::vector<int64_t> begin =
+          batch.offsets([&](int64_t b) { return (kept[b].*columns[0]).size(); });
+      result.push_back(empty<int64_t>(scores, batch.size + 1));
+      std::copy(begin.begin(), begin.end(), output<int64_t>(result.back()));
+      for (const Column column : columns) {
+        result.push_back(empty<int32_t>(scores, begin.back()));
+        int32_t* out = output<int32_t>(result.back());
+        for (const LatticeKept& item : kept) {
+          out = std::copy((item.*column).begin(), (item.*column).end(), out);
+        }
+      }
+    };
+    add({&LatticeKept::from, &LatticeKept::to, &LatticeKept::row, &LatticeKept::arc});
+    add({&LatticeKept::start_cut, &LatticeKept::start_state});
+    add({&LatticeKept::accept_cut, &LatticeKept::accept_state});
+    return result;
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
+  m.def(
+      "lattice_best(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept) "
+      "-> Tensor[]");
+  m.def(
+      "lattice_k_best(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
+      "int k) -> Tensor[]");
+  m.def(
+      "lattice_sample(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
+      "Tensor seeds, int n) -> Tensor[]");
+  m.def(
+      "lattice_prune(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
+      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
+      "float beam) -> Tensor[]");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
+  m.impl("lattice_best", TORCH_BOX(&lattice_best));
+  m.impl("lattice_k_best", TORCH_BOX(&lattice_k_best));
+  m.impl("lattice_sample", TORCH_BOX(&lattice_sample));
+  m.impl("lattice_prune", TORCH_BOX(&lattice_prune));
+}
+
+}  // namespace gtnet

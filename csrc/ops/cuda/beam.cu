@@ -1,0 +1,10 @@
+#include "ops/cuda/executor.cuh"
+#include "ops/gpu/beam.h"
+
+namespace gtnet {
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CUDA, m) {
+  register_beams(m);
+}
+
+}  // namespace gtnet

@@ -1,0 +1,10 @@
+#include "ops/cuda/executor.cuh"
+#include "ops/gpu/distance.h"
+
+namespace gtnet {
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CUDA, m) {
+  register_walks(m);
+}
+
+}  // namespace gtnet

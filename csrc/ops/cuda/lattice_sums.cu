@@ -1,0 +1,10 @@
+#include "ops/cuda/executor.cuh"
+#include "ops/gpu/lattice_sums.h"
+
+namespace gtnet {
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CUDA, m) {
+  register_chains(m);
+}
+
+}  // namespace gtnet

@@ -1,0 +1,10 @@
+#include "ops/cuda/executor.cuh"
+#include "ops/gpu/topology.h"
+
+namespace gtnet {
+
+STABLE_TORCH_LIBRARY_IMPL(gtnet, CUDA, m) {
+  register_graphs(m);
+}
+
+}  // namespace gtnet

@@ -1,0 +1,45 @@
+// The executor that stands in for a GPU: blocks one after another on this thread.
+#pragma once
+
+#include "block/emulated.h"
+
+namespace gtnet {
+
+inline int64_t shared_limit(int32_t /*device*/) {
+  return standin().shared_bytes;
+}
+
+template <class Kernel>
+void launch(int32_t /*device*/, int64_t blocks, int threads, int64_t shared_bytes,
+            const Kernel& kernel) {
+  for (int64_t index : standin().ordered(blocks)) {
+    Block block(index, blocks, threads, shared_bytes);
+    kernel(block);
+  }
+}
+
+template <class Kernel>
+int64_t blocks_at_once(int32_t /*device*/) {
+  return 6;
+}
+
+template <class Kernel>
+void launch_teams(int32_t /*device*/, int64_t teams, int64_t size, int32_t* /*arrived*/,
+                  const Kernel& kernel) {
+  for (int64_t index : standin().ordered(teams)) {
+    Team team(index, teams, size, Kernel::kThreads);
+    kernel(team);
+  }
+}
+
+template <class T>
+std::vector<T> read_back(int32_t /*device*/, const T* address, int64_t count) {
+  return {address, address + count};
+}
+
+template <class T>
+T read_back(int32_t /*device*/, const T* address) {
+  return *address;
+}
+
+}  // namespace gtnet

@@ -1,0 +1,226 @@
+// What operators on chains of emissions composed with a graph share on a device of blocks; an
+// executor is included before. `words` and `word_offsets` are here what block_steps makes of a
+// graph: its layout, and the sizes that launches need, on the CPU, so that nothing waits for the
+// device.
+#pragma once
+
+#include "lattice/gpu/chain_forward_backward.h"
+#include "ops/gpu/device.h"
+#include "paths/path_writer.h"
+
+namespace gtnet {
+namespace {
+
+using Tensors = std::vector<Tensor>;
+
+template <class T>
+Span<Number<T>> numbers(const Tensor& tensor) {
+  return {
+      static_cast<Number<T>*>(tensor.mutable_data_ptr()),
+      tensor.numel() * static_cast<int64_t>(sizeof(T)) / static_cast<int64_t>(sizeof(Number<T>))};
+}
+
+template <class T>
+Tensor empty_numbers(const Tensor& like, int64_t count) {
+  return empty<T>(like, count * static_cast<int64_t>(sizeof(Number<T>) / sizeof(T)));
+}
+
+// The elements that a strided tensor reaches over.
+inline int64_t extent(const Tensor& tensor) {
+  if (tensor.numel() == 0) return 0;
+  int64_t last = 0;
+  for (int64_t d = 0; d < tensor.dim(); ++d) last += (tensor.size(d) - 1) * tensor.stride(d);
+  return last + 1;
+}
+
+inline ScoreKind kind_of(const Tensor& scores) {
+  switch (scores.scalar_type()) {
+    case ScalarType::Float:
+      return ScoreKind::kFloat;
+    case ScalarType::Double:
+      return ScoreKind::kDouble;
+    case ScalarType::Half:
+      return ScoreKind::kHalf;
+    case ScalarType::BFloat16:
+      return ScoreKind::kBfloat16;
+    default:
+      STD_TORCH_CHECK(false, "gtnet: emissions must be float16, bfloat16, float32 or float64");
+  }
+}
+
+template <class Array, class Wide, class Single, class Short, class Pointer>
+Array score_array(const Tensor& scores, Pointer* data) {
+  STD_TORCH_CHECK(scores.size(-1) <= 1 || scores.stride(-1) == 1,
+                  "gtnet: the labels of a frame or segment must be contiguous");
+  const int64_t size = extent(scores);
+  return {kind_of(scores),
+          {static_cast<Wide*>(data), size},
+          {static_cast<Single*>(data), size},
+          {static_cast<Short*>(data), size}};
+}
+
+inline ScoreArray scores_of(const Tensor& scores) {
+  return score_array<ScoreArray, const double, const float, const uint16_t>(
+      scores, scores.const_data_ptr());
+}
+
+inline ScoreGradient gradient_of(const Tensor& scores) {
+  return score_array<ScoreGradient, double, float, uint16_t>(scores, scores.mutable_data_ptr());
+}
+
+template <class T>
+ChainGrid<T> chain_grid(const Tensor& scores, const Tensor& lengths, const Tensor& words,
+                        const Tensor& sizes, const Tensor& state_offsets, const Tensor& arc_offsets,
+                        const Tensor& weights, const Tensor& start, const Tensor& accept) {
+  const int64_t phases = 1 + view<int64_t>(sizes)[kMostPhases];
+  const int64_t factors = 2 * (scores.size(1) + 1) * phases + 2;
+  return {scores.size(0),
+          scores.size(1),
+          scores.size(2),
+          graphs(state_offsets),
+          scores_of(scores),
+          scores.stride(0),
+          scores.stride(1),
+          view<int64_t>(lengths),
+          view<int64_t>(state_offsets),
+          view<int64_t>(arc_offsets),
+          view<int32_t>(words),
+          view<T>(weights),
+          view<T>(start),
+          view<T>(accept),
+          nullptr,
+          nullptr,
+          Number<T>::highest(factors)};
+}
+
+// The exponentiated weights of the entries, and which graphs have none.
+struct Weighed {
+  Tensor weights, flags;
+};
+
+template <class T>
+Weighed weigh(ChainGrid<T>& grid, const Tensor& weights, int64_t entries) {
+  Weighed made{empty_numbers<T>(weights, entries * kRowLanes),
+               zeros<int32_t>(weights, grid.num_graphs)};
+  launch(weights.get_device_index(), grid.num_graphs * WeighEntries<T>::kBlocks,
+         WeighEntries<T>::kThreads, 0,
+         WeighEntries<T>{grid, numbers<T>(made.weights), writable<int32_t>(made.flags)});
+  grid.entry_weights = numbers<T>(made.weights);
+  grid.graph_flags = view<int32_t>(made.flags);
+  return made;
+}
+
+// Threads of a block: a slice of the first phase is kRowLanes wide, and labels are read besides.
+inline int threads_of(Span<const int64_t> sizes, int most) {
+  const int64_t wanted = sizes[kMostSlices] * kRowLanes + sizes[kMostLabels];
+  const int64_t warps = std::clamp<int64_t>((wanted + kWarp - 1) / kWarp, 2, most / kWarp);
+  return static_cast<int>(warps) * kWarp;
+}
+
+// Where blocks keep what they work on: in shared memory if it fits, else in `scratch`.
+struct PlacedRoom {
+  Room room;
+  int64_t shared_bytes;
+  Tensor scratch;
+};
+
+inline PlacedRoom place(const Tensor& like, int64_t items, int64_t always, int64_t bytes) {
+  const bool fits = always + bytes <= shared_limit(like.get_device_index());
+  Tensor scratch = empty<int8_t>(like, fits ? 0 : items * bytes);
+  const Span<int8_t> all = writable<int8_t>(scratch);
+  return {{{reinterpret_cast<char*>(all.data()), scratch.numel()}, fits ? 0 : bytes},
+          fits ? always + bytes : always,
+          scratch};
+}
+
+// Segmentations other than chains have no kernels.
+inline const Tensor& lengths_of(const Tensors& cuts) {
+  STD_TORCH_CHECK(cuts.size() == 1,
+                  "gtnet: over a segmentation this is not done on a GPU: move emissions and graph "
+                  "with .cpu()");
+  return cuts[0];
+}
+
+// The forward scores of chains, and their alphas if they are kept.
+struct ChainScores {
+  Tensor score, alpha;
+};
+
+template <class T>
+ChainScores score_chains(const ChainGrid<T>& grid, const Tensor& weights, Span<const int64_t> sizes,
+                         bool keep) {
+  using Kernel = ChainForward<T>;
+  const int64_t slots = sizes[kMostSlots], frames = grid.frames, items = grid.size;
+  const ChainScores out{empty<double>(weights, items),
+                        empty_numbers<T>(weights, keep ? items * (frames + 1) * slots : 0)};
+  const PlacedRoom placed =
+      place(weights, items, Kernel::shared_bytes(), Kernel::room_bytes(slots, sizes[kMostLabels]));
+  launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
+         placed.shared_bytes,
+         Kernel{grid,
+                placed.room,
+                {numbers<T>(out.alpha), frames, slots},
+                keep,
+                writable<double>(out.score)});
+  return out;
+}
+
+// The gradient of the scores, and how often arcs, starts and ends are taken, where anybody asks.
+struct ChainUses {
+  Tensor scores, counts, starts, ends;
+};
+
+template <class T>
+ChainUses differentiate_chains(const ChainGrid<T>& grid, const Tensor& alpha,
+                               const Tensor& grad_score, const Tensor& scores,
+                               const Tensor& weights, Span<const int64_t> sizes, int64_t num_counts,
+                               int64_t num_states, CountBy by, Span<const int64_t> counts_at) {
+  using Kernel = ChainBackward<T>;
+  const int64_t slots = sizes[kMostSlots], items = grid.size;
+  const PlacedRoom placed =
+      place(weights, items, Kernel::shared_bytes(),
+            Kernel::room_bytes(slots, sizes[kMostLabels], sizes[kMostTotals]));
+  const ChainUses out{torch::stable::empty_like(scores), zeros<double>(weights, num_counts),
+                      zeros<double>(weights, num_states), zeros<double>(weights, num_states)};
+  Tensor grad_scores = out.scores;
+  torch::stable::zero_(grad_scores);
+  const bool counting = num_states > 0;
+  const auto asked = [&](const Tensor& tensor) {
+    return counting ? writable<double>(tensor) : nullptr;
+  };
+  launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
+         placed.shared_bytes,
+         Kernel{grid,
+                placed.room,
+                {numbers<T>(alpha), grid.frames, slots},
+                view<double>(grad_score),
+                gradient_of(grad_scores),
+                grad_scores.stride(0),
+                grad_scores.stride(1),
+                asked(out.counts),
+                asked(out.starts),
+                asked(out.ends),
+                by,
+                counts_at});
+  return out;
+}
+
+// Running sums of sizes, by one thread, and their total, for which it waits.
+inline int64_t sums_of(int32_t device, const Tensor& sizes, const Tensor& offsets) {
+  const int64_t count = sizes.numel();
+  for_each(device, 1, Offsets{count, view<int64_t>(sizes), writable<int64_t>(offsets)});
+  return read_back(device, view<int64_t>(offsets).data() + count);
+}
+
+// Numbers of items in the dtype of scores: NaN where the score is.
+template <class T>
+Tensor rounded_by_item(const Tensor& score, const Tensor& all, const Tensor& at) {
+  const Tensor result = empty<T>(score, all.numel());
+  launch(
+      score.get_device_index(), score.numel(), Rounded<T>::kThreads, 0,
+      Rounded<T>{view<double>(score), view<double>(all), view<int64_t>(at), writable<T>(result)});
+  return result;
+}
+
+}  // namespace
+}  // namespace gtnet
