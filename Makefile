@@ -39,6 +39,7 @@ lint: .venv/has-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/rules.py
+	$(BIN)/python .ci/headers.py
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
 format: .venv/has-lint

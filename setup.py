@@ -1,6 +1,7 @@
-"""The extensions: the CPU one always, the CUDA one when nvcc exists, and for tests its stand-in.
+"""The extensions: the CPU one always, the CUDA one when nvcc exists, and one for tests.
 
-The stand-in runs the CUDA kernels on the CPU. It is built in place only, so no wheel holds it.
+The last emulates a GPU: it runs the CUDA kernels on the CPU. It is built in place only, so no
+wheel holds it.
 
 They are torch libraries, not Python modules: no PyInit, no Python.h, loaded by
 `torch.ops.load_library`. Environment: GTNET_CUDA=0 never builds the CUDA one and 1 demands it;
@@ -84,7 +85,7 @@ class Build(build_ext):
     def finalize_options(self) -> None:
         super().finalize_options()
         if not self.inplace:
-            self.extensions = [ext for ext in self.extensions if ext.name != "gtnet._standin"]
+            self.extensions = [ext for ext in self.extensions if ext.name != "gtnet._emulated"]
 
     def get_ext_filename(self, fullname: str) -> str:
         return fullname.replace(".", os.sep) + ".abi3.so"
@@ -94,8 +95,8 @@ class Build(build_ext):
         includes = ["-Icsrc", "-isystem", str(torch / "include")]
         libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
         compiler, linker = self.cuda() if ext.name == "gtnet._cuda" else self.cpu()
-        if ext.name == "gtnet._standin":
-            compiler = [*compiler, "-DGTNET_STANDIN"]
+        if ext.name == "gtnet._emulated":
+            compiler = [*compiler, "-DGTNET_EMULATED"]
         # Objects depend on neither Python nor the kind of build, so all builds share them.
         folder = Path("build", "objects", ext.name)
         objects = {source: folder / Path(source).relative_to("csrc") for source in ext.sources}
@@ -111,7 +112,8 @@ class Build(build_ext):
             list(pool.map(run, commands))
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        run([*linker, "-shared", "-o", str(target), *(f"{place}.o" for place in objects.values()), *libraries])
+        linked = [f"{place}.o" for place in objects.values()]
+        run([*linker, "-shared", "-o", str(target), *linked, *libraries])
 
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
@@ -140,7 +142,7 @@ def extension(name: str, *patterns: str) -> Extension:
 
 extensions = [
     extension("gtnet._cpu", "cpu/*.cpp"),
-    extension("gtnet._standin", "emulated/*.cpp"),
+    extension("gtnet._emulated", "emulated/*.cpp"),
 ]
 if CUDA == "1" or (CUDA != "0" and find_nvcc()):
     extensions.append(extension("gtnet._cuda", "cuda/*.cu"))

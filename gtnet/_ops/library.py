@@ -39,7 +39,7 @@ _library = torch.library.Library("gtnet", "FRAGMENT")
 
 
 def on_gpu(tensor: Tensor) -> bool:
-    """Whether a tensor is worked on as on a GPU; tests say so of others to reach the stand-in."""
+    """Whether a tensor is worked on as on a GPU; tests say so of others to reach the emulation."""
     return tensor.is_cuda
 
 

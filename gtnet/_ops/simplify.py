@@ -86,7 +86,7 @@ def _(state_offsets: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
 
 
 class Determinized(NamedTuple):
-    """What the operator returns: scores, topology and the record of sums; see csrc/rewrite/cpu/determinize.h.
+    """What the operator returns: scores, topology, record of sums (csrc/rewrite/cpu/determinize.h).
 
     States and arcs are numbered through the batch; arcs are sorted by source, then by label.
     """
