@@ -19,8 +19,8 @@ from gtnet.build import GraphBuilder as GraphBuilder
 from gtnet.build import linear as linear
 from gtnet.build import trie as trie
 from gtnet.compose import compose as compose
-from gtnet.compose import connect as connect
 from gtnet.compose import intersect as intersect
+from gtnet.connect import connect as connect
 from gtnet.determinize import determinize as determinize
 from gtnet.difference import difference as difference
 from gtnet.distance import forward_score as forward_score

@@ -163,14 +163,6 @@ def countable(function: str, what: str, count: int) -> None:
         )
 
 
-def graph(function: str, name: str, value: object) -> None:
-    """Refuse what is not a Graph."""
-    from gtnet.graph import Graph
-
-    if not isinstance(value, Graph):
-        raise TypeError(f"{function}: {name} must be a Graph, got {type(value).__name__}")
-
-
 def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) -> None:
     """Refuse cycles that grow without bound: `divergent` [graphs] holds a state on one, or -1."""
     if (found := divergent >= 0).any():

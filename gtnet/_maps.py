@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from gtnet.graph import Graph
 
 
 class Origins(Sequence[Tensor]):
@@ -60,3 +63,18 @@ def each_map(
     if isinstance(maps, Origins):
         return maps.each(change)
     return maps and tuple(change(one) for one in maps)
+
+
+def traced(graph: Graph, before: Graph) -> Graph:
+    """`graph`, which was made from `before`, with the maps back to what `before` was made from."""
+    if before.arc_maps is not None and graph.arc_maps is not None:
+        graph.arc_maps = tuple(_through(graph.arc_maps[0], old) for old in before.arc_maps)
+    if before.state_maps is not None and graph.state_maps is not None:
+        graph.state_maps = tuple(_through(graph.state_maps[0], old) for old in before.state_maps)
+    return graph
+
+
+def _through(new: Tensor, old: Tensor) -> Tensor:
+    if not len(old):
+        return new
+    return torch.where(new >= 0, old[new.clamp(min=0).long()], new)

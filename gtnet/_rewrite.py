@@ -9,9 +9,10 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet.compose import connect
+from gtnet._maps import traced
+from gtnet.connect import connect
 from gtnet.distance import useful_part
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
 Semiring = Literal["log", "tropical"]
@@ -20,8 +21,7 @@ Merge = Literal["auto", "identical", "equal"]
 
 def prepared(function: str, graph: object, semiring: str, *, on_gpu: bool = False) -> Graph:
     """The graph, after checks of the type, of the device and of the name of the semiring."""
-    _checks.graph(function, "graph", graph)
-    assert isinstance(graph, Graph)
+    graph = built(function, "graph", graph)
     if on_gpu:
         _checks.served(function, "graph", graph.weights)
     else:
@@ -70,21 +70,6 @@ def with_arcs(graph: Graph, keep: Tensor) -> Graph:
         arc_maps=(index,),
         state_maps=(states,),
     )
-
-
-def traced(graph: Graph, before: Graph) -> Graph:
-    """`graph`, which was made from `before`, with the maps back to what `before` was made from."""
-    if before.arc_maps is not None and graph.arc_maps is not None:
-        graph.arc_maps = tuple(_through(graph.arc_maps[0], old) for old in before.arc_maps)
-    if before.state_maps is not None and graph.state_maps is not None:
-        graph.state_maps = tuple(_through(graph.state_maps[0], old) for old in before.state_maps)
-    return graph
-
-
-def _through(new: Tensor, old: Tensor) -> Tensor:
-    if not len(old):
-        return new
-    return torch.where(new >= 0, old[new.clamp(min=0).long()], new)
 
 
 def trimmed(graph: Graph) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,13 +10,16 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
 from gtnet.emissions import Emissions
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology, runs
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 def beam_search(
     emissions: Emissions,
-    graph: Graph,
+    graph: Graph | Lattice,
     *,
     beam: float,
     max_active: int | None = None,
@@ -99,13 +102,13 @@ class BeamSearch:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: Graph | Lattice,
         *,
         beam: float,
         max_active: int | None = None,
         lattice_beam: float | None = None,
     ) -> None:
-        _checks.graph("beam_search", "graph", graph)
+        graph = built("beam_search", "graph", graph)
         self._graph = graph
         self._beam = _width("beam", beam)
         self._lattice_beam = (

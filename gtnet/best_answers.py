@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -15,16 +17,18 @@ from gtnet.distance import (
     shortest_distance,
     useful_part,
 )
-from gtnet.graph import Graph
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built
 from gtnet.rational import project
 from gtnet.remove_epsilon import remove_epsilon
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 MAX_PREFIXES = 100_000  # seconds of search for one graph
 
 
 def best_answers(
-    graph: Graph,
+    graph: Graph | Lattice,
     k: int = 1,
     *,
     beta: float | Tensor = 1.0,
@@ -48,14 +52,14 @@ def best_answers(
     Source: Hart, Nilsson & Raphael 1968 on the lazily determinized graph; Graves et al. 2006,
     section 3.2 ("prefix search decoding"), with a bound that takes the best label at each state.
     """
-    _checks.graph("best_answers", "graph", graph)
+    given, graph = graph, built("best_answers", "graph", graph)
     k = _checks.count("best_answers", "k", k)
     _checks.on_cpu("best_answers", "graph", graph.weights, "move it with .to('cpu')")
     counts, answers = _search("best_answers", graph, k, beta, max_prefixes)
     owners = [i for i, count in enumerate(counts) for _ in range(count)]
     if not owners:
         return [linear([], dtype=graph.dtype)[:0] for _ in counts]
-    own = graph if counts == [1] * len(graph) else graph[owners]
+    own = given if counts == [1] * len(graph) else graph[owners]
     found = linear(answers, dtype=graph.dtype)
     scores = forward_score(restricted(own, found), beta)
     first = found.state_offsets[:-1]
@@ -65,22 +69,23 @@ def best_answers(
 
 
 def best_labels(
-    function: str, graph: Graph, k: int, beta: float | Tensor, max_prefixes: int
+    function: str, graph: Graph | Lattice, k: int, beta: float | Tensor, max_prefixes: int
 ) -> list[list[list[int]]]:
     """The labels of the k best answers of each graph, best first."""
-    counts, answers = _search(function, graph, k, beta, max_prefixes)
+    counts, answers = _search(function, built(function, "graph", graph), k, beta, max_prefixes)
     ends = torch.tensor(counts).cumsum(0).tolist()
     return [answers[end - count : end] for count, end in zip(counts, ends)]
 
 
-def restricted(graph: Graph, acceptor: Graph) -> Graph:
+def restricted(graph: Graph | Lattice, acceptor: Graph) -> Graph | Lattice:
     """The paths of `graph` that write what `acceptor` accepts; of a `Lattice` a `Lattice`.
 
     Emissions are composed last, with the restricted operand, which is small.
     """
-    if isinstance(graph, Lattice):
-        return compose(graph.emissions, compose(graph.operand, acceptor))
-    return compose(graph, acceptor)
+    if isinstance(graph, Graph):
+        return compose(graph, acceptor)
+    operand = compose(graph.operand, acceptor)
+    return compose(graph.emissions, operand, max_arcs=graph.max_arcs)
 
 
 def _search(
@@ -90,7 +95,7 @@ def _search(
     finite_temperature(function, beta)
     max_prefixes = _checks.count(function, "max_prefixes", max_prefixes)
     with torch.no_grad():
-        written = project(graph.graph() if isinstance(graph, Lattice) else graph, "output")
+        written = project(graph, "output")
         written = _scaled(function, written.detach(), beta).to(torch.float64)
         rest = None
         if written.topology.is_cyclic:

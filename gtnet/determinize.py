@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -16,13 +16,16 @@ from gtnet.graph import Graph
 from gtnet.remove_epsilon import remove_epsilon
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 MAX_STATES = 1_000_000
 DELTA = 1e-6
 _TOO_LARGE, _NOT_FUNCTIONAL = 1, 2  # ends of the operator, see csrc/rewrite/cpu/determinize.h
 
 
 def determinize(
-    graph: Graph,
+    graph: Graph | Lattice,
     *,
     semiring: Semiring = "log",
     on: Literal["ilabels", "pairs"] = "ilabels",

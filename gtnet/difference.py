@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet.compose import MAX_ARCS, _gathered, connect
-from gtnet.graph import Graph
+from gtnet.connect import connect, gathered
+from gtnet.graph import Graph, built
+from gtnet.product import MAX_ARCS
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def difference(a: Graph, b: Graph, *, max_arcs: int = MAX_ARCS) -> Graph:
+
+def difference(a: Graph | Lattice, b: Graph | Lattice, *, max_arcs: int = MAX_ARCS) -> Graph:
     """The automaton of the paths of `a` that write no label sequence that `b` accepts.
 
     `b` is taken as its language: its scores say which paths are possible and nothing else. It may
@@ -25,8 +31,8 @@ def difference(a: Graph, b: Graph, *, max_arcs: int = MAX_ARCS) -> Graph:
     per state of b where b is deterministic. Gradient: to `a`, that of a gather.
     Source: Mohri 2009, section 5.3, with the subset construction of Rabin & Scott 1959.
     """
-    _checks.graph("difference", "a", a)
-    _checks.graph("difference", "b", b)
+    a = built("difference", "a", a)
+    b = built("difference", "b", b)
     _checks.pair("difference", a, b)
     _checks.on_cpu("difference", "a", a.weights, "do it there, then move the result with .to()")
     if not b.is_acceptor:
@@ -58,7 +64,7 @@ def difference(a: Graph, b: Graph, *, max_arcs: int = MAX_ARCS) -> Graph:
     ilabels = a.ilabels[arcs]
     olabels = ilabels if a.is_acceptor else a.olabels[arcs]
     topology = Topology(state_offsets, arc_offsets, source, target, ilabels, olabels, len(states))
-    explored = _gathered(topology, (a,), (arcs,), (states,))
+    explored = gathered(topology, (a,), (arcs,), (states,))
     explored.start = explored.start.masked_fill(~first, NEG_INF)
     explored.accept = explored.accept.masked_fill(accepted, NEG_INF)
     trimmed = connect(explored)

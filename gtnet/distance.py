@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet.graph import Graph
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built, lazy
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
-def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
+def forward_score(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """The log of the sum over all accepting paths of exp(score), at inverse temperature beta.
 
     1/beta · log Σ exp(beta · score of the path): beta → ∞ gives the Viterbi score.
@@ -31,9 +33,8 @@ def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
     0 where the score is -inf. Sums run in float64 whatever the dtype.
     Source: Mohri 2009, "Weighted Automata Algorithms", section 3; Lehmann 1977 for cycles.
     """
-    _checks.graph("forward_score", "graph", graph)
-    if isinstance(graph, Lattice):
-        return graph.forward_score(beta)
+    if not isinstance(graph, Graph):
+        return lazy("forward_score", "graph", graph).forward_score(beta)
     if _is_infinite("forward_score", beta):
         return viterbi_score(graph)
     scaled = useful_part(_scaled("forward_score", graph, beta))
@@ -42,7 +43,7 @@ def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
 
 
 def shortest_distance(
-    graph: Graph, beta: float | Tensor = 1.0, *, to_accept: bool = False
+    graph: Graph | Lattice, beta: float | Tensor = 1.0, *, to_accept: bool = False
 ) -> Tensor:
     """The log-sum of the scores of all paths from the start to each state (or on to acceptance).
 
@@ -51,7 +52,7 @@ def shortest_distance(
     here also for the cycles that no accepting path takes: they are on the way to some state.
     Complexity and gradient: as `forward_score`. Source: Mohri 2009, section 3.
     """
-    _checks.graph("shortest_distance", "graph", graph)
+    graph = built("shortest_distance", "graph", graph)
     finite_temperature("shortest_distance", beta)
     scaled = _scaled("shortest_distance", graph, beta)
     scaled = useful_part(scaled, from_start=not to_accept, to_accept=to_accept)
@@ -60,7 +61,7 @@ def shortest_distance(
 
 
 def posteriors(
-    graph: Graph, beta: float | Tensor = 1.0, *, of: Literal["arcs", "states"] = "arcs"
+    graph: Graph | Lattice, beta: float | Tensor = 1.0, *, of: Literal["arcs", "states"] = "arcs"
 ) -> Tensor:
     """The probability that a path drawn in proportion to exp(beta · score) takes each arc or state.
 
@@ -73,7 +74,7 @@ def posteriors(
     The arcs of a `Lattice` are those of the product, which is built; `Lattice.label_posteriors` and
     `Lattice.arc_posteriors` do without.
     """
-    _checks.graph("posteriors", "graph", graph)
+    graph = built("posteriors", "graph", graph)
     if of not in ("arcs", "states"):
         raise ValueError(f'posteriors: of must be "arcs" or "states", got {of!r}')
     finite_temperature("posteriors", beta)
@@ -115,7 +116,7 @@ def path_distribution(function: str, graph: Graph, beta: float | Tensor) -> Path
     return PathDistribution(scaled, alpha, score, walk)
 
 
-def viterbi_score(graph: Graph) -> Tensor:
+def viterbi_score(graph: Graph | Lattice) -> Tensor:
     """The score of the best accepting path.
 
     Result: [batch] of the dtype of the weights; -inf for an empty language.
@@ -126,9 +127,8 @@ def viterbi_score(graph: Graph) -> Tensor:
     Gradient: 1 on the arcs of the best path (the first of equals), differentiable at will.
     Source: Viterbi 1967; Mohri 2009, section 3.
     """
-    _checks.graph("viterbi_score", "graph", graph)
-    if isinstance(graph, Lattice):
-        return graph.viterbi_score()
+    if not isinstance(graph, Graph):
+        return lazy("viterbi_score", "graph", graph).viterbi_score()
     if not (torch.is_grad_enabled() and graph.requires_grad):
         return _best_ends("viterbi_score", graph, with_lengths=False)[1].to(graph.dtype)
     scores, best = best_paths("viterbi_score", graph)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +15,12 @@ from gtnet.build import GraphBuilder, Labels, label_rows
 from gtnet.compose import compose
 from gtnet.determinize import MAX_STATES, determinize
 from gtnet.distance import viterbi_score
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph, built, stack
 from gtnet.minimize import minimize
 from gtnet.topology import Topology, runs
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 Alphabet = Sequence[int] | Tensor | int
 
@@ -56,7 +59,7 @@ def edit_transducer(
     return Graph(nowhere, nowhere, reads, writes, weights, accept=0, num_states=1)
 
 
-def edit_distance(a: Graph, b: Graph) -> Tensor:
+def edit_distance(a: Graph | Lattice, b: Graph | Lattice) -> Tensor:
     """The least number of insertions, deletions and substitutions that turn a path of `a` into
     one of `b`, each less the scores of the paths: of two label sequences, their edit distance.
 
@@ -66,8 +69,8 @@ def edit_distance(a: Graph, b: Graph) -> Tensor:
     sequences. Gradient: to the scores of both, along the best alignment.
     Source: Mohri 2003, "Edit-distance of weighted automata".
     """
-    _checks.graph("edit_distance", "a", a)
-    _checks.graph("edit_distance", "b", b)
+    a = built("edit_distance", "a", a)
+    b = built("edit_distance", "b", b)
     labels = torch.cat([a.olabels, b.ilabels]).unique()
     edits = edit_transducer(labels[labels >= 0], dtype=a.dtype)
     return -viterbi_score(compose(compose(a, edits), b))

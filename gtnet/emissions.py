@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet.graph import Graph
+from gtnet._operators import Composition
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-class Emissions:
+
+class Emissions(Composition):
     """Label scores along a chain of frames, or along the arcs of a segmentation graph.
 
     Arguments:
@@ -26,15 +30,17 @@ class Emissions:
             are added to all labels of the arc.
 
     Raises TypeError or ValueError for wrong dtypes, shapes, lengths or devices.
-    Composing it (`emissions @ graph`) gives a `Lattice`, which is built only where it is looked at.
+    Composing it (`emissions @ graph`) gives a `Lattice`, which `graph()` builds and nothing else.
     """
+
+    _given: Graph | None = None  # the segmentation, of segments
 
     def __init__(
         self,
         scores: Tensor,
         lengths: Tensor | list[int] | None = None,
         *,
-        graph: Graph | None = None,
+        graph: Graph | Lattice | None = None,
     ) -> None:
         short = isinstance(scores, Tensor) and scores.is_cuda and scores.dtype in _checks.SHORT
         self.scores = scores if short else _checks.scores("Emissions", "scores", scores)
@@ -44,11 +50,13 @@ class Emissions:
         else:
             if lengths is not None:
                 raise ValueError("Emissions: lengths belong to frames, graph to segments: give one")
-            self.segmentation = _segments(self.scores, graph)
+            self._given = _segments(self.scores, graph)
 
-    @cached_property
+    @property
     def segmentation(self) -> Graph:
         """The graph whose arc i carries row i of the scores: the one given, or chains of frames."""
+        if self._given is not None:
+            return self._given
         assert self.lengths is not None
         return _frames(self.scores, self.lengths)
 
@@ -80,7 +88,7 @@ class Emissions:
         other = Emissions.__new__(Emissions)
         other.scores, other.lengths = scores, self.lengths
         if self.lengths is None:
-            other.segmentation = self.segmentation if segmentation is None else segmentation
+            other._given = self._given if segmentation is None else segmentation
         return other
 
     def repeated(self, times: int) -> Emissions:
@@ -127,12 +135,6 @@ class Emissions:
         rows = f"{self.segmentation.num_arcs} rows of {self.num_labels} scores"
         return f"Emissions({len(self)} items, {rows}, {self.scores.device})"
 
-    def __matmul__(self, other: Graph) -> Graph:
-        """Composition: `emissions @ graph`."""
-        from gtnet.compose import compose
-
-        return compose(self, other)
-
     def graph(self) -> Graph:
         """The acceptor with one arc per (frame or segment, label).
 
@@ -154,7 +156,7 @@ class Emissions:
             ilabels,
             topology.num_states,
         )
-        weights = (self._rows() + path.weights.unsqueeze(1)).flatten()
+        weights = (self._rows(path) + path.weights.unsqueeze(1)).flatten()
         return Graph.from_topology(
             expanded,
             weights,
@@ -164,13 +166,13 @@ class Emissions:
             state_maps=(torch.arange(path.num_states, dtype=torch.int32, device=path.device),),
         )
 
-    def _rows(self) -> Tensor:
+    def _rows(self, path: Graph) -> Tensor:
         """One row of scores per arc of the segmentation."""
         if self.scores.ndim == 2:
             return self.scores
         batch, frames, labels = self.scores.shape
-        lengths = self.segmentation.arc_offsets.diff()
-        if self.segmentation.num_arcs == batch * frames:
+        lengths = path.arc_offsets.diff()
+        if path.num_arcs == batch * frames:
             return self.scores.reshape(batch * frames, labels)
         inside = torch.arange(frames, device=self.scores.device) < lengths.unsqueeze(1)
         return self.scores[inside]
@@ -219,8 +221,8 @@ def _frames(scores: Tensor, lengths: Tensor) -> Graph:
     return Graph.from_topology(topology, weights, start, accept)
 
 
-def _segments(scores: Tensor, graph: Graph) -> Graph:
-    _checks.graph("Emissions", "graph", graph)
+def _segments(scores: Tensor, graph: Graph | Lattice) -> Graph:
+    graph = built("Emissions", "graph", graph)
     if scores.ndim != 2 or scores.shape[0] != graph.num_arcs:
         raise ValueError(
             f"Emissions: scores must be [arcs of the graph ({graph.num_arcs}), labels], "

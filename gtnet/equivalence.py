@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet.compose import _gathered, compose, connect
+from gtnet.compose import compose
+from gtnet.connect import connect, gathered
 from gtnet.distance import forward_score
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph, built, stack
 from gtnet.paths import random_walks
 from gtnet.rational import project
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 TOLERANCE = 1e-4  # of a score; float32 rounding along a path stays below
 
 
-def equivalent(a: Graph, b: Graph, *, tolerance: float = TOLERANCE) -> Tensor:
+def equivalent(a: Graph | Lattice, b: Graph | Lattice, *, tolerance: float = TOLERANCE) -> Tensor:
     """Whether two deterministic acceptors give the same score to every label sequence.
 
     Arguments: batches of equal size, or of size 1; acceptors with at most one start state, no
@@ -40,8 +45,8 @@ def equivalent(a: Graph, b: Graph, *, tolerance: float = TOLERANCE) -> Tensor:
 
 
 def randomly_equivalent(
-    a: Graph,
-    b: Graph,
+    a: Graph | Lattice,
+    b: Graph | Lattice,
     *,
     num_paths: int = 50,
     max_length: int = 200,
@@ -76,9 +81,9 @@ def randomly_equivalent(
     return answers
 
 
-def _possible(function: str, name: str, graph: Graph) -> Graph:
+def _possible(function: str, name: str, given: Graph | Lattice) -> Graph:
     """The graph without arcs of score -inf and without what lies on no accepting path."""
-    _checks.graph(function, name, graph)
+    graph = built(function, name, given)
     _checks.on_cpu(function, name, graph.weights, "compare there")
     graph = graph.detach()
     keep = graph.weights > NEG_INF
@@ -97,7 +102,7 @@ def _possible(function: str, name: str, graph: Graph) -> Graph:
             graph.num_states,
         )
         states = torch.arange(graph.num_states, dtype=torch.int32)
-        graph = _gathered(possible, (graph,), (arcs.int(),), (states,))
+        graph = gathered(possible, (graph,), (arcs.int(),), (states,))
     return connect(graph)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -9,12 +11,15 @@ from gtnet import _checks
 from gtnet._checks import LARGEST, NEG_INF
 from gtnet._ops import take
 from gtnet.distance import _per, _scaled, finite_temperature, forward_score, scaled_to_accept
-from gtnet.distributions import _same_paths, kl_divergence
-from gtnet.graph import Graph
+from gtnet.distributions import kl_divergence, same_paths
+from gtnet.graph import Graph, lazy
 from gtnet.paths import _drawn
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def free_energy(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
+
+def free_energy(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """F = -1/beta · log Σ exp(-beta · E) over the accepting paths, whose energies are E = -score.
 
     Minus `forward_score`. beta → ∞ gives the energy of the best path (beta=math.inf takes it).
@@ -25,13 +30,14 @@ def free_energy(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
     language. Gradient: to the scores, minus `posteriors`; any number of derivatives.
     Source: LeCun, Chopra, Hadsell, Ranzato & Huang 2006, section 7.2 ("free energy").
     """
-    _checks.graph("free_energy", "graph", graph)
+    if not isinstance(graph, Graph):
+        graph = lazy("free_energy", "graph", graph)
     return -forward_score(graph, beta)
 
 
 def variational_bound(
-    graph: Graph,
-    q: Graph,
+    graph: Graph | Lattice,
+    q: Graph | Lattice,
     beta: float | Tensor = 1.0,
     *,
     samples: int | None = None,
@@ -55,7 +61,7 @@ def variational_bound(
     Source: Jordan, Ghahramani, Jaakkola & Saul 1999; Williams 1992 for the gradient of samples.
     """
     finite_temperature("variational_bound", beta)
-    _same_paths("variational_bound", graph, q, "graph")
+    graph, q = same_paths("variational_bound", graph, q, "graph")
     if samples is not None:
         count = _checks.count("variational_bound", "samples", samples)
         if count == 0:

@@ -12,9 +12,9 @@ import torch
 from gtnet import _checks, _files
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._files import PathLike, Text
-from gtnet.compose import MAX_ARCS
 from gtnet.graph import Graph
 from gtnet.lexicon import SymbolTable, table_of
+from gtnet.product import MAX_ARCS
 
 Backoff = Literal["epsilon", "exact"]
 

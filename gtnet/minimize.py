@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet._rewrite import Merge, Semiring, merges_identical, prepared, traced, trimmed
+from gtnet._maps import traced
+from gtnet._rewrite import Merge, Semiring, merges_identical, prepared, trimmed
 from gtnet.graph import Graph
 from gtnet.push import pushed
 from gtnet.topology import Topology
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 DELTA = 1e-6
 _STEP = 1e-3  # of the difference quotients that tell identical scores from equal ones
 
 
 def minimize(
-    graph: Graph, *, semiring: Semiring = "log", merge: Merge = "auto", delta: float = DELTA
+    graph: Graph | Lattice,
+    *,
+    semiring: Semiring = "log",
+    merge: Merge = "auto",
+    delta: float = DELTA,
 ) -> Graph:
     """The smallest deterministic automaton that gives every string the same score.
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from gtnet import _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet._rewrite import Semiring, path_sums, prepared, traced, trimmed
+from gtnet._maps import traced
+from gtnet._rewrite import Semiring, path_sums, prepared, trimmed
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 
 def push(
-    graph: Graph,
+    graph: Graph | Lattice,
     *,
     what: Literal["weights", "labels"] = "weights",
     to: Literal["start", "accept"] = "start",

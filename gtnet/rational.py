@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from itertools import accumulate
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +13,11 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import origins
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 Relabelling = Mapping[int, int] | Sequence[int] | Tensor
 
@@ -29,7 +32,7 @@ class _Kind(IntEnum):
     OPTIONAL = 4
 
 
-def union(*graphs: Graph) -> Graph:
+def union(*graphs: Graph | Lattice) -> Graph:
     """The automaton that has every path of every operand.
 
     States and arcs lie side by side, those of the first operand first; many start states make
@@ -39,11 +42,10 @@ def union(*graphs: Graph) -> Graph:
     Complexity: O(operands · (states + arcs)). Gradient: that of a gather.
     Source: Mohri 2009, section 2.3; there with an epsilon to each operand.
     """
-    size = batch_size("union", _numbered(graphs))
-    return _arranged("union", _Kind.UNION, graphs, size)
+    return _arranged("union", _Kind.UNION, *broadcast("union", _numbered(graphs)))
 
 
-def concat(*graphs: Graph) -> Graph:
+def concat(*graphs: Graph | Lattice) -> Graph:
     """The automaton whose paths are a path of each operand, one after another.
 
     From where an operand accepts, epsilons lead to where the next starts; their weight is the sum
@@ -54,11 +56,10 @@ def concat(*graphs: Graph) -> Graph:
     Complexity: O(operands · (states + arcs)). Gradient: gathers and sums of scores.
     Source: Mohri 2009, section 2.3.
     """
-    size = batch_size("concat", _numbered(graphs))
-    return _arranged("concat", _Kind.CONCAT, graphs, size)
+    return _arranged("concat", _Kind.CONCAT, *broadcast("concat", _numbered(graphs)))
 
 
-def closure(graph: Graph, kind: Literal["star", "plus", "optional"] = "star") -> Graph:
+def closure(graph: Graph | Lattice, kind: Literal["star", "plus", "optional"] = "star") -> Graph:
     """The automaton that repeats: "plus" once or more, "star" any number of times, "optional" at
     most once.
 
@@ -73,38 +74,37 @@ def closure(graph: Graph, kind: Literal["star", "plus", "optional"] = "star") ->
     kinds = {"star": _Kind.STAR, "plus": _Kind.PLUS, "optional": _Kind.OPTIONAL}
     if kind not in kinds:
         raise ValueError(f'closure: kind must be "star", "plus" or "optional", got {kind!r}')
-    size = batch_size("closure", {"graph": graph})
-    return _arranged("closure", kinds[kind], (graph,), size)
+    return _arranged("closure", kinds[kind], *broadcast("closure", {"graph": graph}))
 
 
-def reverse(graph: Graph) -> Graph:
+def reverse(graph: Graph | Lattice) -> Graph:
     """The automaton whose paths are those of `graph` run backwards, with the same scores.
 
     Arcs keep their places and scores, start and accept scores change roles. Complexity: O(arcs).
     Gradient: the scores are those of `graph`. Source: Mohri 2009, section 2.3.
     """
-    _checks.graph("reverse", "graph", graph)
+    graph = built("reverse", "graph", graph)
     topology = graph.topology.reversed()
     return _same_places(graph, topology, graph.accept, graph.start)
 
 
-def invert(graph: Graph) -> Graph:
+def invert(graph: Graph | Lattice) -> Graph:
     """The transducer that reads what `graph` writes and writes what it reads; also `~graph`.
 
     Complexity: O(arcs). Gradient: the scores are those of `graph`.
     """
-    _checks.graph("invert", "graph", graph)
+    graph = built("invert", "graph", graph)
     topology = graph.topology
     return _relabelled(graph, topology.olabels, topology.ilabels)
 
 
-def project(graph: Graph, side: Literal["input", "output"]) -> Graph:
+def project(graph: Graph | Lattice, side: Literal["input", "output"]) -> Graph:
     """The acceptor of what a transducer reads ("input") or writes ("output").
 
     Raises ValueError for another side. Complexity: O(arcs). Gradient: the scores are those of
     `graph`.
     """
-    _checks.graph("project", "graph", graph)
+    graph = built("project", "graph", graph)
     if side not in ("input", "output"):
         raise ValueError(f'project: side must be "input" or "output", got {side!r}')
     labels = graph.topology.ilabels if side == "input" else graph.topology.olabels
@@ -112,7 +112,7 @@ def project(graph: Graph, side: Literal["input", "output"]) -> Graph:
 
 
 def relabel(
-    graph: Graph, imap: Relabelling | None = None, omap: Relabelling | None = None
+    graph: Graph | Lattice, imap: Relabelling | None = None, omap: Relabelling | None = None
 ) -> Graph:
     """The same automaton with other labels on what it reads (`imap`) and writes (`omap`).
 
@@ -123,7 +123,7 @@ def relabel(
     for labels that are no integers. Complexity: O(arcs log labels). Gradient: the scores are those
     of `graph`.
     """
-    _checks.graph("relabel", "graph", graph)
+    graph = built("relabel", "graph", graph)
     topology = graph.topology
     ilabels = _mapped("imap", topology.ilabels, imap)
     if graph.is_acceptor and omap is imap:
@@ -171,12 +171,13 @@ def _same_places(graph: Graph, topology: Topology, start: Tensor, accept: Tensor
     )
 
 
-def batch_size(function: str, graphs: Mapping[str, Graph]) -> int:
-    """The size of the batch that named operands broadcast to; refuses what does not fit."""
-    if not graphs:
+def broadcast(function: str, given: Mapping[str, Graph | Lattice]) -> tuple[list[Graph], int]:
+    """Named operands, built, and the size of the batch that they broadcast to; refuses what does
+    not fit.
+    """
+    if not given:
         raise ValueError(f"{function}: at least one graph is needed, got none")
-    for name, graph in graphs.items():
-        _checks.graph(function, name, graph)
+    graphs = {name: built(function, name, graph) for name, graph in given.items()}
     weights = {name: graph.weights for name, graph in graphs.items()}
     _checks.same_device(function, **weights)
     _checks.same_dtype(function, **weights)
@@ -186,10 +187,10 @@ def batch_size(function: str, graphs: Mapping[str, Graph]) -> int:
     if len(sizes) > 1:
         (one, a), (two, b), *_ = sizes.items()
         raise ValueError(f"{function}: {a} has {one} graphs, {b} has {two} (equal or 1 is needed)")
-    return next(iter(sizes), 1)
+    return list(graphs.values()), next(iter(sizes), 1)
 
 
-def _numbered(graphs: Sequence[Graph]) -> dict[str, Graph]:
+def _numbered(graphs: Sequence[Graph | Lattice]) -> dict[str, Graph | Lattice]:
     return {f"operand {k}": graph for k, graph in enumerate(graphs)}
 
 

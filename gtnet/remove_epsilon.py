@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
+from gtnet._maps import traced
 from gtnet._rewrite import (
     Semiring,
     epsilon_arcs,
     path_sums,
     prepared,
     segment_sums,
-    traced,
     trimmed,
     with_arcs,
 )
-from gtnet.compose import connect
+from gtnet.connect import connect
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def remove_epsilon(graph: Graph, *, semiring: Semiring = "log") -> Graph:
+
+def remove_epsilon(graph: Graph | Lattice, *, semiring: Semiring = "log") -> Graph:
     """An automaton of the same weighted language without arcs that both read and write EPSILON.
 
     An arc with EPSILON on one side only is an ordinary arc of a transducer and stays. Epsilon

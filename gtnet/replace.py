@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,13 +11,19 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import origins
-from gtnet.compose import MAX_ARCS, connect
+from gtnet.connect import connect
 from gtnet.graph import Graph
-from gtnet.rational import batch_size
+from gtnet.product import MAX_ARCS
+from gtnet.rational import broadcast
 from gtnet.topology import Topology, runs
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def replace(root: Graph, rules: Mapping[int, Graph], *, max_arcs: int = MAX_ARCS) -> Graph:
+
+def replace(
+    root: Graph | Lattice, rules: Mapping[int, Graph | Lattice], *, max_arcs: int = MAX_ARCS
+) -> Graph:
     """`root` with every arc that writes a nonterminal replaced by a copy of the graph it stands
     for, again and again until no nonterminal is left.
 
@@ -38,10 +44,9 @@ def replace(root: Graph, rules: Mapping[int, Graph], *, max_arcs: int = MAX_ARCS
         raise TypeError(f"replace: rules must map labels to graphs, got {type(rules).__name__}")
     names = [_checks.count("replace", "a nonterminal", label) for label in rules]
     operands = {"root": root, **{f"rules[{n}]": rule for n, rule in zip(names, rules.values())}}
-    size = batch_size("replace", operands)
-    pool = _Pool(
-        list(operands.values()), torch.tensor(names, dtype=torch.int32, device=root.device), size
-    )
+    graphs, size = broadcast("replace", operands)
+    nonterminals = torch.tensor(names, dtype=torch.int32, device=root.device)
+    pool = _Pool(graphs, nonterminals, size)
     _refuse_endless_calls(pool, names)
     return _expanded(pool, max_arcs)
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from gtnet.draw.picture import GraphPicture, wrong_suffix
 from gtnet.draw.style import HIGHLIGHT, QUIET, caption, defaults
 from gtnet.draw.text import SPACE, Symbols, escape
 from gtnet.graph import Graph
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 _GIF_COLOURS = 64
 _HOLD = 4  # how much longer the last picture stays
@@ -94,7 +97,7 @@ class Animation:
 
 
 def draw_animation(
-    graphs: Iterable[Graph],
+    graphs: Iterable[Graph | Lattice],
     path: str | Path | None = None,
     *,
     captions: Sequence[str] | None = None,

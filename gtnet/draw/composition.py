@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from gtnet.draw.picture import GraphPicture
 from gtnet.draw.style import INK, defaults
 from gtnet.draw.text import Symbols
 from gtnet.emissions import Emissions
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 def draw_composition(
-    a: Graph | Emissions,
-    b: Graph,
+    a: Graph | Lattice | Emissions,
+    b: Graph | Lattice,
     path: str | Path | None = None,
     *,
     index: int | None = None,
@@ -62,8 +65,8 @@ def draw_composition(
 
     Complexity: that of the composition, then that of Graphviz. No gradient.
     """
-    a = a.graph() if isinstance(a, Emissions) else a
-    a, b = _item(a, index), _item(b, index)
+    a = a.graph() if isinstance(a, Emissions) else built("draw_composition", "a", a)
+    a, b = _item(a, index), _item(built("draw_composition", "b", b), index)
     between = between if between is not None or not a.is_acceptor else isymbols
     osymbols = osymbols if osymbols is not None or not b.is_acceptor else between
     isymbols = isymbols if isymbols is not None or not a.is_acceptor else between

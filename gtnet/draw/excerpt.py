@@ -12,7 +12,6 @@ from torch import Tensor
 from gtnet.distance import posteriors as arc_posteriors
 from gtnet.distance import viterbi_score
 from gtnet.graph import Graph
-from gtnet.lattice import Lattice
 from gtnet.paths import k_best as best_paths
 from gtnet.paths import viterbi_path
 
@@ -93,7 +92,7 @@ def _posteriors(g: Graph, given: bool | Tensor) -> np.ndarray:
 
 
 def _best_path(g: Graph) -> np.ndarray:
-    maps = viterbi_path(g.graph() if isinstance(g, Lattice) else g).arc_maps
+    maps = viterbi_path(g).arc_maps
     return maps[0].cpu().numpy() if maps else np.empty(0, int)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from gtnet.draw.pen import Pen
 from gtnet.draw.picture import GraphPicture
 from gtnet.draw.style import DOWN, QUIET, UP, caption, defaults, width
 from gtnet.draw.text import SPACE, Numbers, Symbols, escape
-from gtnet.graph import Graph
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 _LEGEND = (
     f'<FONT COLOR="{UP}"><B>▲</B></FONT>{SPACE}the loss pushes this score up{SPACE * 3}'
@@ -27,7 +30,7 @@ _LEGEND = (
 
 
 def draw_gradient(
-    g: Graph,
+    g: Graph | Lattice,
     loss: Callable[[Graph], Tensor] | Tensor,
     path: str | Path | None = None,
     *,
@@ -66,7 +69,7 @@ def draw_gradient(
 
     Complexity: that of the loss and its gradient, then that of `draw`. No gradient.
     """
-    g = g.graph() if isinstance(g, Lattice) else g
+    g = built("draw_gradient", "g", g)
     one = single("draw_gradient", g, index)
     first = int(g.arc_offsets[0 if index is None else index % len(g)])
     push = -_gradient(g, loss)[first : first + one.num_arcs]

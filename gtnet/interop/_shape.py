@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
-from gtnet import _checks
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._files import PathLike, replace_file
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 class Arrays(NamedTuple):
@@ -25,19 +27,20 @@ class Arrays(NamedTuple):
     start: int
 
 
-def one(function: str, graph: Graph) -> None:
-    """Refuse batches of any size but 1, for formats that hold one graph."""
-    _checks.graph(function, "graph", graph)
+def one(function: str, graph: Graph | Lattice) -> Graph:
+    """The only graph, built; refuses batches of any other size, for formats that hold one."""
+    graph = built(function, "graph", graph)
     if len(graph) != 1:
         raise ValueError(f"{function}: one graph is needed, got {len(graph)}: pass graph[i]")
+    return graph
 
 
-def single_start(function: str, graph: Graph) -> Arrays:
+def single_start(function: str, graph: Graph | Lattice) -> Arrays:
     """The arrays of one graph, detached, with at most one start state.
 
     Several start states, or one with a score, are reached by epsilons from a new last state.
     """
-    one(function, graph)
+    graph = one(function, graph)
     columns = (graph.source, graph.target, graph.ilabels, graph.olabels, graph.weights)
     source, target, ilabels, olabels, weights = (c.detach().cpu().numpy() for c in columns)
     accept, start = graph.accept.detach().cpu().numpy(), graph.start.detach().cpu().numpy()

@@ -8,20 +8,22 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gtnet import _checks
 from gtnet._files import PathLike, replace_file
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.interop import arrays as arrays_of
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 _FORMAT, _VERSION = "gtnet graph", 1
 _HEADER = "header"  # the npz member that safetensors keeps as metadata
 
 
-def save(graph: Graph, path: PathLike) -> None:
+def save(graph: Graph | Lattice, path: PathLike) -> None:
     """Write a batch of graphs to a file, all or nothing.
 
     The suffix chooses the format: `.npz` (numpy) or `.safetensors` (needs that package). Both hold
@@ -29,7 +31,7 @@ def save(graph: Graph, path: PathLike) -> None:
     `arc_maps` and `state_maps` are not kept.
     Raises ValueError for another suffix, ImportError without safetensors. Complexity: O(size).
     """
-    _checks.graph("save", "graph", graph)
+    graph = built("save", "graph", graph)
     suffix = _suffix("save", path)
     arrays = arrays_of.to_numpy(graph)
     if graph.is_acceptor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from gtnet.build import linear
 from gtnet.graph import Graph
 from gtnet.interop import _shape
 from gtnet.rational import concat
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 def read(path: PathLike) -> Graph:
@@ -38,19 +41,17 @@ def from_text(text: str) -> Graph:
     return _parse(Text("gtn.from_text", text))
 
 
-def write(graph: Graph, path: PathLike) -> None:
+def write(graph: Graph | Lattice, path: PathLike) -> None:
     """Write one graph in gtn's text form. Raises ValueError for a batch."""
-    _shape.one("gtn.write", graph)
-    _shape.write(path, _render(graph))
+    _shape.write(path, _render(_shape.one("gtn.write", graph)))
 
 
-def to_text(graph: Graph, *, most: int | None = None) -> str:
+def to_text(graph: Graph | Lattice, *, most: int | None = None) -> str:
     """One graph in gtn's text form; scores are detached. Raises ValueError for a batch.
 
     `most` cuts every list after so many, for people to look at.
     """
-    _shape.one("gtn.to_text", graph)
-    return _render(graph, most)
+    return _render(_shape.one("gtn.to_text", graph), most)
 
 
 def read_binary(path: PathLike) -> Graph:
@@ -62,10 +63,9 @@ def read_binary(path: PathLike) -> Graph:
     return _parse_binary("gtn.read_binary", path)
 
 
-def write_binary(graph: Graph, path: PathLike) -> None:
+def write_binary(graph: Graph | Lattice, path: PathLike) -> None:
     """Write one graph in gtn's binary form, as float32. Raises ValueError for a batch."""
-    _shape.one("gtn.write_binary", graph)
-    core = _arcs_only(graph)
+    core = _arcs_only(_shape.one("gtn.write_binary", graph))
     ends = [_ends(scores) for scores in (core.start, core.accept)]
     columns = (core.source, core.target, core.ilabels, core.olabels)
     parts = [

@@ -12,7 +12,7 @@ documented attributes; this was tested with stand-ins only, as no build of k2 wa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +22,11 @@ from gtnet import _checks, _labels
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._files import PathLike, Text, count, integer, score
 from gtnet._labels import Labels
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph, built, stack
 from gtnet.interop import _shape
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 _FINAL = -1  # k2's label of arcs to the final state
 
@@ -54,12 +57,12 @@ def from_text(
     return _graph(Text("k2.from_text", text), labels, dtype)
 
 
-def write(graph: Graph, path: PathLike, *, labels: Labels = "shifted") -> None:
+def write(graph: Graph | Lattice, path: PathLike, *, labels: Labels = "shifted") -> None:
     """Write one graph in k2's text form. Raises as `to_text`."""
     _shape.write(path, _text("k2.write", graph, labels))
 
 
-def to_text(graph: Graph, *, labels: Labels = "shifted") -> str:
+def to_text(graph: Graph | Lattice, *, labels: Labels = "shifted") -> str:
     """One graph in k2's text form, for `k2.Fsa.from_str` (with `num_aux_labels=1` for transducers).
 
     The start state becomes state 0 and changes places with it; a state is added for the end, and
@@ -105,7 +108,7 @@ def from_fsa(fsa: Any, *, labels: Labels = "shifted") -> Graph:
     return stack(graphs) if graphs else _empty(fsa.scores)[:0]
 
 
-def to_fsa(graph: Graph, *, labels: Labels = "shifted") -> Any:
+def to_fsa(graph: Graph | Lattice, *, labels: Labels = "shifted") -> Any:
     """A k2.Fsa of one graph, a k2.FsaVec of a batch; states and arcs move as in `to_text`.
 
     Scores become float32 and are detached. Transducers get `aux_labels`.
@@ -113,7 +116,7 @@ def to_fsa(graph: Graph, *, labels: Labels = "shifted") -> Any:
     """
     import k2
 
-    _checks.graph("k2.to_fsa", "graph", graph)
+    graph = built("k2.to_fsa", "graph", graph)
     fsas = []
     for one in graph:
         rows, _ = _rows("k2.to_fsa", one, labels)
@@ -263,7 +266,8 @@ def _rows(function: str, graph: Graph, labels: Labels) -> tuple[_Rows, int]:
     return _Rows(arcs[0], arcs[1], arcs[2], arcs[3], torch.from_numpy(scores[order])), final
 
 
-def _text(function: str, graph: Graph, labels: Labels) -> str:
+def _text(function: str, graph: Graph | Lattice, labels: Labels) -> str:
+    graph = _shape.one(function, graph)
     rows, final = _rows(function, graph, labels)
     if not len(rows.source):
         return ""

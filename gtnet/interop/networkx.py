@@ -7,7 +7,7 @@ to be made small, and gtnet's scores are better the larger they are.
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,8 +15,11 @@ from gtnet._checks import EPSILON, NEG_INF
 from gtnet.graph import Graph
 from gtnet.interop import _shape
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def to_networkx(graph: Graph) -> Any:
+
+def to_networkx(graph: Graph | Lattice) -> Any:
     """One graph as a networkx.MultiDiGraph; scores are detached.
 
     Nodes are the states' numbers; start and accept states have the attributes `start` and
@@ -25,7 +28,7 @@ def to_networkx(graph: Graph) -> Any:
     """
     import networkx as nx
 
-    _shape.one("to_networkx", graph)
+    graph = _shape.one("to_networkx", graph)
     result = nx.MultiDiGraph()
     result.add_nodes_from(range(graph.num_states))
     for name, scores in (("start", graph.start), ("accept", graph.accept)):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from gtnet._labels import LabelRule, Labels
 from gtnet.graph import Graph
 from gtnet.interop import _shape, openfst_binary
 from gtnet.lexicon import SymbolTable
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 Symbols = SymbolTable | Mapping[int, str] | Sequence[str] | None
 
@@ -72,7 +75,7 @@ def from_text(
 
 
 def write(
-    graph: Graph,
+    graph: Graph | Lattice,
     path: PathLike,
     *,
     acceptor: bool = False,
@@ -88,7 +91,7 @@ def write(
 
 
 def to_text(
-    graph: Graph,
+    graph: Graph | Lattice,
     *,
     acceptor: bool = False,
     labels: Labels = "shifted",
@@ -116,7 +119,11 @@ def read_binary(path: PathLike, *, labels: Labels = "shifted") -> Graph:
 
 
 def write_binary(
-    graph: Graph, path: PathLike, *, arc_type: str = "standard", labels: Labels = "shifted"
+    graph: Graph | Lattice,
+    path: PathLike,
+    *,
+    arc_type: str = "standard",
+    labels: Labels = "shifted",
 ) -> None:
     """Write one graph in OpenFst's binary form (`vector`), without OpenFst.
 
@@ -145,7 +152,9 @@ def from_fst(fst: Any, *, labels: Labels = "shifted") -> Graph:
     return _from_bytes("openfst.from_fst", data, labels, "the FST")
 
 
-def to_pynini(graph: Graph, *, arc_type: str = "standard", labels: Labels = "shifted") -> Any:
+def to_pynini(
+    graph: Graph | Lattice, *, arc_type: str = "standard", labels: Labels = "shifted"
+) -> Any:
     """One graph as a pynini.Fst of "standard", "log" or "log64" arcs; scores are detached.
 
     Raises ImportError without pynini, ValueError as `write_binary`.
@@ -156,7 +165,7 @@ def to_pynini(graph: Graph, *, arc_type: str = "standard", labels: Labels = "shi
     return pynini.Fst.read_from_string(data)
 
 
-def to_kaldifst(graph: Graph, *, labels: Labels = "shifted") -> Any:
+def to_kaldifst(graph: Graph | Lattice, *, labels: Labels = "shifted") -> Any:
     """One graph as a kaldifst.StdVectorFst; scores are detached and become float32.
 
     Raises ImportError without kaldifst, ValueError as `write_binary`.
@@ -195,7 +204,7 @@ def _from_bytes(function: str, data: bytes, labels: Labels, name: str) -> Graph:
         raise ValueError(f"{function}: {name}: {error}") from None
 
 
-def _to_bytes(function: str, graph: Graph, arc_type: str, labels: Labels) -> bytes:
+def _to_bytes(function: str, graph: Graph | Lattice, arc_type: str, labels: Labels) -> bytes:
     arrays = _shape.single_start(function, graph)
     ilabels, olabels = _numbers(function, arrays, labels)
     if arrays.start < 0:
@@ -346,12 +355,13 @@ def _table(symbols: Mapping[int, str] | Sequence[str]) -> SymbolTable:
 
 def _text(
     function: str,
-    graph: Graph,
+    graph: Graph | Lattice,
     acceptor: bool,
     labels: Labels,
     isymbols: Symbols,
     osymbols: Symbols,
 ) -> str:
+    graph = _shape.one(function, graph)
     arrays = _shape.single_start(function, graph)
     if acceptor and not graph.is_acceptor:
         raise ValueError(f"{function}: the graph is a transducer: pass acceptor=False")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from itertools import cycle, islice
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gtnet import _checks
 from gtnet._checks import NEG_INF
 from gtnet.best_answers import MAX_PREFIXES, best_labels, restricted
 from gtnet.build import linear
@@ -16,11 +15,13 @@ from gtnet.compose import compose
 from gtnet.determinize import determinize
 from gtnet.difference import difference
 from gtnet.distance import _is_infinite, forward_score, viterbi_score
-from gtnet.graph import Graph, stack
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built, lazy, stack
 from gtnet.losses.classes import Classes
 from gtnet.paths import k_best, label_sequences, viterbi_path
 from gtnet.rational import project
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 Latent = Literal["viterbi", "forward"]
 
@@ -42,8 +43,10 @@ class Language:
     `acceptor`: a batch; `single`: the labels of each, if each is a chain of one answer, else None.
     """
 
-    def __init__(self, function: str, interpretations: Graph, correct: Graph) -> None:
-        _checks.graph(function, "correct", correct)
+    def __init__(
+        self, function: str, interpretations: Graph | Lattice, correct: Graph | Lattice
+    ) -> None:
+        correct = built(function, "correct", correct)
         sizes = len(interpretations), len(correct)
         if sizes[0] != sizes[1] and 1 not in sizes:
             raise ValueError(
@@ -59,7 +62,7 @@ class Language:
 
 
 def most_offending(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -82,19 +85,24 @@ def most_offending(
     if isinstance(interpretations, Tensor):
         classes = Classes("most_offending", interpretations, correct)
         return Offending(classes.offending, classes.offending_answers)
-    _checks.graph("most_offending", "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy("most_offending", "interpretations", interpretations)
     check_latent("most_offending", latent)
     language = Language("most_offending", interpretations, correct)
     return offending(interpretations, language, latent, beta, max_prefixes)
 
 
 def offending(
-    graph: Graph, language: Language, latent: Latent, beta: float | Tensor, max_prefixes: int
+    graph: Graph | Lattice,
+    language: Language,
+    latent: Latent,
+    beta: float | Tensor,
+    max_prefixes: int,
 ) -> Offending:
     """`most_offending` for checked arguments."""
     if latent == "forward" and not _is_infinite("most_offending", beta):
         return _by_sum(graph, language, beta, max_prefixes)
-    if language.single is None or isinstance(graph, Lattice):
+    if language.single is None or not isinstance(graph, Graph):
         best = viterbi_path(_without(graph, language.acceptor))
     else:
         best = _second_best(graph, language.single)
@@ -109,7 +117,9 @@ def check_latent(function: str, latent: str) -> None:
         raise ValueError(f'{function}: latent must be "viterbi" or "forward", got {latent!r}')
 
 
-def _by_sum(graph: Graph, language: Language, beta: float | Tensor, max_prefixes: int) -> Offending:
+def _by_sum(
+    graph: Graph | Lattice, language: Language, beta: float | Tensor, max_prefixes: int
+) -> Offending:
     if language.single is None:
         wrong = _without(graph, language.acceptor)
         found = [
@@ -149,11 +159,12 @@ def _nothing(like: Graph) -> Graph:
     return Graph([], [], [], weights=like.weights.new_zeros(0), start=[], accept=[])
 
 
-def _without(graph: Graph, acceptor: Graph) -> Graph:
+def _without(graph: Graph | Lattice, acceptor: Graph) -> Graph | Lattice:
     """The paths that write what the acceptor does not accept; of a `Lattice` a `Lattice`."""
-    if isinstance(graph, Lattice):
-        return compose(graph.emissions, difference(graph.operand, acceptor))
-    return difference(graph, acceptor)
+    if isinstance(graph, Graph):
+        return difference(graph, acceptor)
+    operand = difference(graph.operand, acceptor)
+    return compose(graph.emissions, operand, max_arcs=graph.max_arcs)
 
 
 def _unweighted(graph: Graph, dtype: torch.dtype) -> Graph:

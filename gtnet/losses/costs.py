@@ -25,7 +25,7 @@ from gtnet.compose import compose
 from gtnet.distance import _is_infinite, finite_temperature, viterbi_score
 from gtnet.distributions import expectation
 from gtnet.edit_distance import edit_costs, edit_distance, hamming_costs, mismatch_costs
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph, built, lazy, stack
 from gtnet.lattice import Lattice
 from gtnet.losses.answers import Language, Latent, check_latent
 from gtnet.losses.classes import Classes
@@ -34,12 +34,12 @@ from gtnet.losses.energies import Energies
 from gtnet.paths import k_best, label_sequences
 from gtnet.rational import concat
 
-Cost = Literal["mismatch", "hamming", "edit"] | Graph | Tensor
+Cost = Literal["mismatch", "hamming", "edit"] | Graph | Lattice | Tensor
 _BUILDERS = {"mismatch": mismatch_costs, "hamming": hamming_costs, "edit": edit_costs}
 
 
 def structured_hinge(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     cost: Cost = "hamming",
@@ -64,7 +64,7 @@ def structured_hinge(
 
 
 def soft_margin(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     cost: Cost = "hamming",
@@ -83,7 +83,7 @@ def soft_margin(
 
 
 def generalized_margin(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     cost: Cost = "mismatch",
@@ -123,7 +123,7 @@ def generalized_margin(
 
 
 def generalized_margin_k_best(
-    interpretations: Graph,
+    interpretations: Graph | Lattice,
     correct: Any,
     *,
     k: int = 10,
@@ -137,14 +137,15 @@ def generalized_margin_k_best(
     Arguments: a graph; k >= 1; the others as in `generalized_margin`.
     """
     function = "generalized_margin_k_best"
-    _checks.graph(function, "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy(function, "interpretations", interpretations)
     plain, costly = _augmented(function, interpretations, correct, cost, scale, latent, beta)
     assert isinstance(plain, Energies) and isinstance(costly, Energies)
     return _margins(plain, costly, _at_least_one(function, k))[0]
 
 
 def minimum_risk(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     cost: Cost = "edit",
@@ -165,9 +166,8 @@ def minimum_risk(
     if isinstance(interpretations, Tensor):
         classes = Classes("minimum_risk", interpretations, correct, beta)
         return _expected(classes.answers, _class_costs("minimum_risk", classes, cost), beta)
-    _checks.graph("minimum_risk", "interpretations", interpretations)
-    language = Language("minimum_risk", interpretations, correct)
-    graph = interpretations.graph() if isinstance(interpretations, Lattice) else interpretations
+    graph = built("minimum_risk", "interpretations", interpretations)
+    language = Language("minimum_risk", graph, correct)
     costs = _cost_acceptor("minimum_risk", cost, graph, language)
     nothing = linear([], dtype=costs.dtype)
     costs = concat(nothing, costs, nothing)  # scores of starts and ends become those of arcs
@@ -180,7 +180,7 @@ def minimum_risk(
 
 
 def minimum_risk_k_best(
-    interpretations: Graph,
+    interpretations: Graph | Lattice,
     correct: Any,
     *,
     k: int = 10,
@@ -195,7 +195,8 @@ def minimum_risk_k_best(
     answers, and O(length²) for each. Source: Och 2003; Prabhavalkar et al. 2018.
     """
     function = "minimum_risk_k_best"
-    _checks.graph(function, "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy(function, "interpretations", interpretations)
     check_latent(function, latent)
     finite_temperature(function, beta)
     language = Language(function, interpretations, correct)
@@ -215,7 +216,7 @@ def minimum_risk_k_best(
 
 def _augmented(
     function: str,
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     cost: Cost,
     scale: float,
@@ -229,7 +230,8 @@ def _augmented(
         classes = Classes(function, interpretations, correct, beta)
         reduced = classes.answers - scale * _class_costs(function, classes, cost)
         return classes, Classes(function, reduced, correct, beta)
-    _checks.graph(function, "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy(function, "interpretations", interpretations)
     language = Language(function, interpretations, correct)
     costs = _cost_acceptor(function, cost, interpretations, language, scale)
     how = (language, latent, beta, _is_infinite(function, beta))
@@ -237,7 +239,7 @@ def _augmented(
 
 
 def _cost_acceptor(
-    function: str, cost: Cost, graph: Graph, language: Language, scale: float = 1.0
+    function: str, cost: Cost, graph: Graph | Lattice, language: Language, scale: float = 1.0
 ) -> Graph:
     """The batch of acceptors that score every answer by scale · cost."""
     if isinstance(cost, str) and cost in _BUILDERS:
@@ -246,13 +248,13 @@ def _cost_acceptor(
                 f"{function}: cost={cost!r} is made from one correct answer for each graph, as "
                 f"gtnet.linear gives it, and correct is more than a chain: give cost as a Graph"
             )
-        written = graph.operand.olabels if isinstance(graph, Lattice) else graph.olabels
+        written = graph.olabels if isinstance(graph, Graph) else graph.operand.olabels
         labels = written[written >= 0]
         costs = _BUILDERS[cost](language.single, labels, dtype=graph.dtype)
-    elif isinstance(cost, Graph):
-        if not cost.is_acceptor:
+    elif isinstance(cost, Graph | Lattice):
+        costs = built(function, "cost", cost)
+        if not costs.is_acceptor:
             raise ValueError(f"{function}: cost must be an acceptor, got a transducer: use project")
-        costs = cost
     else:
         raise ValueError(
             f'{function}: cost must be "mismatch", "hamming", "edit" or a Graph, got {cost!r}'
@@ -302,7 +304,7 @@ def _margins(plain: Energies, costly: Energies, k: int) -> tuple[Tensor, Tensor,
     return total, margins[:, -1].detach(), table[:, -1] > -INF
 
 
-def _ranked(graph: Graph, k: int, latent: Latent, beta: float | Tensor) -> list[Graph]:
+def _ranked(graph: Graph | Lattice, k: int, latent: Latent, beta: float | Tensor) -> list[Graph]:
     """The k best answers of each graph as batches of linear graphs."""
     if latent == "viterbi" or _is_infinite("best_answers", beta):
         return k_best(graph, k, unique="olabels")

@@ -14,7 +14,7 @@ has the least loss, so nothing keeps it from learning that.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,12 +23,15 @@ from gtnet.graph import Graph
 from gtnet.losses.answers import Latent
 from gtnet.losses.energies import energies_of
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 INF = float("inf")
 _STEEPEST = 60.0  # beyond it exponentials go on as their tangents, within the range of float32
 
 
 def energy(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -43,7 +46,7 @@ def energy(
 
 
 def perceptron(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -59,7 +62,7 @@ def perceptron(
 
 
 def hinge(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     margin: float = 1.0,
@@ -76,7 +79,7 @@ def hinge(
 
 
 def log(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -93,7 +96,7 @@ def log(
 
 
 def lvq2(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     ceiling: float = 1.0,
@@ -111,7 +114,7 @@ def lvq2(
 
 
 def mce(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -128,7 +131,7 @@ def mce(
 
 
 def square_square(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     margin: float = 1.0,
@@ -147,7 +150,7 @@ def square_square(
 
 
 def square_exp(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     scale: float = 1.0,
@@ -173,7 +176,7 @@ def square_exp(
 
 
 def nll(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "forward",
@@ -191,7 +194,7 @@ def nll(
 
 
 def mee(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "forward",

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from gtnet import _checks
 from gtnet.best_answers import MAX_PREFIXES, restricted
 from gtnet.determinize import determinize
 from gtnet.distance import _is_infinite, forward_score, viterbi_score
-from gtnet.graph import Graph
+from gtnet.graph import Graph, lazy
 from gtnet.losses.answers import Language, Latent, check_latent, offending
 from gtnet.losses.classes import Classes
 from gtnet.rational import project
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 
 def energies(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -55,7 +57,7 @@ def energies(
 
 def energies_of(
     function: str,
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     latent: Latent,
     beta: float | Tensor,
@@ -64,7 +66,8 @@ def energies_of(
     check_latent(function, latent)
     if isinstance(interpretations, Tensor):
         return Classes(function, interpretations, correct, beta)
-    _checks.graph(function, "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy(function, "interpretations", interpretations)
     language = Language(function, interpretations, correct)
     return Energies(interpretations, language, latent, beta, _is_infinite(function, beta))
 
@@ -76,7 +79,12 @@ class Energies:
     """
 
     def __init__(
-        self, graph: Graph, language: Language, latent: Latent, beta: float | Tensor, cold: bool
+        self,
+        graph: Graph | Lattice,
+        language: Language,
+        latent: Latent,
+        beta: float | Tensor,
+        cold: bool,
     ) -> None:
         self.graph, self.latent, self.beta = graph, latent, beta
         self._language = language

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet.alignments import asg_batch, bigram_scores, ctc_batch
-from gtnet.compose import MAX_ARCS, compose
+from gtnet.compose import compose
 from gtnet.distance import _is_one, forward_score
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.grids import transducer_batch
 from gtnet.lattice import Lattice
 from gtnet.losses.batches import (
@@ -27,6 +27,7 @@ from gtnet.losses.batches import (
 )
 from gtnet.losses.elementwise import gap
 from gtnet.padded_alignments import padded_asg, padded_ctc
+from gtnet.product import MAX_ARCS
 
 
 def ctc_loss(
@@ -163,8 +164,8 @@ def asg_loss(
 
 def lf_mmi_loss(
     emissions: Emissions,
-    numerator: Graph,
-    denominator: Graph,
+    numerator: Graph | Lattice,
+    denominator: Graph | Lattice,
     reduction: Reduction = "mean",
     zero_infinity: bool = False,
     *,
@@ -190,8 +191,11 @@ def lf_mmi_loss(
     if not isinstance(emissions, Emissions):
         raise TypeError(f"lf_mmi_loss: emissions must be Emissions, got {type(emissions).__name__}")
     known_reduction("lf_mmi_loss", reduction)
+    numerator, denominator = (
+        built("lf_mmi_loss", name, graph)
+        for name, graph in (("numerator", numerator), ("denominator", denominator))
+    )
     for name, graph in (("numerator", numerator), ("denominator", denominator)):
-        _checks.graph("lf_mmi_loss", name, graph)
         if len(graph) not in (1, len(emissions)):
             raise ValueError(
                 f"lf_mmi_loss: emissions have {len(emissions)} items, {name} has {len(graph)} "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
 from gtnet.graph import Graph
 from gtnet.losses.registry import by_name
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 class EnergyLoss(nn.Module):
@@ -46,7 +49,7 @@ class EnergyLoss(nn.Module):
         elif isinstance(beta, Tensor):
             self.register_buffer("beta", options.pop("beta"))
 
-    def forward(self, interpretations: Graph | Tensor, correct: Any) -> Tensor:
+    def forward(self, interpretations: Graph | Lattice | Tensor, correct: Any) -> Tensor:
         beta = {"beta": self.beta} if hasattr(self, "beta") else {}
         loss = by_name(self.name)(interpretations, correct, **self.options, **beta)
         if self.zero_infinity:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from gtnet import losses
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.losses.batches import Lengths, Reduction, known_reduction
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 class _SequenceLoss(nn.Module):
@@ -114,7 +119,7 @@ class LFMMILoss(_SequenceLoss):
 
     def __init__(
         self,
-        denominator: Graph,
+        denominator: Graph | Lattice,
         reduction: Reduction = "mean",
         zero_infinity: bool = False,
         *,
@@ -122,7 +127,7 @@ class LFMMILoss(_SequenceLoss):
         beta: float | Tensor = 1.0,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
-        denominator = denominator.detach()
+        denominator = built("LFMMILoss", "denominator", denominator).detach()
         self._denominator = denominator
         if learn_denominator:
             self.weights = nn.Parameter(denominator.weights.clone())
@@ -131,7 +136,7 @@ class LFMMILoss(_SequenceLoss):
         self.register_buffer("start", denominator.start)
         self.register_buffer("accept", denominator.accept)
 
-    def forward(self, emissions: Emissions, numerator: Graph) -> Tensor:
+    def forward(self, emissions: Emissions, numerator: Graph | Lattice) -> Tensor:
         return losses.lf_mmi_loss(
             emissions, numerator, self.graph(), self.reduction, self.zero_infinity, beta=self.beta
         )

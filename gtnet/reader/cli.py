@@ -294,7 +294,7 @@ def _picture(reader: CheckReader, image: np.ndarray, path: Path, which: str, nam
         else (reader.interpretation(emissions), view.interpretation_images)
     )
     gtnet.draw(
-        graph.detach(),
+        graph,
         path,
         isymbols=SYMBOLS,
         osymbols=SYMBOLS,

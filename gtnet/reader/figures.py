@@ -23,7 +23,10 @@ _MISSING = "No picture: Graphviz is missing (pip install pygraphviz brings it)."
 
 
 def graph_svg(
-    graph: gtnet.Graph, images: Mapping[int, np.ndarray], max_labels: int, symbols: Symbols
+    graph: gtnet.Graph | gtnet.Lattice,
+    images: Mapping[int, np.ndarray],
+    max_labels: int,
+    symbols: Symbols,
 ) -> str:
     """The useful part of a graph as an SVG element, or a sentence where Graphviz is missing."""
     picture = gtnet.draw(

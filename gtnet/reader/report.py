@@ -170,7 +170,7 @@ def look(reader: CheckReader, image: np.ndarray, segmentation: Segmentation) -> 
     """
     emissions = reader.recognition([segmentation])
     recognition = emissions.graph()
-    interpretation = reader.interpretation(emissions)
+    interpretation = reader.interpretation(emissions).graph()
     (answer,) = reader.answers(interpretation)
     segments = segment_images(image, segmentation)
     owner = _first_map(recognition)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import gtnet
 from gtnet.compat.gtn.device import Device
+from gtnet.graph import built
 from gtnet.interop import gtn
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ class Graph:
         self._end_grads: list[Tensor | None] = []  # of start and accept scores
 
     @classmethod
-    def of(cls, core: gtnet.Graph, calc_grad: bool = True) -> Graph:
+    def of(cls, core: gtnet.Graph | gtnet.Lattice, calc_grad: bool = True) -> Graph:
         """A graph made of a `gtnet.Graph`, which stays as it is: topology shared, scores copied.
 
         Raises ValueError for a batch of more or less than one graph.
         """
+        core = built("Graph.of", "core", core)
         if len(core) != 1:
             raise ValueError(f"Graph.of: one graph is needed, got a batch of {len(core)}")
         weights, start, accept = (scores.detach() for scores in scores_of(core))
