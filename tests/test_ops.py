@@ -393,7 +393,7 @@ def test_take_and_its_gradient():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.int64])
 def test_operators_refuse_other_dtypes(dtype):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="float32 or float64"):
         torch.ops.gtnet.take(torch.zeros(3, dtype=dtype), torch.zeros(1, dtype=torch.int32))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="dtype"):
         torch.ops.gtnet.take(torch.zeros(3), torch.zeros(1, dtype=torch.int64))
