@@ -361,6 +361,7 @@ def cases() -> dict[str, list[tuple]]:
             ],
             **cyclic_cases(dtype),
             "take": [(values, index)],
+            "drivers": [(values,)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
             **(simplify_cases(graph) if dtype == torch.float64 else {}),
             **({"best_answers": best_answers_cases(graph)} if dtype == torch.float64 else {}),
