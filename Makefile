@@ -23,7 +23,7 @@ demo: .venv/has-reader
 	$(BIN)/gtnet train --data digits --demo --out demo
 
 test: .venv/has-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto $(ARGS)
 
 notebooks: .venv/has-test
 	$(BIN)/python notebooks/execute.py

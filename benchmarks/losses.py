@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import gtnet
-from benchmarks.__main__ import processor
+from benchmarks.timing import processor
 from gtnet.reader.data import load
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig

@@ -12,6 +12,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/drivers.h"
 #include "lattice/cpu/band.h"
 #include "lattice/cpu/expected_counts.h"
 #include "lattice/cpu/label_sums.h"
@@ -118,6 +119,7 @@ class LatticePass {
     double* const offset = trace_.offset;
     double spreads = 0;
     Total total;
+    count(graph.scaled.usable ? Driver::kScaledRows : Driver::kExtendedRows);
     std::fill_n(offset, cuts_.count, kUnset);
     for (int32_t c = 0; c < cuts_.count; ++c) {
       if (!cuts_.alone[c]) Array<T>::clear(alpha + c * size, size);
@@ -175,6 +177,7 @@ class LatticePass {
     const Numbers<T> alpha = trace_.alpha;
     const double* const offset = trace_.offset;
     Total total;
+    count(graph.scaled.usable ? Driver::kScaledRows : Driver::kExtendedRows);
     for (int32_t c = 0; c < cuts_.count; ++c) {
       if (!is_unset(offset[c]) && cuts_.accepts(c)) {
         total.add(*this, graph, alpha + c * size, offset[c] + cuts_.accept[c]);

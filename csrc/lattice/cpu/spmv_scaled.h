@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/drivers.h"
 #include "lattice/cpu/spmv_extended.h"
 
 namespace gtnet::lattice {
@@ -122,6 +123,7 @@ struct SpmvScaled {
   GTNET_INLINE void operator()() const {
     const layout::SlicedRows& rows = wide.rows;
     const Exponent<T> top = weights.top + from.top;
+    bool again = false;
     for (int32_t k = 0; k < rows.num_slices; ++k) {
       const int32_t* const to = rows.to + int64_t{k} * kLanes;
       Lanes<T> sum{};
@@ -137,6 +139,7 @@ struct SpmvScaled {
       }
       if (from.lost > 0 && misses(to, sum)) {
         wide.run(k);
+        again = true;
       } else if (rows.kind[k] == kInOrder) {
         const Numbers<T> out = wide.out + to[0];
         const int32_t* const reads = wide.label + to[0];
@@ -148,6 +151,7 @@ struct SpmvScaled {
         }
       }
     }
+    if (again) count(Driver::kScaledAgain);
   }
 
  private:

@@ -1,4 +1,5 @@
 // Operators on CTC topologies: their arcs, and the CTC loss in one call.
+#include "core/drivers.h"
 #include "ops/cpu/lattice.h"
 #include "ops/cpu/layouts.h"
 #include "rewrite/cpu/ctc_topology.h"
@@ -121,12 +122,14 @@ Tensors ctc_loss(Tensor scores, Tensor lengths, Tensor targets, Tensor target_le
       Score* const of_item = keep ? sums + begin[b] : nullptr;
       lattice::LatticeScore result = lose<Score>(item, graphs, of_item);
       if (!result.fits && result.valid && !std::is_same_v<Score, double>) {
+        count(Driver::kDouble);
         result = lose<double>(item, BothWays<double, Score>(batch), of_item);
       }
       losses[b] = static_cast<Score>(-result.score);
       fits[b] = result.fits && result.valid;
     });
     if (!std::all_of(fits.begin(), fits.end(), [](char fit) { return fit; })) return {};
+    count(Driver::kFusedCtc, size);
     return {loss, labels, met.steps.words, met.steps.offsets};
   });
 }

@@ -1,5 +1,6 @@
 // The operators of cyclic graphs: their schemas and CPU implementations. A walk goes through the
 // strongly connected components in topological order and closes each that has a cycle.
+#include "core/drivers.h"
 #include "layout/components.h"
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
@@ -172,6 +173,7 @@ std::tuple<Tensor, Tensor, Tensor> closed_log_distance(
   Tensor divergent = empty<int32_t>(start, num_graphs);
   int32_t* const failed = output<int32_t>(divergent);
   std::fill(failed, failed + num_graphs, kNone);
+  count(Driver::kComponents, num_graphs);
   const paths::Pattern pattern = pattern_of(pivots, rows, columns, diagonal, entries);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
@@ -201,6 +203,7 @@ Tensor closed_recursion(const Tensor& p, const Tensor& b, const Tensor& state_of
                         const Tensor& bounds, const Tensor& pivots, const Tensor& rows,
                         const Tensor& columns, const Tensor& diagonal, const Tensor& entries) {
   Tensor x = empty<double>(b, b.numel());
+  count(Driver::kComponents, graphs(state_offsets));
   const paths::Pattern pattern = pattern_of(pivots, rows, columns, diagonal, entries);
   const Csr incidence = csr_of(offsets, arcs, states);
   const paths::Recursion functor{incidence, input<double>(p), input<double>(b), output<double>(x)};
@@ -222,6 +225,7 @@ std::tuple<Tensor, Tensor, Tensor> closed_best_distance(
   Tensor divergent = empty<int32_t>(start, num_graphs);
   int32_t* const failed = output<int32_t>(divergent);
   std::fill(failed, failed + num_graphs, kNone);
+  count(Driver::kComponents, num_graphs);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     const CyclicWalk walk =

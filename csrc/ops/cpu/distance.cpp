@@ -3,6 +3,7 @@
 #pragma GCC target("tune=haswell")  // or else the compiler gathers without gather instructions
 #endif
 
+#include "core/drivers.h"
 #include "layout/state_slices.h"
 #include "ops/cpu/executor.h"
 #include "ops/log_gradients.h"
@@ -47,7 +48,9 @@ Tensor slices(const Tensor& state_offsets, const Tensor& order, const Tensor& of
 template <class Functor>
 void each_state(const Tensor& state_offsets, const Tensor& order, const std::optional<Tensor>& plan,
                 bool reverse, const Functor& functor) {
-  if (plan && plan->dim() == 1) {
+  const bool is_planned = plan && plan->dim() == 1;
+  count(is_planned ? Driver::kSlices : Driver::kStateByState, graphs(state_offsets));
+  if (is_planned) {
     for_each_slice({graphs(state_offsets), input<int32_t>(*plan)}, order.numel(), functor);
   } else {
     for_each_state(walk_of(state_offsets, order, reverse), order.numel(), functor);
@@ -83,6 +86,7 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
     using T = decltype(zero);
     const Csr leaving = csr_of(offsets, arcs, states);
     if (grad_alpha) {
+      count(Driver::kStateByState, graphs(state_offsets));
       for_each_state(
           walk_of(state_offsets, order, reverse), start.numel(),
           out.functor<T>(leaving, weights, start, accept, alpha, score, grad_alpha, grad_score));
@@ -102,6 +106,7 @@ Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, 
                  const std::optional<Tensor>& /*plan*/, const Tensor& offsets, const Tensor& arcs,
                  const Tensor& states, bool reverse) {
   Tensor x = empty<double>(b, b.numel());
+  count(Driver::kStateByState, graphs(state_offsets));
   for_each_state(walk_of(state_offsets, order, reverse), b.numel(),
                  paths::Recursion{csr_of(offsets, arcs, states), input<double>(p), input<double>(b),
                                   output<double>(x)});

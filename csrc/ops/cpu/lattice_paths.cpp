@@ -1,4 +1,5 @@
 // Operators that find paths of lattices without building them.
+#include "core/drivers.h"
 #include "lattice/cpu/k_best.h"
 #include "lattice/cpu/prune.h"
 #include "lattice/cpu/sample.h"
@@ -66,6 +67,7 @@ Tensors best_paths(const Tensor& scores, const Tensors& cuts, const Tensor& word
     const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
                                     weights, start, accept);
     std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
+    count(Driver::kLatticeViterbi, batch.size);
     batch.for_each_item([&](int64_t b) {
       const lattice::LatticeItem<Score> item = batch.item(b);
       const Tensor alpha = best_room(item, scores);

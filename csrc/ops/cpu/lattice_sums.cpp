@@ -1,4 +1,5 @@
 // Operators that sum over the paths of lattices without building them.
+#include "core/drivers.h"
 #include "ops/cpu/lattice_interleaved.h"
 
 namespace gtnet::ops {
@@ -37,6 +38,7 @@ SavedForBackward score_alone(const LatticeBatch<Score>& batch, const Tensor& sco
       if (!result.fits && result.valid) {
         const GraphsOf<double, Score> exact(batch, &layout::TransitionRows::entering,
                                             &layout::TransitionRows::epsilon_entering);
+        count(Driver::kDouble);
         result = score_anew<double, Score>(item, exact);
       }
     }
@@ -65,9 +67,10 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
       return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
     }
     const SavedForBackward left = score_abreast(*abreast, scores, score);
-    const bool all =
-        std::none_of(score, score + batch.size, [](double x) { return std::isnan(x); });
-    if (!all) score_alone(batch, scores, false, score, trouble);
+    const int64_t alone =
+        std::count_if(score, score + batch.size, [](double x) { return std::isnan(x); });
+    count(Driver::kInterleaved, batch.size - alone);
+    if (alone > 0) score_alone(batch, scores, false, score, trouble);
     if (keep) return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
     return {found, empty<Score>(scores, 0), left.alpha_e, empty<double>(scores, 0), trouble};
   });
@@ -136,6 +139,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
         clear(sums.accept, sums.states_at);
         clear(sums.first, sums.cuts_at);
         clear(sums.last, sums.cuts_at);
+        count(Driver::kDouble);
         exact = differentiate_anew<double>(item, BothWays<double, Score>(batch), grad, out).fits;
       }
     }
@@ -182,6 +186,7 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e
     SharedSums shared{{}, {}, {}, std::vector<char>(batch.size, 0)};
     if (const auto abreast = InterleavedBatch<Score>::of(batch)) {
       shared = differentiate_abreast(*abreast, batch, grad, left, grad_scores, counting);
+      count(Driver::kInterleaved, std::count(shared.done.begin(), shared.done.end(), 1));
     }
     const ItemSums sums =
         differentiate(batch, grad, left, grad_scores, counting, false, shared.done);
