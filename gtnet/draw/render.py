@@ -20,7 +20,7 @@ import numpy as np
 from gtnet.draw.style import FONT, FONT_FAMILY
 
 FORMATS = ("svg", "png", "pdf")
-_GRAPHVIZ = threading.Lock()  # the library is not thread-safe, and standard error is there only once
+_GRAPHVIZ = threading.Lock()  # the library is not thread-safe, and standard error is global
 _FONTCONFIG = re.compile(rb"^Fontconfig .*\n(?:\t.*\n)*", re.MULTILINE)  # a list is indented below
 _IDLE = re.compile(r'<!--.*?-->\n?|<title>.*?</title>\n?|(?<=<g) id="[^"]*"', re.DOTALL)
 _MISSING = (
@@ -30,7 +30,7 @@ _MISSING = (
 
 
 class GraphvizMissingError(RuntimeError):
-    """Nothing on this machine can lay out a graph."""
+    """Graphviz is missing: nothing on this machine can lay out a graph."""
 
 
 def render(dot: str, format: str, images: Mapping[str, bytes] | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""The four criteria by which graph transformer networks were first trained, by their names.
+"""The four criteria by which graph transformer networks were first trained.
 
 LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition",
 section VI. Each is a loss of the energy-based family under a choice of how paths are reduced:
