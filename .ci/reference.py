@@ -1,4 +1,4 @@
-"""The API reference, a page for each module, the front page, and the order of the site: hooks of mkdocs.
+"""The pages of the site that are made: the API reference, the front page. Hooks of mkdocs.
 
 Nothing is listed by hand: what `gtnet/__init__.py` exports is documented, every notebook is a
 tutorial, and the README is the front page.
@@ -45,13 +45,12 @@ class Exported(NamedTuple):
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Puts the pages in order."""
-    has_map = (ROOT / "csrc/README.md").exists()
     notebooks = sorted(path.name for path in Path(config.docs_dir).glob("*.ipynb"))
     reference = sorted(f"reference/{name}.md" for name, _ in pages() if name != "index")
     config.nav = [
         "index.md",
         *([{"Tutorials": notebooks}] if notebooks else []),
-        {"Guide": [f"guide/{page}.md" for page in GUIDE if page != "csrc" or has_map]},
+        {"Guide": [f"guide/{page}.md" for page in GUIDE]},
         {"Reference": ["reference/index.md", *reference]},
     ]
     return config
@@ -62,8 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in pages():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     for path, place in COPIED.items():
-        if (ROOT / path).exists():
-            files.append(File.generated(config, place, content=(ROOT / path).read_text()))
+        files.append(File.generated(config, place, content=(ROOT / path).read_text()))
     for picture in (ROOT / "benchmarks").glob("*.svg"):
         place = f"guide/{picture.name}"
         files.append(File.generated(config, place, abs_src_path=str(picture)))
