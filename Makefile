@@ -23,7 +23,7 @@ build: gtnet/_cpu.abi3.so
 demo: .venv/has-reader
 	$(BIN)/gtnet train --data digits --demo --out demo
 
-test: .venv/has-test
+test: .venv/has-test gtnet/_emulated.abi3.so
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto $(ARGS)
 
 notebooks: .venv/has-test

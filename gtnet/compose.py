@@ -73,7 +73,7 @@ def intersect(a: Operand, b: Operand, *, max_arcs: int = MAX_ARCS) -> Graph | La
 
 
 def _composed(function: str, a: Operand, b: Operand, max_arcs: int) -> Graph | Lattice:
-    """The product, or the promise of it where emissions are on the left."""
+    """The product; with emissions on the left a `Lattice`."""
     if not isinstance(a, Emissions) or isinstance(b, Emissions):
         return product(function, _graph(function, "a", a), _graph(function, "b", b), max_arcs)
     b = built(function, "b", b)

@@ -55,7 +55,7 @@ def expectation(graph: Graph | Lattice, features: Tensor, beta: float | Tensor =
 
 
 def cross_entropy(p: Graph | Lattice, q: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
-    """The expected -log q of a path drawn from p: both are distributions over the same paths.
+    """The expected -log q of a path drawn from p, where both are distributions over the same paths.
 
     Arguments: `p` and `q`, the same states and arcs under two sets of scores, the paths of each
     drawn in proportion to exp(beta · score). Result: [batch] of the dtype of the weights; +inf

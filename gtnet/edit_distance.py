@@ -60,8 +60,8 @@ def edit_transducer(
 
 
 def edit_distance(a: Graph | Lattice, b: Graph | Lattice) -> Tensor:
-    """The least number of insertions, deletions and substitutions that turn a path of `a` into
-    one of `b`, each less the scores of the paths: of two label sequences, their edit distance.
+    """The least number of insertions, deletions and substitutions that turn a path of `a` into one
+    of `b`, minus the scores of both paths; of two label sequences their edit distance.
 
     Arguments: acceptors (of transducers, what `a` writes and `b` reads), batches of equal size or
     of size 1. Result: [batch] of their dtype; +inf where `a` or `b` has no path.

@@ -41,7 +41,7 @@ def top_sort(graph: Graph | Lattice) -> Graph:
 
 
 def arc_sort(graph: Graph | Lattice, by: Literal["ilabels", "olabels"] = "ilabels") -> Graph:
-    """The same automaton with arcs in order of their source, and those of a state by label.
+    """The same automaton with arcs ordered by source, then by label.
 
     Arcs of equal labels stay in order, EPSILON comes first. No operation of gtnet requires sorted
     arcs. Raises ValueError for another key. Complexity: O(arcs log degree). Gradient: that of a
