@@ -63,7 +63,7 @@ def integer(word: str, what: str) -> int:
     except ValueError:
         number = None
     if number is None or abs(number) > LARGEST:
-        raise ValueError(f"{what} must be a 32-bit integer, got {word[:40]!r}")
+        raise ValueError(f"{what} must be an integer of 32 bits, got {word[:40]!r}")
     return number
 
 
