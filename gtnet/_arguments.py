@@ -27,7 +27,7 @@ class Parts(NamedTuple):
 def graph_parts(
     columns: dict[str, Any], weights: Any, start: Any, accept: Any, num_states: int | None
 ) -> Parts:
-    """One graph from columns of its arcs; waits once where they are on a GPU."""
+    """One graph from columns of its arcs; for arcs on a GPU it waits once."""
     arrays = {name: _checks.integral("Graph", name, column) for name, column in columns.items()}
     num_arcs = len(arrays["source"])
     for name, array in arrays.items():
@@ -124,7 +124,7 @@ def _state_scores(
         return scores
     _checks.inside("Graph", name, torch.tensor(list(end)), num_states, of)
     if list(end.values()) == [0.0]:
-        scores[next(iter(end))] = 0  # fills where it is, while an index would have to get there
+        scores[next(iter(end))] = 0  # fills in place, while an index would have to be copied there
         return scores
     given = [torch.as_tensor(score, dtype=like.dtype) for score in end.values()]
     values = torch.stack(given)

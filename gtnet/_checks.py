@@ -22,7 +22,7 @@ Extremes = dict[str, tuple[float, float]]  # of named tensors that are not empty
 
 
 def extremes(tensors: Mapping[str, Tensor]) -> Extremes:
-    """The smallest and the largest number of each; waits once for those on a GPU."""
+    """The smallest and the largest number of each; for tensors on a GPU it waits once."""
     found = {name: t.detach().aminmax() for name, t in tensors.items() if t.numel()}
     if not found or next(iter(found.values())).min.device.type == "cpu":
         return {name: (low.item(), high.item()) for name, (low, high) in found.items()}
@@ -80,7 +80,7 @@ def floats(
 
 
 def label_arrays(function: str, arrays: Mapping[str, object]) -> list[Tensor]:
-    """Each as `integers`, none below EPSILON; waits once for those on a GPU."""
+    """Each as `integers`, none below EPSILON; for tensors on a GPU it waits once."""
     tensors = {name: integral(function, name, array) for name, array in arrays.items()}
     same_device(function, **tensors)
     seen = extremes(tensors)
@@ -105,7 +105,7 @@ def scores(
 def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | None = None) -> None:
     """Refuse NaN and +inf; -inf is the zero of the semiring.
 
-    On a GPU only where `extremes` has `seen` them: nothing else waits for it.
+    On a GPU this is checked only where `extremes` has `seen` them, so that it never waits.
     """
     if seen is None:
         seen = extremes({name: tensor}) if tensor.device.type == "cpu" else {}
@@ -118,7 +118,7 @@ def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | No
 
 
 def count(function: str, name: str, value: object) -> int:
-    """`value` as a count between 0 and what 32 bits number."""
+    """`value` as a count from 0 to the largest int32."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{function}: {name} must be an integer, got {value!r}")
     number = operator.index(value)
@@ -172,7 +172,7 @@ def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) 
 
 
 def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:
-    """Refuse tensors of other devices where only the CPU is served."""
+    """Refuse tensors on other devices where only the CPU is supported."""
     if value.device.type != "cpu":
         raise ValueError(f"{function}: {name} must be on the cpu ({why}), got {value.device}")
 
@@ -221,7 +221,7 @@ def batches(function: str, a: Sized, b: Sized) -> None:
 
 
 def pair(function: str, a: Graph, b: Graph) -> None:
-    """Refuse operands whose batches do not broadcast or that live apart."""
+    """Refuse operands whose batches do not broadcast or that are on different devices."""
     batches(function, a, b)
     same_device(function, a=a.weights, b=b.weights)
     same_dtype(function, a=a.weights, b=b.weights)

@@ -208,7 +208,7 @@ def _kept_graph(kept: _ops.Kept, emissions: Emissions, operand: Graph, shared: b
 def _scores_of(
     emissions: Emissions, operand: Graph, item: Tensor, row: Tensor, arc: Tensor, shared: bool
 ) -> tuple[Tensor, Tensor]:
-    """Of steps of paths the scores and the arc of `emissions.graph()` that each reads, or -1.
+    """For each step of a path its score and the arc of `emissions.graph()` that it reads, or -1.
 
     `item` [steps] of the batch, `row` within it or -1 for an epsilon, `arc` of the operand.
     """

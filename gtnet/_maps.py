@@ -1,4 +1,4 @@
-"""Where the arcs and states of a rewritten graph come from, where its operands are many."""
+"""Where the arcs and states of a rewritten graph come from when it has many operands."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 class Origins(Sequence[Tensor]):
-    """A map to each of several operands, made when it is asked for: together they take the memory
-    of one.
+    """A map to each of several operands, made on demand: together they take the memory of one.
 
     Arguments: `place` int32, where each item comes from among those of all operands put end to end,
     -1 for nowhere; `sizes` how many each operand has. Map k is -1 on what comes from others.
@@ -45,7 +44,7 @@ class Origins(Sequence[Tensor]):
         return (self[k] for k in range(len(self)))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Origins:
-        """The maps of a choice of the items, or elsewhere."""
+        """The maps after `change`, such as a selection of the items or a move to another device."""
         other = Origins(change(self._place), ())
         other._ends = self._ends
         return other
@@ -59,7 +58,7 @@ def origins(place: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
 def each_map(
     maps: Sequence[Tensor] | None, change: Callable[[Tensor], Tensor]
 ) -> Sequence[Tensor] | None:
-    """All maps changed alike."""
+    """All maps after the same change."""
     if isinstance(maps, Origins):
         return maps.each(change)
     return maps and tuple(change(one) for one in maps)

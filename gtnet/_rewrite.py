@@ -1,4 +1,4 @@
-"""Parts that the simplifying rewrites share: choosing arcs, trimming, path sums with cycles."""
+"""What the simplifying rewrites share: selecting arcs, trimming, path sums with cycles."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def with_arcs(graph: Graph, keep: Tensor) -> Graph:
 
 
 def trimmed(graph: Graph) -> Graph:
-    """The graph without impossible arcs (score -inf) and without what lies on no accepting path."""
+    """The graph without impossible arcs (score -inf) and whatever lies on no accepting path."""
     possible = graph.weights.detach() > NEG_INF
     if bool(possible.all()):
         return connect(graph)
@@ -86,7 +86,7 @@ def path_sums(
 ) -> Tensor:
     """The sum of all paths from the start to each state (or on to acceptance), float64 [states].
 
-    Differentiable any number of times; tropical ties go to one of the best. Raises ValueError
+    Differentiable any number of times; a tropical tie goes to one of the best. Raises ValueError
     where the sum over a cycle diverges, naming the graph and a state of the component.
     """
     exact = useful_part(graph.to(torch.float64), from_start=not to_accept, to_accept=to_accept)

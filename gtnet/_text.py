@@ -1,4 +1,4 @@
-"""Graphs as a few lines of text that a person can read."""
+"""Graphs as a few lines of readable text."""
 
 from __future__ import annotations
 

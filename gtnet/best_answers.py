@@ -36,16 +36,16 @@ def best_answers(
 ) -> list[Graph]:
     """The k label sequences that `graph` writes with the highest forward scores, best first.
 
-    All paths that write a sequence count together, where `k_best` with `unique` takes the best of
-    them: the most probable answers of a graph with latent alignments, exactly.
+    All paths that write a sequence count together, whereas `k_best` with `unique` counts only the
+    best of them. These are exactly the most probable answers of a graph with latent alignments.
 
     Arguments: `graph` an acceptor or transducer; `k` >= 0; `beta` as in `forward_score`, finite;
-    `max_prefixes` the most prefixes of sequences that the search may take up, for each graph.
+    `max_prefixes` the most prefixes of sequences that the search may expand, for each graph.
     Result: for every graph of the batch a batch of at most k linear acceptors, epsilons dropped,
-    whose start score is the forward score of the sequence; ties in an order that repeats.
-    Raises ValueError as `forward_score`, and where `max_prefixes` do not suffice.
-    Complexity: the problem is NP-hard in general (Casacuberta & de la Higuera 2000). A* takes up
-    only prefixes that promise more than the k-th answer: no more than (length + 1) / p of them,
+    whose start score is the forward score of the sequence; the order of ties is reproducible.
+    Raises ValueError as `forward_score`, and if `max_prefixes` is not enough.
+    Complexity: the problem is NP-hard in general (Casacuberta & de la Higuera 2000). A* expands
+    only prefixes that may beat the k-th answer: no more than (length + 1) / p of them,
     where p is the share of the k-th answer in the sum over all paths, and far fewer where the
     bound is tight; each costs the arcs that leave its states. A `Lattice` is built.
     Gradient: to the scores of `graph`, those of `forward_score`, not through the choice.
@@ -114,8 +114,8 @@ def _search(
         )
     if bool(too_many.any()):
         raise ValueError(
-            f"{function}: the best answers of graph {int(too_many.nonzero()[0])} are not found "
-            f"within max_prefixes={max_prefixes} prefixes, its scores are too flat: raise it, "
+            f"{function}: the best answers of graph {int(too_many.nonzero()[0])} were not found "
+            f"within max_prefixes={max_prefixes} prefixes; its scores are too flat: raise it, "
             f'prune the graph, or take the best path of each answer (k_best, latent="viterbi")'
         )
     return counts.tolist(), [part.tolist() for part in labels.split(lengths.tolist())]

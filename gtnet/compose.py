@@ -28,20 +28,21 @@ def compose(a: Operand, b: Operand, *, max_arcs: int = MAX_ARCS) -> Graph | Latt
     score is the sum. Epsilons go through the three-state filter, so each pair appears once. The
     result is trimmed to states on accepting paths.
 
-    Arguments: batches of equal size, or one of them of size 1, which meets every graph of the
-    other. No order of arcs is asked for. `max_arcs` bounds the arcs of the batch that
-        are explored, and so the memory.
+    Arguments: batches of equal size, or one of them of size 1, which is composed with every graph
+    of the other. Arcs need not be sorted. `max_arcs` bounds the arcs of the batch that are
+    explored, and so the memory.
     Result: `arc_maps` and `state_maps` say which arc and state of `a` and of `b` each came from.
     Emissions on the left and a graph on the right give a `Lattice`, which is not multiplied out
     until its `graph()` is asked for; path sums and paths do without that.
     Raises: ValueError where the product has more than `max_arcs` arcs or the batches do not
     match; TypeError for mixed dtypes.
     Complexity: O(pairs of states reached + arcs of the product), and O(log degree) to find a
-    match where the labels of a state have gaps. What `a` writes late is followed in vain where `b`
-    refuses it: `push(a, what="labels")` first spares a lexicon most of that before a grammar.
-    On a GPU a block of threads explores a pair of graphs, and the result is that of the CPU, bit
-    for bit. It waits there for sizes: of what is explored, of what is kept, and again each time
-    that pairs of states outgrow their memory. `max_arcs` then bounds all that is explored at once.
+    match where the labels of a state have gaps. If `a` writes a label late, paths are followed that
+    `b` then refuses; `push(a, what="labels")` avoids most of them, for example for lexicon @
+    grammar. On a GPU a block of threads explores a pair of graphs, and the result is that of the
+    CPU, bit for bit. The host waits for sizes: of what is explored, of what is kept, and each time
+    that the pairs of states outgrow their memory. There `max_arcs` bounds all that is explored at
+    once.
     Gradient: sums of the scores of both arcs; any number of derivatives.
     Source: Mohri, Pereira & Riley 1996; Mohri 2009, section 5.1, for the filter.
     """
@@ -72,7 +73,7 @@ def intersect(a: Operand, b: Operand, *, max_arcs: int = MAX_ARCS) -> Graph | La
 
 
 def _composed(function: str, a: Operand, b: Operand, max_arcs: int) -> Graph | Lattice:
-    """The product, or the promise of it where emissions are on the left."""
+    """The product; with emissions on the left a `Lattice`."""
     if not isinstance(a, Emissions) or isinstance(b, Emissions):
         return product(function, _graph(function, "a", a), _graph(function, "b", b), max_arcs)
     b = built(function, "b", b)
@@ -81,7 +82,7 @@ def _composed(function: str, a: Operand, b: Operand, max_arcs: int) -> Graph | L
     if a.scores.dtype not in _checks.SHORT or b.dtype != torch.float32:
         _checks.same_dtype(function, a=a.scores, b=b.weights)
     if a.scores.device.type not in ("cpu", "cuda"):
-        _checks.on_cpu(function, "a", a.scores, "lattices are served there and on GPUs")
+        _checks.on_cpu(function, "a", a.scores, "lattices are supported there and on GPUs")
     return Lattice(a, b, max_arcs=_checks.count(function, "max_arcs", max_arcs))
 
 

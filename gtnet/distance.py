@@ -45,11 +45,11 @@ def forward_score(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
 def shortest_distance(
     graph: Graph | Lattice, beta: float | Tensor = 1.0, *, to_accept: bool = False
 ) -> Tensor:
-    """The log-sum of the scores of all paths from the start to each state (or on to acceptance).
+    """The log-sum of the scores of all paths from the start to each state (or from it to the end).
 
     Arguments: as `forward_score`; `to_accept` sums the paths from each state to the end instead.
     Result: float64 [states], -inf where there is no path. Raises ValueError as `forward_score`,
-    here also for the cycles that no accepting path takes: they are on the way to some state.
+    here also for cycles that no accepting path takes, since they lead to some state.
     Complexity and gradient: as `forward_score`. Source: Mohri 2009, section 3.
     """
     graph = built("shortest_distance", "graph", graph)
@@ -67,7 +67,7 @@ def posteriors(
 
     Arguments: as `forward_score`, beta finite; `of` arcs or states. Result: [arcs] or [states] of
     the dtype of the weights; 0 on what no accepting path takes and throughout an empty language.
-    In [0, 1], but on a cycle, where it is how often a path passes on average.
+    In [0, 1], except on a cycle, where it is how often a path passes on average.
     Raises ValueError as `forward_score`, and if `of` is anything else. Complexity: as
     `forward_score`, twice. Gradient: any number of derivatives.
     Source: Rabiner 1989, section III; the gradient of `forward_score`.
@@ -124,7 +124,7 @@ def viterbi_score(graph: Graph | Lattice) -> Tensor:
     rounding errors of its sum), or where a graph on a GPU has a cycle.
     Complexity: O(states + arcs); on a component with a cycle O(arcs) for each time that the best
     path goes against the order of its states (Bellman & Ford).
-    Gradient: 1 on the arcs of the best path (the first of equals), differentiable at will.
+    Gradient: 1 on the arcs of the best path (the first in a tie); any number of derivatives.
     Source: Viterbi 1967; Mohri 2009, section 3.
     """
     if not isinstance(graph, Graph):
@@ -155,7 +155,7 @@ class BestPaths(NamedTuple):
 def best_paths(function: str, graph: Graph) -> tuple[Tensor, BestPaths]:
     """The score of the best path of every graph and the paths, outside autograd. O(states + arcs).
 
-    Knowing how much to allocate for the paths is one synchronisation on a GPU.
+    On a GPU the host waits once, for the size of the paths.
     """
     came_by, scores, last, lengths = _best_ends(function, graph)
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
@@ -176,9 +176,9 @@ def _best_ends(
 
 
 def best_to_accept(function: str, graph: Graph) -> Tensor:
-    """The score of the best way from each state to acceptance, float64 [states]. No gradient.
+    """The score of the best path from each state to the end, float64 [states]. No gradient.
 
-    On a cyclic graph only ways that an accepting path takes count.
+    On a cyclic graph only the parts of accepting paths count.
     """
     walk = graph.topology.cyclic_walk(function, reverse=True, sums=False)
     weights, _, accept = _plain_scores(graph)
@@ -211,7 +211,7 @@ def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tu
 
 
 def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True) -> Graph:
-    """A cyclic graph with -inf on the arcs and ends that lie on no path, lest they diverge.
+    """A cyclic graph with -inf on the arcs and ends that lie on no path, whose sums might diverge.
 
     Acyclic graphs stay as they are. O(states + arcs).
     """
@@ -236,7 +236,7 @@ def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True
 
 
 def _is_infinite(function: str, beta: float | Tensor) -> bool:
-    """Whether beta asks for the limit of zero temperature; refuses what is no temperature."""
+    """Whether beta is infinite (zero temperature); refuses what is not a temperature."""
     if isinstance(beta, Tensor):
         if not beta.is_floating_point():
             raise TypeError(f"{function}: a tensor beta must be floating point, got {beta.dtype}")
@@ -255,7 +255,7 @@ def _is_infinite(function: str, beta: float | Tensor) -> bool:
 
 
 def finite_temperature(function: str, beta: float | Tensor) -> None:
-    """Refuse beta = inf and what is no temperature."""
+    """Refuse beta = inf and what is not a temperature."""
     if _is_infinite(function, beta):
         raise ValueError(f"{function}: beta must be finite, got inf: use viterbi_path")
 
@@ -278,7 +278,7 @@ def _unscaled(scores: Tensor, beta: float | Tensor) -> Tensor:
 
 
 def _scaled(function: str, graph: Graph, beta: float | Tensor) -> Graph:
-    """All scores times beta, in float64 lest they overflow; -inf stays, with a gradient of 0."""
+    """All scores times beta, in float64 against overflow; -inf stays, with a gradient of 0."""
     if _is_one(beta):
         return graph
     if isinstance(beta, Tensor) and beta.ndim == 1 and beta.shape[0] != len(graph):

@@ -20,7 +20,7 @@ def entropy(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """The entropy, in nats, of a path drawn in proportion to exp(beta · score).
 
     -Σ p log p over the accepting paths, summed step by step along the Markov chain that draws a
-    path, so that no large scores cancel. 0 for an empty language and for a single path.
+    path, so that large scores do not cancel. 0 for an empty language and for a single path.
 
     Arguments: as `posteriors`. Result: [batch] of the dtype of the weights, >= 0.
     Raises ValueError as `forward_score`, and for infinite beta. Complexity: one sweep through the
@@ -39,7 +39,7 @@ def expectation(graph: Graph | Lattice, features: Tensor, beta: float | Tensor =
     """The expected sum of arc features along a path drawn in proportion to exp(beta · score).
 
     Arguments: `features` [arcs] or [arcs, n], one value or vector for each arc, of the dtype of
-    the graph; what an arc that no accepting path takes holds, -inf included, does not count.
+    the graph; features of arcs that no accepting path takes do not count, even if they are -inf.
     Result: [batch] or [batch, n]; 0 for an empty language.
     Raises: ValueError as `posteriors`, and for features of another length or with NaN or +inf;
     TypeError for another dtype. Complexity: that of `posteriors` and O(arcs · n).
@@ -55,11 +55,11 @@ def expectation(graph: Graph | Lattice, features: Tensor, beta: float | Tensor =
 
 
 def cross_entropy(p: Graph | Lattice, q: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
-    """The expected -log q of a path drawn from p: both are distributions over the same paths.
+    """The expected -log q of a path drawn from p, where both are distributions over the same paths.
 
     Arguments: `p` and `q`, the same states and arcs under two sets of scores, the paths of each
     drawn in proportion to exp(beta · score). Result: [batch] of the dtype of the weights; +inf
-    where p takes a path that q cannot, with a gradient of 0; 0 where p has no path.
+    where p takes a path that is impossible under q, with a gradient of 0; 0 where p has no path.
     Raises: ValueError as `entropy`, and for different states or arcs; TypeError for different
     dtypes. Complexity: a sweep through each graph and one back through p.
     Gradient: any number of derivatives in the scores of both and in beta.
@@ -76,7 +76,7 @@ def kl_divergence(p: Graph | Lattice, q: Graph | Lattice, beta: float | Tensor =
     """The expected log p - log q of a path drawn from p, for two sets of scores of the same paths.
 
     Arguments, errors, complexity, gradient and source: as `cross_entropy`. Result: [batch] of the
-    dtype of the weights, >= 0 up to rounding; +inf where p takes a path that q cannot.
+    dtype of the weights, >= 0 up to rounding; +inf if p takes a path that is impossible under q.
     """
     p, q = same_paths("kl_divergence", p, q)
     of_p = _distribution("kl_divergence", p, beta)
@@ -91,7 +91,7 @@ def _distribution(function: str, graph: Graph, beta: float | Tensor) -> PathDist
 
 
 def _expected(p: PathDistribution, posteriors: OnPaths, values: OnPaths) -> Tensor:
-    """The expected sum of values along a path, [batch] float64; what has no chance does not count.
+    """The expected sum of values along a path, [batch] float64; impossible steps do not count.
 
     +inf values that do count make the result +inf, without a gradient.
     """
@@ -107,7 +107,7 @@ def _expected(p: PathDistribution, posteriors: OnPaths, values: OnPaths) -> Tens
 
 
 def _sums(graph_of: Tensor, chances: Tensor, values: Tensor, num_graphs: int) -> Tensor:
-    """Sums per graph of chances [n] times values [n, ...]; what has no chance does not count."""
+    """Sums per graph of chances [n] times values [n, ...]; a chance of 0 cancels any value."""
     chances = chances.reshape(-1, *[1] * (values.ndim - 1))
     counted = values.masked_fill(chances == 0, 0) * chances
     return values.new_zeros(num_graphs, *values.shape[1:]).index_add(0, graph_of, counted)

@@ -1,4 +1,4 @@
-"""Emissions: what a network says, one vector of label scores per frame or per segment."""
+"""Emissions: the output of a network, one vector of label scores per frame or segment."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Emissions(Composition):
     """Label scores along a chain of frames, or along the arcs of a segmentation graph.
 
     Arguments:
-        scores: float32 or float64; on a GPU also float16 or bfloat16, to meet graphs of float32
-            without a copy. For a chain, [batch, frames, labels]; over a segmentation
+        scores: float32 or float64; on a GPU also float16 or bfloat16, to be composed with float32
+            graphs without a copy. For a chain, [batch, frames, labels]; over a segmentation
             graph, [arcs of the graph, labels]. -inf is allowed, NaN and +inf are not.
         lengths: frames of each item, integers [batch]; by default all of them. Chain only. For
-            scores on a GPU they may be on the CPU; those on a GPU are not checked but cut off.
+            scores on a GPU they may be on the CPU; those on a GPU are clipped, not checked.
         graph: an acyclic Graph (a batch) whose arc i carries row i of `scores`; its own weights
             are added to all labels of the arc.
 
@@ -78,13 +78,13 @@ class Emissions(Composition):
 
     @classmethod
     def unchecked(cls, scores: Tensor, lengths: Tensor) -> Emissions:
-        """Chains whose scores are not searched for NaN: the lazy sums refuse what they read."""
+        """Chains whose scores are not checked for NaN here: the lazy sums check what they read."""
         emissions = cls.__new__(cls)
         emissions.scores, emissions.lengths = scores, lengths
         return emissions
 
     def with_scores(self, scores: Tensor, segmentation: Graph | None = None) -> Emissions:
-        """The same frames or segments with other scores, unchecked: for code that knows them."""
+        """The same frames or segments with other scores, unchecked."""
         other = Emissions.__new__(Emissions)
         other.scores, other.lengths = scores, self.lengths
         if self.lengths is None:
@@ -92,7 +92,7 @@ class Emissions(Composition):
         return other
 
     def repeated(self, times: int) -> Emissions:
-        """The only item of a batch, so many times."""
+        """A batch of one repeated `times` times."""
         if self.lengths is None:
             return self.with_scores(self.scores.repeat(times, 1), self.segmentation[[0] * times])
         other = self.with_scores(self.scores.expand(times, -1, -1))
@@ -100,7 +100,7 @@ class Emissions(Composition):
         return other
 
     def rows(self) -> Tensor:
-        """Scores as a path adds them up: those of a segment's arc are added to all its labels."""
+        """The scores that a path adds up: that of a segment's arc is added to all its labels."""
         if self.lengths is not None:
             return self.scores
         own = self.segmentation.weights
@@ -187,7 +187,7 @@ def _lengths(scores: Tensor, lengths: Tensor | list[int] | None) -> Tensor:
     batch, frames, _ = scores.shape
     if lengths is None:
         return torch.full((batch,), frames, device=scores.device)
-    if isinstance(lengths, Tensor) and lengths.device.type != "cpu":  # a look would wait for it
+    if isinstance(lengths, Tensor) and lengths.device.type != "cpu":  # reading them would wait
         _checks.same_device("Emissions", scores=scores, lengths=lengths)
         if lengths.shape != (batch,):
             raise ValueError(f"Emissions: lengths must be [{batch}], got {list(lengths.shape)}")

@@ -29,10 +29,10 @@ def equivalent(a: Graph | Lattice, b: Graph | Lattice, *, tolerance: float = TOL
 
     Arguments: batches of equal size, or of size 1; acceptors with at most one start state, no
     epsilon and no two arcs of one label out of a state, once arcs of score -inf and what lies on
-    no accepting path are taken away; they may be cyclic. Scores may differ by `tolerance`.
-    Result: bool [batch], exact but for the tolerance. No gradient.
-    Raises ValueError for what is no deterministic acceptor, saying where (`determinize` makes one,
-    `randomly_equivalent` does without).
+    no accepting path are removed; they may be cyclic. Scores may differ by `tolerance`.
+    Result: bool [batch], exact up to the tolerance. No gradient.
+    Raises ValueError for anything but deterministic acceptors, saying where (`determinize` makes
+    one, `randomly_equivalent` needs none).
     Complexity: O(states + arcs) up to the logarithm in merging states.
     Source: Hopcroft & Karp 1971, with scores as offsets of a union-find.
     """
@@ -56,7 +56,7 @@ def randomly_equivalent(
 ) -> Tensor:
     """Whether two automata agree on the label sequences of random paths of both.
 
-    False is certain, True is not: a difference in sequences that were not drawn goes unseen.
+    False is certain, True is not: sequences that were not drawn may differ.
 
     Arguments: any acceptors or transducers whose products with a single sequence have path sums;
     `num_paths` walks through each graph, of at most `max_length` arcs (longer ones are dropped),
@@ -143,7 +143,7 @@ def _scored(graph: Graph) -> list[Tensor]:
 
 
 def _scores_of_sequences(paths: Graph, graph: Graph, beta: float) -> Tensor:
-    """What a graph gives to the label sequences of each path, float [paths]."""
+    """The score that a graph gives to the label sequences of each path, float [paths]."""
     free = paths.with_weights(
         torch.zeros_like(paths.weights),
         start=paths.start.masked_fill(paths.start > NEG_INF, 0),

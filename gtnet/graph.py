@@ -97,7 +97,7 @@ class Graph(Operators, Shown):
         arc_maps: Sequence[Tensor] | None = None,
         state_maps: Sequence[Tensor] | None = None,
     ) -> Graph:
-        """Scores put on an existing topology, unchecked: for code that made both itself."""
+        """Puts scores on an existing topology, unchecked: for code that made both itself."""
         graph = cls.__new__(cls)
         graph._fill(topology, weights, start, accept, arc_maps, state_maps)
         return graph

@@ -1,4 +1,4 @@
-"""The fewest states that a deterministic automaton can do with."""
+"""The deterministic automaton with the fewest states."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _quotient(moved: Tensor, scores: Tensor) -> Tensor:
 
 
 def _keys(graph: Graph) -> Tensor:
-    """A number for what each arc reads and writes, int32 [arcs]."""
+    """A number for the pair of labels of each arc, int32 [arcs]."""
     return graph.ilabels if graph.is_acceptor else graph.topology.pair_labels[0]
 
 

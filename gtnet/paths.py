@@ -1,4 +1,4 @@
-"""Paths taken out of a graph: the best, the k best, all, some at random; and their labels."""
+"""Paths taken out of a graph: the best, the k best, all of them, random ones; and their labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def viterbi_path(graph: Graph | Lattice) -> Graph:
     """The best accepting path of each graph, as a batch of linear graphs.
 
     Result: item i keeps the labels and scores of the arcs of the best path of graph i (the first
-    of equals), `arc_maps[0]` names those arcs; an empty language gives a graph without states.
+    in a tie), `arc_maps[0]` names those arcs; an empty language gives a graph without states.
     Raises ValueError where a cycle has a positive score. Complexity: as `viterbi_score`.
     Gradient: flows to the scores along the path.
     Of a `Lattice` it is `Lattice.viterbi_path`: nothing is built, and the maps are two.
@@ -37,17 +37,17 @@ def viterbi_path(graph: Graph | Lattice) -> Graph:
 def k_best(
     graph: Graph | Lattice, k: int, *, unique: Literal["ilabels", "olabels"] | None = None
 ) -> list[Graph]:
-    """The k best accepting paths of each graph, best first; they may go round cycles.
+    """The k best accepting paths of each graph, best first; they may go around cycles.
 
     Arguments: `k` >= 0; `unique` counts paths that read ("ilabels") or write ("olabels") the same
     labels, epsilons aside, as one, and keeps the best of them.
     Result: for every graph of the batch a batch of at most k linear graphs, with `arc_maps[0]`;
-    of acyclic graphs, equal paths come as `viterbi_path` prefers them. Raises ValueError for k < 0
-    or where a cycle has a positive score, TypeError if k is no integer.
+    in acyclic graphs, ties are ordered as `viterbi_path` prefers them. Raises ValueError for k < 0
+    or where a cycle has a positive score, TypeError if k is not an integer.
     Complexity: O(states + arcs) and O(length · (degree + log)) per path; with `unique` a label
-    prefix is expanded once per state, however many paths spell it. On a GPU, which serves acyclic
-    graphs without `unique`, at most O(arcs · k · d · log k), d <= 32 the arcs that enter a state,
-    in 16 · k bytes per state, and the same paths; a ValueError says where these do not fit.
+    prefix is expanded once per state, however many paths spell it. On a GPU, for acyclic graphs
+    without `unique`, at most O(arcs · k · d · log k), d <= 32 the arcs that enter a state,
+    in 16 · k bytes per state, with the same paths; raises ValueError where these do not fit.
     Gradient: flows to the scores along the paths.
     Source: Huang & Chiang 2005, algorithm 3; for cyclic graphs and distinct strings A* with the
     exact distance to the end, Mohri & Riley 2002.
@@ -94,13 +94,13 @@ def sample(
     Arguments: `n` >= 0; `beta` as in `forward_score`, finite; `generator` a CPU generator, by
     default torch's own: the same seed draws the same paths, however many threads there are.
     Result: for every graph of the batch a batch of n linear graphs, with `arc_maps[0]`, as
-    `k_best` returns them; none for an empty language. A GPU draws what the CPU does, but where a
-    number drawn falls on a rounding error. Raises ValueError for a graph whose distances do not
-    exist, n < 0 or infinite beta.
+    `k_best` returns them; none for an empty language. A GPU draws the same paths as the CPU, except
+    where a random number falls within a rounding error. Raises ValueError for a graph whose
+    distances do not exist, n < 0 or infinite beta.
     Complexity: O(states + arcs) and O(length · log degree) per path.
     Gradient: flows to the scores along the paths, not through the draw (use `viterbi_score` of the
     paths minus `forward_score` for the log-probability that REINFORCE needs).
-    Source: the forward-filtering, backward-sampling of hidden Markov models; Rabiner 1989.
+    Source: forward filtering, backward sampling of hidden Markov models; Rabiner 1989.
     Of a `Lattice` it is `Lattice.sample`: nothing is built, and the maps are two.
     """
     if not isinstance(graph, Graph):
@@ -115,7 +115,7 @@ def sample(
 def random_walks(
     graph: Graph, n: int, max_length: int, generator: torch.Generator | None = None
 ) -> list[Graph]:
-    """n accepting paths of each trimmed graph, cyclic or not, every choice on the way uniform.
+    """n accepting paths of each trimmed graph, cyclic or not, where every choice is uniform.
 
     A walk of more than `max_length` arcs is given up and becomes a graph without states.
     """
@@ -142,10 +142,10 @@ def _drawn(
 def enumerate_paths(
     graph: Graph | Lattice, limit: int = 10_000, *, max_length: int | None = None
 ) -> list[Graph]:
-    """All accepting paths of each graph whose score is not -inf, as long as there are few enough.
+    """All accepting paths of each graph whose score is not -inf, provided there are few enough.
 
-    Arguments: `limit` the most paths a graph may have; `max_length` the most arcs of a path, which
-    makes the paths of a cyclic graph finitely many.
+    Arguments: `limit` the most paths a graph may have; `max_length` the most arcs of a path, so
+    that a cyclic graph has finitely many.
     Result: for every graph of the batch a batch of linear graphs, with `arc_maps[0]`, as `k_best`
     returns them: depth first, from the lowest start state, along arcs in their order.
     Raises ValueError where a graph has more than `limit` paths, or without `max_length` a cycle

@@ -1,4 +1,4 @@
-"""Arcs and states that matter little, taken out."""
+"""Removal of arcs and states that matter little."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def prune(
     else:
         assert posterior is not None
         slack = math.log(posterior) if posterior > 0 else NEG_INF
-    # Rounding of sums taken in another order must not drop what ties with the threshold.
+    # Sums in another order round differently; that must not drop what equals the threshold.
     least = total + slack - 1e-9 * (1 + total.abs())
     least = least.masked_fill(total == NEG_INF, 0)
     through = before[topology.global_source] + here.weights + after[topology.global_target]

@@ -28,9 +28,9 @@ def push(
     """The same automaton with its scores, or outputs, moved to the start or to the end of paths.
 
     Weights: with d(s) the sum of the paths from s to acceptance, an arc s → t gets
-    weight + d(t) - d(s), so that all that may follow a state sums to 0 (in the log semiring: a
+    weight + d(t) - d(s), so that the paths from each state sum to 0 (in the log semiring: a
     probability distribution) and start scores hold the rest. `to="accept"` does the same from the
-    other side. The score of every accepting path stays; what lies on none has no meaning.
+    other side. The score of every accepting path stays; scores that lie on none have no meaning.
 
     Labels: a transducer writes each output as early (or late) as all paths through a state agree
     on it. Where an arc, or the start of a path, then writes several labels, arcs that read EPSILON
@@ -61,7 +61,7 @@ def push(
 
 
 def _turned(graph: Graph) -> Graph:
-    """The graph read from its end."""
+    """The reversed graph."""
     t = graph.topology
     turned = Topology(
         t.state_offsets, t.arc_offsets, t.target, t.source, t.ilabels, t.olabels, t.num_states
@@ -109,9 +109,9 @@ def _labels_to_start(graph: Graph) -> Graph:
 def pushed(
     function: str, graph: Graph, semiring: Semiring, to: Literal["start", "accept"] = "start"
 ) -> Graph:
-    """`push` after its checks, with errors in the name of `function`."""
+    """`push` after its checks; errors name `function`."""
     sums = path_sums(function, graph, semiring, to_accept=to == "start")
-    # On states that no path passes any finite potential is right.
+    # States that no path passes may have any finite potential.
     potential = sums.masked_fill(sums == NEG_INF, 0)
     if to == "accept":
         potential = -potential

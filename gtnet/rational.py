@@ -35,12 +35,13 @@ class _Kind(IntEnum):
 def union(*graphs: Graph | Lattice) -> Graph:
     """The automaton that has every path of every operand.
 
-    States and arcs lie side by side, those of the first operand first; many start states make
-    epsilons needless. Arguments: batches of equal size, or of size 1, which broadcast.
-    Result: one arc map and one state map per operand, -1 where it gave nothing.
+    States and arcs are placed side by side, those of the first operand first. A graph may have many
+    start states, so no epsilons are needed. Arguments: batches of equal size, or of size 1, which
+    broadcast.
+    Result: one arc map and one state map per operand, -1 for what comes from another.
     Raises ValueError without operands or where batches do not match; TypeError for mixed dtypes.
     Complexity: O(operands · (states + arcs)). Gradient: that of a gather.
-    Source: Mohri 2009, section 2.3; there with an epsilon to each operand.
+    Source: Mohri 2009, section 2.3, which uses an epsilon to each operand.
     """
     return _arranged("union", _Kind.UNION, *broadcast("union", _numbered(graphs)))
 
@@ -48,9 +49,9 @@ def union(*graphs: Graph | Lattice) -> Graph:
 def concat(*graphs: Graph | Lattice) -> Graph:
     """The automaton whose paths are a path of each operand, one after another.
 
-    From where an operand accepts, epsilons lead to where the next starts; their weight is the sum
-    of both scores. Where that takes more arcs than going through one state between them (many
-    ends meet many starts), they go through such a state.
+    Epsilons lead from the accept states of an operand to the start states of the next; their weight
+    is the sum of both scores. Where many ends meet many starts and it takes fewer arcs, they go
+    through one state in between.
 
     Arguments, result and errors: as `union`; epsilons come from no arc (-1).
     Complexity: O(operands · (states + arcs)). Gradient: gathers and sums of scores.
@@ -63,9 +64,9 @@ def closure(graph: Graph | Lattice, kind: Literal["star", "plus", "optional"] = 
     """The automaton that repeats: "plus" once or more, "star" any number of times, "optional" at
     most once.
 
-    Epsilons lead from where a path is accepted to where the next begins, as in `concat`; the
-    empty path of "star" and "optional" is one more state, start and accepting, of score 0. Every
-    sequence of paths appears once.
+    Epsilons lead from accept states to start states, as in `concat`. The empty path of "star" and
+    "optional" is one more state that starts and accepts with score 0. Every sequence of paths
+    appears once.
 
     Raises ValueError for another kind. Result: `arc_maps[0]`, `state_maps[0]`, -1 for what is new.
     Complexity: O(states + arcs). Gradient: gathers and sums of scores.
@@ -116,11 +117,11 @@ def relabel(
 ) -> Graph:
     """The same automaton with other labels on what it reads (`imap`) and writes (`omap`).
 
-    Arguments: a mapping from label to label, where labels it does not name stay and EPSILON may
-    be named on either side; or a sequence or integer tensor indexed by label, where EPSILON
+    Arguments: a mapping from label to label, where labels that it does not contain stay and EPSILON
+    may be a key or a value; or a sequence or integer tensor indexed by label, where EPSILON
     stays; None keeps a side. An acceptor stays one if both sides get the same map.
     Raises ValueError for a label outside the sequence or a new label below EPSILON, TypeError
-    for labels that are no integers. Complexity: O(arcs log labels). Gradient: the scores are those
+    for labels that are not integers. Complexity: O(arcs log labels). Gradient: the scores are those
     of `graph`.
     """
     graph = built("relabel", "graph", graph)
@@ -195,9 +196,9 @@ def _numbered(graphs: Sequence[Graph | Lattice]) -> dict[str, Graph | Lattice]:
 
 
 def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
-    """The operands side by side, joined by epsilons as the operation has it.
+    """The operands side by side, joined by epsilons as the operation requires.
 
-    On a GPU it waits once, for the sizes of the result.
+    On a GPU the host waits once, for the sizes of the result.
     """
     acceptors = all(graph.is_acceptor for graph in graphs)
     starts, accepts = (_end_to_end([getattr(g, n) for g in graphs]) for n in ("start", "accept"))
@@ -250,7 +251,7 @@ def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) ->
 
 
 def _graphs_of(graphs: Sequence[Graph], size: int) -> Tensor:
-    """Which graph of the operands put end to end each graph of the result has of each operand."""
+    """For each graph of the result and each operand, its graph among all operands in a row."""
     device = graphs[0].device
     if all(len(graph) == size for graph in graphs):
         every = torch.arange(len(graphs) * size, device=device)
@@ -265,7 +266,7 @@ def _end_to_end(tensors: list[Tensor]) -> Tensor:
 
 
 def _offsets(tensors: list[Tensor]) -> Tensor:
-    """The offsets of operands put end to end."""
+    """The offsets of concatenated operands."""
     if len(tensors) == 1:
         return tensors[0].contiguous()
     sizes = torch.cat([offsets.diff() for offsets in tensors])
@@ -273,7 +274,7 @@ def _offsets(tensors: list[Tensor]) -> Tensor:
 
 
 def _last(*tensors: Tensor) -> list[int]:
-    """The last numbers of several tensors, by one look at a GPU."""
+    """The last numbers of several tensors; for tensors on a GPU it waits once."""
     if tensors[0].device.type == "cpu":
         return [int(tensor[-1]) for tensor in tensors]
     return torch.stack([tensor[-1] for tensor in tensors]).tolist()

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def top_sort(graph: Graph | Lattice) -> Graph:
     """The same automaton with states numbered so that arcs lead from lower to higher numbers.
 
-    Arcs are in order of their source, those of a state as they were; states keep their numbers
-    where these serve already in a graph, else come by the longest path to them. Raises ValueError
-    for a cyclic graph. Complexity: O(states log states + arcs).
+    Arcs are ordered by source, and stay in order within a state. Where all arcs of a graph lead to
+    higher numbers already, states keep their numbers; otherwise they are ordered by the longest
+    path to them. Raises ValueError for a cyclic graph. Complexity: O(states log states + arcs).
     Gradient: that of a gather. Source: Kahn 1962.
     """
     graph = built("top_sort", "graph", graph)
@@ -41,9 +41,9 @@ def top_sort(graph: Graph | Lattice) -> Graph:
 
 
 def arc_sort(graph: Graph | Lattice, by: Literal["ilabels", "olabels"] = "ilabels") -> Graph:
-    """The same automaton with arcs in order of their source, and those of a state by label.
+    """The same automaton with arcs ordered by source, then by label.
 
-    Arcs of equal labels stay in order, EPSILON comes first. No operation here asks for sorted
+    Arcs of equal labels stay in order, EPSILON comes first. No operation of gtnet requires sorted
     arcs. Raises ValueError for another key. Complexity: O(arcs log degree). Gradient: that of a
     gather.
     """
@@ -59,7 +59,7 @@ def arc_sort(graph: Graph | Lattice, by: Literal["ilabels", "olabels"] = "ilabel
 
 
 def _forward(topology: Topology) -> Tensor:
-    """The states of each graph as they are where arcs lead forward, else by the longest path to
+    """The states of each graph, unchanged if all arcs lead forward, else by the longest path to
     each; int32 [states].
     """
     leaving = topology.leaving

@@ -689,7 +689,7 @@ def test_binary_comes_back(tmp_path):
     assert (tmp_path / "graph.bin").read_bytes() == numbers.tobytes() + np.float32(0.5).tobytes()
     for data in (b"", b"text", numbers.tobytes(), bytes(17)):
         (tmp_path / "graph.bin").write_bytes(data)
-        with pytest.raises(ValueError, match="bytes and is no graph"):
+        with pytest.raises(ValueError, match="bytes and is not a graph"):
             gtn.load(file)
     with pytest.raises(ValueError, match="no file"):
         gtn.load(str(tmp_path / "none"))

@@ -196,7 +196,7 @@ def test_names():
         EnergyLoss("hinge", mergin=1.0)
     with pytest.raises(ValueError, match='reduction must be "none"'):
         EnergyLoss("hinge", reduction="max")
-    with pytest.raises(ValueError, match="there is a loss 'hinge' already"):
+    with pytest.raises(ValueError, match="there is already a loss 'hinge'"):
         losses.register("hinge", losses.energy)
     losses.register("own", losses.energy)
     try:

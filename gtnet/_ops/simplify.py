@@ -137,7 +137,7 @@ class _RecordedSums(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise ValueError(
-                "determinize: first derivatives only, and create_graph=True asks for second ones"
+                "determinize: only first derivatives exist, create_graph=True requires second ones"
             )
         grads = tuple(grad.contiguous() for grad in grads)
         found = operators.determinize_backward.default(*grads, *ctx.saved_tensors, ctx.tropical)

@@ -130,10 +130,10 @@ def draw_animation(
         seconds: how long each picture stays; the last one stays longer.
 
     Returns:
-        An Animation; notebooks show it, `.gif`, `.html` and `.save(path)` give it away.
+        An Animation. Notebooks display it; `.gif`, `.html` and `.save(path)` export it.
 
     Raises:
-        ValueError: no graphs, graphs of different states or arcs, captions of another number.
+        ValueError: no graphs, graphs with different states or arcs, a wrong number of captions.
         GraphvizMissingError: `path` is given and nothing can lay out a graph.
 
     Complexity: that of `draw` for each picture. No gradient.
@@ -163,7 +163,7 @@ def draw_animation(
 
 
 class MovingPen(Pen):
-    """Draws nothing that moves another thing: texts keep their width and their order."""
+    """Draws so that nothing moves from picture to picture: texts keep their width and order."""
 
     def __init__(self, *arguments: Any, order: np.ndarray) -> None:
         super().__init__(*arguments)

@@ -1,4 +1,4 @@
-"""A composition as textbooks draw it: both operands, and their product below them."""
+"""A composition as textbooks draw it: both operands with their product below."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def draw_composition(
     product is coloured, and so are the arcs of both operands that it is made of.
 
     Args:
-        a, b: what is composed, batches of one or batches and `index`; emissions are multiplied out.
+        a, b: the operands, batches of one, or batches and `index`; emissions are built as graphs.
         path: where to write it; .dot, .svg, .png or .pdf. None writes nothing.
         index: which item of the batch.
         isymbols, between, osymbols: names of the labels that a reads, of those that a writes and
@@ -117,7 +117,7 @@ def _panel(prefix: str, name: str, kept: Excerpt, pen: Pen, max_labels: int) -> 
 
 
 def _beside(a: GraphArrays, states: list[int], b: GraphArrays, others: list[int]) -> str:
-    """An unseen arc from the last state of one graph to the first of another: side by side."""
+    """An invisible arc from the last state of one graph to the first of another, to align them."""
     if not states or not others:
         return ""
     depth = _depths(a)
@@ -127,7 +127,7 @@ def _beside(a: GraphArrays, states: list[int], b: GraphArrays, others: list[int]
 
 
 def _depths(a: GraphArrays) -> list[int]:
-    """The fewest arcs from a start state to each state, -1 where there is no way."""
+    """The fewest arcs from a start state to each state, -1 if there is no path."""
     depth = np.where(a.start > -np.inf, 0, -1)
     for step in range(len(depth)):
         new = a.target[depth[a.source] == step]

@@ -27,8 +27,8 @@ class RankedPath(NamedTuple):
 class GraphArrays:
     """One graph as numpy arrays, with what is known about its arcs.
 
-    `posteriors` [arcs] or None where nobody needs them; `best`: arcs of the Viterbi path where it
-    was asked for; `highlighted`: arcs drawn in colour; `shade`: whether posteriors are drawn;
+    `posteriors` [arcs] or None if they are not needed; `best`: arcs of the Viterbi path, if it is
+    needed; `highlighted`: arcs drawn in colour; `shade`: whether posteriors are drawn;
     `paths`: the k best, where only they are drawn.
     """
 

@@ -47,8 +47,9 @@ def draw_gradient(
 ) -> GraphPicture:
     """Draw which arcs a loss pushes up and which it pushes down: minus its gradient.
 
-    Blue arcs gain score in a step of gradient descent, orange ones lose, grey ones stay; the
-    wider a line, the harder the push. Arcs that the loss moves most are kept of a large graph.
+    A step of gradient descent raises the scores of blue arcs, lowers those of orange ones, and
+    leaves grey ones; the wider a line, the harder the push. Of a large graph, the arcs that the
+    loss changes most are drawn.
 
     Args:
         g: a batch of one, or a batch and `index`.
@@ -77,7 +78,7 @@ def draw_gradient(
     most = float(strength.max()) if len(strength) else 0.0
     arrays = GraphArrays.of(one, strength / most if most > 0 else strength)
     kept = excerpt(arrays, max_states, max_arcs, 0.0)
-    kept = replace(kept, rule=kept.rule and "those that the loss moves most")
+    kept = replace(kept, rule=kept.rule and "those that the loss changes most")
     pen = GradientPen(arrays, push.double().cpu().numpy(), isymbols, osymbols, digits)
     used = {arc: image for arc, image in (images or {}).items() if arc in set(kept.arcs)}
     cells, files = name_images(used, image_height)
@@ -145,6 +146,6 @@ def _gradient(g: Graph, loss: Callable[[Graph], Tensor] | Tensor) -> Tensor:
         )
     if found[0] is None:
         raise ValueError(
-            "draw_gradient: the loss does not depend on the scores of the graph that it is given"
+            "draw_gradient: the loss does not depend on the scores of the graph passed to it"
         )
     return found[0]

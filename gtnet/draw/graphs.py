@@ -47,9 +47,9 @@ def draw(
     """Draw one graph: states as circles (start bold, accept double), arcs with their labels.
 
     Parallel arcs become one edge with their labels stacked, best first. A graph above
-    `max_states` or `max_arcs` is cut to its most probable arcs and the best path (to what is
-    nearest the start where paths cannot be weighed), and the picture says how much is left out.
-    An arc of score -inf is dashed. Numbers are left away where every score is 0.
+    `max_states` or `max_arcs` is reduced to its most probable arcs and the best path (where paths
+    have no finite sum, to the part nearest the start), and the picture says how much is left out.
+    An arc of score -inf is dashed. Numbers are omitted if every score is 0.
 
     Args:
         g: a batch of one, or a batch and `index`. Arc numbers below are those of the graph drawn.
@@ -61,8 +61,8 @@ def draw(
             "none".
         digits: decimals of these numbers, at most.
         highlight: arcs drawn in colour: "best" for the Viterbi path, or arc numbers.
-        k_best: draw nothing but the k best paths, each in a colour of its own, with a legend of
-            what they write and score.
+        k_best: draw only the k best paths, each in its own colour, with a legend of their outputs
+            and scores.
         posteriors: True, or a tensor [arcs] of probabilities in [0, 1]: drawn as the width and
             the darkness of the arcs.
         images: picture of an arc, [height, width] or [height, width, 3], uint8 or float in
@@ -75,13 +75,13 @@ def draw(
         rankdir: "LR" draws from left to right, "TB" from top to bottom.
 
     Returns:
-        A picture; notebooks show it, `.svg`, `.png`, `.dot` and `.save(path)` give it away.
+        A picture. Notebooks display it; `.svg`, `.png`, `.dot` and `.save(path)` export it.
 
     Raises:
-        ValueError: a batch without `index`, arcs or options that do not exist, paths to be weighed
-            in a cyclic graph.
+        ValueError: a batch without `index`, arcs or options that do not exist, posteriors or best
+            paths of a cyclic graph that has none.
         IndexError: no such graph in the batch.
-        GraphvizMissingError: `path` needs rendering and nothing can; DOT text was written instead.
+        GraphvizMissingError: `path` needs Graphviz, which is missing; DOT text was written instead.
 
     Complexity: O(arcs log arcs) to choose what is drawn, then that of Graphviz. No gradient.
     """

@@ -62,7 +62,7 @@ def single_start(function: str, graph: Graph | Lattice) -> Arrays:
 
 
 def out_of_proportion(num_states: int, num_arcs: int) -> str | None:
-    """What to say of a file that names a few states with numbers beyond any memory."""
+    """The complaint about a file with few states and numbers beyond any memory, if it is one."""
     if num_states > 2 * num_arcs + 2**20:
         return f"{num_states} states for {num_arcs} arcs are out of proportion"
     return None
@@ -81,7 +81,7 @@ def numpy_type(function: str, dtype: torch.dtype) -> type:
 
 
 def number(value: np.floating) -> str:
-    """As few digits as lead back to the same value; no trailing ".0"."""
+    """The shortest text that reads back as the same value; no trailing ".0"."""
     return str(value).removesuffix(".0")
 
 

@@ -51,8 +51,8 @@ def save(graph: Graph | Lattice, path: PathLike) -> None:
 def load(path: PathLike) -> Graph:
     """Read a batch of graphs that `save` wrote, on the cpu, its scores leaf tensors.
 
-    Raises ValueError for a file of anything else, of a later version, truncated or damaged, and
-    for another suffix than `save` takes. Complexity: O(size).
+    Raises ValueError for any other file, for one of a later version, truncated or damaged, and for
+    a suffix that `save` does not take. Complexity: O(size).
     """
     suffix = _suffix("load", path)
     data = Path(path).read_bytes()
@@ -102,7 +102,7 @@ def _from_npz(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except KeyError:
         raise ValueError("it was not written by gtnet.save") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"it is no npz file: {error}") from None
+        raise ValueError(f"it is not an npz file: {error}") from None
     return header if isinstance(header, dict) else {}, arrays
 
 
@@ -113,7 +113,7 @@ def _from_safetensors(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray
     try:
         arrays = from_bytes(data)
     except SafetensorError as error:
-        raise ValueError(f"it is no safetensors file: {error}") from None
+        raise ValueError(f"it is not a safetensors file: {error}") from None
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size]).get("__metadata__", {})
     return header, arrays

@@ -43,7 +43,7 @@ def from_numpy(arrays: Mapping[str, Any]) -> Graph:
 
 
 def checked(function: str, arrays: Mapping[str, Any]) -> Graph:
-    """The batch, or an error in the name of `function`."""
+    """The batch, or an error that names `function`."""
     known = {*OFFSETS, *ARCS, *SCORES}
     missing = sorted(known - {"olabels", *OFFSETS} - set(arrays))
     if missing or set(arrays) - known:
@@ -95,7 +95,7 @@ def checked(function: str, arrays: Mapping[str, Any]) -> Graph:
 
 
 def _tensor(values: Any) -> Tensor:
-    """A tensor of its own: what is written into the array later does not reach the graph."""
+    """A copy as a tensor: later writes into the array do not reach the graph."""
     return values.detach().clone() if torch.is_tensor(values) else torch.tensor(np.asarray(values))
 
 

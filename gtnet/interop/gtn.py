@@ -30,8 +30,8 @@ def read(path: PathLike) -> Graph:
 
     The first line holds the start states, the second the accept states, every other an arc:
     `source target ilabel [olabel=ilabel] [weight=0]`. Result: float32, leaf tensors.
-    Raises ValueError for a malformed line, naming it, and for a file that ends within a line (the
-    form does not say how many arcs there are: whole lines that are missing go unnoticed).
+    Raises ValueError for a malformed line, naming it, and for a file whose last line is incomplete
+    (the form does not say how many arcs there are, so missing lines go unnoticed).
     """
     return _parse(Text.read("gtn.read", path))
 
@@ -49,7 +49,7 @@ def write(graph: Graph | Lattice, path: PathLike) -> None:
 def to_text(graph: Graph | Lattice, *, most: int | None = None) -> str:
     """One graph in gtn's text form; scores are detached. Raises ValueError for a batch.
 
-    `most` cuts every list after so many, for people to look at.
+    `most` cuts every list after that many entries, for printing.
     """
     return _render(_shape.one("gtn.to_text", graph), most)
 
@@ -129,7 +129,7 @@ def _parse_binary(function: str, path: PathLike) -> Graph:
     size = 4 + sum(counts) + 5 * num_arcs
     if min(num_states, num_arcs, *counts) < 0 or 4 * size != len(data):
         raise ValueError(
-            f"{function}: {path} has {len(data)} bytes and is no graph in gtn's binary form; "
+            f"{function}: {path} has {len(data)} bytes and is not a graph in gtn's binary form; "
             f"gtn.read (loadtxt) reads text"
         )
     start, accept, arcs = np.split(numbers[4 : size - num_arcs], np.cumsum(counts))

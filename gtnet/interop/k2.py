@@ -5,8 +5,9 @@ k2 has scores, like gtnet; one start state, 0; one final state, the last, which 
 (`gtnet.interop.openfst`): by default label n is gtnet's n - 1 and 0 is EPSILON. Graphs whose 0 is
 the blank of a network, as `k2.ctc_graph` makes them, take `labels=("raw", "shifted")`.
 
-The text form was checked against k2's sources (csrc/fsa_utils.cu). Objects are served by their
-documented attributes; this was tested with stand-ins only, as no build of k2 was at hand.
+The text form was checked against k2's sources (csrc/fsa_utils.cu). Objects are read and made
+through their documented attributes; the tests use objects with the same attributes instead of k2
+itself.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ def read(
     """Read one graph in k2's text form.
 
     Lines are `source target label [score]` or `source target label aux_label score`; those of the
-    final state have label -1; the last line is the final state's number. `str(fsa)` may be read
-    as it is, if the Fsa has no labels beside `aux_labels`.
+    final state have label -1; the last line is the final state's number. `str(fsa)` can be read
+    as it is, if the Fsa has no labels besides `aux_labels`.
 
     Arguments: `labels` how numbers become labels, one rule or a pair (labels, aux_labels).
     Result: scores in leaf tensors of `dtype`. The final state is left out and its arcs become
-    accept scores; where several arcs lead there from one state, or one that writes something, they
-    become epsilons and the state stays. So do numbers of states that no arc touches vanish.
-    Raises ValueError for a malformed line, naming it, for a file that ends within a line or before
-    the final state. Complexity: O(lines).
+    accept scores; if several arcs lead there from one state, or one that writes something, they
+    become epsilons and the state stays. Numbers of states without arcs are skipped.
+    Raises ValueError for a malformed line, naming it, and for a file that ends within a line or
+    before the final state. Complexity: O(lines).
     """
     return _graph(Text.read("k2.read", path), labels, dtype)
 
@@ -78,8 +79,8 @@ def to_text(graph: Graph | Lattice, *, labels: Labels = "shifted") -> str:
 def from_fsa(fsa: Any, *, labels: Labels = "shifted") -> Graph:
     """The graphs of a k2.Fsa or k2.FsaVec, a batch; scores stay in autograd with `fsa.scores`.
 
-    `aux_labels` are what is written. Arguments and the final state: as `read`. Raises TypeError
-    for ragged `aux_labels` and for what is no Fsa, ValueError for one that is not on the cpu.
+    `aux_labels` become output labels. Arguments and the final state: as `read`. Raises TypeError
+    for ragged `aux_labels` and for anything but an Fsa, ValueError for one that is not on the cpu.
     Complexity: O(arcs).
     """
     if not all(hasattr(fsa, name) for name in ("arcs", "scores", "labels")):

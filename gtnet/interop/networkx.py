@@ -1,7 +1,7 @@
 """Graphs of networkx: states are nodes, arcs are edges with labels and a score.
 
-The score of an edge is its attribute `score`, not `weight`: networkx takes a `weight` as a length
-to be made small, and gtnet's scores are better the larger they are.
+The score of an edge is its attribute `score`, not `weight`: to networkx a `weight` is a length,
+which is better the smaller it is, and gtnet's scores are better the larger they are.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def from_networkx(graph: Any, *, dtype: torch.dtype = torch.float32) -> Graph:
     `accept`, scores (True: 0). Of edges: `ilabel`, `olabel` (default: `ilabel`), `score` (0); an
     edge without `ilabel` is an epsilon. Arcs come in the order of their keys where all keys are
     different integers, else in networkx' order.
-    Raises TypeError for undirected graphs and what is no graph, ValueError or TypeError for
-    attributes that are no labels or scores. Complexity: O(nodes + edges log edges).
+    Raises TypeError for anything but a directed graph, ValueError or TypeError for attributes that
+    are not labels or scores. Complexity: O(nodes + edges log edges).
     """
     is_directed = getattr(graph, "is_directed", None)
     if is_directed is None or not is_directed():

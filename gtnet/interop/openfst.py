@@ -2,8 +2,8 @@
 
 Costs are minus scores, and every semiring of costs (tropical, log, log64) reads the same. OpenFst's
 label 0 is an epsilon; by default label n is gtnet's label n - 1, so that 0 is EPSILON and nothing
-is lost (`labels="shifted"`). `labels="kept"` leaves all labels but 0 as they are, for ids that
-stand in a table of words; `labels="raw"` takes 0 as an ordinary label.
+is lost (`labels="shifted"`). `labels="kept"` leaves all labels but 0 as they are, for ids from a
+table of words; `labels="raw"` takes 0 as an ordinary label.
 
 OpenFst has one start state, without a score: a graph with several start states, or a score on one,
 gets a new state, the last, with epsilons to them. A graph without start states is written as the
@@ -51,7 +51,7 @@ def read(
     source as OpenFst has them.
 
     Arguments: `labels` how numbers become labels, one rule or a pair (input, output); `isymbols`,
-    `osymbols` names that stand in the file instead of numbers (an acceptor uses `isymbols`).
+    `osymbols` names that the file has in place of numbers (an acceptor uses `isymbols`).
     Result: scores in leaf tensors of `dtype`.
     Raises ValueError for a malformed line, naming file and line; for a file that ends within a
     line; and for a state that arcs lead to and that has no line of its own, which `fstprint`
@@ -101,7 +101,7 @@ def to_text(
     """One graph in OpenFst's text form: the start state first, then the others in their order.
 
     Arguments: as `read`; names replace the numbers of labels. Scores are detached, and written
-    with the digits that lead back to them.
+    with enough digits to read the same values back.
     Raises ValueError for a batch, a transducer as an `acceptor`, labels that the rule cannot
     number and labels without a name. Complexity: O(states + arcs).
     """
@@ -137,7 +137,7 @@ def from_fst(fst: Any, *, labels: Labels = "shifted") -> Graph:
     """The graph of a pynini.Fst, pywrapfst.Fst or kaldifst.StdVectorFst; leaf tensors.
 
     log64 gives float64, the other arc types float32. Raises TypeError for anything else and
-    ValueError for arc types whose weights are no costs. Complexity: O(states + arcs).
+    ValueError for arc types whose weights are not costs. Complexity: O(states + arcs).
     """
     if hasattr(fst, "write_to_string"):
         if fst.fst_type() != "vector":
@@ -337,7 +337,7 @@ def _wrong_width(width: int, acceptor: bool) -> str:
 
 
 def _label_reader(symbols: Symbols, rule: LabelRule) -> Callable[[str], int]:
-    """What makes a label of a word in the file."""
+    """The function from a word in the file to a label."""
     if symbols is not None:
         return _table(symbols).label
     offset = -1 if rule == "shifted" else 0

@@ -73,12 +73,12 @@ def most_offending(
 
     Arguments: as `energies`; `max_prefixes` as in `best_answers` (for latent="forward").
     Result: `Offending`; where no incorrect answer is possible (a single legal answer, or none)
-    its energy is +inf and its answer None. Ties go to one of the equals, in an order that repeats.
+    its energy is +inf and its answer None. The choice among ties is reproducible.
     Raises ValueError as `energies` and, with latent="forward", as `best_answers`.
-    Complexity: where every correct answer is one chain, that of the two best distinct answers of
-    each graph ("viterbi": `k_best`, "forward": `best_answers`). Else, and for the best path of a
-    `Lattice`, which stays lazy, that of the difference of `interpretations` and the correct
-    answers. latent="forward" builds a `Lattice`.
+    Complexity: if every correct answer is one chain, that of the two best distinct answers of each
+    graph ("viterbi": `k_best`, "forward": `best_answers`). Otherwise, and for the best path of a
+    `Lattice`, which is not built, that of the difference of `interpretations` and the correct
+    answers. With latent="forward" a `Lattice` is built.
     Gradient: to the scores of `interpretations`, not through the choice.
     Source: LeCun et al. 2006, definitions 1 and 2.
     """
@@ -112,7 +112,7 @@ def offending(
 
 
 def check_latent(function: str, latent: str) -> None:
-    """Refuse what is no way to reduce latent paths."""
+    """Refuse unknown ways to reduce latent paths."""
     if latent not in ("viterbi", "forward"):
         raise ValueError(f'{function}: latent must be "viterbi" or "forward", got {latent!r}')
 
@@ -147,7 +147,7 @@ def _second_best(graph: Graph, single: list[list[int]]) -> Graph:
 
 
 def _paired(ranked: list[Any], single: list[list[int]]) -> list[tuple[Any, list[int]]]:
-    """What belongs to graphs beside the correct answers, where one of them broadcasts."""
+    """What belongs to each graph together with its correct answer; one of the two broadcasts."""
     if not ranked or not single:
         return []
     size = max(len(ranked), len(single))
@@ -180,7 +180,7 @@ def _unweighted(graph: Graph, dtype: torch.dtype) -> Graph:
 
 
 def _is_linear(graph: Graph) -> bool:
-    """Whether each graph is a chain from its first state to its last, all of it possible."""
+    """Whether each graph is a chain from its first state to its last, without scores of -inf."""
     topology = graph.topology
     first, last = topology.state_offsets[:-1], topology.state_offsets[1:] - 1
     position = torch.arange(topology.num_arcs, device=graph.device)

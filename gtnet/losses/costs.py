@@ -47,10 +47,10 @@ def structured_hinge(
     latent: Latent = "viterbi",
     beta: float | Tensor = 1.0,
 ) -> Tensor:
-    """E - min_y (E(y) - cost(y)): every answer is to lose by as much as it costs.
+    """E - min_y (E(y) - cost(y)): every wrong answer should lose by its cost.
 
-    The hinge loss with a margin that grows with the error. Cannot collapse: equal energies cost
-    the greatest cost of a legal answer.
+    The hinge loss with a margin that grows with the error. Cannot collapse: with equal energies the
+    loss is the greatest cost of a legal answer.
 
     Arguments: as `energies`; `cost`, times `scale` >= 0, as in `gtnet.losses.costs`.
     Raises: ValueError or TypeError as `energies`, and for a cost that does not fit.
@@ -74,7 +74,7 @@ def soft_margin(
 ) -> Tensor:
     """E + 1/beta · log Σ exp(-beta · (E(y) - cost(y))): `nll` with a cost in its sum.
 
-    A bound on both `nll` and `structured_hinge` from above. Cannot collapse.
+    An upper bound of both `nll` and `structured_hinge`. Cannot collapse.
     Arguments, errors: as `structured_hinge`. Complexity: a composition with the cost and a sweep;
     with latent="viterbi" a determinization. Source: Gimpel & Smith 2010, "Softmax-margin CRFs".
     """
@@ -94,10 +94,10 @@ def generalized_margin(
 ) -> Tensor:
     """Σ_y max(0, E - E(y) + cost(y)): every answer that does not lose by its cost is pushed up.
 
-    Margin: the cost. Cannot collapse: equal energies cost Σ cost(y).
+    Margin: the cost. Cannot collapse: with equal energies the loss is Σ cost(y).
     Arguments: as `structured_hinge`; on graphs `limit` is the most answers that may violate their
-    margin. Raises ValueError where more do (an untrained model: begin with another loss, or use
-    `generalized_margin_k_best`). Complexity: that of so many best distinct answers.
+    margin. Raises ValueError if more do (as with an untrained model: start with another loss, or
+    use `generalized_margin_k_best`). Complexity: that of finding so many best distinct answers.
     Source: LeCun et al. 2006, section 2.2.3 (equation 24, "generalized margin loss").
     """
     function = "generalized_margin"
@@ -132,7 +132,7 @@ def generalized_margin_k_best(
     latent: Latent = "viterbi",
     beta: float | Tensor = 1.0,
 ) -> Tensor:
-    """`generalized_margin` over the k answers that violate their margin most, and no more.
+    """`generalized_margin` over only the k answers that violate their margin most.
 
     Arguments: a graph; k >= 1; the others as in `generalized_margin`.
     """
@@ -153,8 +153,8 @@ def minimum_risk(
 ) -> Tensor:
     """The expected cost of an answer drawn in proportion to exp(-beta · E(y)), exactly.
 
-    With the edit distance, what a recognizer is judged by. Cannot collapse: equal energies cost
-    the mean cost.
+    With the edit distance, this is the measure by which recognizers are judged. Cannot collapse:
+    with equal energies the loss is the mean cost.
 
     Arguments: as `energies`, marginalizing over latent paths; `cost` as in `gtnet.losses.costs`;
     `beta` finite. Result: [batch]; 0 where no answer is possible.
@@ -246,7 +246,7 @@ def _cost_acceptor(
         if language.single is None:
             raise ValueError(
                 f"{function}: cost={cost!r} is made from one correct answer for each graph, as "
-                f"gtnet.linear gives it, and correct is more than a chain: give cost as a Graph"
+                f"gtnet.linear gives it, and correct is not a single chain: give cost as a Graph"
             )
         written = graph.olabels if isinstance(graph, Graph) else graph.operand.olabels
         labels = written[written >= 0]
@@ -283,7 +283,7 @@ def _class_costs(function: str, classes: Classes, cost: Cost) -> Tensor:
                 f"({list(shape)}), got {list(cost.shape)}"
             )
         return cost
-    if cost in ("mismatch", "hamming", "edit"):  # all the same for answers of one label
+    if cost in ("mismatch", "hamming", "edit"):  # these agree for answers of one label
         return torch.ones_like(classes.answers).scatter(1, classes.right[:, None], 0)
     raise ValueError(f'{function}: cost must be "mismatch" or a tensor, got {cost!r}')
 
@@ -312,7 +312,7 @@ def _ranked(graph: Graph | Lattice, k: int, latent: Latent, beta: float | Tensor
 
 
 def _flattened(ranked: list[Graph], size: int) -> tuple[Tensor, Tensor, list[list[int]]]:
-    """All answers, one after another: the item each belongs to, its score and its labels."""
+    """All answers, concatenated: the item each belongs to, its score and its labels."""
     if len(ranked) == 1 < size:
         ranked = ranked * size
     owner = torch.repeat_interleave(
@@ -325,7 +325,7 @@ def _flattened(ranked: list[Graph], size: int) -> tuple[Tensor, Tensor, list[lis
 
 
 def _table(values: Tensor, owner: Tensor, size: int, k: int, fill: float) -> Tensor:
-    """Values one after another as rows [size, k], the rest filled up."""
+    """Concatenated values as rows [size, k], padded with `fill`."""
     counts = torch.bincount(owner, minlength=size)
     rank = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
     return values.new_full((size, k), fill).index_put((owner, rank), values)

@@ -1,4 +1,4 @@
-"""The four criteria by which graph transformer networks were first trained, by their names.
+"""The four criteria by which graph transformer networks were first trained.
 
 LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition",
 section VI. Each is a loss of the energy-based family under a choice of how paths are reduced:
@@ -39,7 +39,7 @@ def discriminative_viterbi(interpretations: Graph | Lattice | Tensor, correct: A
 def forward(
     interpretations: Graph | Lattice | Tensor, correct: Any, beta: float | Tensor = 1.0
 ) -> Tensor:
-    """Minus the forward score of the correct answer: all of its paths, the better the more.
+    """Minus the forward score of the correct answer, over all of its paths.
 
     `energy` with latent="forward": can collapse. Source: section VI-C.
     """

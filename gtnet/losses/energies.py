@@ -1,4 +1,4 @@
-"""The energies that losses are made of: the correct answer's, the most offending one's, all."""
+"""The energies that losses are made of: of the correct answer, the most offending one, and all."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def energies(
             or float64, +inf for an impossible answer.
         correct: acceptors of the correct answers, over the output labels of `interpretations`,
             taken as languages (their scores do not count; of a transducer, what it writes); a
-            batch of equal size, or of size 1. Where one accepts several answers, all of them are
-            correct and E is the energy of their paths together. For plain energies the index of
-            the correct answer, integers [batch].
+            batch of equal size, or of size 1. If one accepts several answers, all of them are
+            correct and E is the energy of all their paths. For plain energies the index of the
+            correct answer, integers [batch].
         latent: "viterbi" or "forward"; plain energies have no latent variable.
         beta: inverse temperature of F and of latent="forward", as in `forward_score`.
     Result: attributes `correct` (E), `offending` (Ē), `least` and `free` (F), each [batch] and
@@ -62,7 +62,7 @@ def energies_of(
     latent: Latent,
     beta: float | Tensor,
 ) -> Energies | Classes:
-    """`energies`, for errors that name another function."""
+    """`energies` whose errors name another function."""
     check_latent(function, latent)
     if isinstance(interpretations, Tensor):
         return Classes(function, interpretations, correct, beta)

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 class EnergyLoss(nn.Module):
     """An energy-based loss by its name: `EnergyLoss("hinge", margin=2.0, latent="forward")`.
 
-    `forward(interpretations, correct)`: as the function `gtnet.losses.<name>`, which any classifier
-    may call with energies [batch, answers] and the index of the correct answer, too.
+    `forward(interpretations, correct)`: as the function `gtnet.losses.<name>`. A classifier passes
+    its energies [batch, answers] and the indices of the correct answers.
 
     Arguments:
         name: a key of `gtnet.losses.LOSSES`.
         reduction: "none" gives [batch]; "sum"; "mean".
-        zero_infinity: items whose correct answer is impossible cost 0; they count in the mean.
+        zero_infinity: items whose correct answer is impossible get loss 0; they count in the mean.
         options: those of the loss. A tensor `beta` becomes a buffer, an `nn.Parameter` is learnt.
     Raises: ValueError for an unknown name or reduction, TypeError for an option it does not have.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _SequenceLoss(nn.Module):
-    """What every loss of sequences is configured with."""
+    """The options that every loss of sequences has."""
 
     def __init__(
         self, reduction: Reduction, zero_infinity: bool, beta: float | Tensor | nn.Parameter
@@ -73,7 +73,7 @@ class CTCLoss(_SequenceLoss):
 class ASGLoss(_SequenceLoss):
     """`gtnet.losses.asg_loss` with its bigram scores: `transitions` [labels, labels], `start`.
 
-    Both are parameters and begin at 0. `forward(scores, targets, input_lengths, target_lengths)`;
+    Both are parameters, initially 0. `forward(scores, targets, input_lengths, target_lengths)`;
     `graph()` is the bigram to decode with.
     """
 

@@ -19,7 +19,7 @@ Symbols = Sequence[str] | Mapping[int, str] | None
 
 BEFORE, AFTER = "#d55e00", "#0072b2"
 _SCALE = 2
-_MISSING = "No picture: Graphviz is missing (pip install pygraphviz brings it)."
+_MISSING = "No picture: Graphviz is missing (pip install pygraphviz contains it)."
 
 
 def graph_svg(

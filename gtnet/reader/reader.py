@@ -195,7 +195,7 @@ def rejection_threshold(
     """The confidence from which answers are accepted so that few of the accepted are wrong.
 
     Choose it on validation data. `error_rate`: greatest share of wrong answers among accepted
-    ones. Returns (threshold, share of all answers accepted); (inf, 0) if no threshold serves.
+    ones. Returns (threshold, share of all answers accepted); (inf, 0) if no threshold is enough.
     Raises ValueError for different lengths or an error rate outside [0, 1].
     """
     if len(confidences) != len(correct):

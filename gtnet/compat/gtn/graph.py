@@ -81,7 +81,7 @@ class Graph:
         reads, `add_arc(src, dst, ilabel, olabel, weight=0.0)` any.
 
         Raises ValueError for nodes that do not exist, labels below `epsilon`, and weights that
-        are NaN or +inf; TypeError for labels that are no integers and for a weight without
+        are NaN or +inf; TypeError for labels that are not integers and for a weight without
         `olabel`.
         """
         if (ilabel is None) == (label is None):
@@ -117,7 +117,7 @@ class Graph:
         """This graph as a `gtnet.Graph`, valid until nodes or arcs are added. O(nodes + arcs)."""
         builder = self._builder
         if builder is not None:
-            self._core = builder.build()  # before the builder goes: other threads may look
+            self._core = builder.build()  # before the builder is dropped: other threads may read it
             self._builder = None
         assert self._core is not None
         return self._core
@@ -149,7 +149,7 @@ class Graph:
         return np.array(self.labels_to_list(ilabel), dtype=np.int32)
 
     def arc_sort(self, olabel: bool = False) -> None:
-        """Nothing: composition here needs no order."""
+        """Does nothing: composition here needs no order."""
 
     def mark_arc_sorted(self, olabel: bool = False) -> None:
         """Nothing: composition here needs no order."""
