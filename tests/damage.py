@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -42,7 +43,9 @@ def read_or_refuse(path: Path, data: bytes, read: Callable[[Path], T]) -> T | No
     """What a reader makes of the bytes, None for a ValueError that names the file."""
     path.write_bytes(data)
     try:
-        return read(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* the last line does not end in a newline")
+            return read(path)
     except ValueError as error:
         if str(path) not in str(error):
             raise AssertionError(f"the file is not named: {error}") from error
