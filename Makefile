@@ -34,7 +34,7 @@ SEED ?= $(shell date +%Y%m%d)
 soak: .venv/has-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --seconds $(SECONDS_EACH) --seed $(SEED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz_files --seconds $(SECONDS_EACH) --seed $(SEED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill --times $(SECONDS_EACH) --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill --times 20 --seed $(SEED)
 
 # The extensions with sanitizers, beside the others: a whole gtnet in build/sanitize, which the
 # tests import. ARGS names a part of them. One thread each for OpenMP, whose barriers the thread
@@ -44,7 +44,7 @@ sanitize: sanitize-address,undefined sanitize-thread
 sanitize-%: .venv/has-test
 	GTNET_SANITIZE=$* CXX='$(CXX)' $(BIN)/python setup.py -q build \
 		--build-lib build/sanitize/$* --build-temp build/sanitize/temporary
-	OMP_NUM_THREADS=1 PYTHONPATH=build/sanitize/$* PYTHONMALLOC=malloc \
+	OMP_NUM_THREADS=1 PYTHONPATH=build/sanitize/$* \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1 \
 	LD_PRELOAD="$(foreach l,$(if $(filter thread,$*),tsan,asan) stdc++,$(shell $(CXX) -print-file-name=lib$l.so))" \

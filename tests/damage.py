@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -43,9 +42,7 @@ def read_or_refuse(path: Path, data: bytes, read: Callable[[Path], T]) -> T | No
     """What a reader makes of the bytes, None for a ValueError that names the file."""
     path.write_bytes(data)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".* the last line does not end in a newline")
-            return read(path)
+        return read(path)
     except ValueError as error:
         if str(path) not in str(error):
             raise AssertionError(f"the file is not named: {error}") from error

@@ -354,6 +354,7 @@ def fuzz(
             if complaint(one, path, data) is not None and name not in {n for n, *_ in found}:
                 least = fewest(one, path, data)
                 found.append((name, least, complaint(one, path, least) or "not again"))
+                print(f"\nFAILED {name}: {found[-1][2]}\n{least!r}\n", flush=True)
             if most_files is not None and read.total() >= most_files:
                 break
     return read, found
@@ -367,8 +368,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"fuzz_files: seed {given.seed}, {given.seconds:g} s", flush=True)
     torch.set_num_threads(1)
     read, found = fuzz(given.seconds, given.seed)
-    for name, data, why in found:
-        print(f"\nFAILED {name}: {why}\n{data!r}\n")
     print(f"fuzz_files: {read.total()} files of {len(read)} readers, {len(found)} failures")
     return int(bool(found))
 

@@ -104,7 +104,6 @@ def test_malformed_tables_are_refused(tmp_path, lines, message):
         SymbolTable.read(written(tmp_path, *lines))
 
 
-@pytest.mark.filterwarnings("ignore:.* the last line does not end")
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_a_vocabulary_of_characters_holds_blanks(tmp_path, mark, end):

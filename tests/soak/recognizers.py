@@ -270,6 +270,9 @@ def _lattice_as_its_product(t: Trial, found: Graph, slack: float) -> None:
     """Everything a lattice answers without being built, by the product."""
     product = t.method(found, "Lattice", "graph")
     t.valid("Lattice.graph", product)
+    for name in ("equal", "isomorphic"):
+        if not t.method(found, "Lattice", name, product):
+            raise FailureError(f"Lattice.{name}", "not its own product")
     paths = [few_paths(a) for a in automata(product)]
     beta = t.draw.choice([0.5, 1.0])
     t.all_near(

@@ -165,7 +165,12 @@ def soak(
         failure = run(case, figures)
         if failure is not None and failure.kind not in kinds:
             kinds.add(failure.kind)
-            failures.append((number, shrunk(case, failure)[1]))
+            failure = shrunk(case, failure)[1]
+            failures.append((number, failure))
+            print(
+                f"\nFAILED (--seed {number}) {failure.kind}\n{failure.what}\n\n{failure.program}\n",
+                flush=True,
+            )
             if len(failures) >= most_failures:
                 break
         number += 1
@@ -180,8 +185,6 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     print(f"soak: seed {given.seed}, {given.seconds:g} s", flush=True)
     figures, failures = soak(given.seconds, given.seed, most_failures=given.failures)
-    for seed, failure in failures:
-        print(f"\nFAILED (--seed {seed}) {failure.kind}\n{failure.what}\n\n{failure.program}\n")
     missing = names.not_covered(figures.called)
     done = sum(figures.steps.values())
     print(
