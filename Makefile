@@ -9,16 +9,16 @@ export GTNET_EMULATED := 0
 
 .PHONY: help build demo test soak sanitize notebooks bench lint format docs wheel clean
 help:
-	@echo "make demo    train the check-amount reader and write demo/"
-	@echo "make test    run the tests"
-	@echo "make soak    random graphs and damaged files through everything, and kill -9; SECONDS_EACH=60"
-	@echo "make sanitize   the tests under address, undefined and thread sanitizers; an hour"
-	@echo "make bench   time gtnet beside its peers"
-	@echo "make notebooks   run the notebooks and save what they show"
-	@echo "make lint    formats, types, import rules;  make format repairs the formats"
-	@echo "make docs    the documentation, into build/site"
-	@echo "make wheel   sdist and abi3 wheel into dist/, audited"
-	@echo "make clean   remove everything these targets made"
+	@echo "make demo       train the check reader and write demo/report.html"
+	@echo "make test       run the tests"
+	@echo "make soak       random graphs, damaged files, kill -9; SECONDS_EACH=60"
+	@echo "make sanitize   the tests under address, undefined and thread sanitizers"
+	@echo "make bench      time gtnet beside its peers"
+	@echo "make notebooks  run the notebooks and save their outputs"
+	@echo "make lint       check formats, types and imports; make format repairs the formats"
+	@echo "make docs       build the documentation into build/site"
+	@echo "make wheel      build and audit an sdist and an abi3 wheel in dist/"
+	@echo "make clean      remove everything these targets made"
 
 build: gtnet/_cpu.abi3.so
 

@@ -3,10 +3,14 @@
 _emulated runs the CUDA kernels on the CPU. It is built in place only, so no wheel holds it.
 
 They are torch libraries, not Python modules: no PyInit, no Python.h, loaded by
-`torch.ops.load_library`. Environment: GTNET_CUDA=0 never builds the CUDA one and 1 demands it;
-GTNET_WERROR=1 turns warnings into errors; MAX_JOBS limits the compilers run at once; CXX and
-CXXFLAGS as usual. GTNET_SANITIZE=address,undefined or thread builds the CPU extension and the
-emulated one with these sanitizers and objects of their own; `make sanitize` says where to.
+`torch.ops.load_library`. Environment variables:
+
+GTNET_CUDA      0 never builds _cuda, 1 requires it; by default it is built where nvcc is found
+                and torch is a CUDA build, since no other torch can load it
+GTNET_EMULATED  0 leaves _emulated out
+GTNET_WERROR    1 turns warnings into errors
+GTNET_SANITIZE  address,undefined or thread: with these sanitizers, see make sanitize
+MAX_JOBS        how many compilers run at once; CXX and CXXFLAGS as usual
 """
 
 from __future__ import annotations
@@ -155,11 +159,10 @@ def extension(name: str, *patterns: str) -> Extension:
     return Extension(name, sources, py_limited_api=True)
 
 
-extensions = [
-    extension("gtnet._cpu", "cpu/*.cpp"),
-    extension("gtnet._emulated", "emulated/*.cpp"),
-]
-if not SANITIZE and (CUDA == "1" or (CUDA != "0" and find_nvcc())):
+extensions = [extension("gtnet._cpu", "cpu/*.cpp")]
+if os.environ.get("GTNET_EMULATED") != "0":
+    extensions.append(extension("gtnet._emulated", "emulated/*.cpp"))
+if CUDA == "1" or (CUDA != "0" and find_nvcc() and has_cuda_torch()):
     extensions.append(extension("gtnet._cuda", "cuda/*.cu"))
 setup(
     ext_modules=extensions,

@@ -19,8 +19,20 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 BESIDE = ["gtnet.nn", "gtnet.reader"]  # public, and perhaps not imported with gtnet
-GUIDE = ["coming-from", "operations", "formats", "trust", "design", "extending", "benchmarks"]
-GUIDE += ["contributing", "changes"]
+GUIDE = ["coming-from", "operations", "formats", "trust", "design", "csrc", "extending"]
+GUIDE += ["benchmarks", "losses", "gpu", "contributing", "changes"]
+COPIED = {  # pages that are files of the repository, so that both have one text
+    "README.md": "index.md",
+    "csrc/README.md": "guide/csrc.md",
+    "benchmarks/LOSSES.md": "guide/losses.md",
+    "benchmarks/GPU.md": "guide/gpu.md",
+}
+INCLUDED = {  # files that a page includes
+    "benchmarks/RESULTS.md": "guide/benchmarks.md",
+    "CONTRIBUTING.md": "guide/contributing.md",
+    "CHANGELOG.md": "guide/changes.md",
+}
+LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)")
 
 
 class Exported(NamedTuple):

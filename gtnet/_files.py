@@ -42,14 +42,14 @@ class Text:
     def read(cls, function: str, path: PathLike) -> Text:
         """The text of a file, which may be compressed by gzip.
 
-        Raises ValueError where it is no UTF-8. Warns where its last line has no end, unless that
+        Raises ValueError if it is not UTF-8. Warns where its last line has no end, unless that
         says itself that it is the last.
         """
         name = os.fspath(path)
         try:
             text = read_bytes(function, path).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{function}: {name} is no UTF-8 text: {error}") from None
+            raise ValueError(f"{function}: {name} is not UTF-8 text: {error}") from None
         if text and not text.endswith(("\n", "\\end\\", "\\end\\\r")):
             warnings.warn(
                 f"{function}: {name}:{text.count(chr(10)) + 1}: the last line does not end in a "

@@ -104,7 +104,7 @@ def test_other_encodings_and_line_ends_are_refused(tmp_path, kind):
     read, text = TEXTS[kind]
     file = tmp_path / "file.txt"
     file.write_bytes(text.encode("utf-16"))
-    with pytest.raises(ValueError, match=r"file.txt is no UTF-8 text"):
+    with pytest.raises(ValueError, match=r"file.txt is not UTF-8 text"):
         read(file)
     file.write_bytes(text.replace("\n", "\r").encode())
     with pytest.raises(ValueError, match=r"file.txt:1: a line ends in"):

@@ -113,7 +113,7 @@ def _from_npz(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except KeyError:
         raise ValueError("it was not written by gtnet.save") from None
     except _BROKEN as error:
-        raise ValueError(f"it is no npz file: {error}") from None
+        raise ValueError(f"it is not an npz file: {error}") from None
     return header if isinstance(header, dict) else {}, arrays
 
 
