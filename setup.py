@@ -162,7 +162,7 @@ def extension(name: str, *patterns: str) -> Extension:
 extensions = [extension("gtnet._cpu", "cpu/*.cpp")]
 if os.environ.get("GTNET_EMULATED") != "0":
     extensions.append(extension("gtnet._emulated", "emulated/*.cpp"))
-if CUDA == "1" or (CUDA != "0" and find_nvcc() and has_cuda_torch()):
+if not SANITIZE and (CUDA == "1" or (CUDA != "0" and find_nvcc() and has_cuda_torch())):
     extensions.append(extension("gtnet._cuda", "cuda/*.cu"))
 setup(
     ext_modules=extensions,
