@@ -47,7 +47,7 @@ def test_a_wrong_weight_is_found_and_made_small(monkeypatch):
 
 def test_a_wrong_gradient_and_a_crash_are_found(monkeypatch):
     def cut_off(score):
-        return lambda graph, *rest, **options: score(graph.detach(), *rest, **options)
+        return lambda graph, *rest, **options: score(graph, *rest, **options).detach()
 
     failure = planted(monkeypatch, "forward_score", cut_off)
     assert "does not require grad" in failure.what
