@@ -7,10 +7,12 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GTNET_EMULATED := 0
 
-.PHONY: help build demo test notebooks bench lint format docs wheel clean
+.PHONY: help build demo test soak sanitize notebooks bench lint format docs wheel clean
 help:
 	@echo "make demo       train the check reader and write demo/report.html"
 	@echo "make test       run the tests"
+	@echo "make soak       random graphs, damaged files, kill -9; SECONDS_EACH=60"
+	@echo "make sanitize   the tests under address, undefined and thread sanitizers"
 	@echo "make bench      time gtnet beside its peers"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make lint       check formats, types and imports; make format repairs the formats"
@@ -25,6 +27,28 @@ demo: .venv/has-reader
 
 test: .venv/has-test gtnet/_emulated.abi3.so
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto $(ARGS)
+
+# Not part of the tests: what is drawn differs with SEED, by default the day.
+SECONDS_EACH ?= 60
+SEED ?= $(shell date +%Y%m%d)
+soak: .venv/has-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --seconds $(SECONDS_EACH) --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz_files --seconds $(SECONDS_EACH) --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill --times 20 --seed $(SEED)
+
+# The extensions with sanitizers, beside the others: a whole gtnet in build/sanitize, which the
+# tests import. ARGS names a part of them. One thread each for OpenMP, whose barriers the thread
+# sanitizer does not know; Python's threads remain.
+sanitize: sanitize-address,undefined sanitize-thread
+
+sanitize-%: .venv/has-test
+	GTNET_SANITIZE=$* CXX='$(CXX)' $(BIN)/python setup.py -q build \
+		--build-lib build/sanitize/$* --build-temp build/sanitize/temporary
+	OMP_NUM_THREADS=1 PYTHONPATH=build/sanitize/$* \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1 \
+	LD_PRELOAD="$(foreach l,$(if $(filter thread,$*),tsan,asan) stdc++,$(shell $(CXX) -print-file-name=lib$l.so))" \
+		$(BIN)/pytest -q -p no:cacheprovider $(ARGS)
 
 notebooks: .venv/has-test
 	$(BIN)/python notebooks/execute.py

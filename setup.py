@@ -9,6 +9,7 @@ GTNET_CUDA      0 never builds _cuda, 1 requires it; by default it is built wher
                 and torch is a CUDA build, since no other torch can load it
 GTNET_EMULATED  0 leaves _emulated out
 GTNET_WERROR    1 turns warnings into errors
+GTNET_SANITIZE  address,undefined or thread: with these sanitizers, see make sanitize
 MAX_JOBS        how many compilers run at once; CXX and CXXFLAGS as usual
 """
 
@@ -39,6 +40,10 @@ TUNE = ["-mtune=sapphirerapids"] if platform.machine() in ("x86_64", "AMD64") el
 GPUS = ["arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]"]
 CUDA = os.environ.get("GTNET_CUDA", "")
 WERROR = os.environ.get("GTNET_WERROR") == "1"
+SANITIZE = os.environ.get("GTNET_SANITIZE", "")
+# An error ends the process. No vptr: torch's types lie behind hidden symbols.
+SANITIZERS = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+SANITIZERS = [*SANITIZERS, "-fno-sanitize=vptr", "-g1", "-O1"] if SANITIZE else []
 
 
 def find_cxx() -> list[str]:
@@ -96,7 +101,7 @@ class Build(build_ext):
 
     def finalize_options(self) -> None:
         super().finalize_options()
-        if not self.inplace:
+        if not self.inplace and not SANITIZE:
             self.extensions = [ext for ext in self.extensions if ext.name != "gtnet._emulated"]
 
     def get_ext_filename(self, fullname: str) -> str:
@@ -110,7 +115,7 @@ class Build(build_ext):
         if ext.name == "gtnet._emulated":
             compiler = [*compiler, "-DGTNET_EMULATED"]
         # Objects depend on neither Python nor the kind of build, so all builds share them.
-        folder = Path("build", "objects", ext.name)
+        folder = Path("build", "objects", SANITIZE, ext.name)
         objects = {source: folder / Path(source).relative_to("csrc") for source in ext.sources}
         commands = []
         for source, place in objects.items():
@@ -118,7 +123,8 @@ class Build(build_ext):
             includes_of = f"{place}.d"  # written by the compiler: what the object was made from
             if self.force or stale(f"{place}.o", includes_of):
                 out = ["-MMD", "-MF", includes_of, "-c", source, "-o", f"{place}.o"]
-                commands.append([*compiler, "-std=c++20", "-O3", *ABI, *includes, *out])
+                how = [*compiler, "-std=c++20", "-O3", *SANITIZERS]
+                commands.append([*how, *ABI, *includes, *out])
         cores = max(2, len(os.sched_getaffinity(0)))
         with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or cores)) as pool:
             list(pool.map(run, commands))
@@ -130,7 +136,8 @@ class Build(build_ext):
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
         werror = ["-Werror"] if WERROR else []
-        return [*cxx, *HOST, *MATH, *TUNE, *werror, *flags], [*cxx, "-Wl,--no-as-needed"]
+        linker = [*cxx, "-Wl,--no-as-needed", *SANITIZERS]
+        return [*cxx, *HOST, *MATH, *TUNE, *werror, *flags], linker
 
     def cuda(self) -> tuple[list[str], list[str]]:
         found = find_nvcc()
@@ -155,7 +162,7 @@ def extension(name: str, *patterns: str) -> Extension:
 extensions = [extension("gtnet._cpu", "cpu/*.cpp")]
 if os.environ.get("GTNET_EMULATED") != "0":
     extensions.append(extension("gtnet._emulated", "emulated/*.cpp"))
-if CUDA == "1" or (CUDA != "0" and find_nvcc() and has_cuda_torch()):
+if not SANITIZE and (CUDA == "1" or (CUDA != "0" and find_nvcc() and has_cuda_torch())):
     extensions.append(extension("gtnet._cuda", "cuda/*.cu"))
 setup(
     ext_modules=extensions,

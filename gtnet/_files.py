@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import stat
+import threading
+import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,49 +16,98 @@ import numpy as np
 from gtnet._checks import LARGEST
 
 PathLike = str | os.PathLike[str]
+_BOM = "\ufeff"
+_GZIP = b"\x1f\x8b"
 
 
 class Text:
-    """The lines of a text and where they came from, so that every error names its line."""
+    """The lines of a text and where they came from, so that every error names its line.
+
+    A byte order mark at the beginning is no part of it, a carriage return at the end of a line
+    neither. Raises ValueError for a carriage return within a line.
+    """
 
     def __init__(self, function: str, text: str, name: str = "text") -> None:
         self.function = function
         self.name = name
-        self.lines = text.split("\n")  # splitlines also cuts at separators inside symbols
+        lines = text.removeprefix(_BOM).split("\n")  # splitlines also cuts inside symbols
+        self.lines = [line.rstrip("\r") for line in lines] if "\r" in text else lines
+        for number, line in enumerate(self.lines if "\r" in text else (), 1):
+            if "\r" in line:
+                raise self.wrong(
+                    number, r"a line ends in \n or \r\n, and \r stands within this one"
+                )
 
     @classmethod
     def read(cls, function: str, path: PathLike) -> Text:
-        """The text of a file. Raises ValueError if it is not UTF-8 or lacks its last newline."""
+        """The text of a file, which may be compressed by gzip.
+
+        Raises ValueError if it is not UTF-8. Warns where its last line has no end, unless that
+        says itself that it is the last.
+        """
         name = os.fspath(path)
         try:
-            text = Path(path).read_bytes().decode("utf-8")
+            text = read_bytes(function, path).decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{function}: {name} is not UTF-8 text: {error}") from None
-        if text and not text.endswith("\n"):
-            last = text[text.rfind("\n") + 1 :]
-            raise ValueError(
-                f"{function}: {name}:{text.count(chr(10)) + 1}: the file ends within a line: "
-                f"{last!r}; if it is complete, add a newline"
+        if text and not text.endswith(("\n", "\\end\\", "\\end\\\r")):
+            warnings.warn(
+                f"{function}: {name}:{text.count(chr(10)) + 1}: the last line does not end in a "
+                f"newline: if the file was cut there, part of it is missing; else add one",
+                stacklevel=3,
             )
         return cls(function, text, name)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The number of each non-blank line and its columns, split at blanks and tabs."""
+        """The number of each line that is not blank and its columns, split at blanks and tabs.
+
+        In a line with tabs a field of blanks alone is a column: what is named is a blank.
+        """
         for number, line in enumerate(self.lines, 1):
-            words = line.rstrip("\r").replace("\t", " ").split(" ")  # no other separators
-            columns = [word for word in words if word] if "" in words else words
+            if " \t" in line or "\t " in line:
+                columns = _fields(line)
+            else:
+                words = line.replace("\t", " ").split(" ")  # no other separators
+                columns = [word for word in words if word] if "" in words else words
             if columns:
                 yield number, columns
 
     def wrong(self, number: int, why: object) -> ValueError:
         """The error to raise for a line."""
-        line = self.lines[number - 1].rstrip("\r") if number <= len(self.lines) else ""
+        line = self.lines[number - 1] if number <= len(self.lines) else ""
         shown = line if len(line) <= 200 else line[:200] + "..."
         return ValueError(f"{self.function}: {self.name}:{number}: {why}: {shown!r}")
 
     def failed(self, why: object) -> ValueError:
         """The error to raise for the text as a whole."""
         return ValueError(f"{self.function}: {self.name}: {why}")
+
+
+def _fields(line: str) -> list[str]:
+    """The columns of a line in which blanks and tabs meet; none of a blank line."""
+    if not line.strip(" \t"):
+        return []
+    columns: list[str] = []
+    for field in line.split("\t"):
+        words = [word for word in field.split(" ") if word]
+        columns += words or ([field] if field else [])
+    return columns
+
+
+def read_bytes(function: str, path: PathLike) -> bytes:
+    """The bytes of a file, decompressed where it begins as gzip does.
+
+    Raises ValueError for gzip that is damaged or cut, and for a name in .gz without gzip.
+    """
+    data, name = Path(path).read_bytes(), os.fspath(path)
+    if not data.startswith(_GZIP):
+        if name.endswith(".gz"):
+            raise ValueError(f"{function}: {name} is not compressed by gzip, as its name says")
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{function}: {name} is damaged or cut: {error}") from None
 
 
 def integer(word: str, what: str) -> int:
@@ -94,11 +148,26 @@ def score(word: str, what: str, sign: float = 1.0, dtype: type = np.float64) -> 
 
 
 def replace_file(path: PathLike, data: bytes | str) -> None:
-    """Write a file so that it is, at every moment, the old one or the new one."""
-    path = Path(path)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    """Write a file so that it is, at every moment, the old one or the new one.
+
+    A name that ends in .gz gets it compressed. Links are followed; what is no regular file, such
+    as a pipe, is written to as it is.
+    """
+    if isinstance(data, str):  # of two marks readers take the first off
+        data = (_BOM * data.startswith(_BOM) + data).encode("utf-8")
+    if os.fspath(path).endswith(".gz"):
+        data = gzip.compress(data, mtime=0)
+    place = Path(os.path.realpath(path))
+    if place.exists() and not stat.S_ISREG(place.stat().st_mode):
+        place.write_bytes(data)
+        return
+    mine = f".{os.getpid()}.{threading.get_ident()}.new"
+    beside = place.with_name(place.name[:100] + mine)
     try:
-        beside.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
-        os.replace(beside, path)
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, place)
     finally:
         beside.unlink(missing_ok=True)

@@ -67,9 +67,11 @@ class NGramModel:
         Arguments: `symbols` labels of the words; by default the model's words are numbered from 0
         in the order of its 1-grams. `missing` words of the model that are not among `symbols` are
         an error, or their n-grams are skipped. `bos`, `eos` mark the ends of sentences and are no
-        words; an unknown word such as `<unk>` is one.
-        Raises ValueError for a malformed line, naming it; for sections that hold another number of
-        n-grams than `\data\` says; and for a file without `\end\`. Complexity: O(n-grams).
+        words; an unknown word such as `<unk>` is one. The file may be compressed by gzip; lines
+        before `\data\` are skipped.
+        Raises ValueError for a malformed line, naming it; for log-probabilities above 0; for
+        sections that hold another number of n-grams than `\data\` says; for a file without
+        `\end\` and for lines behind it. Complexity: O(n-grams).
         """
         text = Text.read("NGramModel.read", path)
         if missing not in ("error", "skip"):
@@ -337,6 +339,8 @@ def _gram(columns: list[str], order: int, last: bool) -> Gram:
     if not order + 1 <= len(columns) <= most:
         raise ValueError(f"a {order}-gram has {order + 1} to {most} columns, got {len(columns)}")
     chance = _files.score(columns[0], "a log-probability") * _LN10
+    if chance > 0:
+        raise ValueError(f"a log-probability must be 0 or less, got {columns[0]}")
     backoff = (
         _files.score(columns[-1], "a back-off weight") * _LN10 if len(columns) == order + 2 else 0.0
     )

@@ -86,53 +86,91 @@ class SymbolTable(Mapping[int, str]):
     def read(cls, path: PathLike, *, labels: LabelRule = "shifted") -> SymbolTable:
         """Read a table: lines `name number`, or names alone, numbered from 0 in their order.
 
+        The first line that is not blank says which. A name may be a blank, or several: in a list
+        of names alone a line of blanks is one, and an empty line before the last name is an error,
+        for it would shift the labels behind it; with a number the name is all that stands before
+        the last blank or tab. Blanks around other names are no part of them.
+
         `labels` says how numbers become labels. "shifted": 0 is EPSILON and n is label n - 1, as
         in OpenFst's and Kaldi's words.txt; "kept": 0 is EPSILON, other numbers stay; "raw": all
         stay, for tokens.txt whose 0 is the blank of a network. Names alone take no rule.
-        Raises ValueError for a malformed line, a name or a number given twice, naming the line.
+        Files may be compressed by gzip. Raises ValueError for a malformed line, a name or a number
+        given twice, naming the line.
         """
         rule, _ = rules("SymbolTable.read", labels)
         text = Text.read("SymbolTable.read", path)
+        numbered = _is_numbered(text)
         numbers: dict[int, str] = {}
-        seen: set[str] = set()
-        width = 0
-        for line, columns in text.rows():
-            width = width or min(len(columns), 2)
-            if len(columns) != width:
-                raise text.wrong(line, f"{width} columns are expected, as in the first line")
-            name = columns[0]
+        line_of: dict[str, int] = {}
+        for line, name, word in _symbols(text, numbered):
             try:
-                number = count(columns[1], "a number") if width == 2 else len(numbers)
+                number = count(word, "a number") if numbered else len(numbers)
             except ValueError as error:
                 raise text.wrong(line, error) from None
-            if number in numbers or name in seen:
+            if number in numbers or name in line_of:
                 twice = f"number {number}" if number in numbers else f"name {name!r}"
                 raise text.wrong(line, f"the {twice} is given twice")
             numbers[number] = name
-            seen.add(name)
-        if width == 1:
+            line_of[name] = line
+        if not numbered:
             rule = "raw"
         label_of = own(np.array(list(numbers), np.int64), rule).tolist()
         named = dict(zip(label_of, numbers.values()))
-        epsilon = _free_name(seen) if rule == "raw" else named.pop(EPSILON, "<eps>")
+        epsilon = _free_name(line_of) if rule == "raw" else named.pop(EPSILON, "<eps>")
         if epsilon in named.values():
-            raise text.failed(f"{epsilon!r} names an ordinary label; number 0 must name epsilon")
+            why = f"{epsilon!r} names an ordinary label; number 0 must name epsilon"
+            raise text.wrong(line_of[epsilon], why)
         return cls(named, epsilon=epsilon)
 
     def write(self, path: PathLike, *, labels: LabelRule = "shifted") -> None:
         """Write a table as lines `name number`; `read` with the same `labels` reads it back.
 
-        Raises ValueError for names with blanks in them and labels that the rule cannot number.
+        A name that ends in .gz gets the file compressed. Raises ValueError for names with blanks
+        beside other characters, or ends of lines, and for labels that the rule cannot number.
         """
         rule, _ = rules("SymbolTable.write", labels)
         named = {} if rule == "raw" else {EPSILON: self.epsilon}
         named |= self._names
         for name in named.values():
-            if any(separator in name for separator in " \t\n\r"):
+            blank = not name.strip(" \t")
+            if any(separator in name for separator in ("\n\r" if blank else " \t\n\r")):
                 raise ValueError(f"SymbolTable.write: {name!r} has a blank in it")
         numbers = foreign("SymbolTable.write", "labels", np.array(list(named), np.int64), rule)
         rows = zip(named.values(), numbers.tolist())
         replace_file(path, "".join(f"{name} {number}\n" for name, number in rows))
+
+
+def _is_numbered(text: Text) -> bool:
+    """Whether the first line that is not blank has a number behind the name."""
+    for line, columns in text.rows():
+        if len(columns) > 2:
+            raise text.wrong(line, "2 columns are expected, a name and a number")
+        indented = text.lines[line - 1][0] in " \t"
+        return len(columns) == 2 or (indented and columns[0].isdigit())
+    return False
+
+
+def _symbols(text: Text, numbered: bool) -> Iterator[tuple[int, str, str]]:
+    """Line, name and number as a word; the number is empty in a list of names alone."""
+    last = len(text.lines)
+    while last and not text.lines[last - 1]:
+        last -= 1
+    for line, content in enumerate(text.lines[:last], 1):
+        inside = content.strip(" \t")
+        if not numbered:
+            if not content:
+                why = "an empty line is no name, and would shift the labels behind it"
+                raise text.wrong(line, why)
+            if " " in inside or "\t" in inside:
+                raise text.wrong(line, "1 columns are expected, as in the first line")
+            yield line, inside or content, ""
+        elif inside:
+            whole = content.rstrip(" \t")
+            cut = max(whole.rfind(" "), whole.rfind("\t"))
+            name = whole[: max(cut, 0)].strip(" \t") or whole[: max(cut, 0)]
+            if not name or " " in name.strip(" \t") or "\t" in name.strip(" \t"):
+                raise text.wrong(line, "2 columns are expected, as in the first line")
+            yield line, name, whole[cut + 1 :]
 
 
 def table_of(names: Iterable[str]) -> SymbolTable:
@@ -207,6 +245,7 @@ class Lexicon:
         from 0 in the order in which they first occur. `probabilities` reads Kaldi's lexiconp.txt,
         `word probability token token ...`. (Probabilities of silence, lexiconp_silprob.txt, are
         not read.)
+        The file may be compressed by gzip; a word that is a blank is followed by a tab.
         Raises ValueError for a malformed line, a name that is not in its table, a probability
         outside (0, 1] and a pronunciation given twice, naming the line. Complexity: O(tokens).
         """
@@ -215,9 +254,13 @@ class Lexicon:
         entries: dict[tuple[int, tuple[int, ...]], Pronunciation] = {}
         for line, (word, *spelled) in text.rows():
             try:
+                if text.lines[line - 1][0] in " \t" and word.strip(" "):
+                    raise ValueError("a line begins with its word, this one with a blank")
                 chance = _log_probability(spelled) if probabilities else 0.0
                 if not spelled:
                     raise ValueError(f"word {word!r} has no tokens")
+                if not all(token.strip(" ") for token in spelled):
+                    raise ValueError(f"word {word!r} has a token that is a blank")
                 key = word_label(word), tuple(token_label(token) for token in spelled)
                 if key in entries:
                     raise ValueError("this pronunciation is given twice")

@@ -170,6 +170,8 @@ def test_unigrams_and_models_without_marks(tmp_path):
         ("-0.6\tb b", "-0.6\tb d", ":20: 'd' is not among the 1-grams"),
         ("-0.6\tb b", "-0.6\ta b", ":20: this n-gram is listed twice"),
         ("-0.6\tb b", "-0.6\tb <s>", ":20: a sentence begins or ends within the n-gram"),
+        ("-0.6\tb b", "0.6\tb b", ":20: a log-probability must be 0 or less, got 0.6: '0.6"),
+        ("-0.9\tc", "1e-9\tc", ":14: a log-probability must be 0 or less, got 1e-9"),
         ("\\end\\\n", "\\end\\\nmore\n", ":29: a line follows .end"),
         ("ngram 3=2\n", "ngram 3=2\nngram 4=0\n", ":29: .end. after 3 of 4 sections"),
     ],
@@ -190,5 +192,7 @@ def test_damaged_models_are_refused_or_others(tmp_path_factory, data):
 
 
 def test_a_model_cut_anywhere_is_refused(tmp_path):
-    for end in range(len(ARPA)):
-        assert read_or_refuse(tmp_path / "cut.arpa", ARPA[:end].encode(), NGramModel.read) is None
+    file, whole = tmp_path / "cut.arpa", ARPA.encode()
+    for end in range(len(whole) - 1):
+        assert read_or_refuse(file, whole[:end], NGramModel.read) is None
+    assert len(read_or_refuse(file, whole[:-1], NGramModel.read)) == len(model(tmp_path))

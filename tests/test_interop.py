@@ -83,8 +83,8 @@ def test_damaged_k2_text_is_refused_or_another_text(tmp_path_factory, graph, dat
     k2.write(graph, file)
     text = file.read_bytes()
     read_or_refuse(file, data.draw(damaged(text)), k2.read)
-    if len(text) > 1:
-        end = data.draw(st.integers(1, len(text) - 1))
+    if len(text) > 2:
+        end = data.draw(st.integers(1, len(text) - 2))
         assert read_or_refuse(file, text[:end], k2.read) is None
 
 
@@ -339,7 +339,7 @@ def test_files_hold_no_pickles_and_say_their_version(tmp_path):
     with pytest.raises(ValueError, match=r"other.npz: it was not written by gtnet.save"):
         load(tmp_path / "other.npz")
     np.savez(tmp_path / "pickle.npz", header=np.array([{}], object))
-    with pytest.raises(ValueError, match=r"cannot read .*pickle.npz: .*allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"cannot read .*pickle.npz: it holds pickled objects"):
         load(tmp_path / "pickle.npz")
     for function in (lambda path: save(graph, path), load):
         with pytest.raises(ValueError, match=r"must end in .npz or .safetensors, got 'g.pt'"):

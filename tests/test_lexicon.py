@@ -64,7 +64,7 @@ def test_rules_of_numbers(tmp_path):
     assert (dict(kept), kept.epsilon) == ({1: "a", 3: "b"}, "<none>")
     raw = SymbolTable.read(file, labels="raw")
     assert (dict(raw), raw.epsilon) == ({0: "<none>", 1: "a", 3: "b"}, "<eps>")
-    plain = SymbolTable.read(written(tmp_path, "a", "", "<eps>"))
+    plain = SymbolTable.read(written(tmp_path, "a", "<eps>", "", ""))
     assert (dict(plain), plain.epsilon) == ({0: "a", 1: "<eps>"}, "<eps>'")
     with pytest.raises(ValueError, match='labels must be "shifted", "kept" or "raw"'):
         SymbolTable.read(file, labels="shift")
@@ -87,6 +87,11 @@ def test_tables_come_back(tmp_path_factory, names, rule, data):
         (["a 1", "b"], "file.txt:2: 2 columns are expected, as in the first line: 'b'"),
         (["a", "b 1"], "file.txt:2: 1 columns are expected"),
         (["a 1 2"], "file.txt:1: 2 columns are expected"),
+        (["a 1", "b c 2"], "file.txt:2: 2 columns are expected"),
+        (["a 1", "\t2"], "file.txt:2: 2 columns are expected"),
+        (["a", "", "b"], "file.txt:2: an empty line is no name, and would shift the labels"),
+        (["", "a"], "file.txt:1: an empty line is no name"),
+        (["a", "b\rc"], r"file.txt:2: a line ends in .* stands within this one"),
         (["a x"], "file.txt:1: a number must be an integer"),
         (["a -1"], "file.txt:1: a number must be 0 or more, got -1"),
         (["a 1", "b 1"], "file.txt:2: the number 1 is given twice"),
@@ -97,6 +102,47 @@ def test_tables_come_back(tmp_path_factory, names, rule, data):
 def test_malformed_tables_are_refused(tmp_path, lines, message):
     with pytest.raises(ValueError, match=f"SymbolTable.read: .*{message}"):
         SymbolTable.read(written(tmp_path, *lines))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_vocabulary_of_characters_holds_blanks(tmp_path, mark, end):
+    file = tmp_path / "tokens.txt"
+    names = ["!", " ", "a", "\t", "\u3000", "\xa0", "\x85", "\u2028", "\v", "  ", "z"]
+    for listed in (names, [" ", *names[:1], *names[2:]], names[2:]):
+        for text in (end.join([*listed, ""]), end.join(listed), end.join([*listed, "", ""])):
+            file.write_bytes((mark + text).encode())
+            assert list(SymbolTable.read(file).values()) == listed
+        numbered = [f"{name} {number}" for number, name in enumerate(listed)]
+        for separator in ("\n", "\n\n", "\n \t\n"):
+            text = separator.join([*numbered, ""]).replace("\n", end)
+            file.write_bytes((mark + text).encode())
+            table = SymbolTable.read(file, labels="raw")
+            assert dict(table) == dict(enumerate(listed))
+        table = SymbolTable(listed)
+        table.write(file)
+        again = SymbolTable.read(file)
+        assert again == table and again.epsilon == "<eps>"
+
+
+def test_a_byte_order_mark_can_be_a_name(tmp_path):
+    table = SymbolTable(["\ufeff", "a"])
+    for rule in ("raw", "shifted"):
+        table.write(tmp_path / "names", labels=rule)
+        assert SymbolTable.read(tmp_path / "names", labels=rule) == table
+
+
+def test_words_of_a_lexicon_may_be_blanks_and_tokens_not(tmp_path):
+    lexicon = Lexicon.read(written(tmp_path, " \tsil", "a\tx y"))
+    assert list(lexicon.words.values()) == [" ", "a"]
+    assert list(lexicon.tokens.values()) == ["sil", "x", "y"]
+    for lines, message in (
+        (["a x", "  b y"], "file.txt:2: a line begins with its word, this one with a blank"),
+        (["a x", "\tb y"], "file.txt:2: a line begins with its word"),
+        (["a\tx\t \ty"], "file.txt:1: word 'a' has a token that is a blank"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Lexicon.read(written(tmp_path, *lines))
 
 
 def test_names_with_blanks_are_not_written(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 _FORMAT, _VERSION = "gtnet graph", 1
 _HEADER = "header"  # the npz member that safetensors keeps as metadata
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,  # also RecursionError, of JSON
+    OSError,
+    SyntaxError,
+    tokenize.TokenError,
+)
 
 
 def save(graph: Graph | Lattice, path: PathLike) -> None:
@@ -94,16 +105,32 @@ def _from_npz(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     arrays = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
-            for name in file.namelist():
-                member = io.BytesIO(file.read(name))
-                array = np.lib.format.read_array(member, allow_pickle=False)
-                arrays[name.removesuffix(".npy")] = array
+            for member in file.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError("it is compressed, and gtnet.save compresses nothing")
+                arrays[member.filename.removesuffix(".npy")] = _array(file.read(member))
         header = json.loads(arrays.pop(_HEADER).tobytes())
     except KeyError:
         raise ValueError("it was not written by gtnet.save") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _BROKEN as error:
         raise ValueError(f"it is not an npz file: {error}") from None
     return header if isinstance(header, dict) else {}, arrays
+
+
+def _array(data: bytes) -> np.ndarray:
+    """The array in an .npy file. Its size is held against the file before memory is asked for."""
+    member = io.BytesIO(data)
+    version = np.lib.format.read_magic(member)
+    if version != (1, 0):
+        raise ValueError(f"an array has version {version}, and gtnet.save writes (1, 0)")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects, which are never read")
+    if len(shape) != 1:
+        raise ValueError(f"an array of shape {shape} is none that gtnet.save writes")
+    if shape[0] * dtype.itemsize != len(data) - member.tell():
+        raise ValueError(f"an array of {dtype} {shape} does not fit its {len(data)} bytes")
+    return np.frombuffer(data, dtype, shape[0], member.tell())
 
 
 def _from_safetensors(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

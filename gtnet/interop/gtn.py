@@ -7,7 +7,6 @@ such scores gets a new start or accept state, with epsilons that carry them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gtnet._checks import NEG_INF
-from gtnet._files import PathLike, Text, count, integer, score
+from gtnet._files import PathLike, Text, count, integer, read_bytes, score
 from gtnet.build import linear
 from gtnet.graph import Graph
 from gtnet.interop import _shape
@@ -29,9 +28,10 @@ def read(path: PathLike) -> Graph:
     """Read one graph in gtn's text form.
 
     The first line holds the start states, the second the accept states, every other an arc:
-    `source target ilabel [olabel=ilabel] [weight=0]`. Result: float32, leaf tensors.
-    Raises ValueError for a malformed line, naming it, and for a file whose last line is incomplete
-    (the form does not say how many arcs there are, so missing lines go unnoticed).
+    `source target ilabel [olabel=ilabel] [weight=0]`. The file may be compressed by gzip. Result:
+    float32, leaf tensors.
+    Raises ValueError for a malformed line, naming it. Warns where the last line has no end (the
+    form does not say how many arcs there are: whole lines that are missing go unnoticed).
     """
     return _parse(Text.read("gtn.read", path))
 
@@ -84,17 +84,21 @@ def _parse(text: Text) -> Graph:
     if len(lines) < 2:
         raise text.failed(f"start and accept states take two lines, and there are {len(lines)}")
     ends = [_states(text, number, line) for number, line in enumerate(lines[:2], 1)]
-    arcs = []
+    arcs, largest, largest_in = [], -1, 0
+    for number, states in enumerate(ends, 1):
+        if max(states, default=-1) > largest:
+            largest, largest_in = max(states), number
     for number, columns in text.rows():
         if number > 2:
             try:
                 arcs.append(_arc(columns))
             except ValueError as error:
                 raise text.wrong(number, error) from None
-    states = [*ends[0], *ends[1], *(state for arc in arcs for state in arc[:2])]
-    num_states = max(states, default=-1) + 1
+            if max(arcs[-1][:2]) > largest:
+                largest, largest_in = max(arcs[-1][:2]), number
+    num_states = largest + 1
     if why := _shape.out_of_proportion(num_states, len(arcs)):
-        raise text.failed(why)
+        raise text.wrong(largest_in, why)
     weights = np.array([arc[4] for arc in arcs], np.float32)
     integers = np.array([arc[:4] for arc in arcs], np.int64).reshape(-1, 4)
     return _graph(integers, weights, ends[0], ends[1], num_states)
@@ -123,7 +127,7 @@ def _arc(columns: list[str]) -> tuple[int, int, int, int, float]:
 
 def _parse_binary(function: str, path: PathLike) -> Graph:
     """The graph in a binary file. Raises ValueError for what is not in gtn's form."""
-    data = Path(path).read_bytes()
+    data = read_bytes(function, path)
     numbers = np.frombuffer(data[: len(data) // 4 * 4], np.int32)
     num_states, num_arcs, *counts = numbers[:4].tolist() if len(numbers) >= 4 else (-1,) * 4
     size = 4 + sum(counts) + 5 * num_arcs

@@ -43,10 +43,11 @@ def read(
 
     Arguments: `labels` how numbers become labels, one rule or a pair (labels, aux_labels).
     Result: scores in leaf tensors of `dtype`. The final state is left out and its arcs become
-    accept scores; if several arcs lead there from one state, or one that writes something, they
-    become epsilons and the state stays. Numbers of states without arcs are skipped.
-    Raises ValueError for a malformed line, naming it, and for a file that ends within a line or
-    before the final state. Complexity: O(lines).
+    accept scores; where several arcs lead there from one state, or one that writes something, they
+    become epsilons and the state stays. So do numbers of states that no arc touches vanish.
+    The file may be compressed by gzip. Raises ValueError for a malformed line, naming it, and for a
+    file that ends before the final state. Warns where the last line has no end.
+    Complexity: O(lines).
     """
     return _graph(Text.read("k2.read", path), labels, dtype)
 
@@ -139,6 +140,14 @@ class _Rows(NamedTuple):
     scores: Tensor
 
 
+class _WrongArcError(ValueError):
+    """An arc that cannot be, and what is wrong with it."""
+
+    def __init__(self, arc: int, why: str) -> None:
+        super().__init__(why)
+        self.arc = arc
+
+
 def _own(function: str, rows: _Rows, final: int, is_acceptor: bool, labels: Labels) -> Graph:
     """The graph of arcs whose final state is `final`. Raises ValueError without a place."""
     rule_in, rule_out = _labels.rules(function, labels)
@@ -147,13 +156,15 @@ def _own(function: str, rows: _Rows, final: int, is_acceptor: bool, labels: Labe
     if final < 1:
         raise ValueError("the start state 0 must not be the final one")
     ends = rows.target == final
-    if ((rows.labels == _FINAL) != ends).any() or (rows.source == final).any():
-        raise ValueError(
-            f"label -1 must stand on the arcs to the final state {final} and there only"
+    misplaced = ((rows.labels == _FINAL) != ends) | (rows.source == final)
+    if misplaced.any():
+        raise _WrongArcError(
+            int(misplaced.argmax()),
+            f"label -1 must stand on the arcs to the final state {final} and there only",
         )
     wrong = (rows.labels < 0) & ~ends | (rows.aux < 0) & ~(ends & (rows.aux == _FINAL))
     if wrong.any():
-        raise ValueError("a label is below 0")
+        raise _WrongArcError(int(wrong.argmax()), "a label is below 0")
     silent = (rows.aux == _FINAL) | (_labels.own(rows.aux, rule_out) == EPSILON)
     states, where = np.unique(
         np.concatenate([rows.source, rows.target, [0, final]]), return_inverse=True
@@ -190,6 +201,7 @@ def _empty(like: Tensor) -> Graph:
 def _graph(text: Text, labels: Labels, dtype: torch.dtype) -> Graph:
     kind = _shape.numpy_type(text.function, dtype)
     arcs: list[tuple[int, int, int, int, float]] = []
+    lines: list[int] = []  # of each arc
     final, width, last = -1, 0, 1
     for line, columns in _without_frame(text):
         last = line
@@ -208,8 +220,9 @@ def _graph(text: Text, labels: Labels, dtype: torch.dtype) -> Graph:
         except ValueError as error:
             raise text.wrong(line, error) from None
         arcs.append(arc)
+        lines.append(line)
     if arcs and final < 0:
-        raise text.failed("the line of the final state is missing, the rest of the text")
+        raise text.wrong(last, "the line of the final state is missing, the rest of the text")
     if any(max(arc[:2]) > final for arc in arcs):
         raise text.wrong(last, "the final state must be the last")
     source, target, read, written = np.array([arc[:4] for arc in arcs], int).reshape(-1, 4).T
@@ -217,8 +230,10 @@ def _graph(text: Text, labels: Labels, dtype: torch.dtype) -> Graph:
     rows = _Rows(source, target, read, written, scores)
     try:
         return _own(text.function, rows, final, width < 5, labels)
+    except _WrongArcError as error:
+        raise text.wrong(lines[error.arc], error) from None
     except ValueError as error:
-        raise text.failed(error) from None
+        raise text.wrong(last, error) from None
 
 
 def _without_frame(text: Text) -> Iterator[tuple[int, list[str]]]:

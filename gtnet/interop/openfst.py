@@ -22,7 +22,7 @@ import torch
 
 from gtnet import _labels
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet._files import PathLike, Text, count, score
+from gtnet._files import PathLike, Text, count, read_bytes, score
 from gtnet._labels import LabelRule, Labels
 from gtnet.graph import Graph
 from gtnet.interop import _shape, openfst_binary
@@ -53,9 +53,10 @@ def read(
     Arguments: `labels` how numbers become labels, one rule or a pair (input, output); `isymbols`,
     `osymbols` names that the file has in place of numbers (an acceptor uses `isymbols`).
     Result: scores in leaf tensors of `dtype`.
-    Raises ValueError for a malformed line, naming file and line; for a file that ends within a
-    line; and for a state that arcs lead to and that has no line of its own, which `fstprint`
-    always writes: the rest of such a file is missing. Complexity: O(lines).
+    The file may be compressed by gzip. Warns where the last line has no end.
+    Raises ValueError for a malformed line, naming file and line; and for a state that arcs lead to
+    and that has no line of its own, which `fstprint` always writes: the rest of such a file is
+    missing. Complexity: O(lines).
     """
     text = Text.read("openfst.read", path)
     return _graph(text, acceptor, labels, isymbols, osymbols, dtype)
@@ -111,11 +112,13 @@ def to_text(
 def read_binary(path: PathLike, *, labels: Labels = "shifted") -> Graph:
     """Read one graph in OpenFst's binary form, without OpenFst.
 
-    Serves the type `vector` of standard, log and log64 arcs, which most tools write; log64 gives
-    float64, the others float32. Symbol tables inside are skipped.
+    Serves the types `vector` and `const` (also const8, const16, const64) of standard, log and log64
+    arcs, which most tools write; log64 gives float64, the others float32. Symbol tables inside are
+    skipped. The file may be compressed by gzip.
     Raises ValueError for other types and for a damaged file. Complexity: O(bytes).
     """
-    return _from_bytes("openfst.read_binary", Path(path).read_bytes(), labels, str(path))
+    name = "openfst.read_binary"
+    return _from_bytes(name, read_bytes(name, path), labels, str(path))
 
 
 def write_binary(

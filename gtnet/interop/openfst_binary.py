@@ -1,7 +1,8 @@
-"""OpenFst's binary form of vector FSTs, read and written without OpenFst.
+"""OpenFst's binary forms, without OpenFst: vector FSTs read and written, const FSTs read.
 
-A header, symbol tables where there are, then for each state its final cost, the number of its
-arcs, and the arcs; integers little-endian (OpenFst's fst.cc, vector-fst.h, symbol-table.cc).
+A header and symbol tables where there are. Then a vector FST has for each state its final cost, the
+number of its arcs, and the arcs; a const FST has all states, with places in the arcs, and all arcs.
+Numbers are little-endian (OpenFst's fst.cc, vector-fst.h, const-fst.h, symbol-table.cc).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import numpy as np
 
 _MAGIC, _SYMBOLS_MAGIC = 2125659606, 2125658996
 _VERSION = 2
-_HAS_ISYMBOLS, _HAS_OSYMBOLS = 1, 2
-_EXPANDED_MUTABLE = 3  # the properties of every vector FST; OpenFst computes the others later
+_CONST_VERSIONS, _ALIGNMENT = (1, 2), 16  # version 1 is aligned whatever its flags
+_HAS_ISYMBOLS, _HAS_OSYMBOLS, _IS_ALIGNED = 1, 2, 4
+_EXPANDED_MUTABLE = 3  # the properties every vector FST has; what is not set is found out later
+_PLACES = {"const": "<u4", "const8": "<u1", "const16": "<u2", "const64": "<u8"}
 _COSTS = {"standard": "<f4", "log": "<f4", "log64": "<f8"}
 
 
@@ -45,6 +48,22 @@ class _Bytes:
         self.at += size
         return struct.unpack_from(format, self.data, self.at - size)
 
+    def array(self, kind: np.dtype, size: int, what: str) -> np.ndarray:
+        """So many records. Raises ValueError where they do not fit."""
+        if not 0 <= size * kind.itemsize <= len(self.data) - self.at:
+            raise ValueError(f"{size} {what} do not fit into the file at byte {self.at}")
+        self.at += size * kind.itemsize
+        return np.frombuffer(self.data, kind, size, self.at - size * kind.itemsize)
+
+    def align(self) -> None:
+        """Move on to a multiple of what OpenFst maps into memory."""
+        self.at += -self.at % _ALIGNMENT
+
+    def end(self) -> None:
+        """Raises ValueError where something follows."""
+        if self.at != len(self.data):
+            raise ValueError(f"{len(self.data) - self.at} bytes follow the last arc")
+
     def string(self) -> bytes:
         (size,) = self.take("<i")
         if not 0 <= size <= len(self.data) - self.at:
@@ -54,17 +73,18 @@ class _Bytes:
 
 
 def parse(data: bytes) -> Parts:
-    """The FST in the bytes of a file. Raises ValueError unless it is an intact vector FST."""
+    """The FST in the bytes of a file. Raises ValueError for other types, and for damage."""
     if len(data) < 4 or struct.unpack_from("<i", data)[0] != _MAGIC:
         raise ValueError("this is not an OpenFst binary file; openfst.read reads the text form")
     place = _Bytes(data)
     place.take("<i")
-    fst_type, arc_type = place.string(), place.string().decode("latin-1")
-    version, flags, _, start, num_states, _ = place.take("<iiQqqq")
-    if fst_type != b"vector" or version != _VERSION:
+    fst_type, arc_type = (place.string().decode("latin-1") for _ in range(2))
+    version, flags, _, start, num_states, num_arcs = place.take("<iiQqqq")
+    versions = _CONST_VERSIONS if fst_type in _PLACES else (_VERSION,)
+    if fst_type not in ("vector", *_PLACES) or version not in versions:
         raise ValueError(
-            f"FSTs of type {fst_type.decode('latin-1')!r}, version {version}, are not read: "
-            f"convert with fstconvert --fst_type=vector"
+            f"FSTs of type {fst_type!r}, version {version}, are not read, those of type vector and "
+            f"const are: convert with fstconvert --fst_type=vector"
         )
     if arc_type not in _COSTS:
         raise ValueError(f"arcs must be of type {', '.join(_COSTS)}, got {arc_type!r}")
@@ -73,7 +93,17 @@ def parse(data: bytes) -> Parts:
     for flag in (_HAS_ISYMBOLS, _HAS_OSYMBOLS):
         if flags & flag:
             _skip_symbols(place)
-    return _states(place, arc_type, start, num_states)
+    if fst_type == "vector":
+        parts = _vector(place, arc_type, start, num_states)
+    else:
+        aligned = version == 1 or bool(flags & _IS_ALIGNED)
+        parts = _const(place, fst_type, arc_type, start, (num_states, num_arcs), aligned)
+    place.end()
+    if len(parts.ilabels) and min(parts.ilabels.min(), parts.olabels.min()) < 0:
+        raise ValueError("a label is below 0")
+    if ((parts.target < 0) | (parts.target >= num_states)).any():
+        raise ValueError(f"an arc leads to none of the {num_states} states")
+    return parts
 
 
 def _skip_symbols(place: _Bytes) -> None:
@@ -86,10 +116,22 @@ def _skip_symbols(place: _Bytes) -> None:
         place.take("<q")
 
 
-def _states(place: _Bytes, arc_type: str, start: int, num_states: int) -> Parts:
-    arc = np.dtype(
-        [("ilabel", "<i4"), ("olabel", "<i4"), ("cost", _COSTS[arc_type]), ("target", "<i4")]
-    )
+def _arc(arc_type: str, *, aligned: bool) -> np.dtype:
+    """An arc on disk; in const FSTs as it lies in memory, aligned."""
+    names = ["ilabel", "olabel", "cost", "target"]
+    return np.dtype(list(zip(names, ["<i4", "<i4", _COSTS[arc_type], "<i4"])), align=aligned)
+
+
+def _parts(
+    arc_type: str, start: int, final: np.ndarray, counts: np.ndarray, arcs: np.ndarray
+) -> Parts:
+    source = np.repeat(np.arange(len(final), dtype=np.int32), counts)
+    columns = (arcs[name].copy() for name in ("target", "ilabel", "olabel", "cost"))
+    return Parts(arc_type, start, final, source, *columns)
+
+
+def _vector(place: _Bytes, arc_type: str, start: int, num_states: int) -> Parts:
+    arc = _arc(arc_type, aligned=False)
     head = "<" + ("d" if arc_type == "log64" else "f") + "q"
     final, counts, pieces = [], [], []
     for state in range(num_states):
@@ -101,21 +143,28 @@ def _states(place: _Bytes, arc_type: str, start: int, num_states: int) -> Parts:
         counts.append(num_arcs)
         pieces.append(place.data[place.at : place.at + size])
         place.at += size
-    if place.at != len(place.data):
-        raise ValueError(f"{len(place.data) - place.at} bytes follow the last state")
     arcs = np.frombuffer(b"".join(pieces), arc)
-    if len(arcs) and min(arcs["ilabel"].min(), arcs["olabel"].min()) < 0:
-        raise ValueError("a label is below 0")
-    return Parts(
-        arc_type,
-        start,
-        np.array(final, _COSTS[arc_type]),
-        np.repeat(np.arange(num_states, dtype=np.int32), counts),
-        arcs["target"].copy(),
-        arcs["ilabel"].copy(),
-        arcs["olabel"].copy(),
-        arcs["cost"].copy(),
-    )
+    costs = np.array(final, _COSTS[arc_type])
+    return _parts(arc_type, start, costs, np.array(counts, np.int64), arcs)
+
+
+def _const(
+    place: _Bytes, fst_type: str, arc_type: str, start: int, sizes: tuple[int, int], aligned: bool
+) -> Parts:
+    """All states, each with the place of its first arc and their number, then all arcs."""
+    fields = [("final", _COSTS[arc_type])]
+    fields += [(name, _PLACES[fst_type]) for name in ("first", "arcs", "silent_in", "silent_out")]
+    if aligned:
+        place.align()
+    states = place.array(np.dtype(fields, align=True), sizes[0], "states")
+    if aligned:
+        place.align()
+    arcs = place.array(_arc(arc_type, aligned=True), sizes[1], "arcs")
+    counts = states["arcs"].astype(np.int64)
+    before = np.concatenate([[0], np.cumsum(counts)])
+    if before[-1] != sizes[1] or (counts < 0).any() or (states["first"] != before[:-1]).any():
+        raise ValueError(f"the arcs of the states are not the {sizes[1]} arcs of the file in order")
+    return _parts(arc_type, start, states["final"].copy(), counts, arcs)
 
 
 def render(function: str, parts: Parts) -> bytes:
