@@ -118,14 +118,14 @@ inline int threads_of(Span<const int64_t> sizes, int most) {
   return static_cast<int>(warps) * kWarp;
 }
 
-// Where blocks keep what they work on: in shared memory if it fits, else in `scratch`.
-struct PlacedRoom {
-  lattice::Room room;
+// Workspaces of blocks: in shared memory if they fit, else in `scratch`.
+struct PlacedWorkspaces {
+  block::Workspaces each;
   int64_t shared_bytes;
   Tensor scratch;
 };
 
-inline PlacedRoom place(const Tensor& like, int64_t items, int64_t always, int64_t bytes) {
+inline PlacedWorkspaces place(const Tensor& like, int64_t items, int64_t always, int64_t bytes) {
   const bool fits = always + bytes <= shared_limit(like.get_device_index());
   Tensor scratch = empty<int8_t>(like, fits ? 0 : items * bytes);
   const Span<int8_t> all = writable<int8_t>(scratch);
@@ -154,12 +154,12 @@ ChainScores score_chains(const lattice::ChainGrid<T>& grid, const Tensor& weight
   const int64_t slots = sizes[layout::kMostSlots], frames = grid.frames, items = grid.size;
   const ChainScores out{empty<double>(weights, items),
                         empty_numbers<T>(weights, keep ? items * (frames + 1) * slots : 0)};
-  const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                  Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
+  const PlacedWorkspaces placed = place(weights, items, Kernel::shared_bytes(),
+                                        Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
   launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
          placed.shared_bytes,
          Kernel{grid,
-                placed.room,
+                placed.each,
                 {numbers<T>(out.alpha), frames, slots},
                 keep,
                 writable<double>(out.score)});
@@ -179,9 +179,9 @@ ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& 
                                Span<const int64_t> counts_at) {
   using Kernel = lattice::ChainBackward<T>;
   const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
-  const PlacedRoom placed =
+  const PlacedWorkspaces placed =
       place(weights, items, Kernel::shared_bytes(),
-            Kernel::room_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]));
+            Kernel::workspace_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]));
   const ChainUses out{torch::stable::empty_like(scores), zeros<double>(weights, num_counts),
                       zeros<double>(weights, num_states), zeros<double>(weights, num_states)};
   Tensor grad_scores = out.scores;
@@ -193,7 +193,7 @@ ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& 
   launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
          placed.shared_bytes,
          Kernel{grid,
-                placed.room,
+                placed.each,
                 {numbers<T>(alpha), grid.frames, slots},
                 view<double>(grad_score),
                 gradient_of(grad_scores),

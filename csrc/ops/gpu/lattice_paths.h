@@ -67,10 +67,11 @@ Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
                                                            items * (grid.frames + 1) * slots * k),
                  ends = empty_elements<paths::Ranked>(weights, items * k),
                  counts = zeros<int32_t>(weights, items);
-    const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels], k));
+    const PlacedWorkspaces placed =
+        place(weights, items, Kernel::shared_bytes(),
+              Kernel::workspace_bytes(slots, sizes[layout::kMostLabels], k));
     const Kernel kernel{grid,
-                        placed.room,
+                        placed.each,
                         slots,
                         k,
                         elements<lattice::CameAlong>(came),
@@ -159,15 +160,16 @@ Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
     const Tensor before = empty<double>(weights, items * rows * slots),
                  after = empty<double>(weights, items * rows * slots),
                  best = empty<double>(weights, items);
-    const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
+    const PlacedWorkspaces placed =
+        place(weights, items, Kernel::shared_bytes(),
+              Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
     const lattice::NearBest<T> near{grid,
                                     {writable<double>(before), grid.frames, slots},
                                     {writable<double>(after), grid.frames, slots},
                                     view<double>(best),
                                     beam};
     launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
-           Kernel{grid, placed.room, near.before, near.after, writable<double>(best)});
+           Kernel{grid, placed.each, near.before, near.after, writable<double>(best)});
     const Tensor from = empty<int32_t>(weights, weights.numel()),
                  to = empty<int32_t>(weights, weights.numel());
     launch(device, grid.num_graphs, lattice::ArcPlaces::kThreads, 0,

@@ -92,10 +92,11 @@ Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offs
     Tensor counts = torch::stable::empty_like(length);
     Tensor entries = empty<int32_t>(weights, items * (grid.frames + 1) * slots);
     const lattice::CameBy came_by{writable<int32_t>(entries), grid.frames, slots};
-    const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
+    const PlacedWorkspaces placed =
+        place(weights, items, Kernel::shared_bytes(),
+              Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
     launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
-           Kernel{grid, placed.room, came_by, writable<double>(score), writable<int32_t>(last)});
+           Kernel{grid, placed.each, came_by, writable<double>(score), writable<int32_t>(last)});
     for_each(
         device, items,
         lattice::ChainPathLength<T>{grid, came_by, view<int32_t>(last), writable<int64_t>(length)});
