@@ -1,7 +1,6 @@
-// What operators on chains of emissions composed with a graph share on a device of blocks; an
-// executor is included before. `words` and `word_offsets` are here what block_steps makes of a
-// graph: its layout, and the sizes that launches need, on the CPU, so that nothing waits for the
-// device.
+// What operators on chains of emissions composed with a graph share on a device of blocks. `words`
+// and `word_offsets` are here what block_steps makes of a graph: its layout, and the sizes that
+// launches need, on the CPU, so that nothing waits for the device.
 #pragma once
 
 #include "lattice/gpu/chain_forward_backward.h"

@@ -1,5 +1,5 @@
-// Posteriors and paths of chains of emissions composed with a graph, on a device of blocks; an
-// executor is included before. Arguments as in ops/gpu/chains.h.
+// Posteriors and paths of chains of emissions composed with a graph, on a device of blocks.
+// Arguments as in ops/gpu/chains.h.
 #pragma once
 
 #include "lattice/gpu/chain_k_best.h"

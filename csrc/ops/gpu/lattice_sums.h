@@ -1,5 +1,4 @@
-// Operators that sum over the paths of chains, and the best paths, on a device of blocks; an
-// executor is included before.
+// Operators that sum over the paths of chains, and the best paths, on a device of blocks.
 #pragma once
 
 #include "lattice/gpu/chain_viterbi.h"

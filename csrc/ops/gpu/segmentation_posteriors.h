@@ -1,5 +1,4 @@
-// How often paths of segmentations take what they are made of, on a device of blocks; an executor
-// is included before.
+// How often paths of segmentations take what they are made of, on a device of blocks.
 #pragma once
 
 #include "ops/gpu/segmentations.h"

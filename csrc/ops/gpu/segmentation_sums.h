@@ -1,5 +1,4 @@
-// Operators that sum over the paths of segmentations, and the best paths, on a device of blocks; an
-// executor is included before.
+// Operators that sum over the paths of segmentations, and the best paths, on a device of blocks.
 #pragma once
 
 #include "lattice/gpu/segmentation_viterbi.h"

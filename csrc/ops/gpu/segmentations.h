@@ -1,7 +1,7 @@
-// What operators on segmentations composed with a graph share on a device of blocks; an executor is
-// included before. `cuts` are there state_offsets, arc_offsets, order, source and target; the
-// entering and the leaving segments of each cut as offsets, segments and cuts at the other end; the
-// number of cuts of the longest item, on the CPU; start and accept.
+// What operators on segmentations composed with a graph share on a device of blocks. `cuts` are
+// there state_offsets, arc_offsets, order, source and target; the entering and the leaving segments
+// of each cut as offsets, segments and cuts at the other end; the number of cuts of the longest
+// item, on the CPU; start and accept.
 #pragma once
 
 #include "lattice/gpu/segmentation_forward_backward.h"
