@@ -203,7 +203,7 @@ struct ChainBackward {
       for (int32_t phase = 0; phase < phases; ++phase) {
         if (phase < steps.back.phases) run(phase, read, t, scale);
         if (phase < steps.by_label.phases)
-          sum_by_label(block, steps.by_label, phase, gamma, totals);
+          sum_by_label<T>(block, steps.by_label, phase, gamma, totals);
         block.sync();
       }
     }
@@ -243,14 +243,6 @@ struct ChainBackward {
       const double scale = sum > 0 ? grad_score[item] / sum : 0;
       grad_scores.write(row + names[l], static_cast<double>(totals[l]) * scale);
     });
-  }
-
- public:
-  template <class Block>
-  GTNET_KERNEL static void sum_by_label(Block& block, const layout::TransitionProgram& program,
-                                        int32_t phase, Span<T> gamma, Span<T> totals) {
-    run_phase(block, program, phase,
-              ShareSemiring<T>{phase == 0 ? gamma : totals, totals, program.other, program.arc});
   }
 };
 

@@ -146,6 +146,13 @@ struct ShareSemiring {
   GTNET_HD GTNET_INLINE void put(int32_t p, T sum, bool /*keeps*/) const { to[p] = sum; }
 };
 
+template <class T, class Block>
+GTNET_KERNEL void sum_by_label(Block& block, const layout::TransitionProgram& program,
+                               int32_t phase, Span<T> shares, Span<T> totals) {
+  run_phase(block, program, phase,
+            ShareSemiring<T>{phase == 0 ? shares : totals, totals, program.other, program.arc});
+}
+
 // Scores of paths along entries.
 template <class T>
 struct EntryScores {

@@ -303,7 +303,7 @@ struct SegmentGradients {
     });
     block.sync();
     for (int32_t phase = 0; phase < steps.by_label.phases; ++phase) {
-      ChainBackward<T>::sum_by_label(block, steps.by_label, phase, share, by_label);
+      sum_by_label<T>(block, steps.by_label, phase, share, by_label);
       block.sync();
     }
     block.each(steps.labels, [=, this](int64_t l) {
