@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_lattice_abreast import bigram, random_graph
+from test_lattice_interleaved import bigram, random_graph
 
 import gtnet
 from gtnet import Emissions, Graph, ctc_graph, forward_score, linear, stack, topology, viterbi_path

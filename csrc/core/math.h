@@ -20,6 +20,34 @@ constexpr float kRoundFloat = 12582912.0f;  // 1.5 * 2^23
 constexpr float kSmallestFloat = -87.0f;
 constexpr double kSmallestDouble = -708.0;
 
+// exp(r) for |r| <= ln(2) / 2, to the precision of its type: Taylor's series.
+GTNET_HD GTNET_INLINE float exp_series(float r) {
+  float p = 1.0f / 5040;
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  return p * r + 1.0f;
+}
+GTNET_HD GTNET_INLINE double exp_series(double r) {
+  double p = 1.0 / 6227020800.0;
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  p = p * r + 1.0;
+  return p * r + 1.0;
+}
+
 }  // namespace detail
 
 // exp(x) for x <= about 1, rounded to T; x is a double so that large scores cancel exactly before
@@ -54,14 +82,7 @@ GTNET_HD GTNET_INLINE float exp_of<float>(double x) {
   const float shifted = clamped * static_cast<float>(kLog2e) + kRoundFloat;
   const float k = shifted - kRoundFloat;
   const float r = (clamped - k * kLn2HighFloat) - k * kLn2LowFloat;
-  float p = 1.0f / 5040;
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
+  const float p = exp_series(r);
   const int32_t exponent = std::bit_cast<int32_t>(shifted)
                            << 23;  // what does not fit is shifted out
   const float result = std::bit_cast<float>(std::bit_cast<int32_t>(p) + exponent);
@@ -75,20 +96,7 @@ GTNET_HD GTNET_INLINE double exp_of<double>(double x) {
   const double shifted = clamped * kLog2e + kRound;
   const double k = shifted - kRound;
   const double r = (clamped - k * kLn2High) - k * kLn2Low;
-  double p = 1.0 / 6227020800.0;
-  p = p * r + 1.0 / 479001600.0;
-  p = p * r + 1.0 / 39916800.0;
-  p = p * r + 1.0 / 3628800.0;
-  p = p * r + 1.0 / 362880.0;
-  p = p * r + 1.0 / 40320.0;
-  p = p * r + 1.0 / 5040.0;
-  p = p * r + 1.0 / 720.0;
-  p = p * r + 1.0 / 120.0;
-  p = p * r + 1.0 / 24.0;
-  p = p * r + 1.0 / 6.0;
-  p = p * r + 0.5;
-  p = p * r + 1.0;
-  p = p * r + 1.0;
+  const double p = exp_series(r);
   const int64_t exponent = std::bit_cast<int64_t>(shifted) - std::bit_cast<int64_t>(kRound);
   const double result = p * std::bit_cast<double>((exponent + 1023) << 52);
   return x < kSmallestDouble ? 0.0 : result;

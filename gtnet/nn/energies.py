@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from gtnet.graph import Graph
+from gtnet.losses.batches import Reduction
 from gtnet.losses.registry import by_name
+from gtnet.nn.reduced import ReducedLoss
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
-class EnergyLoss(nn.Module):
+class EnergyLoss(ReducedLoss):
     """An energy-based loss by its name: `EnergyLoss("hinge", margin=2.0, latent="forward")`.
 
     `forward(interpretations, correct)`: as the function `gtnet.losses.<name>`. A classifier passes
@@ -31,23 +33,14 @@ class EnergyLoss(nn.Module):
         self,
         name: str,
         *,
-        reduction: Literal["none", "mean", "sum"] = "mean",
+        reduction: Reduction = "mean",
         zero_infinity: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__()
         by_name(name, **options)
-        if reduction not in ("none", "mean", "sum"):
-            raise ValueError(
-                f'EnergyLoss: reduction must be "none", "mean" or "sum", got {reduction!r}'
-            )
-        self.name, self.reduction, self.zero_infinity = name, reduction, zero_infinity
-        self.options = options
-        beta = options.get("beta")
-        if isinstance(beta, nn.Parameter):
-            self.beta = options.pop("beta")
-        elif isinstance(beta, Tensor):
-            self.register_buffer("beta", options.pop("beta"))
+        beta = options.pop("beta") if isinstance(options.get("beta"), Tensor) else None
+        super().__init__(reduction, zero_infinity, beta)
+        self.name, self.options = name, options
 
     def forward(self, interpretations: Graph | Lattice | Tensor, correct: Any) -> Tensor:
         beta = {"beta": self.beta} if hasattr(self, "beta") else {}

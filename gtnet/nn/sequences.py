@@ -11,33 +11,14 @@ from gtnet import losses
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph, built
-from gtnet.losses.batches import Lengths, Reduction, known_reduction
+from gtnet.losses.batches import Lengths, Reduction
+from gtnet.nn.reduced import ReducedLoss
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
-class _SequenceLoss(nn.Module):
-    """The options that every loss of sequences has."""
-
-    def __init__(
-        self, reduction: Reduction, zero_infinity: bool, beta: float | Tensor | nn.Parameter
-    ) -> None:
-        super().__init__()
-        known_reduction(type(self).__name__, reduction)
-        self.reduction, self.zero_infinity = reduction, zero_infinity
-        self.beta: float | Tensor
-        if isinstance(beta, Tensor) and not isinstance(beta, nn.Parameter):
-            self.register_buffer("beta", beta)
-        else:
-            self.beta = beta
-
-    def extra_repr(self) -> str:
-        """The options."""
-        return f"reduction={self.reduction!r}, zero_infinity={self.zero_infinity}"
-
-
-class CTCLoss(_SequenceLoss):
+class CTCLoss(ReducedLoss):
     """`gtnet.losses.ctc_loss` as a module: torch.nn.CTCLoss with beta and further derivatives.
 
     `forward(log_probs, targets, input_lengths, target_lengths)`. A tensor `beta` becomes a buffer,
@@ -70,7 +51,7 @@ class CTCLoss(_SequenceLoss):
         )
 
 
-class ASGLoss(_SequenceLoss):
+class ASGLoss(ReducedLoss):
     """`gtnet.losses.asg_loss` with its bigram scores: `transitions` [labels, labels], `start`.
 
     Both are parameters, initially 0. `forward(scores, targets, input_lengths, target_lengths)`;
@@ -110,7 +91,7 @@ class ASGLoss(_SequenceLoss):
         return bigram_graph(None, self.transitions, self.start)
 
 
-class LFMMILoss(_SequenceLoss):
+class LFMMILoss(ReducedLoss):
     """`gtnet.losses.lf_mmi_loss` with its denominator, whose scores are buffers or parameters.
 
     Arguments: `denominator` a Graph; `learn_denominator` makes its weights a parameter.
@@ -146,7 +127,7 @@ class LFMMILoss(_SequenceLoss):
         return self._denominator.with_weights(self.weights, start=self.start, accept=self.accept)
 
 
-class TransducerLoss(_SequenceLoss):
+class TransducerLoss(ReducedLoss):
     """`gtnet.losses.transducer_loss` as a module.
 
     `forward(log_probs, targets, input_lengths, target_lengths)`.

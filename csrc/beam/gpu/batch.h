@@ -3,6 +3,7 @@
 #pragma once
 
 #include "beam/limits.h"
+#include "block/workspace.h"
 #include "core/score_array.h"
 
 namespace gtnet::beam {
@@ -18,23 +19,6 @@ GTNET_HD GTNET_INLINE int64_t key_of(double x) {
 GTNET_HD GTNET_INLINE double of_key(int64_t key) {
   return __builtin_bit_cast(double, key >= 0 ? key : key ^ kLargest);
 }
-
-// Memory that a kernel shares out: the next so many elements of it.
-struct Workplace {
-  Span<char> all;
-  int64_t used = 0;
-
-  template <class Value>
-  GTNET_HD static int64_t sized(int64_t count) {
-    return (count * static_cast<int64_t>(sizeof(Value)) + 15) / 16 * 16;
-  }
-  template <class Value>
-  GTNET_HD Span<Value> take(int64_t count) {
-    const int64_t begin = used;
-    used += sized<Value>(count);
-    return {reinterpret_cast<Value*>(all.part(begin, sized<Value>(count)).data()), count};
-  }
-};
 
 // The arcs that leave the states of a list, side by side: of state i those numbered from begin[i]
 // on are at positions of the graph from first[i] on.

@@ -96,15 +96,15 @@ struct BeamCutRoom {
   Span<int64_t> order;
 
   GTNET_HD static int64_t bytes(int64_t states, int64_t tokens) {
-    return Workplace::sized<int32_t>(states) + 4 * Workplace::sized<int32_t>(tokens) +
-           Workplace::sized<int64_t>(tokens);
+    return block::Workspace::bytes<int32_t>(states) + 4 * block::Workspace::bytes<int32_t>(tokens) +
+           block::Workspace::bytes<int64_t>(tokens);
   }
   GTNET_HD BeamCutRoom(Span<char> memory, int64_t states, int64_t tokens) {
-    Workplace place{memory};
-    places = place.take<int32_t>(states);
-    order = place.take<int64_t>(tokens);
+    block::Workspace workspace{memory};
+    places = workspace.take<int32_t>(states);
+    order = workspace.take<int64_t>(tokens);
     for (Span<int32_t>* list : {&fan.begin, &fan.first, &rank, &rank_before}) {
-      *list = place.take<int32_t>(tokens);
+      *list = workspace.take<int32_t>(tokens);
     }
   }
 };
@@ -116,8 +116,8 @@ struct BeamTraceShared {
   Span<int32_t> more;
 
   static int64_t bytes() {
-    return Workplace::sized<int64_t>(kWarp) + Workplace::sized<double>(kWarp) +
-           Workplace::sized<int32_t>(2);
+    return block::Workspace::bytes<int64_t>(kWarp) + block::Workspace::bytes<double>(kWarp) +
+           block::Workspace::bytes<int32_t>(2);
   }
   template <class Block>
   GTNET_KERNEL explicit BeamTraceShared(Block& block)

@@ -28,14 +28,14 @@ struct BeamRoom {
            states * static_cast<int64_t>(4 * sizeof(int64_t) + 8 * sizeof(int32_t));
   }
   GTNET_HD BeamRoom(Span<char> memory, int64_t states) {
-    Workplace place{memory};
-    best = place.take<int64_t>(states);
-    opener = place.take<int64_t>(states);
-    followed = place.take<int64_t>(states);
-    token_score = place.take<double>(states);
+    block::Workspace workspace{memory};
+    best = workspace.take<int64_t>(states);
+    opener = workspace.take<int64_t>(states);
+    followed = workspace.take<int64_t>(states);
+    token_score = workspace.take<double>(states);
     for (Span<int32_t>* list :
          {&kept, &round, &entered, &token, &queue[0], &queue[1], &fan.begin, &fan.first}) {
-      *list = place.take<int32_t>(states);
+      *list = workspace.take<int32_t>(states);
     }
   }
 };
@@ -55,9 +55,10 @@ struct BeamShared {
   Span<Range> ranges;
 
   static int64_t bytes() {
-    return Workplace::sized<int64_t>(kWarp) + Workplace::sized<int32_t>(ScoreBins::kCount) +
-           Workplace::sized<int32_t>(3) + Workplace::sized<block::RankedBin>(1) +
-           Workplace::sized<Range>(kWarp);
+    return block::Workspace::bytes<int64_t>(kWarp) +
+           block::Workspace::bytes<int32_t>(ScoreBins::kCount) +
+           block::Workspace::bytes<int32_t>(3) + block::Workspace::bytes<block::RankedBin>(1) +
+           block::Workspace::bytes<Range>(kWarp);
   }
   template <class Block>
   GTNET_KERNEL explicit BeamShared(Block& block)

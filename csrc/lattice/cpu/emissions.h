@@ -28,17 +28,9 @@ GTNET_INLINE float exp_below(float x, float top) {
   const float known = x == -std::numeric_limits<float>::infinity() ? top : x;
   const float d = known - top, back = d - known;
   const float lost = (known - (d - back)) - (top + back);
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const float k = (d * 1.44269504f + kRound) - kRound;
+  const float k = (d * 1.44269504f + detail::kRoundFloat) - detail::kRoundFloat;
   const float r = (d - k * 0.693359375f) + (lost + k * 2.12194440e-4f);
-  float p = 1.0f / 5040;
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
+  const float p = detail::exp_series(r);
   const float power = std::bit_cast<float>((static_cast<int32_t>(k) + 127) << 23);
   return x == known ? p * power : 0.0f;
 }

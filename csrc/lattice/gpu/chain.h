@@ -1,9 +1,11 @@
 // A batch of chains of frames and the graph, or graphs, that they meet, as kernels see it: a block
-// per chain, which runs through its frames in one launch.
+// per chain, which runs through its frames in one launch. What it does with the arcs of the graph
+// is in lattice/gpu/chain_phase.h.
 #pragma once
 
 #include <limits>
 
+#include "block/workspace.h"
 #include "core/extended_float.h"
 #include "core/score_array.h"
 #include "layout/transition_program.h"
@@ -13,41 +15,6 @@ namespace gtnet::lattice {
 using layout::kLanes;
 
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
-
-// Memory of a block that lies in shared memory where it fits, else in a tensor of its own.
-struct RoomOfItem {
-  Span<char> room;
-  int64_t used = 0;
-
-  template <class Value>
-  GTNET_HD Span<Value> take(int64_t count) {
-    const int64_t begin = used, size = count * static_cast<int64_t>(sizeof(Value));
-    used += (size + 15) / 16 * 16;
-    return {reinterpret_cast<Value*>(room.part(begin, size).data()), count};
-  }
-};
-
-// One of two halves of an array, in turn.
-template <class Value>
-GTNET_HD GTNET_INLINE Span<Value> in_turn(Span<Value> both, int64_t t, int64_t size) {
-  return both.part(t % 2 * size, size);
-}
-
-struct Room {
-  Span<char> scratch;     // of all items
-  int64_t scratch_bytes;  // of an item, 0 where shared memory serves
-
-  template <class Value>
-  GTNET_HD static int64_t sized(int64_t count) {
-    return (count * static_cast<int64_t>(sizeof(Value)) + 15) / 16 * 16;
-  }
-
-  template <class Block>
-  GTNET_KERNEL RoomOfItem of(Block& block, int64_t item, int64_t bytes) const {
-    if (scratch_bytes > 0) return {scratch.part(item * scratch_bytes, scratch_bytes)};
-    return {block.template shared<char>(bytes)};
-  }
-};
 
 template <class T>
 struct ChainGrid {
@@ -103,6 +70,53 @@ struct ChainGrid {
             },
             [](const ExtendedFloat<T>& a, const ExtendedFloat<T>& b) { return a + b; })
         .settled(none);
+  }
+};
+
+// The chain of a block with its graph: where each kernel over chains begins.
+template <class T>
+struct Chain {
+  int64_t item, graph, frames, states;
+  layout::TransitionPrograms steps;
+  Span<const T> start, accept, weights;
+  Span<int32_t> flags;  // [1] what went wrong, shared by the threads
+
+  static int64_t shared_bytes() { return block::Workspace::bytes<int32_t>(1); }
+
+  template <class Block>
+  GTNET_KERNEL Chain(Block& block, const ChainGrid<T>& grid)
+      : item(block.index()),
+        graph(grid.graph(item)),
+        frames(grid.length(item)),
+        states(grid.num_states(graph)),
+        steps(layout::TransitionPrograms::read(grid.words, graph)),
+        start(grid.states_of(graph, grid.start)),
+        accept(grid.states_of(graph, grid.accept)),
+        weights(grid.weights_of(graph)),
+        flags(block.template shared<int32_t>(1)) {
+    const Span<int32_t> own = flags;
+    const int32_t before = grid.graph_flags ? grid.graph_flags[graph] : 0;
+    block.each(1, [=](int64_t) { own[0] = before; });
+    block.sync();
+  }
+
+  // Runs through the frames: read(t) prepares what frame t emits, while run(phase, from, to) takes
+  // a phase of the graph from one cut to another; before the first frame they are the same.
+  template <class Block, class Read, class Run>
+  GTNET_KERNEL void walk(Block& block, const Read& read, const Run& run) const {
+    if (frames > 0) read(0);
+    block.sync();
+    for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
+      run(phase, 0, 0);
+      block.sync();
+    }
+    for (int64_t t = 0; t < frames; ++t) {
+      if (t + 1 < frames) read(t + 1);
+      for (int32_t phase = 0; phase < steps.forth.phases; ++phase) {
+        run(phase, t, t + 1);
+        block.sync();
+      }
+    }
   }
 };
 
@@ -169,66 +183,6 @@ GTNET_KERNEL void read_factors(Block& block, const ChainGrid<T>& grid,
       if (found) Block::raise(flags[0], found);
     }
   });
-}
-
-// Expected numbers of uses of arcs, summed over frames; `counts` are null where nobody asks.
-template <class T>
-struct ArcCounts {
-  Span<double> counts;  // [entries, lanes] of a program, or by_arc [arcs]
-  bool by_arc;
-  Span<const ExtendedFloat<T>> near;  // what reached the position of a row by the frame at hand
-  T inverse;                          // 1 / mantissa of the total
-  Exponent<T> total;
-  double scale;
-
-  GTNET_HD GTNET_INLINE void add(int64_t entry, int32_t arc, int32_t owner,
-                                 ExtendedFloat<T> term) const {
-    const ExtendedFloat<T> use = ExtendedFloat<T>{near[owner].m * inverse, near[owner].e} * term;
-    counts[by_arc ? arc : entry] += static_cast<double>(use.over(total)) * scale;
-  }
-};
-
-// One phase of a program: to[p] = factor[label p] * sum of from[other] * weight over p's row.
-// `factor` is null where nothing is read.
-template <class T, class Block>
-GTNET_KERNEL void run_phase(Block& block, const layout::TransitionProgram& program,
-                            const layout::TransitionPrograms& steps,
-                            Span<const ExtendedFloat<T>> weights, int32_t phase,
-                            Span<ExtendedFloat<T>> from, Span<ExtendedFloat<T>> to,
-                            Span<ExtendedFloat<T>> factor, ArcCounts<T> uses, Span<int32_t> flags) {
-  const Span<const ExtendedFloat<T>> weight =
-      weights.part(int64_t{program.weights_before} * kLanes, int64_t{program.entries} * kLanes);
-  const Span<ExtendedFloat<T>> source = phase == 0 ? from : to;
-  const bool reads = factor && phase < program.reading;
-  const Span<const int32_t> label = steps.label;
-  const int32_t positions = steps.positions;
-  block.template rows<kLanes>(
-      program.phase_begin[phase], program.phase_begin[phase + 1],
-      [=](int32_t slice, int lane) {
-        const int32_t kind = program.flags[slice];
-        const int64_t row = int64_t{slice} * kLanes + (kind & layout::kTogether ? 0 : lane);
-        ExtendedFloat<T> sum = ExtendedFloat<T>::zero();
-        if (program.to[row] < 0) return sum;
-        if (kind & layout::kKeeps && !(kind & layout::kTogether && lane > 0))
-          sum = to[program.to[row]];
-        const int32_t owner = program.owner[row], end = program.slice_begin[slice + 1];
-        for (int32_t j = program.slice_begin[slice]; j < end; ++j) {
-          const int64_t k = int64_t{j} * kLanes + lane;
-          const ExtendedFloat<T> term = weight[k] * source[program.other[k]];
-          sum = sum + term;
-          if (uses.counts && program.arc[k] >= 0) uses.add(k, program.arc[k], owner, term);
-        }
-        return sum;
-      },
-      [=](int32_t slice) { return (program.flags[slice] & layout::kTogether) != 0; },
-      [](const ExtendedFloat<T>& a, const ExtendedFloat<T>& b) { return a + b; },
-      [=](int32_t slice, int lane, const ExtendedFloat<T>& sum) {
-        const int32_t p = program.to[int64_t{slice} * kLanes + lane];
-        if (p < 0) return;
-        int32_t found = 0;
-        to[p] = (reads && p < positions ? sum * factor[label[p]] : sum).settled(found);
-        if (found) Block::raise(flags[0], found);
-      });
 }
 
 }  // namespace gtnet::lattice

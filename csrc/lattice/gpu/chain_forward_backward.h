@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lattice/gpu/chain.h"
+#include "lattice/gpu/chain_phase.h"
 
 namespace gtnet::lattice {
 
@@ -24,61 +25,49 @@ template <class T>
 struct ChainForward {
   static constexpr int kThreads = 1024;
   ChainGrid<T> grid;
-  Room room;
+  block::Workspaces workspaces;
   Alphas<T> alphas;
   bool keep;  // alphas, for the gradient
   Span<double> score;
 
   static int64_t shared_bytes() {
-    return Room::sized<int32_t>(1) + Room::sized<ExtendedFloat<T>>(kWarp);
+    return Chain<T>::shared_bytes() + block::Workspace::bytes<ExtendedFloat<T>>(kWarp);
   }
-  GTNET_HD static int64_t room_bytes(int64_t slots, int64_t labels) {
-    return Room::sized<ExtendedFloat<T>>(2 * slots) + Room::sized<ExtendedFloat<T>>(2 * labels);
+  GTNET_HD static int64_t workspace_bytes(int64_t slots, int64_t labels) {
+    using block::Workspace;
+    return Workspace::bytes<ExtendedFloat<T>>(2 * slots) +
+           Workspace::bytes<ExtendedFloat<T>>(2 * labels);
   }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     using N = ExtendedFloat<T>;
-    const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
-    const Span<const T> start = grid.states_of(graph, grid.start),
-                        accept = grid.states_of(graph, grid.accept);
-    const int64_t states = grid.num_states(graph);
-    const Span<int32_t> flags = block.template shared<int32_t>(1);
+    const Chain<T> chain(block, grid);
+    const layout::TransitionPrograms& steps = chain.steps;
+    const int64_t item = chain.item, frames = chain.frames, states = chain.states;
+    const Span<const T> start = chain.start;
+    const Span<int32_t> flags = chain.flags;
     const Span<N> parts = block.template shared<N>(kWarp);
-    RoomOfItem left = room.of(block, item, room_bytes(steps.slots, steps.labels));
-    const Span<N> factors = left.take<N>(2 * steps.labels);
-    const Span<N> alpha = left.take<N>(2 * steps.slots);
-    const auto factor = [&](int64_t t) { return in_turn(factors, t, steps.labels); };
-    const auto here = [&](int64_t t) { return in_turn(alpha, t, steps.slots); };
-    const Span<N> first = here(0);
-    block.each(1, [=, this](int64_t) { flags[0] = grid.graph_flags[graph]; });
-    block.sync();
+    block::Workspace workspace = workspaces.of(block, workspace_bytes(steps.slots, steps.labels));
+    const block::Turns<N> factor{workspace.take<N>(2 * steps.labels), steps.labels};
+    const block::Turns<N> here{workspace.take<N>(2 * steps.slots), steps.slots};
+    const Span<N> first = here[0];
     block.each(steps.slots, [=, this](int64_t p) {
       int32_t found = 0;
       first[p] = p < states ? grid.number(start[p], found) : N::zero();
       if (found) Block::raise(flags[0], found);
     });
-    if (frames > 0) read_factors(block, grid, steps, item, 0, factor(0), flags);
-    block.sync();
-    const auto run = [&](int32_t phase, int64_t from, int64_t to, Span<N> emission) {
-      run_phase<T>(block, steps.forth, steps, grid.entry_weights, phase, here(from), here(to),
-                   emission, {}, flags);
-    };
-    for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
-      run(phase, 0, 0, nullptr);
-      block.sync();
-    }
-    for (int64_t t = 0; t < frames; ++t) {
-      if (t + 1 < frames) read_factors(block, grid, steps, item, t + 1, factor(t + 1), flags);
-      if (keep) copy(block, here(t), alphas.at(item, t, steps.slots), steps.slots);
-      for (int32_t phase = 0; phase < steps.forth.phases; ++phase) {
-        run(phase, t, t + 1, factor(t));
-        block.sync();
-      }
-    }
-    const Span<N> last = here(frames);
-    const N total = grid.total(block, last, accept, states, parts, flags);
+    chain.walk(
+        block, [&](int64_t t) { read_factors(block, grid, steps, item, t, factor[t], flags); },
+        [&](int32_t phase, int64_t from, int64_t to) {
+          if (keep && phase == 0 && from < to) {
+            copy(block, here[from], alphas.at(item, from, steps.slots), steps.slots);
+          }
+          sum_phase<T>(block, steps, steps.forth, grid.entry_weights, phase, here[from], here[to],
+                       factor[from], {}, flags);
+        });
+    const Span<N> last = here[frames];
+    const N total = grid.total(block, last, chain.accept, states, parts, flags);
     block.each(1, [=, this](int64_t) {
       score[item] = total.is_right(flags[0]) ? total.log() : kNotANumber;
     });
@@ -121,7 +110,7 @@ template <class T>
 struct ChainBackward {
   static constexpr int kThreads = 1024;
   ChainGrid<T> grid;
-  Room room;
+  block::Workspaces workspaces;
   Alphas<T> alphas;
   Span<const double> grad_score;
   ScoreGradient grad_scores;  // 0 on entry
@@ -132,35 +121,35 @@ struct ChainBackward {
   Span<const int64_t> counts_at = nullptr;  // but by entry: where those of each item begin
 
   static int64_t shared_bytes() {
-    return Room::sized<int32_t>(1) + Room::sized<ExtendedFloat<T>>(kWarp) +
-           Room::sized<double>(2 * kWarp);
+    using block::Workspace;
+    return Chain<T>::shared_bytes() + Workspace::bytes<ExtendedFloat<T>>(kWarp) +
+           Workspace::bytes<double>(2 * kWarp);
   }
-  GTNET_HD static int64_t room_bytes(int64_t slots, int64_t labels, int64_t totals) {
-    return Room::sized<ExtendedFloat<T>>(2 * labels) + 2 * Room::sized<ExtendedFloat<T>>(slots) +
-           Room::sized<T>(slots) + Room::sized<T>(totals);
+  GTNET_HD static int64_t workspace_bytes(int64_t slots, int64_t labels, int64_t totals) {
+    using block::Workspace;
+    return Workspace::bytes<ExtendedFloat<T>>(2 * labels) +
+           2 * Workspace::bytes<ExtendedFloat<T>>(slots) + Workspace::bytes<T>(slots) +
+           Workspace::bytes<T>(totals);
   }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     using N = ExtendedFloat<T>;
-    const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
-    const Span<const T> start = grid.states_of(graph, grid.start),
-                        accept = grid.states_of(graph, grid.accept);
-    const int64_t states = grid.num_states(graph);
-    const Span<int32_t> flags = block.template shared<int32_t>(1);
+    const Chain<T> chain(block, grid);
+    const layout::TransitionPrograms& steps = chain.steps;
+    const int64_t item = chain.item, graph = chain.graph, frames = chain.frames,
+                  states = chain.states;
+    const Span<const T> start = chain.start, accept = chain.accept;
+    const Span<int32_t> flags = chain.flags;
     const Span<N> parts = block.template shared<N>(kWarp);
-    const Span<double> both_sums = block.template shared<double>(2 * kWarp);
-    RoomOfItem left = room.of(block, item, room_bytes(steps.slots, steps.labels, steps.totals));
-    const Span<N> factors = left.take<N>(2 * steps.labels);
-    const auto factor = [&](int64_t t) { return in_turn(factors, t, steps.labels); };
-    const auto sums = [&](int64_t t) { return in_turn(both_sums, t, kWarp); };
-    const Span<N> beta = left.take<N>(steps.slots), read = left.take<N>(steps.slots);
-    const Span<T> gamma = left.take<T>(steps.slots), totals = left.take<T>(steps.totals);
+    const block::Turns<double> sums{block.template shared<double>(2 * kWarp), kWarp};
+    block::Workspace workspace =
+        workspaces.of(block, workspace_bytes(steps.slots, steps.labels, steps.totals));
+    const block::Turns<N> factor{workspace.take<N>(2 * steps.labels), steps.labels};
+    const Span<N> beta = workspace.take<N>(steps.slots), read = workspace.take<N>(steps.slots);
+    const Span<T> gamma = workspace.take<T>(steps.slots), totals = workspace.take<T>(steps.totals);
 
     const Span<N> last = alphas.at(item, frames, steps.slots);
-    block.each(1, [=](int64_t) { flags[0] = 0; });
-    block.sync();
     const N total = grid.total(block, last, accept, states, parts, flags);
     if (total.m == 0) return;
     const T inverse = T{1} / total.m;
@@ -172,14 +161,14 @@ struct ChainBackward {
       int32_t found = 0;
       beta[p] = p < states ? grid.number(accept[p], found) : N::zero();
     });
-    if (frames > 0) read_factors(block, grid, steps, item, frames - 1, factor(frames - 1), flags);
+    if (frames > 0) read_factors(block, grid, steps, item, frames - 1, factor[frames - 1], flags);
     block.sync();
     const auto run = [&](int32_t phase, Span<N> from, int64_t t, double scale) {
       const bool by_frame = counting && by == CountBy::kFrameAndArc;
       const Span<double> here = by_frame ? own_counts.part(t * num_arcs, num_arcs) : own_counts;
       const ArcCounts<T> uses{
           here, by != CountBy::kEntry, alphas.at(item, t, steps.slots), inverse, total.e, scale};
-      run_phase<T>(block, steps.back, steps, grid.entry_weights, phase, from, beta, nullptr, uses,
+      sum_phase<T>(block, steps, steps.back, grid.entry_weights, phase, from, beta, nullptr, uses,
                    flags);
     };
     for (int32_t phase = steps.back.reading; phase < steps.back.phases; ++phase) {
@@ -189,10 +178,10 @@ struct ChainBackward {
     const Span<const int32_t> label = steps.label;
     for (int64_t t = frames; t-- > 0;) {
       const Span<const N> after = alphas.at(item, t + 1, steps.slots);
-      const Span<N> emission = factor(t);
-      if (t + 1 < frames) write_row(block, steps, item, t + 1, totals, sums(t + 1));
+      const Span<N> emission = factor[t];
+      if (t + 1 < frames) write_row(block, steps, item, t + 1, totals, sums[t + 1]);
       block.partial(
-          steps.positions, 0.0, sums(t),
+          steps.positions, 0.0, sums[t],
           [=](int64_t p) {
             int32_t found = 0;
             const N meeting = after[p] * beta[p];
@@ -203,10 +192,10 @@ struct ChainBackward {
           },
           [](double a, double b) { return a + b; });
       block.sync();
-      if (t > 0) read_factors(block, grid, steps, item, t - 1, factor(t - 1), flags);
+      if (t > 0) read_factors(block, grid, steps, item, t - 1, factor[t - 1], flags);
       double scale = 0;
       if (counting) {
-        const double sum = block.total(sums(t), [](double a, double b) { return a + b; });
+        const double sum = block.total(sums[t], [](double a, double b) { return a + b; });
         scale = sum > 0 ? 1 / sum : 0;
       }
       const int32_t phases =
@@ -214,11 +203,11 @@ struct ChainBackward {
       for (int32_t phase = 0; phase < phases; ++phase) {
         if (phase < steps.back.phases) run(phase, read, t, scale);
         if (phase < steps.by_label.phases)
-          sum_by_label(block, steps.by_label, phase, gamma, totals);
+          sum_by_label<T>(block, steps.by_label, phase, gamma, totals);
         block.sync();
       }
     }
-    if (frames > 0) write_row(block, steps, item, 0, totals, sums(0));
+    if (frames > 0) write_row(block, steps, item, 0, totals, sums[0]);
     if (!starts) return;
     const int64_t states_before = grid.num_graphs == 1 ? item * states : grid.state_offsets[graph];
     const Span<double> own_starts = starts.part(states_before, states),
@@ -254,29 +243,6 @@ struct ChainBackward {
       const double scale = sum > 0 ? grad_score[item] / sum : 0;
       grad_scores.write(row + names[l], static_cast<double>(totals[l]) * scale);
     });
-  }
-
- public:
-  template <class Block>
-  GTNET_KERNEL static void sum_by_label(Block& block, const layout::TransitionProgram& program,
-                                        int32_t phase, Span<T> gamma, Span<T> totals) {
-    const Span<T> source = phase == 0 ? gamma : totals;
-    block.template rows<kLanes>(
-        program.phase_begin[phase], program.phase_begin[phase + 1],
-        [=](int32_t slice, int lane) {
-          T sum = 0;
-          for (int32_t j = program.slice_begin[slice]; j < program.slice_begin[slice + 1]; ++j) {
-            const int64_t k = int64_t{j} * kLanes + lane;
-            if (program.arc[k] != layout::kPadding) sum += source[program.other[k]];
-          }
-          return sum;
-        },
-        [=](int32_t slice) { return (program.flags[slice] & layout::kTogether) != 0; },
-        [](T a, T b) { return a + b; },
-        [=](int32_t slice, int lane, T sum) {
-          const int32_t l = program.to[int64_t{slice} * kLanes + lane];
-          if (l >= 0) totals[l] = sum;
-        });
   }
 };
 

@@ -18,17 +18,18 @@ struct ChainKBest {
   static constexpr int kThreads = 1024;
   static constexpr int64_t kEndsAtOnce = 64;
   ChainGrid<T> grid;
-  Room room;
+  block::Workspaces workspaces;
   int64_t slots, k;
   Span<CameAlong> came;      // [items, frames + 1, slots, k]
   Span<paths::Ranked> ends;  // [items, k] where paths end, by state
   Span<int32_t> counts;      // [items]
 
-  static int64_t shared_bytes() { return Room::sized<int32_t>(1); }
-  GTNET_HD static int64_t room_bytes(int64_t slots, int64_t labels, int64_t k) {
-    return Room::sized<double>(2 * slots * k) + Room::sized<double>(2 * labels) +
-           Room::sized<int32_t>(2 * slots) + Room::sized<paths::Ranked>(k) +
-           Room::sized<int32_t>(2);
+  static int64_t shared_bytes() { return Chain<T>::shared_bytes(); }
+  GTNET_HD static int64_t workspace_bytes(int64_t slots, int64_t labels, int64_t k) {
+    using block::Workspace;
+    return Workspace::bytes<double>(2 * slots * k) + Workspace::bytes<double>(2 * labels) +
+           Workspace::bytes<int32_t>(2 * slots) + Workspace::bytes<paths::Ranked>(k) +
+           Workspace::bytes<int32_t>(2);
   }
 
   GTNET_HD Span<CameAlong> came_at(int64_t item, int64_t t) const {
@@ -37,59 +38,42 @@ struct ChainKBest {
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
-    const Span<const T> start = grid.states_of(graph, grid.start);
-    const int64_t states = grid.num_states(graph);
-    const Span<int32_t> flags = block.template shared<int32_t>(1);
-    RoomOfItem left = room.of(block, item, room_bytes(steps.slots, steps.labels, k));
-    const Span<double> scores = left.take<double>(2 * steps.slots * k);
-    const Span<double> emissions = left.take<double>(2 * steps.labels);
-    const Span<int32_t> sizes = left.take<int32_t>(2 * steps.slots);
-    const Span<paths::Ranked> other_ends = left.take<paths::Ranked>(k);
-    const Span<int32_t> end_sizes = left.take<int32_t>(2);
-    const auto emission = [&](int64_t t) { return in_turn(emissions, t, steps.labels); };
-    const auto here = [&](int64_t t) -> Lists {
-      return {in_turn(scores, t, steps.slots * k), in_turn(sizes, t, steps.slots), k};
-    };
+    const Chain<T> chain(block, grid);
+    const layout::TransitionPrograms& steps = chain.steps;
+    const int64_t item = chain.item, states = chain.states;
+    const Span<const T> start = chain.start;
+    const Span<int32_t> flags = chain.flags;
+    block::Workspace workspace =
+        workspaces.of(block, workspace_bytes(steps.slots, steps.labels, k));
+    const block::Turns<double> scores{workspace.take<double>(2 * steps.slots * k), steps.slots * k};
+    const block::Turns<double> emission{workspace.take<double>(2 * steps.labels), steps.labels};
+    const block::Turns<int32_t> sizes{workspace.take<int32_t>(2 * steps.slots), steps.slots};
+    const Span<paths::Ranked> other_ends = workspace.take<paths::Ranked>(k);
+    const Span<int32_t> end_sizes = workspace.take<int32_t>(2);
+    const auto here = [&](int64_t t) -> Lists { return {scores[t], sizes[t], k}; };
     const Lists first = here(0);
     const Span<CameAlong> from_start = came_at(item, 0);
-    block.each(1, [=](int64_t) { flags[0] = 0; });
-    block.sync();
     block.each(steps.slots, [=, this](int64_t p) {
       const double begins = p < states ? static_cast<double>(start[p]) : kNegInf;
       first.sizes[p] = paths::is_possible(begins);
       first.scores[p * k] = begins;
       from_start[p * k] = {kNone, kNone};
     });
-    if (frames > 0) read_emissions(block, grid, steps, item, 0, emission(0), flags);
-    block.sync();
-    const auto run = [&](int32_t phase, int64_t from, int64_t to, Span<double> read) {
-      const Lists source = here(phase == 0 ? from : to), target = here(to);
-      const bool reads = read && phase < steps.forth.reading;
-      const SlicedRows rows{steps,
-                            grid.weights_of(graph),
-                            source,
-                            target,
-                            came_at(item, to),
-                            reads ? read : nullptr,
-                            to == 0 ? start : nullptr,
-                            states};
-      merge(block, rows, phase);
-    };
-    for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
-      run(phase, 0, 0, nullptr);
-      block.sync();
-    }
-    for (int64_t t = 0; t < frames; ++t) {
-      if (t + 1 < frames) read_emissions(block, grid, steps, item, t + 1, emission(t + 1), flags);
-      for (int32_t phase = 0; phase < steps.forth.phases; ++phase) {
-        run(phase, t, t + 1, emission(t));
-        block.sync();
-      }
-    }
-    finish(block, here(frames), grid.states_of(graph, grid.accept), states, ends.part(item * k, k),
-           other_ends, end_sizes);
+    chain.walk(
+        block, [&](int64_t t) { read_emissions(block, grid, steps, item, t, emission[t], flags); },
+        [&](int32_t phase, int64_t from, int64_t to) {
+          const SlicedRows rows{steps,
+                                chain.weights,
+                                here(phase == 0 ? from : to),
+                                here(to),
+                                came_at(item, to),
+                                phase < steps.forth.reading ? emission[from] : nullptr,
+                                to == 0 ? start : nullptr,
+                                states};
+          merge(block, rows, phase);
+        });
+    finish(block, here(chain.frames), chain.accept, states, ends.part(item * k, k), other_ends,
+           end_sizes);
     block.each(1, [=, this](int64_t) { counts[item] = flags[0] || !states ? 0 : end_sizes[0]; });
   }
 

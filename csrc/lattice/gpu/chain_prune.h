@@ -22,67 +22,59 @@ template <class T>
 struct ChainDistances {
   static constexpr int kThreads = 1024;
   ChainGrid<T> grid;
-  Room room;
+  block::Workspaces workspaces;
   Distances before, after;
   Span<double> best;  // [items] -inf where there is no path, or scores are no numbers
 
-  static int64_t shared_bytes() { return Room::sized<int32_t>(1) + Room::sized<double>(kWarp); }
-  GTNET_HD static int64_t room_bytes(int64_t slots, int64_t labels) {
-    return Room::sized<double>(slots) + Room::sized<double>(2 * labels);
+  static int64_t shared_bytes() {
+    return Chain<T>::shared_bytes() + block::Workspace::bytes<double>(kWarp);
+  }
+  GTNET_HD static int64_t workspace_bytes(int64_t slots, int64_t labels) {
+    return block::Workspace::bytes<double>(slots) + block::Workspace::bytes<double>(2 * labels);
   }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
-    const Span<const T> start = grid.states_of(graph, grid.start),
-                        accept = grid.states_of(graph, grid.accept);
-    const int64_t states = grid.num_states(graph);
-    const Span<int32_t> flags = block.template shared<int32_t>(1);
+    const Chain<T> chain(block, grid);
+    const layout::TransitionPrograms& steps = chain.steps;
+    const int64_t item = chain.item, frames = chain.frames, states = chain.states;
+    const Span<const T> start = chain.start, accept = chain.accept;
+    const Span<int32_t> flags = chain.flags;
     const Span<double> parts = block.template shared<double>(kWarp);
-    RoomOfItem left = room.of(block, item, room_bytes(steps.slots, steps.labels));
-    const Span<double> read = left.take<double>(steps.slots);
-    const Span<double> emissions = left.take<double>(2 * steps.labels);
-    const auto emission = [&](int64_t t) { return in_turn(emissions, t, steps.labels); };
+    block::Workspace workspace = workspaces.of(block, workspace_bytes(steps.slots, steps.labels));
+    const Span<double> read = workspace.take<double>(steps.slots);
+    const block::Turns<double> emission{workspace.take<double>(2 * steps.labels), steps.labels};
+    const auto read_frame = [&](int64_t t) {
+      read_emissions(block, grid, steps, item, t, emission[t], flags);
+    };
     const auto run = [&](const layout::TransitionProgram& program, int32_t phase, Span<double> from,
                          Span<double> to, Span<double> emitted) {
-      best_rows(block, program, steps, graph, phase, from, to,
-                phase < program.reading ? emitted : nullptr);
-      block.sync();
-    };
-    const auto all_phases = [&](const layout::TransitionProgram& program, Span<double> from,
-                                Span<double> to, Span<double> emitted) {
-      for (int32_t phase = 0; phase < program.phases; ++phase) {
-        run(program, phase, from, to, emitted);
-      }
-    };
-    const auto epsilons = [&](const layout::TransitionProgram& program, Span<double> at) {
-      for (int32_t phase = program.reading; phase < program.phases; ++phase) {
-        run(program, phase, at, at, nullptr);
-      }
+      run_phase(block, program, phase,
+                MaxSemiring<T>{{steps, program, phase, from, to, emitted},
+                               {chain.weights, program.other, program.arc}});
     };
     const Span<double> first = before.at(item, 0), last = after.at(item, frames);
-    block.each(1, [=](int64_t) { flags[0] = 0; });
-    block.sync();
     block.each(steps.slots, [=](int64_t p) {
       first[p] = p < states ? static_cast<double>(start[p]) : kNegInf;
       last[p] = p < states ? static_cast<double>(accept[p]) : kNegInf;
     });
-    if (frames > 0) read_emissions(block, grid, steps, item, 0, emission(0), flags);
-    block.sync();
-    epsilons(steps.forth, first);
-    for (int64_t t = 0; t < frames; ++t) {
-      if (t + 1 < frames) read_emissions(block, grid, steps, item, t + 1, emission(t + 1), flags);
-      all_phases(steps.forth, before.at(item, t), before.at(item, t + 1), emission(t));
+    chain.walk(block, read_frame, [&](int32_t phase, int64_t from, int64_t to) {
+      run(steps.forth, phase, before.at(item, from), before.at(item, to), emission[from]);
+    });
+    for (int32_t phase = steps.back.reading; phase < steps.back.phases; ++phase) {
+      run(steps.back, phase, last, last, nullptr);
+      block.sync();
     }
-    epsilons(steps.back, last);
     for (int64_t t = frames; t-- > 0;) {
-      const Span<double> beyond = after.at(item, t + 1), scores = emission(t);
+      const Span<double> beyond = after.at(item, t + 1), scores = emission[t];
       const Span<const int32_t> label = steps.label;
       block.each(steps.positions, [=](int64_t p) { read[p] = beyond[p] + scores[label[p]]; });
       block.sync();
-      if (t > 0) read_emissions(block, grid, steps, item, t - 1, emission(t - 1), flags);
-      all_phases(steps.back, read, after.at(item, t), nullptr);
+      if (t > 0) read_frame(t - 1);
+      for (int32_t phase = 0; phase < steps.back.phases; ++phase) {
+        run(steps.back, phase, read, after.at(item, t), nullptr);
+        block.sync();
+      }
     }
     const Span<double> reached = before.at(item, frames);
     const double found = block.reduce(
@@ -90,43 +82,6 @@ struct ChainDistances {
         [=](int64_t s) { return reached[s] + static_cast<double>(accept[s]); },
         [](double a, double b) { return a > b ? a : b; });
     block.each(1, [=, this](int64_t) { best[item] = flags[0] ? kNegInf : found; });
-  }
-
- private:
-  // to[p] = max of from[other] + weight over p's row, then the emission of its label.
-  template <class Block>
-  GTNET_KERNEL void best_rows(Block& block, const layout::TransitionProgram& program,
-                              const layout::TransitionPrograms& steps, int64_t graph, int32_t phase,
-                              Span<double> from, Span<double> to, Span<double> emission) const {
-    const Span<double> source = phase == 0 ? from : to;
-    const Span<const int32_t> label = steps.label;
-    const int32_t positions = steps.positions;
-    const Span<const T> weights = grid.weights_of(graph);
-    block.template rows<kLanes>(
-        program.phase_begin[phase], program.phase_begin[phase + 1],
-        [=](int32_t slice, int lane) {
-          const int32_t kind = program.flags[slice];
-          const int32_t to_slot =
-              program.to[int64_t{slice} * kLanes + (kind & layout::kTogether ? 0 : lane)];
-          double best = kNegInf;
-          if (to_slot < 0) return best;
-          if (kind & layout::kKeeps && !(kind & layout::kTogether && lane > 0)) best = to[to_slot];
-          for (int32_t j = program.slice_begin[slice]; j < program.slice_begin[slice + 1]; ++j) {
-            const int64_t k = int64_t{j} * kLanes + lane;
-            const int32_t arc = program.arc[k];
-            if (arc == layout::kPadding) continue;
-            const double weight = arc < 0 ? 0 : static_cast<double>(weights[arc]);
-            const double x = source[program.other[k]] + weight;
-            best = x > best ? x : best;
-          }
-          return best;
-        },
-        [=](int32_t slice) { return (program.flags[slice] & layout::kTogether) != 0; },
-        [](double a, double b) { return a > b ? a : b; },
-        [=](int32_t slice, int lane, double best) {
-          const int32_t p = program.to[int64_t{slice} * kLanes + lane];
-          if (p >= 0) to[p] = emission && p < positions ? best + emission[label[p]] : best;
-        });
   }
 };
 

@@ -3,22 +3,10 @@
 #pragma once
 
 #include "lattice/gpu/chain.h"
+#include "lattice/gpu/chain_phase.h"
 #include "paths/path_writer.h"
 
 namespace gtnet::lattice {
-
-constexpr int64_t kLastEntry = int64_t{1} << 31;
-
-// A score and where it came from; of equal scores the first is better.
-struct Candidate {
-  double score;
-  int64_t from;
-
-  GTNET_HD static Candidate none() { return {kNegInf, kLastEntry}; }
-  GTNET_HD static Candidate better(const Candidate& a, const Candidate& b) {
-    return a.score > b.score || (a.score == b.score && a.from < b.from) ? a : b;
-  }
-};
 
 // The entries by which positions were reached, [items, frames + 1, slots]; -1 where paths start.
 struct CameBy {
@@ -49,57 +37,57 @@ GTNET_KERNEL void read_emissions(Block& block, const ChainGrid<T>& grid,
   });
 }
 
+template <class T, class Block>
+GTNET_KERNEL void viterbi_phase(Block& block, const layout::TransitionPrograms& steps,
+                                Span<const T> weights, int32_t phase, Span<double> from,
+                                Span<double> to, Span<double> emission, Span<int32_t> came) {
+  const layout::TransitionProgram& program = steps.forth;
+  run_phase(block, program, phase,
+            ViterbiSemiring<T>{{steps, program, phase, from, to, emission},
+                               {weights, program.other, program.arc},
+                               came});
+}
+
 template <class T>
 struct ChainBestForward {
   static constexpr int kThreads = 1024;
   ChainGrid<T> grid;
-  Room room;
+  block::Workspaces workspaces;
   CameBy came_by;
   Span<double> score;
   Span<int32_t> last;  // [items] the state in which the path ends, of its graph; kNone for none
 
-  static int64_t shared_bytes() { return Room::sized<int32_t>(1) + Room::sized<Candidate>(kWarp); }
-  GTNET_HD static int64_t room_bytes(int64_t slots, int64_t labels) {
-    return Room::sized<double>(2 * slots) + Room::sized<double>(2 * labels);
+  static int64_t shared_bytes() {
+    return Chain<T>::shared_bytes() + block::Workspace::bytes<Candidate>(kWarp);
+  }
+  GTNET_HD static int64_t workspace_bytes(int64_t slots, int64_t labels) {
+    return block::Workspace::bytes<double>(2 * slots) + block::Workspace::bytes<double>(2 * labels);
   }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
-    const Span<const T> start = grid.states_of(graph, grid.start),
-                        accept = grid.states_of(graph, grid.accept);
-    const int64_t states = grid.num_states(graph);
-    const Span<int32_t> flags = block.template shared<int32_t>(1);
+    const Chain<T> chain(block, grid);
+    const layout::TransitionPrograms& steps = chain.steps;
+    const int64_t item = chain.item, states = chain.states;
+    const Span<const T> start = chain.start, accept = chain.accept;
+    const Span<int32_t> flags = chain.flags;
     const Span<Candidate> parts = block.template shared<Candidate>(kWarp);
-    RoomOfItem left = room.of(block, item, room_bytes(steps.slots, steps.labels));
-    const Span<double> emissions = left.take<double>(2 * steps.labels);
-    const Span<double> alpha = left.take<double>(2 * steps.slots);
-    const auto emission = [&](int64_t t) { return in_turn(emissions, t, steps.labels); };
-    const auto here = [&](int64_t t) { return in_turn(alpha, t, steps.slots); };
-    const Span<double> first = here(0);
+    block::Workspace workspace = workspaces.of(block, workspace_bytes(steps.slots, steps.labels));
+    const block::Turns<double> emission{workspace.take<double>(2 * steps.labels), steps.labels};
+    const block::Turns<double> here{workspace.take<double>(2 * steps.slots), steps.slots};
+    const Span<double> first = here[0];
     const Span<int32_t> from_start = came_by.at(item, 0, steps.slots);
-    block.each(1, [=](int64_t) { flags[0] = 0; });
-    block.sync();
     block.each(steps.slots, [=](int64_t p) {
       first[p] = p < states ? static_cast<double>(start[p]) : kNegInf;
       from_start[p] = kNone;
     });
-    if (frames > 0) read_emissions(block, grid, steps, item, 0, emission(0), flags);
-    block.sync();
-    for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
-      run(block, steps, graph, phase, first, first, nullptr, from_start);
-      block.sync();
-    }
-    for (int64_t t = 0; t < frames; ++t) {
-      if (t + 1 < frames) read_emissions(block, grid, steps, item, t + 1, emission(t + 1), flags);
-      for (int32_t phase = 0; phase < steps.forth.phases; ++phase) {
-        run(block, steps, graph, phase, here(t), here(t + 1), emission(t),
-            came_by.at(item, t + 1, steps.slots));
-        block.sync();
-      }
-    }
-    const Span<double> reached = here(frames);
+    chain.walk(
+        block, [&](int64_t t) { read_emissions(block, grid, steps, item, t, emission[t], flags); },
+        [&](int32_t phase, int64_t from, int64_t to) {
+          viterbi_phase(block, steps, chain.weights, phase, here[from], here[to], emission[from],
+                        came_by.at(item, to, steps.slots));
+        });
+    const Span<double> reached = here[chain.frames];
     const Candidate best = block.reduce(
         states, Candidate::none(), parts,
         [=](int64_t s) { return Candidate{reached[s] + static_cast<double>(accept[s]), s}; },
@@ -109,53 +97,6 @@ struct ChainBestForward {
       score[item] = valid ? best.score : kNotANumber;
       last[item] = valid && best.score > kNegInf ? static_cast<int32_t>(best.from) : kNone;
     });
-  }
-
-  // One phase of the program: to[p] = emission[label p] + max of from[other] + weight over p's row,
-  // or what p held if that is better. `emission` is null where nothing is read.
-  template <class Block>
-  GTNET_KERNEL void run(Block& block, const layout::TransitionPrograms& steps, int64_t graph,
-                        int32_t phase, Span<double> from, Span<double> to, Span<double> emission,
-                        Span<int32_t> came) const {
-    const layout::TransitionProgram& program = steps.forth;
-    const Span<double> source = phase == 0 ? from : to;
-    const bool reads = emission && phase < program.reading;
-    const Span<const int32_t> label = steps.label;
-    const int32_t positions = steps.positions;
-    const int64_t first = grid.arc_offsets[graph];
-    const Span<const T> weights = grid.weights.part(first, grid.arc_offsets[graph + 1] - first);
-    block.template rows<kLanes>(
-        program.phase_begin[phase], program.phase_begin[phase + 1],
-        [=](int32_t slice, int lane) {
-          const int32_t kind = program.flags[slice];
-          const int64_t row = int64_t{slice} * kLanes + (kind & layout::kTogether ? 0 : lane);
-          Candidate best = Candidate::none();
-          if (program.to[row] < 0) return best;
-          for (int32_t j = program.slice_begin[slice]; j < program.slice_begin[slice + 1]; ++j) {
-            const int64_t k = int64_t{j} * kLanes + lane;
-            const int32_t arc = program.arc[k];
-            if (arc == layout::kPadding) continue;
-            const double weight = arc < 0 ? 0 : static_cast<double>(weights[arc]);
-            const double x = source[program.other[k]] + weight;
-            if (x > best.score) best = {x, k};
-          }
-          return best;
-        },
-        [=](int32_t slice) { return (program.flags[slice] & layout::kTogether) != 0; },
-        [](const Candidate& a, const Candidate& b) { return Candidate::better(a, b); },
-        [=](int32_t slice, int lane, const Candidate& best) {
-          const int32_t p = program.to[int64_t{slice} * kLanes + lane];
-          if (p < 0) return;
-          if (program.flags[slice] & layout::kKeeps) {
-            // Equal scores: a start comes before an epsilon, an epsilon before a label.
-            if (best.score < to[p] || (came[p] == kNone && best.score == to[p])) return;
-            if (best.score == kNegInf) return;
-            to[p] = best.score;
-          } else {
-            to[p] = reads && p < positions ? best.score + emission[label[p]] : best.score;
-          }
-          came[p] = best.score > kNegInf ? static_cast<int32_t>(best.from) : kNone;
-        });
   }
 };
 

@@ -68,7 +68,7 @@ struct CutForward {
   Span<int32_t> flags;  // [items]
   Span<double> score;
 
-  static int64_t shared_bytes() { return Room::sized<ExtendedFloat<T>>(kWarp); }
+  static int64_t shared_bytes() { return block::Workspace::bytes<ExtendedFloat<T>>(kWarp); }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
@@ -89,13 +89,13 @@ struct CutForward {
       enter(block, steps, graph, c, here, flag);
       block.sync();
       for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
-        run_phase<T>(block, steps.forth, steps, grid.chain.entry_weights, phase, here, here,
+        sum_phase<T>(block, steps, steps.forth, grid.chain.entry_weights, phase, here, here,
                      nullptr, {}, flag);
         block.sync();
       }
       if (!grid.leads_on(c)) continue;
       for (int32_t phase = 0; phase < reading; ++phase) {
-        run_phase<T>(block, steps.forth, steps, grid.chain.entry_weights, phase, here,
+        sum_phase<T>(block, steps, steps.forth, grid.chain.entry_weights, phase, here,
                      numbers.led.at(c, steps.slots), nullptr, {}, flag);
         block.sync();
       }
@@ -168,7 +168,7 @@ struct CutBackward {
   CountBy by;                     // kFrameAndArc: by the cut in which an arc is taken
   Span<const int64_t> counts_at;  // but by entry: where those of each item begin
 
-  static int64_t shared_bytes() { return Room::sized<ExtendedFloat<T>>(kWarp); }
+  static int64_t shared_bytes() { return block::Workspace::bytes<ExtendedFloat<T>>(kWarp); }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
@@ -198,7 +198,7 @@ struct CutBackward {
         if (own && by == CountBy::kFrameAndArc) {
           uses.counts = own.part((c - grid.cut_offsets[item]) * num_arcs, num_arcs);
         }
-        run_phase<T>(block, steps.back, steps, grid.chain.entry_weights, phase, source, here,
+        sum_phase<T>(block, steps, steps.back, grid.chain.entry_weights, phase, source, here,
                      nullptr, uses, flags.part(item, 1));
         block.sync();
       };
@@ -303,7 +303,7 @@ struct SegmentGradients {
     });
     block.sync();
     for (int32_t phase = 0; phase < steps.by_label.phases; ++phase) {
-      ChainBackward<T>::sum_by_label(block, steps.by_label, phase, share, by_label);
+      sum_by_label<T>(block, steps.by_label, phase, share, by_label);
       block.sync();
     }
     block.each(steps.labels, [=, this](int64_t l) {

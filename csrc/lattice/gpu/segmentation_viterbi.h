@@ -44,7 +44,7 @@ struct CutBestForward {
   Span<double> score;
   Span<int32_t> last, last_cut;  // [items] where the path ends, the cut by its place in the order
 
-  static int64_t shared_bytes() { return Room::sized<Candidate>(kWarp); }
+  static int64_t shared_bytes() { return block::Workspace::bytes<Candidate>(kWarp); }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
@@ -53,7 +53,7 @@ struct CutBestForward {
         layout::TransitionPrograms::read(grid.chain.words, graph);
     const Span<Candidate> parts = block.template shared<Candidate>(kWarp);
     const int64_t cuts = grid.num_cuts(item), states = grid.chain.num_states(graph);
-    const ChainBestForward<T> step{grid.chain, {}, {}, nullptr, nullptr};
+    const Span<const T> weights = grid.chain.weights_of(graph);
     const int32_t reading = reading_phases(steps.forth);
     for (int64_t i = 0; i < cuts; ++i) {
       const int32_t c = grid.cut(item, i);
@@ -62,13 +62,13 @@ struct CutBestForward {
       enter(block, steps, graph, c, here, came);
       block.sync();
       for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
-        step.run(block, steps, graph, phase, here, here, nullptr, came);
+        viterbi_phase(block, steps, weights, phase, here, here, nullptr, came);
         block.sync();
       }
       if (!grid.leads_on(c)) continue;
       for (int32_t phase = 0; phase < reading; ++phase) {
-        step.run(block, steps, graph, phase, here, led.at(c, steps.slots), nullptr,
-                 came_by.led.at(c, steps.slots));
+        viterbi_phase(block, steps, weights, phase, here, led.at(c, steps.slots), nullptr,
+                      came_by.led.at(c, steps.slots));
         block.sync();
       }
     }

@@ -9,11 +9,9 @@
 
 #include "lattice/cpu/forward_backward.h"
 #include "ops/cpu/executor.h"
-#include "ops/tensors.h"
+#include "ops/lattice.h"
 
 namespace gtnet::ops {
-
-using Tensors = std::vector<Tensor>;
 
 // Graphs as arrays, laid out by `steps`.
 template <class Score>
@@ -40,14 +38,12 @@ struct LatticeBatch : LaidOutGraphs<Score> {
   const int32_t *order = nullptr, *source = nullptr, *target = nullptr;
   const Score *first = nullptr, *last = nullptr;
 
-  LatticeBatch(const Tensor& scores_, const Tensors& cuts, const Tensor& words_,
-               const Tensor& word_offsets_, const Tensor& state_offsets_,
-               const Tensor& arc_offsets_, const Tensor& weights_, const Tensor& start_,
-               const Tensor& accept_)
-      : LatticeBatch(scores_, cuts,
-                     {graphs(state_offsets_), input<int32_t>(words_), input<int64_t>(word_offsets_),
-                      input<int64_t>(state_offsets_), input<int64_t>(arc_offsets_),
-                      input<Score>(weights_), input<Score>(start_), input<Score>(accept_)}) {}
+  explicit LatticeBatch(const LatticeTensors& given)
+      : LatticeBatch(given.scores, given.cuts,
+                     {graphs(given.state_offsets), input<int32_t>(given.words),
+                      input<int64_t>(given.word_offsets), input<int64_t>(given.state_offsets),
+                      input<int64_t>(given.arc_offsets), input<Score>(given.weights),
+                      input<Score>(given.start), input<Score>(given.accept)}) {}
 
   LatticeBatch(const Tensor& scores_, const Tensors& cuts, const Graphs& graphs_)
       : Graphs(graphs_),
@@ -230,12 +226,6 @@ lattice::LatticeScore score_item(const lattice::LatticeItem<Score>& item,
     return lattice::LatticePass<T, Score>(item, trace).forward(graph, keep);
   });
 }
-
-// What a forward score leaves for its gradient: of items done alone their traces, of items abreast
-// what their walks keep.
-struct SavedForBackward {
-  Tensor alpha_m, alpha_e, offset;
-};
 
 // No gradient behind the last frame of a chain.
 template <class Score>

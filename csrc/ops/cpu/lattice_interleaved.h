@@ -1,4 +1,4 @@
-// The batches whose items go abreast: chains of frames that share a graph of many arcs.
+// The batches whose items are interleaved: chains of frames that share a graph of many arcs.
 #pragma once
 
 #include <numeric>
@@ -107,27 +107,27 @@ class InterleavedBatch {
 
 // Scores, NaN where an item is to be done alone, and what is left for the gradient.
 template <class Score>
-SavedForBackward score_abreast(const InterleavedBatch<Score>& abreast, const Tensor& scores,
-                               double* score) {
-  const SavedForBackward left{empty<Score>(scores, abreast.num_values()),
+SavedForBackward score_interleaved(const InterleavedBatch<Score>& items, const Tensor& scores,
+                                   double* score) {
+  const SavedForBackward left{empty<Score>(scores, items.num_values()),
                               empty<Exponent<Score>>(scores, 0),
-                              empty<double>(scores, abreast.num_about())};
+                              empty<double>(scores, items.num_about())};
   expect_writes(left.alpha_m, left.alpha_m.numel() * static_cast<int64_t>(sizeof(Score)));
-  abreast.score(output<Score>(left.alpha_m), output<double>(left.offset), score);
+  items.score(output<Score>(left.alpha_m), output<double>(left.offset), score);
   return left;
 }
 
-// Gradients of items abreast, added up, and which items these are.
+// Gradients of interleaved items, added up, and which items these are.
 struct SharedSums {
   std::vector<double> weights, start, accept;
   std::vector<char> done;  // [items]
 };
 
 template <class Score>
-SharedSums differentiate_abreast(const InterleavedBatch<Score>& abreast,
-                                 const LatticeBatch<Score>& batch, const double* grad_score,
-                                 const SavedForBackward& left, const Tensor& grad_scores,
-                                 bool counting) {
+SharedSums differentiate_interleaved(const InterleavedBatch<Score>& items,
+                                     const LatticeBatch<Score>& batch, const double* grad_score,
+                                     const SavedForBackward& left, const Tensor& grad_scores,
+                                     bool counting) {
   SharedSums sums;
   sums.weights.resize(counting ? batch.num_arcs(0) : 0);
   sums.start.resize(counting ? batch.num_states(0) : 0);
@@ -140,7 +140,7 @@ SharedSums differentiate_abreast(const InterleavedBatch<Score>& abreast,
     rows.push_back(grads + b * item_stride);
     clear_behind(batch, b, rows[b], stride);
   }
-  abreast.differentiate(
+  items.differentiate(
       output<Score>(left.alpha_m), output<double>(left.offset), grad_score, rows.data(), stride,
       counting, {sums.weights.data(), sums.start.data(), sums.accept.data()}, sums.done.data());
   return sums;

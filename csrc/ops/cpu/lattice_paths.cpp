@@ -58,14 +58,11 @@ Tensor best_room(const lattice::LatticeItem<Score>& item, const Tensor& like) {
 
 // The paths that functor(item number, item, best distances) takes from every item.
 template <class Functor>
-Tensors best_paths(const Tensor& scores, const Tensors& cuts, const Tensor& words,
-                   const Tensor& word_offsets, const Tensor& state_offsets,
-                   const Tensor& arc_offsets, const Tensor& weights, const Tensor& start,
-                   const Tensor& accept, const Functor& functor) {
+Tensors best_paths(const LatticeTensors& given, const Functor& functor) {
+  const Tensor& scores = given.scores;
   return with_scores(scores, [&](auto zero) -> Tensors {
     using Score = decltype(zero);
-    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
-                                    weights, start, accept);
+    const LatticeBatch<Score> batch(given);
     std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
     count(Driver::kLatticeViterbi, batch.size);
     batch.for_each_item([&](int64_t b) {
@@ -79,30 +76,20 @@ Tensors best_paths(const Tensor& scores, const Tensors& cuts, const Tensor& word
   });
 }
 
-Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                     Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                     Tensor accept) {
-  return best_paths(
-      scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start, accept,
-      [](const auto& item, const auto& best) {
-        return std::vector<lattice::LatticePath>{best.path(lattice::Predecessors(item))};
-      });
+Tensors lattice_best(const LatticeTensors& given) {
+  return best_paths(given, [](const auto& item, const auto& best) {
+    return std::vector<lattice::LatticePath>{best.path(lattice::Predecessors(item))};
+  });
 }
 
-Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                       Tensor accept, int64_t k) {
+Tensors lattice_k_best(const LatticeTensors& given, int64_t k) {
   return best_paths(
-      scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start, accept,
-      [k](const auto& item, const auto& best) { return lattice::k_best_of(item, best, k); });
+      given, [k](const auto& item, const auto& best) { return lattice::k_best_of(item, best, k); });
 }
 
 // `seeds` [items * n], in float64.
-Tensors lattice_sample(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                       Tensor accept, Tensor seeds, int64_t n) {
-  const LatticeBatch<double> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
-                                   weights, start, accept);
+Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n) {
+  const LatticeBatch<double> batch(given);
   std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
   const GraphsOf<double, double> forth(batch, &layout::TransitionRows::entering,
                                        &layout::TransitionRows::epsilon_entering);
@@ -114,18 +101,16 @@ Tensors lattice_sample(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
     paths[b] = lattice::LatticeSampler<double>(item, trace.alpha, trace.offset)
                    .draw(input<int64_t>(seeds) + b * n, n);
   });
-  return path_tensors(batch, scores, paths);
+  return path_tensors(batch, given.scores, paths);
 }
 
 // Of all items one after another: arc_offsets [items + 1], then from, to, row, arc; start_offsets,
 // start_cut, start_state; accept_offsets, accept_cut, accept_state; numbered within the item.
-Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                      Tensor accept, double beam) {
+Tensors lattice_prune(const LatticeTensors& given, double beam) {
+  const Tensor& scores = given.scores;
   return with_scores(scores, [&](auto zero) -> Tensors {
     using Score = decltype(zero);
-    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
-                                    weights, start, accept);
+    const LatticeBatch<Score> batch(given);
     std::vector<lattice::LatticeKept> kept(batch.size);
     batch.for_each_item([&](int64_t b) {
       const lattice::LatticeItem<Score> item = batch.item(b);
@@ -162,29 +147,17 @@ Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
-  m.def(
-      "lattice_best(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
-      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept) "
-      "-> Tensor[]");
-  m.def(
-      "lattice_k_best(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
-      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
-      "int k) -> Tensor[]");
-  m.def(
-      "lattice_sample(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
-      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
-      "Tensor seeds, int n) -> Tensor[]");
-  m.def(
-      "lattice_prune(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
-      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
-      "float beam) -> Tensor[]");
+  m.def("lattice_best(" GTNET_LATTICE_SCHEMA ") -> Tensor[]");
+  m.def("lattice_k_best(" GTNET_LATTICE_SCHEMA ", int k) -> Tensor[]");
+  m.def("lattice_sample(" GTNET_LATTICE_SCHEMA ", Tensor seeds, int n) -> Tensor[]");
+  m.def("lattice_prune(" GTNET_LATTICE_SCHEMA ", float beam) -> Tensor[]");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("lattice_best", TORCH_BOX(&lattice_best));
-  m.impl("lattice_k_best", TORCH_BOX(&lattice_k_best));
-  m.impl("lattice_sample", TORCH_BOX(&lattice_sample));
-  m.impl("lattice_prune", TORCH_BOX(&lattice_prune));
+  m.impl("lattice_best", TORCH_BOX(&Unpacked<&lattice_best>::call));
+  m.impl("lattice_k_best", TORCH_BOX(&Unpacked<&lattice_k_best>::call));
+  m.impl("lattice_sample", TORCH_BOX(&Unpacked<&lattice_sample>::call));
+  m.impl("lattice_prune", TORCH_BOX(&Unpacked<&lattice_prune>::call));
 }
 
 }  // namespace gtnet::ops

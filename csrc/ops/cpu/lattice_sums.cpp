@@ -51,22 +51,20 @@ SavedForBackward score_alone(const LatticeBatch<Score>& batch, const Tensor& sco
   return left;
 }
 
-Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                      Tensor accept, bool keep) {
+Tensors lattice_score(const LatticeTensors& given, bool keep) {
+  const Tensor& scores = given.scores;
   return with_scores(scores, [&](auto zero) -> Tensors {
     using Score = decltype(zero);
-    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
-                                    weights, start, accept);
+    const LatticeBatch<Score> batch(given);
     const Tensor found = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
     double* const score = output<double>(found);
     std::fill_n(score, batch.size, std::numeric_limits<double>::quiet_NaN());
-    const auto abreast = InterleavedBatch<Score>::of(batch);
-    if (!abreast) {
+    const auto interleaved = InterleavedBatch<Score>::of(batch);
+    if (!interleaved) {
       const SavedForBackward left = score_alone(batch, scores, keep, score, trouble);
       return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
     }
-    const SavedForBackward left = score_abreast(*abreast, scores, score);
+    const SavedForBackward left = score_interleaved(*interleaved, scores, score);
     const int64_t alone =
         std::count_if(score, score + batch.size, [](double x) { return std::isnan(x); });
     count(Driver::kInterleaved, batch.size - alone);
@@ -171,45 +169,42 @@ Tensor collected(const LatticeBatch<Score>& batch, const Tensor& like, std::vect
   return as_scores<Score>(like, sums);
 }
 
-Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e, Tensor offset,
-                               Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                               Tensor state_offsets, Tensor arc_offsets, Tensor weights,
-                               Tensor start, Tensor accept, bool counting) {
+Tensors lattice_score_backward(const Tensor& grad_score, const SavedForBackward& left,
+                               const LatticeTensors& given, bool counting) {
+  const Tensor& scores = given.scores;
   return with_scores(scores, [&](auto zero) -> Tensors {
     using Score = decltype(zero);
-    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
-                                    weights, start, accept);
+    const LatticeBatch<Score> batch(given);
     Tensor grad_scores = torch::stable::empty_like(scores);
     expect_writes(grad_scores, grad_scores.numel() * static_cast<int64_t>(sizeof(Score)));
-    const SavedForBackward left{alpha_m, alpha_e, offset};
     const double* const grad = input<double>(grad_score);
     SharedSums shared{{}, {}, {}, std::vector<char>(batch.size, 0)};
-    if (const auto abreast = InterleavedBatch<Score>::of(batch)) {
-      shared = differentiate_abreast(*abreast, batch, grad, left, grad_scores, counting);
+    if (const auto interleaved = InterleavedBatch<Score>::of(batch)) {
+      shared = differentiate_interleaved(*interleaved, batch, grad, left, grad_scores, counting);
       count(Driver::kInterleaved, std::count(shared.done.begin(), shared.done.end(), 1));
     }
     const ItemSums sums =
         differentiate(batch, grad, left, grad_scores, counting, false, shared.done);
     const int64_t *const arcs = batch.arc_offsets, *const states = batch.state_offsets;
-    return {grad_scores,
-            collected(batch, weights, shared.weights, sums.weights, sums.arcs_at, arcs, counting),
-            collected(batch, start, shared.start, sums.start, sums.states_at, states, counting),
-            collected(batch, accept, shared.accept, sums.accept, sums.states_at, states, counting),
-            as_scores<Score>(scores, sums.first),
-            as_scores<Score>(scores, sums.last)};
+    return {
+        grad_scores,
+        collected(batch, given.weights, shared.weights, sums.weights, sums.arcs_at, arcs, counting),
+        collected(batch, given.start, shared.start, sums.start, sums.states_at, states, counting),
+        collected(batch, given.accept, shared.accept, sums.accept, sums.states_at, states,
+                  counting),
+        as_scores<Score>(scores, sums.first),
+        as_scores<Score>(scores, sums.last)};
   });
 }
 
 // Probabilities of the labels of each row, of the arcs of each item (for each cut, or in all), of
 // beginning and ending in each state of each item and at each cut of a segmentation; whether any
 // item was beyond the arithmetic.
-Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                           Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                           Tensor accept, bool by_cut) {
+Tensors lattice_posteriors(const LatticeTensors& given, bool by_cut) {
+  const Tensor& scores = given.scores;
   return with_scores(scores, [&](auto zero) -> Tensors {
     using Score = decltype(zero);
-    const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
-                                    weights, start, accept);
+    const LatticeBatch<Score> batch(given);
     Tensor labels = torch::stable::empty_like(scores);
     const Tensor none = empty<Score>(scores, 0);
     const std::vector<double> ones(batch.size, 1.0);
@@ -231,25 +226,17 @@ Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor wor
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
+  m.def("lattice_score(" GTNET_LATTICE_SCHEMA ", bool keep) -> Tensor[]");
   m.def(
-      "lattice_score(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
-      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
-      "bool keep) -> Tensor[]");
-  m.def(
-      "lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e, Tensor offset, "
-      "Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, Tensor state_offsets, "
-      "Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, bool counting) "
-      "-> Tensor[]");
-  m.def(
-      "lattice_posteriors(Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, "
-      "Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept, "
-      "bool by_cut) -> Tensor[]");
+      "lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e, Tensor "
+      "offset, " GTNET_LATTICE_SCHEMA ", bool counting) -> Tensor[]");
+  m.def("lattice_posteriors(" GTNET_LATTICE_SCHEMA ", bool by_cut) -> Tensor[]");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("lattice_score", TORCH_BOX(&lattice_score));
-  m.impl("lattice_score_backward", TORCH_BOX(&lattice_score_backward));
-  m.impl("lattice_posteriors", TORCH_BOX(&lattice_posteriors));
+  m.impl("lattice_score", TORCH_BOX(&Unpacked<&lattice_score>::call));
+  m.impl("lattice_score_backward", TORCH_BOX(&Unpacked<&lattice_score_backward>::call));
+  m.impl("lattice_posteriors", TORCH_BOX(&Unpacked<&lattice_posteriors>::call));
 }
 
 }  // namespace gtnet::ops

@@ -86,7 +86,7 @@ SearchedTokens<T> search_beams(const beam::BeamGrid<T>& grid, const beam::BeamBe
                                   writable<double>(scores), writable<int64_t>(cuts)};
     launch(device, grid.size, beam::BeamForward<T>::kThreads, beam::BeamShared::bytes(),
            beam::BeamForward<T>{grid, bytes_of(scratch), begin, tokens});
-    launch(device, 1, beam::BeamNeed<T>::kThreads, beam::Workplace::sized<Sizes>(kWarp),
+    launch(device, 1, beam::BeamNeed<T>::kThreads, block::Workspace::bytes<Sizes>(kWarp),
            beam::BeamNeed<T>{grid, tokens, writable<int64_t>(need)});
     const auto sizes = known<Sizes>(need);
     if (sizes.tokens <= capacity) return {states, scores, cuts, tokens, sizes};
@@ -120,7 +120,7 @@ Nine kept_of_beams(const beam::BeamGrid<T>& grid, const SearchedTokens<T>& found
          arc_cuts = torch::stable::empty_like(token_cuts);
   Tensor last = empty<int64_t>(like, size + 1), first = torch::stable::empty_like(last);
   Tensor totals = empty<int64_t>(like, 4);
-  launch(device, 1, beam::BeamOffsets::kThreads, beam::Workplace::sized<int64_t>(kWarp),
+  launch(device, 1, beam::BeamOffsets::kThreads, block::Workspace::bytes<int64_t>(kWarp),
          beam::BeamOffsets{size, grid.frames, grid.lengths, view<int64_t>(token_counts),
                            view<int64_t>(arc_counts), writable<int64_t>(token_cuts),
                            writable<int64_t>(arc_cuts), writable<int64_t>(last),

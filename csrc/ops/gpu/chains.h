@@ -1,17 +1,15 @@
-// What operators on chains of emissions composed with a graph share on a device of blocks; an
-// executor is included before. `words` and `word_offsets` are here what block_steps makes of a
-// graph: its layout, and the sizes that launches need, on the CPU, so that nothing waits for the
-// device.
+// What operators on chains of emissions composed with a graph share on a device of blocks. `words`
+// and `word_offsets` are here what block_steps makes of a graph: its layout, and the sizes that
+// launches need, on the CPU, so that nothing waits for the device.
 #pragma once
 
 #include "lattice/gpu/chain_forward_backward.h"
 #include "ops/gpu/device.h"
+#include "ops/lattice.h"
 #include "paths/path_writer.h"
 
 namespace gtnet::ops {
 namespace {
-
-using Tensors = std::vector<Tensor>;
 
 template <class T>
 Span<ExtendedFloat<T>> numbers(const Tensor& tensor) {
@@ -68,27 +66,33 @@ inline ScoreGradient gradient_of(const Tensor& scores) {
   return score_array<ScoreGradient, double, float, uint16_t>(scores, scores.mutable_data_ptr());
 }
 
+// Segmentations other than chains have no kernels.
+inline const Tensor& lengths_of(const Tensors& cuts) {
+  STD_TORCH_CHECK(cuts.size() == 1,
+                  "gtnet: over a segmentation this is not done on a GPU: move emissions and graph "
+                  "with .cpu()");
+  return cuts[0];
+}
+
 template <class T>
-lattice::ChainGrid<T> chain_grid(const Tensor& scores, const Tensor& lengths, const Tensor& words,
-                                 const Tensor& sizes, const Tensor& state_offsets,
-                                 const Tensor& arc_offsets, const Tensor& weights,
-                                 const Tensor& start, const Tensor& accept) {
-  const int64_t phases = 1 + view<int64_t>(sizes)[layout::kMostPhases];
+lattice::ChainGrid<T> chain_grid(const LatticeTensors& given) {
+  const Tensor& scores = given.scores;
+  const int64_t phases = 1 + view<int64_t>(given.word_offsets)[layout::kMostPhases];
   const int64_t factors = 2 * (scores.size(1) + 1) * phases + 2;
   return {scores.size(0),
           scores.size(1),
           scores.size(2),
-          graphs(state_offsets),
+          graphs(given.state_offsets),
           scores_of(scores),
           scores.stride(0),
           scores.stride(1),
-          view<int64_t>(lengths),
-          view<int64_t>(state_offsets),
-          view<int64_t>(arc_offsets),
-          view<int32_t>(words),
-          view<T>(weights),
-          view<T>(start),
-          view<T>(accept),
+          view<int64_t>(lengths_of(given.cuts)),
+          view<int64_t>(given.state_offsets),
+          view<int64_t>(given.arc_offsets),
+          view<int32_t>(given.words),
+          view<T>(given.weights),
+          view<T>(given.start),
+          view<T>(given.accept),
           nullptr,
           nullptr,
           ExtendedFloat<T>::highest(factors)};
@@ -118,28 +122,20 @@ inline int threads_of(Span<const int64_t> sizes, int most) {
   return static_cast<int>(warps) * kWarp;
 }
 
-// Where blocks keep what they work on: in shared memory if it fits, else in `scratch`.
-struct PlacedRoom {
-  lattice::Room room;
+// Workspaces of blocks: in shared memory if they fit, else in `scratch`.
+struct PlacedWorkspaces {
+  block::Workspaces each;
   int64_t shared_bytes;
   Tensor scratch;
 };
 
-inline PlacedRoom place(const Tensor& like, int64_t items, int64_t always, int64_t bytes) {
+inline PlacedWorkspaces place(const Tensor& like, int64_t items, int64_t always, int64_t bytes) {
   const bool fits = always + bytes <= shared_limit(like.get_device_index());
   Tensor scratch = empty<int8_t>(like, fits ? 0 : items * bytes);
   const Span<int8_t> all = writable<int8_t>(scratch);
   return {{{reinterpret_cast<char*>(all.data()), scratch.numel()}, fits ? 0 : bytes},
           fits ? always + bytes : always,
           scratch};
-}
-
-// Segmentations other than chains have no kernels.
-inline const Tensor& lengths_of(const Tensors& cuts) {
-  STD_TORCH_CHECK(cuts.size() == 1,
-                  "gtnet: over a segmentation this is not done on a GPU: move emissions and graph "
-                  "with .cpu()");
-  return cuts[0];
 }
 
 // The forward scores of chains, and their alphas if they are kept.
@@ -154,12 +150,12 @@ ChainScores score_chains(const lattice::ChainGrid<T>& grid, const Tensor& weight
   const int64_t slots = sizes[layout::kMostSlots], frames = grid.frames, items = grid.size;
   const ChainScores out{empty<double>(weights, items),
                         empty_numbers<T>(weights, keep ? items * (frames + 1) * slots : 0)};
-  const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                  Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
+  const PlacedWorkspaces placed = place(weights, items, Kernel::shared_bytes(),
+                                        Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
   launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
          placed.shared_bytes,
          Kernel{grid,
-                placed.room,
+                placed.each,
                 {numbers<T>(out.alpha), frames, slots},
                 keep,
                 writable<double>(out.score)});
@@ -173,16 +169,16 @@ struct ChainUses {
 
 template <class T>
 ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& alpha,
-                               const Tensor& grad_score, const Tensor& scores,
-                               const Tensor& weights, Span<const int64_t> sizes, int64_t num_counts,
-                               int64_t num_states, lattice::CountBy by,
-                               Span<const int64_t> counts_at) {
+                               const Tensor& grad_score, const LatticeTensors& given,
+                               Span<const int64_t> sizes, int64_t num_counts, int64_t num_states,
+                               lattice::CountBy by, Span<const int64_t> counts_at) {
   using Kernel = lattice::ChainBackward<T>;
+  const Tensor& weights = given.weights;
   const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
-  const PlacedRoom placed =
+  const PlacedWorkspaces placed =
       place(weights, items, Kernel::shared_bytes(),
-            Kernel::room_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]));
-  const ChainUses out{torch::stable::empty_like(scores), zeros<double>(weights, num_counts),
+            Kernel::workspace_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]));
+  const ChainUses out{torch::stable::empty_like(given.scores), zeros<double>(weights, num_counts),
                       zeros<double>(weights, num_states), zeros<double>(weights, num_states)};
   Tensor grad_scores = out.scores;
   torch::stable::zero_(grad_scores);
@@ -193,7 +189,7 @@ ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& 
   launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
          placed.shared_bytes,
          Kernel{grid,
-                placed.room,
+                placed.each,
                 {numbers<T>(alpha), grid.frames, slots},
                 view<double>(grad_score),
                 gradient_of(grad_scores),

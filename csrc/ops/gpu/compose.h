@@ -10,7 +10,7 @@ namespace gtnet::ops {
 namespace {
 
 // How many pairs an item is given room for at first, and up to how many places of a batch every
-// pair has its own. The stand-in has little, so that products grow and take both kinds of tables.
+// pair has its own. The emulation has little, so that products grow and take both kinds of tables.
 #ifdef GTNET_EMULATED
 constexpr int64_t kFewestPairs = 4, kPairsAtFirst = 4, kDensePlaces = 64;
 #else

@@ -2,105 +2,38 @@
 // come with their layers.
 #pragma once
 
+#include "ops/distance.h"
 #include "ops/gpu/device.h"
-#include "ops/log_gradients.h"
 #include "paths/gpu/totals.h"
 #include "rewrite/gather_scores.h"
 
 namespace gtnet::ops {
 namespace {
 
-std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& start,
-                                        const Tensor& accept, const Tensor& state_offsets,
-                                        const Tensor& order, const std::optional<Tensor>& bounds,
-                                        const Tensor& offsets, const Tensor& arcs,
-                                        const Tensor& states, bool reverse) {
-  const int64_t num_states = start.numel(), num_graphs = graphs(state_offsets);
-  const int32_t device = weights.get_device_index();
-  Tensor alpha = empty<double>(start, num_states), score = empty<double>(start, num_graphs);
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    const LayeredWalk walk = walk_of(state_offsets, order, bounds, reverse);
-    for_each_state(weights, walk,
-                   paths::LogDistance<T>{csr_of(offsets, arcs, states), input<T>(weights),
-                                         input<T>(start), output<double>(alpha)});
-    by_graph(device, paths::LogTotals<T>{num_graphs,
-                                         {walk.state_offsets, input<T>(accept),
-                                          output<double>(alpha), output<double>(score)}});
-  });
-  return {alpha, score};
-}
+struct Blocks {
+  template <class Functor>
+  static void each_state(const Tensor& like, const Tensor& state_offsets, const Tensor& order,
+                         const std::optional<Tensor>& bounds, bool reverse,
+                         const Functor& functor) {
+    for_each_state(like, walk_of(state_offsets, order, bounds, reverse), functor);
+  }
 
-std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
-    const Tensor& grad_score, const std::optional<Tensor>& grad_alpha, const Tensor& alpha,
-    const Tensor& score, const Tensor& weights, const Tensor& start, const Tensor& accept,
-    const Tensor& state_offsets, const Tensor& order, const std::optional<Tensor>& bounds,
-    const Tensor& offsets, const Tensor& arcs, const Tensor& states, bool reverse) {
-  LogGradients out(weights, start, accept);
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_state(weights, walk_of(state_offsets, order, bounds, reverse),
-                   out.functor<T>(csr_of(offsets, arcs, states), weights, start, accept, alpha,
-                                  score, grad_alpha, grad_score));
-  });
-  return {out.weights, out.start, out.accept};
-}
-
-Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, const Tensor& order,
-                 const std::optional<Tensor>& bounds, const Tensor& offsets, const Tensor& arcs,
-                 const Tensor& states, bool reverse) {
-  Tensor x = empty<double>(b, b.numel());
-  for_each_state(b, walk_of(state_offsets, order, bounds, reverse),
-                 paths::Recursion{csr_of(offsets, arcs, states), input<double>(p), input<double>(b),
-                                  output<double>(x)});
-  return x;
-}
-
-std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& start,
-                                         const Tensor& state_offsets, const Tensor& order,
-                                         const std::optional<Tensor>& bounds, const Tensor& offsets,
-                                         const Tensor& arcs, const Tensor& states, bool reverse) {
-  const int64_t num_states = start.numel();
-  Tensor alpha = empty<double>(start, num_states), came_by = empty<int32_t>(start, num_states);
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_state(
-        weights, walk_of(state_offsets, order, bounds, reverse),
-        paths::BestDistance<T>{csr_of(offsets, arcs, states), input<T>(weights), input<T>(start),
-                               output<double>(alpha), output<int32_t>(came_by)});
-  });
-  return {alpha, came_by};
-}
-
-std::tuple<Tensor, Tensor, Tensor> best_end(const Tensor& alpha, const Tensor& came_by,
-                                            const Tensor& accept, const Tensor& state_offsets,
-                                            const Tensor& offsets, const Tensor& arcs,
-                                            const Tensor& states, bool with_lengths) {
-  const int64_t num_graphs = graphs(state_offsets);
-  Tensor score = empty<double>(accept, num_graphs), last = empty<int32_t>(accept, num_graphs);
-  Tensor length = empty<int64_t>(accept, with_lengths ? num_graphs : 0);
-  with_scores(accept, [&](auto zero) {
-    using T = decltype(zero);
-    by_graph(accept.get_device_index(),
-             paths::BestEnds<T>{
-                 num_graphs,
-                 {input<int64_t>(state_offsets), csr_of(offsets, arcs, states), input<T>(accept),
-                  input<double>(alpha), input<int32_t>(came_by), output<double>(score),
-                  output<int32_t>(last), with_lengths ? output<int64_t>(length) : Out<int64_t>{}}});
-  });
-  return {score, last, length};
-}
-
-std::tuple<Tensor, Tensor> trace(const Tensor& came_by, const Tensor& last,
-                                 const Tensor& path_offsets, const Tensor& offsets,
-                                 const Tensor& arcs, const Tensor& states, int64_t num_arcs) {
-  Tensor path_arcs = empty<int32_t>(last, num_arcs), first = empty<int32_t>(last, last.numel());
-  for_each(last.get_device_index(), last.numel(),
-           paths::Backtrace{csr_of(offsets, arcs, states), input<int32_t>(came_by),
-                            input<int32_t>(last), input<int64_t>(path_offsets),
-                            output<int32_t>(path_arcs), output<int32_t>(first)});
-  return {path_arcs, first};
-}
+  // The ends of paths by the threads of a block, the rest by a thread.
+  template <class T>
+  static void each_graph(const Tensor& like, int64_t num_graphs, int64_t /*work*/,
+                         const paths::LogTotal<T>& total) {
+    by_graph(like.get_device_index(), paths::LogTotals<T>{num_graphs, total});
+  }
+  template <class T>
+  static void each_graph(const Tensor& like, int64_t num_graphs, int64_t /*work*/,
+                         const paths::BestEnd<T>& end) {
+    by_graph(like.get_device_index(), paths::BestEnds<T>{num_graphs, end});
+  }
+  static void each_graph(const Tensor& like, int64_t num_graphs, int64_t /*work*/,
+                         const paths::Backtrace& trace) {
+    for_each(like.get_device_index(), num_graphs, trace);
+  }
+};
 
 Tensor take(const Tensor& values, const Tensor& index) {
   Tensor result = torch::stable::new_empty(values, {index.numel()}, values.scalar_type());
@@ -126,12 +59,12 @@ Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optiona
 }
 
 void register_walks(torch::stable::detail::StableLibrary& m) {
-  m.impl("log_distance", TORCH_BOX(&log_distance));
-  m.impl("log_distance_backward", TORCH_BOX(&log_distance_backward));
-  m.impl("recursion", TORCH_BOX(&recursion));
-  m.impl("best_distance", TORCH_BOX(&best_distance));
-  m.impl("best_end", TORCH_BOX(&best_end));
-  m.impl("trace", TORCH_BOX(&trace));
+  m.impl("log_distance", TORCH_BOX(&log_distance<Blocks>));
+  m.impl("log_distance_backward", TORCH_BOX(&log_distance_backward<Blocks>));
+  m.impl("recursion", TORCH_BOX(&recursion<Blocks>));
+  m.impl("best_distance", TORCH_BOX(&best_distance<Blocks>));
+  m.impl("best_end", TORCH_BOX(&best_end<Blocks>));
+  m.impl("trace", TORCH_BOX(&trace<Blocks>));
   m.impl("take", TORCH_BOX(&take));
   m.impl("take_backward", TORCH_BOX(&take_backward));
 }

@@ -1,5 +1,5 @@
-// Posteriors and paths of chains of emissions composed with a graph, on a device of blocks; an
-// executor is included before. Arguments as in ops/gpu/chains.h.
+// Posteriors and paths of chains of emissions composed with a graph, on a device of blocks.
+// Arguments as in ops/gpu/chains.h.
 #pragma once
 
 #include "lattice/gpu/chain_k_best.h"
@@ -11,19 +11,16 @@
 namespace gtnet::ops {
 namespace {
 
-Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                           Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                           Tensor accept, bool by_cut) {
-  if (cuts.size() > 1) {
-    return cut_posteriors(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights,
-                          start, accept, by_cut);
+Tensors lattice_posteriors(const LatticeTensors& given, bool by_cut) {
+  if (given.cuts.size() > 1) {
+    return cut_posteriors(given, by_cut);
   }
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    lattice::ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
-                                               arc_offsets, weights, start, accept);
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    lattice::ChainGrid<T> grid = chain_grid<T>(given);
     const int64_t items = grid.size;
     const lattice::CountBy by = by_cut ? lattice::CountBy::kFrameAndArc : lattice::CountBy::kArc;
     const Tensor arcs = empty<int64_t>(weights, items), states = empty<int64_t>(weights, items);
@@ -37,8 +34,8 @@ Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor wor
     const ChainScores found = score_chains(grid, weights, sizes, true);
     const Tensor ones = empty<double>(weights, items);
     for_each(device, items, block::Fill<double>{1, writable<double>(ones)});
-    const ChainUses uses = differentiate_chains(grid, found.alpha, ones, scores, weights, sizes,
-                                                num_arcs, num_states, by, view<int64_t>(arcs_at));
+    const ChainUses uses = differentiate_chains(grid, found.alpha, ones, given, sizes, num_arcs,
+                                                num_states, by, view<int64_t>(arcs_at));
     const auto rounded = [&](const Tensor& all, const Tensor& at) {
       return rounded_by_item<T>(found.score, all, at);
     };
@@ -52,25 +49,23 @@ Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor wor
   });
 }
 
-Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                       Tensor accept, int64_t k) {
+Tensors lattice_k_best(const LatticeTensors& given, int64_t k) {
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     using Kernel = lattice::ChainKBest<T>;
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const lattice::ChainGrid<T> grid =
-        chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets, arc_offsets,
-                      weights, start, accept);
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    const lattice::ChainGrid<T> grid = chain_grid<T>(given);
     const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
     const Tensor came = empty_elements<lattice::CameAlong>(weights,
                                                            items * (grid.frames + 1) * slots * k),
                  ends = empty_elements<paths::Ranked>(weights, items * k),
                  counts = zeros<int32_t>(weights, items);
-    const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels], k));
+    const PlacedWorkspaces placed =
+        place(weights, items, Kernel::shared_bytes(),
+              Kernel::workspace_bytes(slots, sizes[layout::kMostLabels], k));
     const Kernel kernel{grid,
-                        placed.room,
+                        placed.each,
                         slots,
                         k,
                         elements<lattice::CameAlong>(came),
@@ -84,19 +79,17 @@ Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
 }
 
 // `seeds` [items * n], in float64.
-Tensors lattice_sample(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                       Tensor accept, Tensor seeds, int64_t n) {
+Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n) {
+  const Tensor& weights = given.weights;
   const int32_t device = weights.get_device_index();
-  const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-  lattice::ChainGrid<double> grid =
-      chain_grid<double>(scores, lengths_of(cuts), words, word_offsets, state_offsets, arc_offsets,
-                         weights, start, accept);
+  const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+  lattice::ChainGrid<double> grid = chain_grid<double>(given);
   const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
   const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
   const ChainScores found = score_chains(grid, weights, sizes, true);
   const Tensor rows = empty<int32_t>(weights, grid.num_graphs * 2 * slots),
-               ends = empty<double>(weights, start.numel() * (grid.num_graphs == 1 ? items : 1));
+               ends =
+                   empty<double>(weights, given.start.numel() * (grid.num_graphs == 1 ? items : 1));
   const lattice::RowPlaces places{writable<int32_t>(rows), slots};
   for_each(device, rows.numel(), block::Fill<int32_t>{-1, places.all});
   launch(device, grid.num_graphs, lattice::FindRows::kThreads, 0,
@@ -144,30 +137,28 @@ void add_kept(Tensors& result, const Tensor& like, int64_t items, int64_t rows_o
   result.insert(result.end(), kept.begin(), kept.end());
 }
 
-Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                      Tensor accept, double beam) {
+Tensors lattice_prune(const LatticeTensors& given, double beam) {
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     using Kernel = lattice::ChainDistances<T>;
     const int32_t device = weights.get_device_index();
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const lattice::ChainGrid<T> grid =
-        chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets, arc_offsets,
-                      weights, start, accept);
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    const lattice::ChainGrid<T> grid = chain_grid<T>(given);
     const int64_t slots = sizes[layout::kMostSlots], items = grid.size, rows = grid.frames + 1;
     const Tensor before = empty<double>(weights, items * rows * slots),
                  after = empty<double>(weights, items * rows * slots),
                  best = empty<double>(weights, items);
-    const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
+    const PlacedWorkspaces placed =
+        place(weights, items, Kernel::shared_bytes(),
+              Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
     const lattice::NearBest<T> near{grid,
                                     {writable<double>(before), grid.frames, slots},
                                     {writable<double>(after), grid.frames, slots},
                                     view<double>(best),
                                     beam};
     launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
-           Kernel{grid, placed.room, near.before, near.after, writable<double>(best)});
+           Kernel{grid, placed.each, near.before, near.after, writable<double>(best)});
     const Tensor from = empty<int32_t>(weights, weights.numel()),
                  to = empty<int32_t>(weights, weights.numel());
     launch(device, grid.num_graphs, lattice::ArcPlaces::kThreads, 0,
@@ -194,10 +185,10 @@ Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
 }
 
 void register_chain_paths(torch::stable::detail::StableLibrary& m) {
-  m.impl("lattice_posteriors", TORCH_BOX(&lattice_posteriors));
-  m.impl("lattice_k_best", TORCH_BOX(&lattice_k_best));
-  m.impl("lattice_sample", TORCH_BOX(&lattice_sample));
-  m.impl("lattice_prune", TORCH_BOX(&lattice_prune));
+  m.impl("lattice_posteriors", TORCH_BOX(&Unpacked<&lattice_posteriors>::call));
+  m.impl("lattice_k_best", TORCH_BOX(&Unpacked<&lattice_k_best>::call));
+  m.impl("lattice_sample", TORCH_BOX(&Unpacked<&lattice_sample>::call));
+  m.impl("lattice_prune", TORCH_BOX(&Unpacked<&lattice_prune>::call));
 }
 
 }  // namespace

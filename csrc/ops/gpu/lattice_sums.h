@@ -1,5 +1,4 @@
-// Operators that sum over the paths of chains, and the best paths, on a device of blocks; an
-// executor is included before.
+// Operators that sum over the paths of chains, and the best paths, on a device of blocks.
 #pragma once
 
 #include "lattice/gpu/chain_viterbi.h"
@@ -9,18 +8,15 @@
 namespace gtnet::ops {
 namespace {
 
-Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                      Tensor accept, bool keep) {
-  if (cuts.size() > 1) {
-    return cut_score(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
-                     accept, keep);
+Tensors lattice_score(const LatticeTensors& given, bool keep) {
+  if (given.cuts.size() > 1) {
+    return cut_score(given, keep);
   }
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    lattice::ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
-                                               arc_offsets, weights, start, accept);
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    lattice::ChainGrid<T> grid = chain_grid<T>(given);
     const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
     const ChainScores found = score_chains(grid, weights, sizes, keep);
     return {found.score, found.alpha, empty<int32_t>(weights, 0), empty<double>(weights, 0),
@@ -28,25 +24,22 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
   });
 }
 
-Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor /*alpha_e*/,
-                               Tensor /*offset*/, Tensor scores, Tensors cuts, Tensor words,
-                               Tensor word_offsets, Tensor state_offsets, Tensor arc_offsets,
-                               Tensor weights, Tensor start, Tensor accept, bool counting) {
-  if (cuts.size() > 1) {
-    return cut_score_backward(grad_score, alpha_m, scores, cuts, words, word_offsets, state_offsets,
-                              arc_offsets, weights, start, accept, counting);
+Tensors lattice_score_backward(const Tensor& grad_score, const SavedForBackward& left,
+                               const LatticeTensors& given, bool counting) {
+  if (given.cuts.size() > 1) {
+    return cut_score_backward(grad_score, left.alpha_m, given, counting);
   }
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    lattice::ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
-                                               arc_offsets, weights, start, accept);
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    lattice::ChainGrid<T> grid = chain_grid<T>(given);
     const int64_t items = grid.size, copies = grid.num_graphs == 1 ? items : 1;
-    const int64_t lanes = sizes[layout::kAllCounts] * layout::kLanes, states = start.numel();
+    const int64_t lanes = sizes[layout::kAllCounts] * layout::kLanes, states = given.start.numel();
     const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
     const ChainUses uses = differentiate_chains(
-        grid, alpha_m, grad_score, scores, weights, sizes, counting ? copies * lanes : 0,
+        grid, left.alpha_m, grad_score, given, sizes, counting ? copies * lanes : 0,
         counting ? copies * states : 0, lattice::CountBy::kEntry, nullptr);
     Tensor grad_weights = zeros<T>(weights, counting ? weights.numel() : 0),
            grad_start = empty<T>(weights, counting ? states : 0),
@@ -70,20 +63,17 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor /*alpha
   });
 }
 
-Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                     Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                     Tensor accept) {
-  if (cuts.size() > 1) {
-    return cut_best(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
-                    accept);
+Tensors lattice_best(const LatticeTensors& given) {
+  if (given.cuts.size() > 1) {
+    return cut_best(given);
   }
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     using Kernel = lattice::ChainBestForward<T>;
     const int32_t device = weights.get_device_index();
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const lattice::ChainGrid<T> grid = chain_grid<T>(
-        scores, cuts[0], words, word_offsets, state_offsets, arc_offsets, weights, start, accept);
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    const lattice::ChainGrid<T> grid = chain_grid<T>(given);
     const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
     Tensor score = empty<double>(weights, items), length = empty<int64_t>(weights, items),
            offsets = empty<int64_t>(weights, items + 1);
@@ -92,10 +82,11 @@ Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offs
     Tensor counts = torch::stable::empty_like(length);
     Tensor entries = empty<int32_t>(weights, items * (grid.frames + 1) * slots);
     const lattice::CameBy came_by{writable<int32_t>(entries), grid.frames, slots};
-    const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
+    const PlacedWorkspaces placed =
+        place(weights, items, Kernel::shared_bytes(),
+              Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
     launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
-           Kernel{grid, placed.room, came_by, writable<double>(score), writable<int32_t>(last)});
+           Kernel{grid, placed.each, came_by, writable<double>(score), writable<int32_t>(last)});
     for_each(
         device, items,
         lattice::ChainPathLength<T>{grid, came_by, view<int32_t>(last), writable<int64_t>(length)});
@@ -112,9 +103,9 @@ Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offs
 }
 
 void register_chains(torch::stable::detail::StableLibrary& m) {
-  m.impl("lattice_score", TORCH_BOX(&lattice_score));
-  m.impl("lattice_score_backward", TORCH_BOX(&lattice_score_backward));
-  m.impl("lattice_best", TORCH_BOX(&lattice_best));
+  m.impl("lattice_score", TORCH_BOX(&Unpacked<&lattice_score>::call));
+  m.impl("lattice_score_backward", TORCH_BOX(&Unpacked<&lattice_score_backward>::call));
+  m.impl("lattice_best", TORCH_BOX(&Unpacked<&lattice_best>::call));
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
-// Operators that sum over the paths of segmentations, and the best paths, on a device of blocks; an
-// executor is included before.
+// Operators that sum over the paths of segmentations, and the best paths, on a device of blocks.
 #pragma once
 
 #include "lattice/gpu/segmentation_viterbi.h"
@@ -8,39 +7,34 @@
 namespace gtnet::ops {
 namespace {
 
-Tensors cut_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                  Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                  Tensor accept, bool keep) {
+Tensors cut_score(const LatticeTensors& given, bool keep) {
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    lattice::CutGrid<T> grid = cut_grid<T>(scores, cuts, words, word_offsets, state_offsets,
-                                           arc_offsets, weights, start, accept);
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    lattice::CutGrid<T> grid = cut_grid<T>(given);
     const Weighed weighed = weigh(grid.chain, weights, sizes[layout::kAllWeights]);
-    const CutScores found = score_cuts(grid, weights, sizes, cuts[kCutOrder].numel());
+    const CutScores found = score_cuts(grid, weights, sizes, given.cuts[kCutOrder].numel());
     return {found.score, keep ? found.alpha : empty_numbers<T>(weights, 0),
             empty<int32_t>(weights, 0), empty<double>(weights, 0), zeros<int64_t>(weights, 1)};
   });
 }
 
-Tensors cut_score_backward(Tensor grad_score, Tensor alpha, Tensor scores, Tensors cuts,
-                           Tensor words, Tensor word_offsets, Tensor state_offsets,
-                           Tensor arc_offsets, Tensor weights, Tensor start, Tensor accept,
-                           bool counting) {
+Tensors cut_score_backward(const Tensor& grad_score, const Tensor& alpha,
+                           const LatticeTensors& given, bool counting) {
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    lattice::CutGrid<T> grid = cut_grid<T>(scores, cuts, words, word_offsets, state_offsets,
-                                           arc_offsets, weights, start, accept);
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    lattice::CutGrid<T> grid = cut_grid<T>(given);
     const Weighed weighed = weigh(grid.chain, weights, sizes[layout::kAllWeights]);
     const bool one = grid.chain.num_graphs == 1;
-    const int64_t items = grid.chain.size, copies = one ? items : 1, states = start.numel();
+    const int64_t items = grid.chain.size, copies = one ? items : 1, states = given.start.numel();
     const int64_t lanes = sizes[layout::kAllCounts] * layout::kLanes;
-    const CutUses uses =
-        differentiate_cuts(grid, alpha, grad_score, scores, cuts, weights, sizes, counting,
-                           counting ? copies * lanes : 0, counting ? copies * states : 0,
-                           lattice::CountBy::kEntry, nullptr);
+    const CutUses uses = differentiate_cuts(
+        grid, alpha, grad_score, given, sizes, counting, counting ? copies * lanes : 0,
+        counting ? copies * states : 0, lattice::CountBy::kEntry, nullptr);
     Tensor grad_weights = zeros<T>(weights, counting ? weights.numel() : 0),
            grad_start = zeros<T>(weights, counting ? states : 0),
            grad_accept = torch::stable::empty_like(grad_start);
@@ -61,16 +55,14 @@ Tensors cut_score_backward(Tensor grad_score, Tensor alpha, Tensor scores, Tenso
   });
 }
 
-Tensors cut_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
-                 Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
-                 Tensor accept) {
+Tensors cut_best(const LatticeTensors& given) {
+  const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
-    const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const lattice::CutGrid<T> grid = cut_grid<T>(scores, cuts, words, word_offsets, state_offsets,
-                                                 arc_offsets, weights, start, accept);
-    const int64_t items = grid.chain.size, places = cuts[kCutOrder].numel() * grid.slots;
+    const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
+    const lattice::CutGrid<T> grid = cut_grid<T>(given);
+    const int64_t items = grid.chain.size, places = given.cuts[kCutOrder].numel() * grid.slots;
     Tensor flags = zeros<int32_t>(weights, items);
     Tensor emissions = empty<double>(weights, grid.num_segments * grid.labels),
            alpha = empty<double>(weights, places), led = empty<double>(weights, places),
@@ -95,7 +87,7 @@ Tensors cut_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                                       writable<double>(score),
                                       writable<int32_t>(last),
                                       writable<int32_t>(last_cut)});
-    const lattice::CutTrace<T> trace{grid, came_by, view<int32_t>(cuts[kCutSource])};
+    const lattice::CutTrace<T> trace{grid, came_by, view<int32_t>(given.cuts[kCutSource])};
     for_each(device, items,
              lattice::CutPathLength<T>{trace, view<int32_t>(last), view<int32_t>(last_cut),
                                        writable<int64_t>(length)});

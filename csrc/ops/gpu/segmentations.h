@@ -1,7 +1,7 @@
-// What operators on segmentations composed with a graph share on a device of blocks; an executor is
-// included before. `cuts` are there state_offsets, arc_offsets, order, source and target; the
-// entering and the leaving segments of each cut as offsets, segments and cuts at the other end; the
-// number of cuts of the longest item, on the CPU; start and accept.
+// What operators on segmentations composed with a graph share on a device of blocks. `cuts` are
+// there state_offsets, arc_offsets, order, source and target; the entering and the leaving segments
+// of each cut as offsets, segments and cuts at the other end; the number of cuts of the longest
+// item, on the CPU; start and accept.
 #pragma once
 
 #include "lattice/gpu/segmentation_forward_backward.h"
@@ -25,23 +25,23 @@ enum CutArgument : size_t {
 };
 
 template <class T>
-lattice::CutGrid<T> cut_grid(const Tensor& scores, const Tensors& cuts, const Tensor& words,
-                             const Tensor& word_offsets, const Tensor& state_offsets,
-                             const Tensor& arc_offsets, const Tensor& weights, const Tensor& start,
-                             const Tensor& accept) {
-  STD_TORCH_CHECK(cuts.size() == kCutArguments && scores.dim() == 2,
+lattice::CutGrid<T> cut_grid(const LatticeTensors& given) {
+  STD_TORCH_CHECK(given.cuts.size() == kCutArguments && given.scores.dim() == 2,
                   "gtnet: on a GPU segmentations need the segments of every cut");
-  const Span<const int64_t> sizes = view<int64_t>(word_offsets);
+  const Tensor& scores = given.scores;
+  const Tensors& cuts = given.cuts;
+  const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
   // A path takes as many steps as there are cuts, each with an emission, and two ends of each kind.
   const int64_t steps = (view<int64_t>(cuts[kMostCuts])[0] + 2) * (1 + sizes[layout::kMostPhases]);
   const auto segments = [&](size_t at) {
     return lattice::Segments{view<int32_t>(cuts[at]), view<int32_t>(cuts[at + 1]),
                              view<int32_t>(cuts[at + 2])};
   };
-  return {{graphs(cuts[kCutOffsets]), 0, scores.size(1), graphs(state_offsets), scores_of(scores),
-           0, scores.stride(0), nullptr, view<int64_t>(state_offsets), view<int64_t>(arc_offsets),
-           view<int32_t>(words), view<T>(weights), view<T>(start), view<T>(accept), nullptr,
-           nullptr, ExtendedFloat<T>::highest(2 * steps + 2)},
+  return {{graphs(cuts[kCutOffsets]), 0, scores.size(1), graphs(given.state_offsets),
+           scores_of(scores), 0, scores.stride(0), nullptr, view<int64_t>(given.state_offsets),
+           view<int64_t>(given.arc_offsets), view<int32_t>(given.words), view<T>(given.weights),
+           view<T>(given.start), view<T>(given.accept), nullptr, nullptr,
+           ExtendedFloat<T>::highest(2 * steps + 2)},
           scores.size(0),
           view<int64_t>(cuts[kCutOffsets]),
           view<int64_t>(cuts[kSegmentOffsets]),
@@ -105,11 +105,12 @@ struct CutUses {
 
 template <class T>
 CutUses differentiate_cuts(const lattice::CutGrid<T>& grid, const Tensor& alpha,
-                           const Tensor& grad_score, const Tensor& scores, const Tensors& cuts,
-                           const Tensor& weights, Span<const int64_t> sizes, bool counting,
-                           int64_t num_counts, int64_t num_states, lattice::CountBy by,
-                           Span<const int64_t> counts_at) {
+                           const Tensor& grad_score, const LatticeTensors& given,
+                           Span<const int64_t> sizes, bool counting, int64_t num_counts,
+                           int64_t num_states, lattice::CountBy by, Span<const int64_t> counts_at) {
   constexpr int64_t kMostBlocks = 2048;
+  const Tensor& weights = given.weights;
+  const Tensors& cuts = given.cuts;
   const int32_t device = weights.get_device_index();
   const int64_t items = grid.chain.size, num_cuts = cuts[kCutOrder].numel();
   const int64_t blocks = std::min(grid.num_segments, kMostBlocks);
@@ -119,7 +120,7 @@ CutUses differentiate_cuts(const lattice::CutGrid<T>& grid, const Tensor& alpha,
          totals = empty_numbers<T>(weights, items);
   Tensor flags = zeros<int32_t>(weights, items);
   const CutUses out{
-      torch::stable::empty_like(scores),          zeros<double>(weights, num_counts),
+      torch::stable::empty_like(given.scores),    zeros<double>(weights, num_counts),
       zeros<double>(weights, num_states),         zeros<double>(weights, num_states),
       zeros<T>(weights, counting ? num_cuts : 0), zeros<T>(weights, counting ? num_cuts : 0)};
   Tensor grad_scores = out.scores;

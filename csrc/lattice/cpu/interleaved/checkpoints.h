@@ -1,4 +1,4 @@
-// What the two walks of a group of items abreast keep for each other.
+// What the two walks of a group of interleaved items keep for each other.
 #pragma once
 
 #include "lattice/cpu/interleaved/walk.h"

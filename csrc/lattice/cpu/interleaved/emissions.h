@@ -1,5 +1,5 @@
-// The emissions of a frame for items abreast: read for the labels of a graph, and their gradient
-// written back.
+// The emissions of a frame for interleaved items: read for the labels of a graph, and their
+// gradient written back.
 #pragma once
 
 #include <vector>

@@ -1,4 +1,4 @@
-// How often paths take each arc, counted for items abreast.
+// How often paths take each arc, counted for interleaved items.
 #pragma once
 
 #include <vector>

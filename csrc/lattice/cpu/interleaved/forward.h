@@ -1,4 +1,4 @@
-// The forward score of items abreast: two walks, from the first cut forth and from the last one
+// The forward score of interleaved items: two walks, from the first cut forth and from the last one
 // back, meet in the middle. Each may then go on to the other end through what the other one kept on
 // its way, which gives the gradient (lattice/cpu/interleaved/gradient.h). So two threads share the
 // work of a group of items, and nothing is computed twice but what was too much to keep.

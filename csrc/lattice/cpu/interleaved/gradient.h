@@ -1,4 +1,4 @@
-// The gradient of the forward score of items abreast.
+// The gradient of the forward score of interleaved items.
 #pragma once
 
 #include "lattice/cpu/interleaved/checkpoints.h"

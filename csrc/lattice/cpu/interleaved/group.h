@@ -1,4 +1,4 @@
-// Groups of items abreast, eight or sixteen of them, behind one face.
+// Groups of interleaved items, eight or sixteen of them, behind one face.
 #pragma once
 
 #include <memory>

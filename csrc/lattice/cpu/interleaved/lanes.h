@@ -1,4 +1,4 @@
-// Numbers of items abreast: vectors of eight or sixteen.
+// Numbers of interleaved items: vectors of eight or sixteen.
 #pragma once
 
 #include <cstring>

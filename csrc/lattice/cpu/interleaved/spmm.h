@@ -1,5 +1,5 @@
-// Items that share a graph go abreast: every position holds one number per item, side by side in a
-// vector, so an arc is one multiplication for all of them and nothing is gathered. Numbers are
+// Items that share a graph are interleaved: every position holds one number per item, side by side
+// in a vector, so an arc is one multiplication for all of them and nothing is gathered. Numbers are
 // ordinary ones relative to a power of two per item and cut. An item for which something would be
 // lost by that is found out and done alone, with exponents.
 #pragma once

@@ -1,5 +1,5 @@
-// One step after another along the cuts of items abreast, forth or back. Both ways a value is the
-// sum over the paths on that side of a cut, the emission of the frame before the cut included:
+// One step after another along the cuts of interleaved items, forth or back. Both ways a value is
+// the sum over the paths on that side of a cut, the emission of the frame before the cut included:
 //   value_c(p) = emission_c(label p) * sum over arcs between p and q of weight * value_c'(q),
 // c' the cut before or after, so what leads to p on one way times what comes after it is
 //   sum_c(p) * value_c(p)
@@ -53,7 +53,7 @@ struct Ends {
   }
 };
 
-// The scores of a graph, laid out for items abreast.
+// The scores of a graph, laid out for interleaved items.
 template <class T>
 struct Graph {
   const layout::TransitionRows steps;

@@ -1,4 +1,4 @@
-"""Items that share a graph are summed abreast: as each of them alone, whatever else there is."""
+"""Items that share a graph are interleaved: each has the sum that it has alone."""
 
 from __future__ import annotations
 
@@ -75,16 +75,16 @@ def check(
     """In float32 and float64, beside each item alone in float64.
 
     `narrow` and `wide`: whether all, some or none of the items are within the arithmetic of either
-    and so done abreast, both ways.
+    and so interleaved, both ways.
     """
     lengths = [scores.shape[1]] * len(scores) if lengths is None else lengths
     exact = summed(graph.to(torch.float64), scores.double(), lengths, alone=True)
     for dtype, expected, tolerance in ((torch.float32, narrow, 1e-6), (torch.float64, wide, 1e-12)):
         with drivers_used() as used:
             found = summed(graph.to(dtype), scores.to(dtype), lengths, alone=False)
-        abreast = used.get("interleaved", 0)
-        kind = {0: "none", 2 * len(lengths): "all"}.get(abreast, "some")
-        assert kind == expected, f"{abreast} of {2 * len(lengths)} passes in {dtype}"
+        interleaved = used.get("interleaved", 0)
+        kind = {0: "none", 2 * len(lengths): "all"}.get(interleaved, "some")
+        assert kind == expected, f"{interleaved} of {2 * len(lengths)} passes in {dtype}"
         torch.testing.assert_close(
             found.scores.double(), exact.scores, rtol=tolerance, atol=tolerance
         )
