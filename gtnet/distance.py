@@ -192,10 +192,13 @@ def _plain_scores(graph: Graph) -> list[Tensor]:
 
 
 def scaled_to_accept(function: str, graph: Graph, beta: float | Tensor) -> tuple[Graph, Tensor]:
-    """The graph with its scores times beta, and the log-sum from each state on, float64."""
+    """The graph with its scores times beta, and the log-sum from each state on, float64.
+
+    What lies on no accepting path has -inf, so that cycles there do not diverge.
+    """
     if _is_infinite(function, beta):
         raise ValueError(f"{function}: beta must be finite, got inf: use viterbi_path")
-    scaled = _scaled(function, graph, beta)
+    scaled = useful_part(_scaled(function, graph, beta))
     return scaled, _log_distance(function, scaled, to_accept=True)[0]
 
 

@@ -95,8 +95,9 @@ def sample(
     default torch's own: the same seed draws the same paths, however many threads there are.
     Result: for every graph of the batch a batch of n linear graphs, with `arc_maps[0]`, as
     `k_best` returns them; none for an empty language. A GPU draws the same paths as the CPU, except
-    where a random number falls within a rounding error. Raises ValueError for a graph whose
-    distances do not exist, n < 0 or infinite beta.
+    where a random number falls within a rounding error. Raises ValueError where the sum over the
+    accepting paths diverges (as `forward_score`; cycles that none of them takes do not count), for
+    n < 0 and for infinite beta.
     Complexity: O(states + arcs) and O(length · log degree) per path.
     Gradient: flows to the scores along the paths, not through the draw (use `viterbi_score` of the
     paths minus `forward_score` for the log-probability that REINFORCE needs).

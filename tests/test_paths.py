@@ -352,6 +352,38 @@ def test_sample_of_the_largest_scores_and_of_none():
     assert gtnet.sample(graph[0:0], 3) == []
 
 
+APART = Graph([0, 2], [1, 2], [0, 0], accept=1)  # a cycle of its own diverges
+BEFORE = Graph([0, 2, 2], [1, 2, 0], [0, 0, 0], accept=1)
+BEHIND = Graph([0, 1, 2], [1, 2, 2], [0, 0, 0], accept=1)
+NOWHERE = Graph([0, 0], [0, 1], [0, 1], accept=[], num_states=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cycles_on_no_accepting_path_break_no_sample(dtype):
+    batch = stack([APART, NOWHERE, BEFORE, gtnet.linear([7]), BEHIND]).to(dtype).requires_grad_()
+    drawn = gtnet.sample(batch, 3, generator=seeded(0))
+    assert [label_sequences(paths) for paths in drawn] == [[[0]] * 3, [], *[[[n]] * 3 for n in (0, 7, 0)]]
+    viterbi_score(stack(drawn)).sum().backward()
+    assert batch.weights.grad.tolist() == [3, 0, 0, 0, 3, 0, 0, 3, 3, 0, 0]
+    assert [len(paths) for paths in gtnet.sample(NOWHERE, 4, beta=0.5)] == [0]
+    useful = Graph([0, 0], [0, 1], [0, 1], accept=1)
+    with pytest.raises(ValueError, match="sample: graph 1 has a cycle"):
+        gtnet.sample(stack([APART, useful]), 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{"beam": 1.0}, {"posterior": 0.5}])
+def test_cycles_on_no_accepting_path_are_pruned(options, dtype):
+    batch = stack([APART, NOWHERE, BEFORE, BEHIND]).to(dtype).requires_grad_()
+    kept = gtnet.prune(batch, **options)
+    assert kept.arc_maps[0].tolist() == [0, 4, 7]
+    assert gtnet.forward_score(kept).tolist() == [0, NEG_INF, 0, 0]
+    gtnet.forward_score(kept).masked_fill(kept.state_offsets.diff() == 0, 0).sum().backward()
+    assert batch.weights.grad.tolist() == [1, 0, 0, 0, 1, 0, 0, 1, 0, 0]
+    growing = batch.detach().with_weights(batch.detach().weights + 2)  # no best path either
+    assert gtnet.prune(growing, **options).arc_maps[0].tolist() == [0, 4, 7]
+
+
 def test_bad_arguments_of_sample_are_named():
     graph = gtnet.linear([1])
     with pytest.raises(ValueError, match=r"sample: n .*-1"):
