@@ -42,7 +42,9 @@ def viterbi_path(lattice: Lattice) -> Graph:
     return _paths_read(found, each.emissions, lattice.operand, lattice._is_shared)
 
 
-def k_best(lattice: Lattice, k: int, unique: Literal["ilabels", "olabels"] | None) -> list[Graph]:
+def k_best(
+    lattice: Lattice, k: int, unique: Literal["ilabels", "olabels"] | None, max_prefixes: int
+) -> list[Graph]:
     """`Lattice.k_best`."""
     k = _checks.count("k_best", "k", k)
     _check_device("k_best", lattice)
@@ -50,7 +52,8 @@ def k_best(lattice: Lattice, k: int, unique: Literal["ilabels", "olabels"] | Non
     arguments = None if unique is not None else each._arguments()
     if arguments is None:
         product = lattice.graph()
-        return [traced(found, product) for found in paths.k_best(product, k, unique=unique)]
+        ranked = paths.k_best(product, k, unique=unique, max_prefixes=max_prefixes)
+        return [traced(found, product) for found in ranked]
     size = _ops.k_best_bytes(arguments, k)
     _checks.fits_on_gpu("k_best", lattice.device, size, f"the {k} best paths to every position")
     with torch.no_grad():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import warnings
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from gtnet.topology import Topology, runs
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
+Partial = bool | Literal["fallback"]
+
 
 def beam_search(
     emissions: Emissions,
@@ -24,12 +27,14 @@ def beam_search(
     beam: float,
     max_active: int | None = None,
     lattice_beam: float | None = None,
+    partial: Partial = False,
 ) -> Graph:
     """The lattice of the paths that a frame-synchronous search through `emissions @ graph` keeps.
 
-    After each frame (and the epsilons after it, in topological order) a state survives if its
-    best score is at most `beam` below the best of all and among the `max_active` best. The lattice
-    holds the paths through survivors whose score is at most `lattice_beam` below the best one.
+    After each frame a state survives if an arc that reads the frame leads to it, with a score at
+    most `beam` below the best of all and among the `max_active` best. So do, however many they
+    are, the states within `beam` to which epsilons lead from these. The lattice holds the paths
+    through survivors whose score is at most `lattice_beam` below the best one.
 
     Apply `viterbi_path`, `k_best(..., unique="olabels")`, `forward_score` and `posteriors` to the
     result for best paths, distinct answers with scores, and confidences.
@@ -40,12 +45,17 @@ def beam_search(
             any weights, epsilons, cycles and outputs.
         beam: >= 0 or infinite. Infinite without `max_active` prunes nothing: the best path is
             exact.
-        max_active: states that survive a frame, at least 1; by default all within the beam. The
-            states on the epsilon path to a survivor survive with it.
+        max_active: states that survive a frame because an arc that reads it leads to them (before
+            the first frame: states to start in), at least 1; by default all within the beam. States
+            to which only epsilons lead are not counted.
         lattice_beam: >= 0 or infinite, by default `beam`. 0 keeps the best path and its ties.
+        partial: where paths may end among the last survivors. False: where `graph` accepts. True:
+            in all of them, with score 0. "fallback": as True for the items in which no survivor
+            accepts, as False for the others.
     Result: a batch of acyclic graphs. Its `arc_maps` and `state_maps` name the arcs and states of
-    `emissions.graph()` and of `graph`; an epsilon has -1 as the arc of the emissions. If none of
-    the last survivors of an item accepts, its graph has no states.
+    `emissions.graph()` and of `graph`; an epsilon has -1 as the arc of the emissions. If paths can
+    end in none of the last survivors of an item, its graph has no states, and a UserWarning names
+    the item.
     Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
     segmentation graph (use `prune(emissions @ graph, beam=...)` there) and for an epsilon
     cycle. Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
@@ -71,7 +81,7 @@ def beam_search(
         search._feed(whole.scores, whole.lengths, shared=True)
     else:
         search._feed(emissions.scores, emissions.lengths)
-    return search.lattice()
+    return search._lattice(partial)
 
 
 class _Chunk(NamedTuple):
@@ -190,24 +200,39 @@ class BeamSearch:
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         return chunk.states[runs(begin, counts)], chunk.last_scores, offsets
 
-    def lattice(self, *, partial: bool = False) -> Graph:
+    def lattice(self, *, partial: Partial = False) -> Graph:
         """The lattice of the frames fed so far, as `beam_search` returns it.
 
-        With `partial`, paths may end in any state (with score 0), for results in the middle of an
-        utterance. Raises ValueError before the first chunk. Complexity: O(survivors and arcs kept).
+        Arguments: `partial` as in `beam_search`; True is for results in the middle of an utterance.
+        Raises ValueError before the first chunk, and for another `partial`. Complexity: O(survivors
+        and arcs kept).
         """
+        return self._lattice(partial)
+
+    def _lattice(self, partial: Partial) -> Graph:
+        if partial != "fallback" and not isinstance(partial, bool):
+            raise ValueError(
+                f'beam_search: partial must be False, True or "fallback", got {partial!r}'
+            )
         if not self._chunks:
             raise ValueError(
                 "beam_search: there is no lattice before the first frames: call feed() first"
             )
         graph = self._graph
-        accept = torch.zeros_like(graph.accept) if partial else graph.accept
-        last_states, last_scores, _ = self._survivors()
-        assert last_states is not None and last_scores is not None
+        last_states, last_scores, offsets = self._survivors()
+        assert last_states is not None and last_scores is not None and offsets is not None
+        item = _ops.spread(offsets, len(last_states))
+        scores = graph.accept.detach()[last_states]
+        accepting = torch.zeros_like(offsets[1:]).index_add(0, item, (scores > NEG_INF).long())
+        anywhere = torch.full_like(accepting, partial is True, dtype=torch.bool)
+        if partial == "fallback":
+            anywhere = accepting == 0
+        ends = last_scores + scores.masked_fill(anywhere[item], 0)
+        _warn_of_empty((accepting == 0) & ~anywhere, offsets.diff() == 0)
         found = _ops.beam_lattice(
             *([getattr(chunk, name) for chunk in self._chunks] for name in _TRACE),
             self._chunks[0].start_slack,
-            last_scores + accept.detach()[last_states],
+            ends,
             self._lattice_beam,
         )
         state_offsets, arc_offsets, source, target, arcs, frames, *by_state = found
@@ -233,11 +258,13 @@ class BeamSearch:
         row = (origin[topology.graph_of_arc] + frames) * rows.shape[1] + ilabels
         row = row.masked_fill(frames < 0, -1).to(torch.int32)
         weights = _ops.take(graph.weights.contiguous(), arcs)
+        accept = _ops.take(graph.accept.contiguous(), states)
+        accept = accept.masked_fill(anywhere[topology.graph_of_state], 0)
         return Graph.from_topology(
             topology,
             weights + _ops.take(rows.reshape(-1).to(weights.dtype), row),
             torch.where(starts, _ops.take(graph.start.contiguous(), states), NEG_INF),
-            torch.where(accepts, _ops.take(accept.contiguous(), states), NEG_INF),
+            torch.where(accepts, accept, NEG_INF),
             arc_maps=(row, arcs),
             state_maps=((first[topology.graph_of_state] + cuts).to(torch.int32), states),
         )
@@ -256,6 +283,29 @@ class BeamSearch:
         if all(bool(frames.all()) for frames in inside):
             return whole.reshape(-1, whole.shape[2]), total
         return whole[torch.cat(inside, 1)], total
+
+
+def _warn_of_empty(without_end: Tensor, without_survivor: Tensor) -> None:
+    """Say which items have a lattice without paths, and why."""
+    if not bool((without_end | without_survivor).any()):
+        return
+    widen = "widen beam and max_active, or"
+    kinds = (
+        (without_survivor, "no state survives", f"{widen} see whether graph reads so many frames"),
+        (
+            without_end & ~without_survivor,
+            "no survivor accepts",
+            f'{widen} take partial="fallback" for the best paths to any of them',
+        ),
+    )
+    for lost, why, advice in kinds:
+        if items := lost.nonzero().flatten().tolist():
+            named = ", ".join(map(str, items[:10])) + (", ..." if len(items) > 10 else "")
+            warnings.warn(
+                f"beam_search: after the last frame {why} in {len(items)} items ({named}), so "
+                f"their lattices are empty: {advice}",
+                stacklevel=4,
+            )
 
 
 def _width(name: str, value: float) -> float:

@@ -175,14 +175,15 @@ def _best_ends(
     return came_by, *ends
 
 
-def best_to_accept(function: str, graph: Graph) -> Tensor:
-    """The score of the best path from each state to the end, float64 [states]. No gradient.
+def best_to_accept(function: str, graph: Graph) -> tuple[Tensor, Tensor]:
+    """The score of the best path from each state to the end, float64 [states], and its first arc.
 
-    On a cyclic graph only the parts of accepting paths count.
+    The arc is given by its position in `leaving`, -1 where the path ends at once. No gradient. On a
+    cyclic graph only the parts of accepting paths count.
     """
     walk = graph.topology.cyclic_walk(function, reverse=True, sums=False)
     weights, _, accept = _plain_scores(graph)
-    return _ops.best_distance(weights, accept, walk)[0]
+    return _ops.best_distance(weights, accept, walk)
 
 
 def _plain_scores(graph: Graph) -> list[Tensor]:
@@ -192,10 +193,13 @@ def _plain_scores(graph: Graph) -> list[Tensor]:
 
 
 def scaled_to_accept(function: str, graph: Graph, beta: float | Tensor) -> tuple[Graph, Tensor]:
-    """The graph with its scores times beta, and the log-sum from each state on, float64."""
+    """The graph with its scores times beta, and the log-sum from each state on, float64.
+
+    What lies on no accepting path has -inf, so that cycles there do not diverge.
+    """
     if _is_infinite(function, beta):
         raise ValueError(f"{function}: beta must be finite, got inf: use viterbi_path")
-    scaled = _scaled(function, graph, beta)
+    scaled = useful_part(_scaled(function, graph, beta))
     return scaled, _log_distance(function, scaled, to_accept=True)[0]
 
 

@@ -14,6 +14,7 @@ from gtnet._text import headline
 from gtnet.distance import _is_one, _log_distance, _scaled
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph, Unbuilt
+from gtnet.paths import MAX_PREFIXES
 from gtnet.product import Paired, paired
 
 
@@ -210,17 +211,23 @@ class Lattice(Unbuilt):
         """
         return _lattice_paths.viterbi_path(self)
 
-    def k_best(self, k: int, *, unique: Literal["ilabels", "olabels"] | None = None) -> list[Graph]:
+    def k_best(
+        self,
+        k: int,
+        *,
+        unique: Literal["ilabels", "olabels"] | None = None,
+        max_prefixes: int = MAX_PREFIXES,
+    ) -> list[Graph]:
         """The k best paths of each item, best first, as `gtnet.k_best`.
 
         Result: for every item a batch of at most k linear graphs, with `arc_maps` as in
         `viterbi_path`. Complexity: that of `viterbi_path`, and O(frames · (arcs that enter a state
-        + log)) per path; with `unique` the product is built. A GPU finds the same paths in at most
-        O(frames · arcs · k · d · log k), d <= 512 the arcs that enter a state, in 8 · k bytes per
-        frame and position; none where scores are NaN or +inf. Gradient: flows to the scores along
-        the paths. Source: Huang & Chiang 2005, algorithm 3.
+        + log)) per path; with `unique` the product is built, and `max_prefixes` holds. A GPU finds
+        the same paths in at most O(frames · arcs · k · d · log k), d <= 512 the arcs that enter a
+        state, in 8 · k bytes per frame and position; none where scores are NaN or +inf. Gradient:
+        flows to the scores along the paths. Source: Huang & Chiang 2005, algorithm 3.
         """
-        return _lattice_paths.k_best(self, k, unique)
+        return _lattice_paths.k_best(self, k, unique, max_prefixes)
 
     def sample(
         self,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+MAX_PREFIXES = 10_000_000  # of k_best, for one graph: 2 GB at most
+
+
 def viterbi_path(graph: Graph | Lattice) -> Graph:
     """The best accepting path of each graph, as a batch of linear graphs.
 
@@ -35,31 +38,42 @@ def viterbi_path(graph: Graph | Lattice) -> Graph:
 
 
 def k_best(
-    graph: Graph | Lattice, k: int, *, unique: Literal["ilabels", "olabels"] | None = None
+    graph: Graph | Lattice,
+    k: int,
+    *,
+    unique: Literal["ilabels", "olabels"] | None = None,
+    max_prefixes: int = MAX_PREFIXES,
 ) -> list[Graph]:
     """The k best accepting paths of each graph, best first; they may go around cycles.
 
     Arguments: `k` >= 0; `unique` counts paths that read ("ilabels") or write ("olabels") the same
-    labels, epsilons aside, as one, and keeps the best of them.
+    labels, epsilons aside, as one, and keeps the best of them; `max_prefixes` the most prefixes of
+    paths that the search may take up, and arcs of paths that it may find, for each graph: 200
+    bytes each at most. Acyclic graphs without `unique` need none.
     Result: for every graph of the batch a batch of at most k linear graphs, with `arc_maps[0]`;
-    in acyclic graphs, ties are ordered as `viterbi_path` prefers them. Raises ValueError for k < 0
-    or where a cycle has a positive score, TypeError if k is not an integer.
+    in acyclic graphs without `unique`, ties are ordered as `viterbi_path` prefers them; otherwise
+    any of the paths that tie with the k-th may be left out (a cycle of score 0 has infinitely
+    many), and scores tie if they differ by rounding only. Raises ValueError for k < 0, where a
+    cycle has a positive score and where `max_prefixes` do not suffice, TypeError if k is not an
+    integer.
     Complexity: O(states + arcs) and O(length · (degree + log)) per path; with `unique` a label
-    prefix is expanded once per state, however many paths spell it. On a GPU, for acyclic graphs
+    prefix is expanded once per state, however many paths spell it: at most
+    k · (length + 1) · states in all, also where all scores are equal. On a GPU, for acyclic graphs
     without `unique`, at most O(arcs · k · d · log k), d <= 32 the arcs that enter a state,
     in 16 · k bytes per state, with the same paths; raises ValueError where these do not fit.
     Gradient: flows to the scores along the paths.
     Source: Huang & Chiang 2005, algorithm 3; for cyclic graphs and distinct strings A* with the
-    exact distance to the end, Mohri & Riley 2002.
+    exact distance to the end, Mohri & Riley 2002, along a tree of best ways, Eppstein 1998.
     Of a `Lattice` it is `Lattice.k_best`: without `unique` nothing is built, and the maps are two.
     """
     if not isinstance(graph, Graph):
         graph = lazy("k_best", "graph", graph)
     k = _checks.count("k_best", "k", k)
+    max_prefixes = _checks.count("k_best", "max_prefixes", max_prefixes)
     if unique not in (None, "ilabels", "olabels"):
         raise ValueError(f'k_best: unique must be None, "ilabels" or "olabels", got {unique!r}')
     if not isinstance(graph, Graph):
-        return graph.k_best(k, unique=unique)
+        return graph.k_best(k, unique=unique, max_prefixes=max_prefixes)
     _check_device("k_best", graph)
     walk = graph.topology.cyclic_walk("k_best", sums=False)
     scores = [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
@@ -71,15 +85,22 @@ def k_best(
     _checks.on_cpu("k_best", "graph", graph.weights, why)
     topology = graph.topology
     labels = None if unique is None else getattr(topology, unique)
-    found = _ops.k_best(
-        best_to_accept("k_best", graph),
+    counts, *found = _ops.k_best(
+        *best_to_accept("k_best", graph),
         *scores,
         labels,
         topology.state_offsets,
         *topology.leaving.by_state(),
         k,
+        max_prefixes,
     )
-    return _by_graph(graph, *found)
+    if (too_many := counts < 0).any():
+        raise ValueError(
+            f"k_best: the {k} best paths of graph {int(too_many.nonzero()[0])} are not found "
+            f"within max_prefixes={max_prefixes} prefixes and arcs: ask for a smaller k, prune the "
+            f"graph, or raise max_prefixes (up to 200 bytes each)"
+        )
+    return _by_graph(graph, counts, *found)
 
 
 def sample(
@@ -95,8 +116,9 @@ def sample(
     default torch's own: the same seed draws the same paths, however many threads there are.
     Result: for every graph of the batch a batch of n linear graphs, with `arc_maps[0]`, as
     `k_best` returns them; none for an empty language. A GPU draws the same paths as the CPU, except
-    where a random number falls within a rounding error. Raises ValueError for a graph whose
-    distances do not exist, n < 0 or infinite beta.
+    where a random number falls within a rounding error. Raises ValueError where the sum over the
+    accepting paths diverges (as `forward_score`; cycles that none of them takes do not count), for
+    n < 0 and for infinite beta.
     Complexity: O(states + arcs) and O(length · log degree) per path.
     Gradient: flows to the scores along the paths, not through the draw (use `viterbi_score` of the
     paths minus `forward_score` for the log-probability that REINFORCE needs).

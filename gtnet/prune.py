@@ -11,6 +11,7 @@ from gtnet._checks import NEG_INF
 from gtnet._maps import traced
 from gtnet._rewrite import Semiring, path_sums, prepared, segment_sums, with_arcs
 from gtnet.connect import connect
+from gtnet.distance import useful_part
 from gtnet.graph import Graph, lazy
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def prune(
     to exp(score) takes with at least this probability. Cycles are allowed.
     Result: the rest, trimmed; `arc_maps` and `state_maps` name the arcs and states kept.
     Raises ValueError for another choice of thresholds and where the paths have no finite sum (or
-    no best one).
+    no best one); cycles that no accepting path takes may diverge.
     Complexity: O(states + arcs), k³ more for a component of k states on cycles with `posterior`.
     Gradient: that of a gather; the choice of arcs has none.
     Source: Sixtus & Ortmanns 1999 for the beam around the best path ("forward-backward pruning").
@@ -47,7 +48,7 @@ def prune(
         return given.prune(beam)
     graph = prepared("prune", given, "log", on_gpu=True)
     semiring: Semiring = "log" if beam is None else "tropical"
-    topology, here = graph.topology, graph.detach().to(torch.float64)
+    topology, here = graph.topology, useful_part(graph.detach().to(torch.float64))
     before = path_sums("prune", here, semiring)
     after = path_sums("prune", here, semiring, to_accept=True)
     ends = before + here.accept

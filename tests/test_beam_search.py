@@ -19,6 +19,7 @@ from gtnet import (
     Graph,
     beam_search,
     ctc_graph,
+    ctc_topology,
     forward_score,
     k_best,
     label_sequences,
@@ -29,7 +30,8 @@ from gtnet import (
     viterbi_score,
 )
 
-INF = math.inf
+INF, NEG_INF = math.inf, -math.inf
+pytestmark = pytest.mark.filterwarnings("ignore:beam_search. after the last frame")
 DTYPES = [torch.float32, torch.float64]
 
 
@@ -278,6 +280,95 @@ def test_survivors_keep_the_states_their_epsilons_come_through():
     graph = Graph([0, 0, 1], [1, 2, 2], [0, 0, EPSILON], weights=[1.0, 0.0, 3.0], accept=2)
     found = beam_search(Emissions(torch.zeros(1, 1, 1)), graph, beam=1.0, max_active=1)
     assert viterbi_score(found).tolist() == [4.0]
+
+
+def spoken(text: list[int], num_labels: int, dtype=torch.float32) -> torch.Tensor:
+    """Log-probabilities that are 99.1% sure of a label in each frame, the rest alike."""
+    scores = torch.full((1, len(text), num_labels), 0.009 / (num_labels - 1), dtype=dtype)
+    scores[0, torch.arange(len(text)), torch.tensor(text)] = 0.991
+    return scores.log()
+
+
+TEXT = [3, 77, 150, 9, 101, 42]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("num_labels", "max_active"), [(200, 10), (200, 1), (5000, 10)])
+def test_epsilons_do_not_count_as_active(num_labels, max_active, dtype):
+    scores = spoken(TEXT, num_labels, dtype)
+    graph = ctc_topology(num_labels, dtype=dtype)
+    options = {"beam": 50.0, "max_active": max_active}
+    whole = beam_search(Emissions(scores), graph, **options)
+    assert label_sequences(viterbi_path(whole)) == [TEXT]
+    torch.testing.assert_close(viterbi_score(whole), (Emissions(scores) @ graph).viterbi_score())
+    search = BeamSearch(graph, **options)
+    for frame in range(len(TEXT)):
+        search.feed(scores[:, frame : frame + 1])
+    assert search.lattice().equal(whole)
+
+
+def test_only_what_reads_a_frame_is_counted():
+    """State 1 reads; 2 and 3 follow from it by epsilons, 4 reads too and is the second best."""
+    graph = Graph(
+        [0, 0, 1, 2, 0], [1, 4, 2, 3, 5], [0, 0, EPSILON, EPSILON, 0],
+        weights=[0, -2, -0.5, -0.5, -3], accept=[1, 2, 3, 4, 5],
+    )  # fmt: skip
+    for most, states in ((1, [0, 1, 2, 3]), (2, [0, 1, 4, 2, 3]), (3, [0, 1, 4, 5, 2, 3])):
+        found = beam_search(Emissions(torch.zeros(1, 1, 1)), graph, beam=9.0, max_active=most)
+        assert found.state_maps[1].tolist() == states
+    narrow = beam_search(Emissions(torch.zeros(1, 1, 1)), graph, beam=0.75, max_active=1)
+    assert narrow.state_maps[1].tolist() == [0, 1, 2]  # the beam holds for epsilons, too
+
+
+def test_epsilons_lead_back_to_what_was_cut_off():
+    """State 2 is read with -1 and cut off; the epsilon into it brings -1.5, another frame -4."""
+    graph = Graph(
+        [0, 0, 0, 1], [1, 2, 2, 2], [0, 0, 1, EPSILON], weights=[0, -1, -4, -1.5], accept=2
+    )
+    emissions = Emissions(torch.zeros(1, 1, 2))
+    assert viterbi_score(beam_search(emissions, graph, beam=9.0)).tolist() == [-1.0]
+    cut = beam_search(emissions, graph, beam=9.0, max_active=1)
+    assert viterbi_score(cut).tolist() == [-1.5]
+    assert sorted(cut.arc_maps[1].tolist()) == [0, 2, 3]
+    starts = Graph([0, 1], [1, 2], [EPSILON, 0], weights=[-2, 0], start=[0.0, -1, NEG_INF], accept=2)
+    cut = beam_search(emissions, starts, beam=9.0, max_active=1)
+    assert viterbi_score(cut).tolist() == [-2.0]
+
+
+def test_a_search_that_ends_nowhere_says_so_or_gives_what_it_has():
+    scores = torch.tensor([[[0, -1.0, -2]]]).expand(4, 2, 3)
+    graph = linear([[0, 1], [0, 1, 2], [0], [2, 2]]).to(torch.float32)
+    emissions = Emissions(scores, [2, 2, 2, 1])
+    with pytest.warns(UserWarning) as said:
+        found = beam_search(emissions, graph, beam=5.0)
+    assert [str(w.message).split(", so")[0] for w in said] == [
+        "beam_search: after the last frame no state survives in 1 items (2)",
+        "beam_search: after the last frame no survivor accepts in 2 items (1, 3)",
+    ]
+    assert 'partial="fallback"' in str(said[1].message)
+    assert said[0].filename == __file__
+    assert label_sequences(viterbi_path(found)) == [[0, 1], [], [], []]
+    search = BeamSearch(graph, beam=5.0)
+    search.feed(scores, [2, 2, 2, 1])
+    with pytest.warns(UserWarning, match=r"2 items \(1, 3\)"):
+        assert search.lattice().equal(found)
+    ends = graph.accept.index_fill(0, torch.tensor([2]), -3.0)  # of item 0
+    graph = graph.with_weights(accept=ends)
+    with pytest.warns(UserWarning, match=r"no state survives in 1 items \(2\)"):
+        anywhere = beam_search(emissions, graph, beam=5.0, partial=True)
+    with pytest.warns(UserWarning, match=r"no state survives in 1 items \(2\)"):
+        fallback = beam_search(emissions, graph, beam=5.0, partial="fallback")
+    for lattice in (anywhere, fallback):
+        assert label_sequences(viterbi_path(lattice)) == [[0, 1], [0, 1], [], [2]]
+    assert viterbi_score(anywhere).tolist() == [-1, -1, -INF, -2]
+    assert viterbi_score(fallback).tolist() == [-4, -1, -INF, -2]
+    single = linear([0, 1, 2]).requires_grad_()
+    whole = beam_search(Emissions(scores[:2]), single, beam=5.0, partial="fallback")
+    viterbi_score(whole).sum().backward()
+    assert single.weights.grad.tolist() == [2, 2, 0]
+    assert single.accept.grad.tolist() == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r'partial must be .*"fallback", got .else.'):
+        beam_search(emissions, graph, beam=5.0, partial="else")
 
 
 def test_errors_name_what_is_wrong():

@@ -17,10 +17,12 @@ from gtnet import (
     Graph,
     best_answers,
     ctc_graph,
+    ctc_topology,
     forward_score,
     k_best,
     label_sequences,
     linear,
+    losses,
     stack,
 )
 
@@ -154,6 +156,32 @@ def test_flat_scores_are_too_many():
     graph = Graph(source, target, names, weights=weights, start=[0, 1, 2], accept=ends)
     with pytest.raises(ValueError, match=r"max_prefixes=50 prefixes.*too flat"):
         best_answers(graph, max_prefixes=50)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.0, 0.1])
+def test_equal_answers_are_found_at_once(scale, dtype):
+    """All of 4^24 sequences have the same sum, by two paths for each label; exactly or nearly."""
+    length, labels = 24, 4
+    source = torch.arange(length).repeat_interleave(2 * labels)
+    each = torch.arange(labels).repeat(2 * length)
+    weights = scale * torch.randn(length, 2, dtype=dtype).repeat_interleave(labels, 1).flatten()
+    graph = Graph(source, source + 1, each, weights=weights, accept=length)
+    (best,) = best_answers(graph, 3, max_prefixes=4 * length)
+    assert len({tuple(text) for text in label_sequences(best)}) == 3
+    expected = weights.view(length, 2, labels)[..., 0].double().logsumexp(1).sum()
+    torch.testing.assert_close(forward_score(best).double(), expected.expand(3), rtol=1e-5, atol=1e-5)
+
+
+def test_what_an_untrained_network_is_told_to_do_helps():
+    lattice = Emissions(torch.randn(1, 40, 12) / 100) @ ctc_topology(12)
+    with pytest.raises(ValueError, match=r'too flat: .*k_best\(graph, k, unique="olabels"\)'):
+        best_answers(lattice, max_prefixes=200)
+    assert [len(best) for best in k_best(lattice, 2, unique="olabels")] == [2]
+    with pytest.raises(ValueError, match='latent="viterbi"'):
+        losses.minimum_risk_k_best(
+            Emissions(torch.zeros(1, 60, 40)) @ ctc_topology(40), linear([1]), latent="forward", k=1
+        )
 
 
 def test_errors():

@@ -9,11 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_beam_search import searches
+from test_beam_search import TEXT, searches, spoken
 
-from gtnet import EPSILON, BeamSearch, Graph, ctc_graph
+from gtnet import EPSILON, BeamSearch, Graph, ctc_graph, ctc_topology
 
 INF = math.inf
+pytestmark = pytest.mark.filterwarnings("ignore:beam_search. after the last frame")
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,22 @@ def test_many_states_and_ties(max_active, rounded, raising):
     scores = torch.randn(2, 5, 5)
     scores = scores.round() if rounded else scores
     assert_same(graph, scores, [5, 3], [2], beam=4.0, max_active=max_active)
+
+
+@pytest.mark.parametrize("max_active", [1, 10])
+def test_epsilons_that_are_not_counted(max_active):
+    scores = spoken(TEXT, 200)
+    assert_same(ctc_topology(200), scores, [len(TEXT)], [1, 2], beam=50.0, max_active=max_active)
+
+
+def test_what_was_cut_off_and_reached_again():
+    graph = Graph(
+        [0, 0, 0, 1, 4, 2], [1, 2, 2, 2, 0, 0], [0, 0, 1, EPSILON, EPSILON, 1],
+        weights=[0, -1, -4, -1.5, -2, 0], start=[-1, -INF, -INF, -INF, 0.0], accept=2,
+    )  # fmt: skip
+    for max_active in (1, 2, None):
+        scores = torch.tensor([[[0, -1.0], [-1, 0], [0, 0]]])
+        assert_same(graph, scores, [3], [1], beam=9.0, max_active=max_active, lattice_beam=INF)
 
 
 @pytest.mark.parametrize("max_active", [300, None])  # None: more is kept than was made room for

@@ -124,12 +124,12 @@ def trace_case(graph: Graph) -> tuple:
 
 def k_best_cases(graph: Graph) -> list[tuple]:
     walk = walks(graph)[1]
-    to_end, _ = _ops.best_distance(graph.weights, graph.accept, walk)
+    best = _ops.best_distance(graph.weights, graph.accept, walk)
     scores = (graph.weights, graph.start, graph.accept)
     leaving = graph.topology.leaving[:3]
     return [
-        (to_end, *scores, labels, graph.state_offsets, *leaving, 3)
-        for labels in (None, graph.ilabels)
+        (*best, *scores, labels, graph.state_offsets, *leaving, 3, most)
+        for labels, most in ((None, 1000), (graph.ilabels, 1000), (graph.ilabels, 1))
     ]
 
 

@@ -187,6 +187,93 @@ def test_unique_looks_past_many_ways_to_spell_one_sequence():
     assert viterbi_score(answer).tolist() == [0.0, -100.0]
 
 
+# Ties
+
+
+def layers(count: int, labels: int, weights=None) -> Graph:
+    """A chain of `count` steps, each with so many labels."""
+    source = torch.arange(count).repeat_interleave(labels)
+    each = torch.arange(labels).repeat(count)
+    return Graph(source, source + 1, each, weights=weights, accept=count)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("unique", ["ilabels", "olabels"])
+def test_distinct_sequences_of_equal_scores_are_found_at_once(unique, dtype):
+    """4^24 of them: what is wanted is found with no more prefixes than it has."""
+    graph = layers(24, 4).to(dtype)
+    (one,) = k_best(graph, 1, unique=unique, max_prefixes=26 + 24)
+    assert viterbi_score(one).tolist() == [0.0]
+    (many,) = k_best(graph, 50, unique=unique)
+    assert len({tuple(labels) for labels in label_sequences(many)}) == 50
+
+
+def test_weights_in_quarters_and_in_tenths():
+    """Sums in quarters tie exactly, those in tenths but for rounding."""
+    generator = torch.Generator().manual_seed(0)
+    source = torch.arange(1499).repeat_interleave(4)
+    step = torch.randint(1, 6, source.shape, generator=generator)
+    target = torch.minimum(source + step, torch.tensor(1499))
+    labels = torch.randint(10, source.shape, generator=generator)
+    steps = torch.randint(-8, 8, source.shape, generator=generator)
+    for unit in (4, 10):
+        weights = steps.double() / unit
+        graph = Graph(source, target, labels, weights=weights, accept=1499)
+        (found,) = k_best(graph, 20, unique="ilabels", max_prefixes=200_000)
+        scores = viterbi_score(found).tolist()
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] == pytest.approx(viterbi_score(graph).item(), abs=1e-9)
+        assert len({tuple(labels) for labels in label_sequences(found)}) == 20
+
+
+def test_flat_emissions_have_answers_at_once():
+    flat = gtnet.Emissions(torch.zeros(2, 20, 10))
+    for lattice in (flat @ gtnet.ctc_topology(10), flat @ gtnet.linear([[1], [2]]).star):
+        for best in k_best(lattice, 5, unique="olabels", max_prefixes=20_000):
+            assert len({tuple(labels) for labels in label_sequences(best)}) == len(best) == 5
+            assert viterbi_score(best).tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (0.1, 0.2, -0.3), (-0.1, -0.2, 0.3)])
+def test_cycles_that_cost_nothing(weights):
+    """Nor do they where the rounded sum is not 0; the paths get longer, and each comes once."""
+    ring = Graph([0, 1, 2, 2], [1, 2, 0, 3], [0, 1, 2, 3], weights=[*weights, 0.0], accept=3)
+    ring = ring.to(torch.float64)
+    for unique in (None, "ilabels"):
+        (found,) = k_best(ring, 6, unique=unique, max_prefixes=200)
+        texts = sorted(label_sequences(found), key=len)
+        assert texts == [[0, 1, *[2, 0, 1] * n, 3] for n in range(6)]
+        assert viterbi_score(found).tolist() == pytest.approx([weights[0] + weights[1]] * 6)
+    fork = Graph([0, 0], [0, 0], [0, 1], accept=0)
+    (found,) = k_best(fork, 7)
+    assert sorted(map(len, label_sequences(found))) == [0, 1, 1, 2, 2, 2, 2]
+
+
+def test_silent_cycles_that_cost_nothing_spell_nothing_new():
+    silent = Graph([0, 1, 1, 2], [1, 0, 2, 3], [EPSILON, EPSILON, 5, 6], accept=3)
+    empty = Graph([0, 1], [1, 0], [EPSILON, EPSILON], accept=1)
+    for both in (stack([silent, empty]), stack([empty, silent]).to(torch.float64)):
+        answers = k_best(both, 9, unique="ilabels")
+        texts = [label_sequences(found, "ilabels") for found in answers]
+        assert sorted(texts) == [[[]], [[5, 6]]]
+    (paths,) = k_best(empty, 3)
+    assert sorted(paths.topology.arc_offsets.diff().tolist()) == [1, 3, 5]
+
+
+def test_too_many_prefixes_are_refused_by_graph():
+    batch = stack([gtnet.linear([1]), Graph([0, 0], [0, 0], [0, 1], accept=0)])
+    for unique in (None, "ilabels"):
+        with pytest.raises(ValueError, match=r"k_best: the 900 best .*graph 1 .*max_prefixes=1000"):
+            k_best(batch, 900, unique=unique, max_prefixes=1000)
+        assert [len(found) for found in k_best(batch, 20, unique=unique)] == [1, 20]
+    with pytest.raises(ValueError, match=r"k_best: max_prefixes .*-1"):
+        k_best(batch, 1, max_prefixes=-1)
+    flat = gtnet.Emissions(torch.zeros(1, 4, 3)) @ gtnet.ctc_topology(3)
+    with pytest.raises(ValueError, match="max_prefixes=7 "):
+        flat.k_best(50, unique="olabels", max_prefixes=7)
+    assert k_best(flat[0:0], 3, unique="olabels") == []
+
+
 def test_label_sequences_drop_epsilons():
     graph = Graph([0, 1, 2], [1, 2, 3], [4, EPSILON, 6], [EPSILON, 8, 9], accept=3)
     assert label_sequences(graph) == [[8, 9]]
@@ -350,6 +437,38 @@ def test_sample_of_the_largest_scores_and_of_none():
     assert [len(a) for a in gtnet.sample(stack([graph, Graph([], [], [], accept=[])]), 3)] == [3, 0]
     assert [len(a) for a in gtnet.sample(graph, 0)] == [0]
     assert gtnet.sample(graph[0:0], 3) == []
+
+
+APART = Graph([0, 2], [1, 2], [0, 0], accept=1)  # a cycle of its own diverges
+BEFORE = Graph([0, 2, 2], [1, 2, 0], [0, 0, 0], accept=1)
+BEHIND = Graph([0, 1, 2], [1, 2, 2], [0, 0, 0], accept=1)
+NOWHERE = Graph([0, 0], [0, 1], [0, 1], accept=[], num_states=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cycles_on_no_accepting_path_break_no_sample(dtype):
+    batch = stack([APART, NOWHERE, BEFORE, gtnet.linear([7]), BEHIND]).to(dtype).requires_grad_()
+    drawn = gtnet.sample(batch, 3, generator=seeded(0))
+    assert [label_sequences(paths) for paths in drawn] == [[[0]] * 3, [], *[[[n]] * 3 for n in (0, 7, 0)]]
+    viterbi_score(stack(drawn)).sum().backward()
+    assert batch.weights.grad.tolist() == [3, 0, 0, 0, 3, 0, 0, 3, 3, 0, 0]
+    assert [len(paths) for paths in gtnet.sample(NOWHERE, 4, beta=0.5)] == [0]
+    useful = Graph([0, 0], [0, 1], [0, 1], accept=1)
+    with pytest.raises(ValueError, match="sample: graph 1 has a cycle"):
+        gtnet.sample(stack([APART, useful]), 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{"beam": 1.0}, {"posterior": 0.5}])
+def test_cycles_on_no_accepting_path_are_pruned(options, dtype):
+    batch = stack([APART, NOWHERE, BEFORE, BEHIND]).to(dtype).requires_grad_()
+    kept = gtnet.prune(batch, **options)
+    assert kept.arc_maps[0].tolist() == [0, 4, 7]
+    assert gtnet.forward_score(kept).tolist() == [0, NEG_INF, 0, 0]
+    gtnet.forward_score(kept).masked_fill(kept.state_offsets.diff() == 0, 0).sum().backward()
+    assert batch.weights.grad.tolist() == [1, 0, 0, 0, 1, 0, 0, 1, 0, 0]
+    growing = batch.detach().with_weights(batch.detach().weights + 2)  # no best path either
+    assert gtnet.prune(growing, **options).arc_maps[0].tolist() == [0, 4, 7]
 
 
 def test_bad_arguments_of_sample_are_named():

@@ -10,7 +10,7 @@ struct BeamLimits {
   static constexpr double kLowest = std::numeric_limits<double>::lowest();
 
   double beam, lattice_beam;
-  int64_t max_active;
+  int64_t max_active;  // states that a frame, or a start, leads to; their epsilons are free
   bool foresee;  // no epsilon raises a score, so a state that falls behind helps no other
 
   // The lowest score that is still within the beam of the best one.
@@ -23,6 +23,12 @@ struct BeamLimits {
   GTNET_HD double lowest_of_arcs(double least) const {
     const double low = least - lattice_beam;
     return low > kLowest ? low : kLowest;
+  }
+
+  // How much worse a way into a survivor is than the best one; infinite for one that it does not
+  // have: a state that max_active cut off and epsilons reach again has their score.
+  GTNET_HD static double slack(double best, double score) {
+    return score <= best ? best - score : -kNegInf;
   }
 };
 

@@ -25,6 +25,7 @@ def _packed_paths(like: Tensor, graphs: Any) -> tuple[Tensor, ...]:
 @fake("k_best")
 def _(
     to_end: Tensor,
+    following: Tensor,
     weights: Tensor,
     start: Tensor,
     accept: Tensor,

@@ -59,16 +59,17 @@ class BeamSearch {
     for (int32_t s = graph_.first_state; s < graph_.last_state; ++s) {
       best_ = std::max(best_, static_cast<double>(graph_.start[s]));
     }
-    bound_ = limits_.lowest_within(best_);
+    const double lowest = limits_.lowest_within(best_);
     for (int32_t s = graph_.first_state; s < graph_.last_state; ++s) {
       const auto score = static_cast<double>(graph_.start[s]);
-      if (score >= bound_) enter(s, score);
+      if (score >= lowest) enter(s, score);
     }
-    follow_epsilons();
+    choose();
+    follow_epsilons(lowest);
     survive();
     for (size_t i = 0; i < trace_.states.size(); ++i) {
       const auto start = static_cast<double>(graph_.start[trace_.states[i]]);
-      trace_.start_slack.push_back(trace_.scores[i] - start);
+      trace_.start_slack.push_back(BeamLimits::slack(trace_.scores[i], start));
     }
   }
 
@@ -90,12 +91,13 @@ class BeamSearch {
     if (some) count_scores(std::max(worst, lowest));
     double above = -kNegInf;
     for (int64_t wanted = limits_.max_active;; wanted *= 2) {
-      bound_ = some ? bound_for(ScoreBins::arcs_for(wanted), lowest) : lowest;
-      follow_scored(above);
-      above = bound_;
-      if (bound_ <= lowest || count_ >= limits_.max_active) break;
+      const double bound = some ? bound_for(ScoreBins::arcs_for(wanted), lowest) : lowest;
+      follow_scored(bound, above);
+      above = bound;
+      if (bound <= lowest || count_ >= limits_.max_active) break;
     }
-    follow_epsilons();
+    choose();
+    follow_epsilons(lowest);
     survive();
     if (trace_.arcs.size() > forget_at_) forget();
   }
@@ -121,7 +123,7 @@ class BeamSearch {
   std::vector<double> score_, ranked_, behind_;
   std::vector<std::pair<int32_t, int32_t>> queue_;  // (order, slot), the lowest order in front
   int64_t num_arcs_ = 0, count_ = 0;                // arcs scored, states entered
-  double best_ = kNegInf, bound_ = kLowest;
+  double best_ = kNegInf;
   ScoreBins bins_of_scores_;
   size_t forget_at_ = size_t{1} << 16;
 
@@ -248,9 +250,9 @@ class BeamSearch {
     score_[slot] = score;
   }
 
-  // Enters what the arcs with scores in [bound_, above) lead to.
-  void follow_scored(double above) {
-    const int64_t count = choose_arcs(bound_, above);
+  // Enters what the arcs with scores in [bound, above) lead to.
+  void follow_scored(double bound, double above) {
+    const int64_t count = choose_arcs(bound, above);
     for (int64_t i = 0; i < count; ++i) {
       const int32_t k = chosen_[i];
       enter(graph_.targets[arc_position_[k]], arc_score_[k]);
@@ -272,7 +274,7 @@ class BeamSearch {
   }
 
   // Within a cut, in an order that leads forward: whoever is taken from the queue is final.
-  void follow_epsilons() {
+  void follow_epsilons(double bound) {
     if (!graph_.epsilon_order) return;
     const auto count = static_cast<int32_t>(count_);
     for (int32_t slot = 0; slot < count; ++slot) enqueue(slot);
@@ -283,7 +285,7 @@ class BeamSearch {
       followed_.push_back(from);
       for_each_epsilon(entered_[from], [&](int32_t k) {
         const double score = score_[from] + static_cast<double>(graph_.weights[k]);
-        if (score < bound_) return;
+        if (score < bound) return;
         best_ = std::max(best_, score);
         if (count_ == static_cast<int64_t>(entered_.size())) {
           entered_.resize(2 * count_ + 1);
@@ -296,9 +298,14 @@ class BeamSearch {
     }
   }
 
-  // Chooses who goes on, and writes them and the arcs between them down.
+  // Writes down who is within the beam, now that epsilons may have raised it, and the arcs between
+  // them.
   void survive() {
-    choose();
+    const double within = limits_.lowest_within(best_);
+    place_.assign(count_, kNone);
+    for (int64_t slot = 0; slot < count_; ++slot) {
+      if (score_[slot] >= within) place_[slot] = 0;
+    }
     keep_epsilon_sources();
     const int64_t begin = trace_.cuts.back();
     double least = best_;
@@ -325,23 +332,21 @@ class BeamSearch {
     close_cut();
   }
 
-  // Gives a place to the max_active best within the beam, of equal ones to those that were reached
-  // first.
+  // Of the states entered the max_active best stay, of equal ones those that were reached first.
   void choose() {
-    place_.assign(count_, kNone);
-    double least = limits_.lowest_within(best_);
-    int64_t equal = count_;  // how many may have just this score
-    if (count_ > limits_.max_active) {
-      const double last = score_of_rank(limits_.max_active);
-      if (last >= least) {
-        least = last;
-        equal = limits_.max_active - std::count_if(score_.begin(), score_.begin() + count_,
-                                                   [last](double score) { return score > last; });
-      }
-    }
+    if (count_ <= limits_.max_active) return;
+    const double least = score_of_rank(limits_.max_active);
+    int64_t equal = limits_.max_active - std::count_if(score_.begin(), score_.begin() + count_,
+                                                       [&](double score) { return score > least; });
+    int64_t kept = 0;
     for (int64_t slot = 0; slot < count_; ++slot) {
-      if (score_[slot] > least || (score_[slot] == least && equal-- > 0)) place_[slot] = 0;
+      if (score_[slot] < least || (score_[slot] == least && equal-- <= 0)) continue;
+      entered_[kept] = entered_[slot];
+      score_[kept] = score_[slot];
+      slot_of(entered_[kept]) = static_cast<int32_t>(kept);
+      ++kept;
     }
+    count_ = kept;
   }
 
   // The states that the epsilons of a survivor come through survive with it.
@@ -359,8 +364,8 @@ class BeamSearch {
   void record(int32_t source, int32_t state, int32_t position, double score) {
     const int32_t slot = entered_slot(state);
     if (slot == kNone || place_[slot] == kNone) return;
-    const double slack = score_[slot] - score;
-    if (slack > limits_.lattice_beam) return;
+    const double slack = BeamLimits::slack(score_[slot], score);
+    if (slack > limits_.lattice_beam || slack == -kNegInf) return;
     trace_.arcs.push_back({source, place_[slot], graph_.arcs[position], static_cast<float>(slack)});
   }
 

@@ -155,7 +155,7 @@ struct BeamKeep {
       kept.states[begin + rank[i]] = cut.state(i);
       if (is_first) {
         const auto start = static_cast<double>(grid.start[cut.state(i)]);
-        kept.start_slack[kept.first_tokens[item] + i] = scores[i] - start;
+        kept.start_slack[kept.first_tokens[item] + i] = BeamLimits::slack(scores[i], start);
       }
       if (is_last) kept.last_scores[kept.last_tokens[item] + i] = scores[i];
     });

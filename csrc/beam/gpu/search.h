@@ -51,7 +51,7 @@ class BeamPass {
       return x <= kHighest ? x : kNegInf;
     };
     best_ = range(grid_.num_states(item_), score).best;
-    const double bound = bound_ = grid_.limits.lowest_within(best_);
+    const double bound = grid_.limits.lowest_within(best_);
     count_ = block_.prefix_sums(
         grid_.num_states(item_), shared_.parts, [=](int64_t s) { return score(s) >= bound; },
         [=](int64_t s, int64_t before) {
@@ -60,7 +60,9 @@ class BeamPass {
           room.best[s] = key_of(score(s));
           room.opener[s] = before;
         });
-    follow_epsilons();
+    block_.sync();
+    choose(bound);
+    follow_epsilons(bound);
     survive();
   }
 
@@ -97,15 +99,16 @@ class BeamPass {
       bins.set(best_, all.worst > lowest ? all.worst : lowest);
       count_scores(bins, fan.arcs, score);
     }
-    double above = -kNegInf;
+    double bound = lowest, above = -kNegInf;
     int64_t round = 0;
     for (int64_t wanted = limits.max_active;; wanted *= 2, ++round) {
-      bound_ = some ? bound_for(bins, ScoreBins::arcs_for(wanted), lowest) : lowest;
-      follow(fan, round << 32, bound_, above, score);
-      above = bound_;
-      if (bound_ <= lowest || count_ >= limits.max_active) break;
+      if (some) bound = bound_for(bins, ScoreBins::arcs_for(wanted), lowest);
+      follow(fan, round << 32, bound, above, score);
+      above = bound;
+      if (bound <= lowest || count_ >= limits.max_active) break;
     }
-    follow_epsilons();
+    choose(bound);
+    follow_epsilons(lowest);
     survive();
   }
 
@@ -120,7 +123,7 @@ class BeamPass {
   int64_t cut_ = 0, used_ = 0;          // cuts done, and the tokens of them
   int64_t num_tokens_ = 0, count_ = 0;  // survivors of the last cut, states entered at this one
   int64_t num_followed_ = 0;            // of those, the ones with epsilons
-  double best_ = kNegInf, bound_ = kNegInf;
+  double best_ = kNegInf;
 
   static constexpr int64_t kByEpsilon = int64_t{1} << 62;
 
@@ -192,13 +195,12 @@ class BeamPass {
   }
 
   // Within a cut: scores go on along epsilons until none of them changes.
-  GTNET_KERNEL void follow_epsilons() {
+  GTNET_KERNEL void follow_epsilons(double bound) {
     num_followed_ = 0;
     if (!grid_.epsilon_order) return;
     const BeamRoom room = room_;
     const int32_t origin = origin_;
     const Span<int32_t> counters = shared_.counters;
-    const double bound = bound_;
     const auto key = [=, this](int32_t s) {
       return int64_t{grid_.epsilon_order[origin + s]} << 32 | s;
     };
@@ -258,11 +260,16 @@ class BeamPass {
     return static_cast<int32_t>(room_.followed[at.from]);
   }
 
-  // Chooses who goes on.
+  // Writes down who is within the beam, now that epsilons may have raised it.
   GTNET_KERNEL void survive() {
-    choose();
-    keep_epsilon_sources();
     const BeamRoom room = room_;
+    const int64_t within = key_of(grid_.limits.lowest_within(best_));
+    block_.each(count_, [=](int64_t i) {
+      const int32_t s = room.entered[i];
+      room.kept[s] = room.best[s] >= within;
+    });
+    block_.sync();
+    keep_epsilon_sources();
     const auto kept = [=](int64_t i) { return room.kept[room.entered[i]]; };
     num_tokens_ = block_.prefix_sums(count_, shared_.parts, kept, [=](int64_t i, int64_t before) {
       if (!kept(i)) return;
@@ -279,25 +286,35 @@ class BeamPass {
     write_tokens();
   }
 
-  // The max_active best within the beam, of equal ones those that were reached first.
-  GTNET_KERNEL void choose() {
+  // Of the states entered, whose scores are not below `bound`, the max_active best stay, of equal
+  // ones those that were reached first.
+  GTNET_KERNEL void choose(double bound) {
+    if (count_ <= grid_.limits.max_active) return;
     const BeamRoom room = room_;
     const auto key = [=](int64_t i) { return room.best[room.entered[i]]; };
-    int64_t least = key_of(grid_.limits.lowest_within(best_)), equal = count_;
-    if (count_ > grid_.limits.max_active) {
-      const block::RankedKey last =
-          block::key_of_rank(block_, count_, grid_.limits.max_active, key_of(bound_), key_of(best_),
-                             shared_.bins, ScoreBins::kCount, shared_.parts, shared_.found, key);
-      if (last.key >= least) {
-        least = last.key;
-        equal = last.rank;
-      }
-    }
+    const block::RankedKey last =
+        block::key_of_rank(block_, count_, grid_.limits.max_active, key_of(bound), key_of(best_),
+                           shared_.bins, ScoreBins::kCount, shared_.parts, shared_.found, key);
     block_.prefix_sums(
-        count_, shared_.parts, [=](int64_t i) { return key(i) == least; },
+        count_, shared_.parts, [=](int64_t i) { return key(i) == last.key; },
         [=](int64_t i, int64_t before) {
-          room.kept[room.entered[i]] = key(i) > least || (key(i) == least && before < equal);
+          const int64_t own = key(i);
+          room.kept[room.entered[i]] = own > last.key || (own == last.key && before < last.rank);
         });
+    block_.sync();
+    const auto kept = [=](int64_t i) { return room.kept[room.entered[i]]; };
+    const Span<int32_t> list = room.queue[0];
+    count_ = block_.prefix_sums(count_, shared_.parts, kept, [=](int64_t i, int64_t before) {
+      const int32_t s = room.entered[i];
+      if (kept(i)) {
+        list[before] = s;
+      } else {
+        room.best[s] = BeamRoom::kUntouched;
+        room.opener[s] = BeamRoom::kUnopened;
+      }
+    });
+    block_.sync();
+    block_.each(count_, [=](int64_t i) { room.entered[i] = list[i]; });
     block_.sync();
   }
 

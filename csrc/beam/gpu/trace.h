@@ -43,8 +43,8 @@ struct BeamCut {
   GTNET_HD Arc to(int32_t position, double score) const {
     const int32_t state = grid.targets[position] - grid.first_state(item), place = places[state];
     if (place == 0 || !(score >= lowest)) return {kNone, 0};
-    const double slack = tokens.scores_of(item, cut)[place - 1] - score;
-    if (!(slack <= grid.limits.lattice_beam)) return {kNone, 0};
+    const double slack = BeamLimits::slack(tokens.scores_of(item, cut)[place - 1], score);
+    if (!(slack <= grid.limits.lattice_beam) || slack == -kNegInf) return {kNone, 0};
     return {place - 1, static_cast<float>(slack)};
   }
   // From a token of the cut before, reading a frame, or from one of this cut, reading nothing.

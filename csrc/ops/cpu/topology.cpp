@@ -61,24 +61,32 @@ Tensor depths(const Tensor& state_offsets, const Tensor& entering, const Tensor&
   return depth;
 }
 
-PackedPaths k_best(const Tensor& to_end, const Tensor& weights, const Tensor& start,
-                   const Tensor& accept, const std::optional<Tensor>& labels,
+// The best ways on are `to_end` and `next`, as best_distance finds them from the end. A graph that
+// takes too many prefixes has a count of -1.
+PackedPaths k_best(const Tensor& to_end, const Tensor& next, const Tensor& weights,
+                   const Tensor& start, const Tensor& accept, const std::optional<Tensor>& labels,
                    const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
-                   const Tensor& states, int64_t k) {
+                   const Tensor& states, int64_t k, int64_t max_prefixes) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const begin = input<int64_t>(state_offsets);
   const Csr leaving = csr_of(offsets, arcs, states);
   std::vector<paths::Paths> found(num_graphs);
+  std::vector<char> too_many(num_graphs, 0);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
-      paths::KBest<T>(leaving, input<T>(weights), input<T>(start), input<T>(accept),
-                      input<double>(to_end), labels.has_value(),
-                      labels ? input<int32_t>(*labels) : nullptr, k)
-          .run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]), found[g]);
+      const paths::BestWays best{input<double>(to_end), input<int32_t>(next)};
+      paths::KBest<T> search(leaving, input<T>(weights), input<T>(start), input<T>(accept), best,
+                             labels ? input<int32_t>(*labels) : nullptr, k, max_prefixes);
+      too_many[g] = !search.run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]),
+                                found[g]);
     });
   });
-  return packed(found, start);
+  PackedPaths result = packed(found, start);
+  for (int64_t g = 0; g < num_graphs; ++g) {
+    if (too_many[g]) output<int64_t>(std::get<0>(result))[g] = -1;
+  }
+  return result;
 }
 
 Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
@@ -142,9 +150,9 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
       "-> (Tensor, Tensor)");
   m.def("depths(Tensor state_offsets, Tensor entering, Tensor leaving, Tensor targets) -> Tensor");
   m.def(
-      "k_best(Tensor to_end, Tensor weights, Tensor start, Tensor accept, Tensor? labels, "
-      "Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, int k) "
-      "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "k_best(Tensor to_end, Tensor next, Tensor weights, Tensor start, Tensor accept, "
+      "Tensor? labels, Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, int k, "
+      "int max_prefixes) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "reach(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor seeds, "
       "Tensor? open=None) -> Tensor");

@@ -91,36 +91,52 @@ class BestAnswers {
     for (int32_t s = graph_.begin; s < graph_.end; ++s) {
       if (graph_.start[s] != kNegInf) start.push_back({s, graph_.start[s]});
     }
-    enqueue(kNone, kNone, std::move(start));
-    for (int64_t expanded = 0; !heap_.empty();) {
-      const int32_t index = heap_.top().prefix;
+    enqueue({-kNegInf, 0, kNone}, kNone, std::move(start));
+    std::vector<Ended> found;
+    for (int64_t expanded = 0; !heap_.empty() && static_cast<int64_t>(found.size()) < count;) {
+      const Entry next = heap_.top();
       heap_.pop();
-      if (prefixes_[index].reached.empty()) {
-        emit(index, answers);
-        if (static_cast<int64_t>(answers.lengths.size()) == count) return;
-      } else if (expanded++ == max_prefixes) {
+      if (prefixes_[next.prefix].reached.empty()) {
+        found.push_back({prefixes_[next.prefix].ended, next.prefix});
+      } else if (expanded++ == max_prefixes || held_ > kMostHeld) {
         answers.too_many = true;
         return;
       } else {
-        expand(index);
+        expand(next);
       }
     }
+    // Promises are rounded to those of shorter prefixes: answers come in the order of their sums.
+    std::stable_sort(found.begin(), found.end(),
+                     [](const Ended& a, const Ended& b) { return a.sum > b.sum; });
+    for (const Ended& answer : found) emit(answer.prefix, answers);
   }
 
  private:
+  static constexpr double kRounding = 1e-12;
+  static constexpr int64_t kMostHeld = int64_t{1} << 26;  // of 16 bytes
+  static constexpr int64_t kHeldByPrefix = 4;
+
   struct Reached {
     int32_t state;
     double sum;
   };
   struct Prefix {
     int32_t parent, label;
-    std::vector<Reached> reached;  // none: the sequence ends here
+    double ended;                  // the sum where the sequence ends here
+    std::vector<Reached> reached;  // none: it does
   };
+  struct Ended {
+    double sum;
+    int32_t prefix;
+  };
+  // Of equal promises the longest prefix comes first, lest all prefixes of equal answers are
+  // expanded before one of them has ended; then the first made.
   struct Entry {
     double promise;
-    int32_t prefix;
+    int32_t length, prefix;
     bool operator<(const Entry& other) const {
-      return promise != other.promise ? promise < other.promise : prefix > other.prefix;
+      if (promise != other.promise) return promise < other.promise;
+      return length != other.length ? length < other.length : prefix > other.prefix;
     }
   };
   struct Step {
@@ -128,22 +144,30 @@ class BestAnswers {
     double sum;
   };
 
-  void enqueue(int32_t parent, int32_t label, std::vector<Reached> reached) {
+  void enqueue(const Entry& parent, int32_t label, std::vector<Reached> reached) {
     double promise = kNegInf;
     for (const Reached& r : reached) {
       promise = log_sum(promise, r.sum + rest_[r.state - graph_.begin]);
     }
-    if (promise != kNegInf) push(promise, {parent, label, std::move(reached)});
+    if (promise == kNegInf) return;
+    held_ += static_cast<int64_t>(reached.size());
+    push(parent, promise, {parent.prefix, label, kNegInf, std::move(reached)});
   }
 
-  void push(double promise, Prefix prefix) {
+  // A child promises no more than its parent, and just as much where rounding alone differs.
+  void push(const Entry& parent, double promise, Prefix prefix) {
+    const double nearly = parent.promise - kRounding * (1 + std::abs(parent.promise));
+    if (promise >= nearly) promise = parent.promise;
+    held_ += kHeldByPrefix;
     prefixes_.push_back(std::move(prefix));
-    heap_.push({promise, static_cast<int32_t>(prefixes_.size() - 1)});
+    heap_.push({promise, parent.length + 1, static_cast<int32_t>(prefixes_.size() - 1)});
   }
 
   // Follows the epsilons of a prefix in the order of the states, ends it, and queues its children.
-  void expand(int32_t index) {
+  void expand(const Entry& from) {
+    const int32_t index = from.prefix;
     for (const Reached& r : prefixes_[index].reached) add(r.state, r.sum);
+    held_ -= static_cast<int64_t>(prefixes_[index].reached.size());
     std::vector<Reached>().swap(prefixes_[index].reached);
     double ended = kNegInf;
     steps_.clear();
@@ -164,7 +188,7 @@ class BestAnswers {
         }
       }
     }
-    if (ended != kNegInf) push(ended, {index, kNone, {}});
+    if (ended != kNegInf) push(from, ended, {index, kNone, ended, {}});
     std::stable_sort(steps_.begin(), steps_.end(), [](const Step& a, const Step& b) {
       return a.label != b.label ? a.label < b.label : a.state < b.state;
     });
@@ -178,7 +202,7 @@ class BestAnswers {
           reached.push_back({steps_[i].state, steps_[i].sum});
         }
       }
-      enqueue(index, label, std::move(reached));
+      enqueue(from, label, std::move(reached));
     }
   }
 
@@ -201,6 +225,7 @@ class BestAnswers {
 
   const Lattice& graph_;
   const double* rest_;
+  int64_t held_ = 0;  // by prefixes: states reached, and themselves
   std::vector<int32_t> rank_;
   std::vector<double> sum_;  // of the states in open_, -inf elsewhere
   std::vector<Prefix> prefixes_;

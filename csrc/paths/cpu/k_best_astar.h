@@ -1,53 +1,66 @@
-// The k best paths of an acyclic graph, best first: A* with the exact distance to the end as its
-// heuristic, so only prefixes of paths at least as good as the k-th are ever expanded.
+// The k best paths of a graph, best first: A* with the exact distance to the end as its heuristic
+// (Mohri & Riley 2002). The best way on from every state is one arc of a tree, so the best path with
+// a given beginning is followed to its end at once; what waits are the turns off such paths.
 #pragma once
 
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "paths/cpu/path_list.h"
 
 namespace gtnet::paths {
 
+// The best score from each state to an end, and the position among the leaving arcs of the first
+// arc of such a path, kNone to end there: a tree, also where cycles cost nothing.
+struct BestWays {
+  const double* to_end;
+  const int32_t* next;
+};
+
 // If `unique`, paths that spell the same `labels` (epsilons dropped) count once, by the best of
-// them: a prefix that reaches a state with a spelling seen there before is never expanded again.
+// them: a prefix that reaches a state with a spelling seen there before is given up.
+//
+// A turn waits by its loss, what it costs against the best path with the same beginning: a sum of
+// terms >= 0 that is 0 along the tree whatever rounding does, so ties never hold a path back. Every
+// prefix taken up begins one of the paths found: at most k · (length + 1) · states if `unique`,
+// k · (length + 1) otherwise.
 template <class T>
 class KBest {
  public:
-  KBest(const Csr& leaving, const T* weights, const T* start, const T* accept, const double* to_end,
-        bool unique, const int32_t* labels, int64_t k)
+  KBest(const Csr& leaving, const T* weights, const T* start, const T* accept, const BestWays& best,
+        const int32_t* labels, int64_t k, int64_t max_prefixes)
       : leaving_(leaving),
         weights_(weights),
         start_(start),
         accept_(accept),
-        to_end_(to_end),
-        unique_(unique),
+        best_(best),
+        unique_(labels != nullptr),
         labels_(labels),
-        k_(k) {}
+        k_(k),
+        max_prefixes_(max_prefixes) {}
 
-  void run(int32_t begin, int32_t end, Paths& paths) {
+  // False where it takes more than max_prefixes prefixes, or arcs of paths.
+  bool run(int32_t begin, int32_t end, Paths& paths) {
     first_state_ = begin;
     onward_.resize(end - begin);
-    for (int32_t s = begin; s < end; ++s) {
-      const double score = start_[s], promise = score + to_end_[s];
-      if (promise != kNegInf) enqueue({kNone, kNone, s, 0, 0, false, score}, promise);
-    }
-    for (int64_t found = 0; found < k_ && !heap_.empty();) {
+    find_starts(begin, end);
+    wait(0, kNone, 0);
+    while (static_cast<int64_t>(found_.size()) < k_ && !heap_.empty()) {
       std::pop_heap(heap_.begin(), heap_.end());
-      const int32_t index = heap_.back().prefix;
+      const Turn turn = heap_.back();
       heap_.pop_back();
-      const Prefix prefix = prefixes_[index];
-      if (prefix.parent != kNone) offer(prefix.parent, prefix.rank + 1);
-      if (unique_ && !fresh(prefix)) continue;
-      if (prefix.ended) {
-        emit(index, paths);
-        ++found;
-      } else {
-        offer(index, 0);
-      }
+      wait(turn.base, turn.from, turn.rank + 1);
+      if (!follow(turn)) return false;
     }
+    // Losses and scores are rounded apart: paths come in the order of their scores.
+    std::stable_sort(found_.begin(), found_.end(), [this](int32_t a, int32_t b) {
+      return prefixes_[a].score > prefixes_[b].score;
+    });
+    for (const int32_t last : found_) emit(last, paths);
+    return true;
   }
 
  private:
@@ -58,53 +71,95 @@ class KBest {
   };
   struct Prefix {
     int32_t parent, arc, state, spelling;
-    size_t rank;  // among the ways on from its parent's state
-    bool ended;
+    int32_t length;  // in arcs
     double score;
   };
-  struct Entry {
-    double promise;  // score of the best path with this prefix
-    int32_t prefix;
-    bool operator<(const Entry& other) const {
-      return promise != other.promise ? promise < other.promise : prefix > other.prefix;
+  // The rank-th way on from a prefix.
+  struct Turn {
+    double loss, base;  // base: that of the prefix
+    int32_t from, rank;
+
+    // Of equals, the one that began to wait first.
+    bool operator<(const Turn& other) const {
+      if (loss != other.loss) return loss > other.loss;
+      return std::pair(from, rank) > std::pair(other.from, other.rank);
     }
   };
 
-  // The ways on from a state that lead to an end, best first; sorted when first asked for.
+  static void sort(typename std::vector<Step>::iterator begin,
+                   typename std::vector<Step>::iterator end) {
+    std::stable_sort(begin, end, [](const Step& a, const Step& b) { return a.rest > b.rest; });
+  }
+
+  void find_starts(int32_t begin, int32_t end) {
+    for (int32_t s = begin; s < end; ++s) {
+      const double rest = static_cast<double>(start_[s]) + best_.to_end[s];
+      if (rest != kNegInf) starts_.push_back({rest, kNone, s});
+    }
+    sort(starts_.begin(), starts_.end());
+  }
+
+  // The ways on from a state that lead to an end, first that of the tree, then best first; sorted
+  // when first asked for.
   const std::vector<Step>& onward(int32_t state) {
     std::vector<Step>& steps = onward_[state - first_state_];
     if (!steps.empty()) return steps;
     const double accepted = accept_[state];
+    const int32_t next = best_.next[state];
+    size_t of_tree = 0;
     if (accepted != kNegInf) steps.push_back({accepted, kNone, state});
     for (int32_t p = leaving_.offsets[state]; p < leaving_.offsets[state + 1]; ++p) {
       const int32_t arc = leaving_.arcs[p], target = leaving_.states[p];
-      const double rest = static_cast<double>(weights_[arc]) + to_end_[target];
-      if (rest != kNegInf) steps.push_back({rest, arc, target});
+      const double rest = static_cast<double>(weights_[arc]) + best_.to_end[target];
+      if (rest == kNegInf) continue;
+      if (p == next) of_tree = steps.size();
+      steps.push_back({rest, arc, target});
     }
-    std::stable_sort(steps.begin(), steps.end(),
-                     [](const Step& a, const Step& b) { return a.rest > b.rest; });
+    std::rotate(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(of_tree),
+                steps.begin() + static_cast<std::ptrdiff_t>(of_tree) + 1);
+    sort(steps.begin() + 1, steps.end());
     return steps;
   }
 
-  // Queues a prefix one step longer. Its next best sibling is queued when it is taken out, so the
-  // queue grows by two at most however many arcs a state has.
-  void offer(int32_t parent, size_t rank) {
-    const Prefix from = prefixes_[parent];
-    const std::vector<Step>& steps = onward(from.state);
-    if (rank >= steps.size()) return;
-    const Step& step = steps[rank];
-    const bool ended = step.arc == kNone;
-    const double score = ended ? accept_[step.state] : weights_[step.arc];
-    const int32_t spelling =
-        unique_ && !ended ? spell(from.spelling, labels_[step.arc]) : from.spelling;
-    enqueue({parent, step.arc, step.state, spelling, rank, ended, from.score + score},
-            from.score + step.rest);
+  const std::vector<Step>& ways(int32_t from) {
+    return from == kNone ? starts_ : onward(prefixes_[from].state);
   }
 
-  void enqueue(const Prefix& prefix, double promise) {
-    prefixes_.push_back(prefix);
-    heap_.push_back({promise, static_cast<int32_t>(prefixes_.size() - 1)});
+  // Queues the rank-th way on from a prefix, if there is one.
+  void wait(double base, int32_t from, int32_t rank) {
+    const std::vector<Step>& steps = ways(from);
+    if (rank >= static_cast<int32_t>(steps.size())) return;
+    const double best = steps[0].rest, rest = steps[rank].rest;
+    heap_.push_back({best > rest ? base + (best - rest) : base, base, from, rank});
     std::push_heap(heap_.begin(), heap_.end());
+  }
+
+  // Takes a turn, then the tree to its end; the other ways on wait.
+  bool follow(const Turn& turn) {
+    int32_t from = turn.from;
+    for (int32_t rank = turn.rank;; rank = 0) {
+      const Step& step = ways(from)[rank];
+      const bool begins = from == kNone, ended = !begins && step.arc == kNone;
+      Prefix prefix{from, step.arc, step.state, 0, 0, start_[step.state]};
+      if (!begins) {
+        const Prefix& before = prefixes_[from];
+        prefix.spelling = before.spelling;
+        prefix.length = before.length + static_cast<int32_t>(!ended);
+        prefix.score = before.score + static_cast<double>(ended ? accept_[step.state]
+                                                                : weights_[step.arc]);
+        if (unique_ && !ended) prefix.spelling = spell(before.spelling, labels_[step.arc]);
+      }
+      if (unique_ && !fresh(prefix, ended)) return true;
+      if (static_cast<int64_t>(prefixes_.size()) + path_arcs_ >= max_prefixes_) return false;
+      from = static_cast<int32_t>(prefixes_.size());
+      prefixes_.push_back(prefix);
+      if (ended) {
+        path_arcs_ += prefix.length;
+        found_.push_back(from);
+        return true;
+      }
+      wait(turn.loss, from, 1);
+    }
   }
 
   // The number of a label sequence that is one label longer than a known one.
@@ -114,17 +169,17 @@ class KBest {
     return spellings_.try_emplace(key, static_cast<int32_t>(spellings_.size()) + 1).first->second;
   }
 
-  bool fresh(const Prefix& prefix) {
-    const int64_t where = prefix.ended ? -1 : prefix.state;
+  bool fresh(const Prefix& prefix, bool ended) {
+    const int32_t where = ended ? kNone : prefix.state;
     return seen_
         .insert((static_cast<uint64_t>(prefix.spelling) << 32) | static_cast<uint32_t>(where))
         .second;
   }
 
-  void emit(int32_t index, Paths& paths) {
+  void emit(int32_t last, Paths& paths) {
     const size_t begin = paths.arcs.size();
-    paths.last.push_back(prefixes_[index].state);
-    int32_t i = index;
+    paths.last.push_back(prefixes_[last].state);
+    int32_t i = last;
     for (; prefixes_[i].parent != kNone; i = prefixes_[i].parent) {
       if (prefixes_[i].arc != kNone) paths.arcs.push_back(prefixes_[i].arc);
     }
@@ -135,14 +190,17 @@ class KBest {
 
   const Csr& leaving_;
   const T *weights_, *start_, *accept_;
-  const double* to_end_;
+  const BestWays best_;
   const bool unique_;
   const int32_t* labels_;
-  const int64_t k_;
+  const int64_t k_, max_prefixes_;
   int32_t first_state_ = 0;
+  int64_t path_arcs_ = 0;  // of the paths found
+  std::vector<Step> starts_;
   std::vector<std::vector<Step>> onward_;
   std::vector<Prefix> prefixes_;
-  std::vector<Entry> heap_;
+  std::vector<Turn> heap_;
+  std::vector<int32_t> found_;  // by their last prefixes
   std::unordered_map<int64_t, int32_t> spellings_;
   std::unordered_set<uint64_t> seen_;
 };
