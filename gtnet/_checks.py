@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sized
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from gtnet import _numbers
 
 if TYPE_CHECKING:
     from gtnet.graph import Graph
 
 EPSILON = -1
 NEG_INF = float("-inf")
-SHORT = (torch.float16, torch.bfloat16)  # emissions on a GPU may have these dtypes
+SHORT = _numbers.SHORT  # emissions may have these dtypes, on a GPU as they are
 LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
 
 
@@ -32,7 +34,7 @@ def extremes(tensors: Mapping[str, Tensor]) -> Extremes:
 
 def integral(function: str, name: str, values: object) -> Tensor:
     """`values` as a one-dimensional tensor of integers; floats and booleans are refused."""
-    tensor = torch.as_tensor(values)
+    tensor = _numbers.tensor_of(function, name, values)
     if tensor.numel() == 0 and not isinstance(values, Tensor):
         tensor = tensor.to(torch.int32)
     if tensor.dtype not in (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64):
@@ -66,12 +68,15 @@ def floats(
 ) -> Tensor:
     """`values` as a float32 or float64 tensor, whatever it holds.
 
-    Python numbers have no dtype of their own and take `dtype`, by default torch's default.
+    Python numbers have no dtype of their own and take `dtype`, by default torch's default. Under
+    autocast half precision becomes float32, as for torch's own losses.
     """
-    if isinstance(values, Sequence):
-        tensor = torch.tensor(values, dtype=dtype or torch.get_default_dtype())
+    if isinstance(values, Tensor):
+        tensor = values
     else:
-        tensor = torch.as_tensor(values)
+        tensor = _numbers.tensor_of(function, name, values, _numbers.float_dtype(dtype))
+    if tensor.dtype in SHORT and torch.is_autocast_enabled(tensor.device.type):
+        tensor = tensor.float()
     if tensor.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{function}: {name} must be float32 or float64, got {tensor.dtype}")
     if size is not None and tuple(tensor.shape) != (size,):
@@ -117,13 +122,32 @@ def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | No
         )
 
 
+def integer(function: str, name: str, value: object) -> int:
+    """`value` as an integer; floats, booleans and arrays of several are refused."""
+    if _numbers.flag(value) is None and hasattr(value, "__index__"):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{function}: {name} must be an integer, got {value!r}")
+
+
 def count(function: str, name: str, value: object) -> int:
     """`value` as a count between 0 and what 32 bits number."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{function}: {name} must be an integer, got {value!r}")
-    number = operator.index(value)
+    number = integer(function, name, value)
     if not 0 <= number <= LARGEST:
         raise ValueError(f"{function}: {name} must lie in [0, {LARGEST}], got {number}")
+    return number
+
+
+def label(function: str, name: str, value: object) -> int:
+    """`value` as a label, or EPSILON."""
+    number = integer(function, name, value)
+    if not EPSILON <= number <= LARGEST:
+        raise ValueError(
+            f"{function}: {name} must be a label in [0, {LARGEST}] or EPSILON ({EPSILON}), "
+            f"got {number}"
+        )
     return number
 
 

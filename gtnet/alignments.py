@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gtnet import _checks, _ops
+from gtnet import _checks, _numbers, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.build import Labels, flat_labels
 from gtnet.graph import Graph
@@ -20,7 +20,7 @@ def ctc_graph(
     *,
     optional_blank: bool = False,
     repeats: bool = True,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The CTC topologies of label sequences: all frame labellings that collapse to the target.
 
@@ -37,6 +37,7 @@ def ctc_graph(
             topology of one frame per label) there is no blank between equal labels to ask for.
     Raises ValueError if a target holds the blank. Complexity: O(labels).
     """
+    dtype = _numbers.float_dtype(dtype)
     if blank is not None:
         blank = _checks.count("ctc_graph", "blank", blank)
     flat, lengths = flat_labels("ctc_graph", targets)
@@ -100,7 +101,7 @@ def asg_graph(
     transitions: Tensor | None = None,
     start: Tensor | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The alignments of the automatic segmentation criterion: every label lasts some frames.
 
@@ -113,6 +114,7 @@ def asg_graph(
     Raises ValueError for labels outside of `transitions`. Complexity: O(labels).
     Gradient: that of a gather. Source: Collobert, Puhrsch & Synnaeve 2016.
     """
+    dtype = _numbers.float_dtype(dtype)
     flat, lengths = flat_labels("asg_graph", targets)
     return asg_batch("asg_graph", flat, lengths, transitions, start, dtype)
 
@@ -172,7 +174,7 @@ def hmm_graph(
     loop: float | Tensor = 0.0,
     step: float | Tensor = 0.0,
     skip: float | Tensor | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """Left-to-right hidden Markov models of label sequences, `num_states` emissions per label.
 
@@ -188,6 +190,7 @@ def hmm_graph(
     Raises ValueError for emissions outside of the tensors. Complexity: O(labels · num_states).
     Gradient: that of a gather. Source: Bakis 1976; Rabiner 1989, section IV.
     """
+    dtype = _numbers.float_dtype(dtype)
     flat, lengths = flat_labels("hmm_graph", targets)
     without_blank("hmm_graph", flat, lengths, None)
     num_states = _checks.count("hmm_graph", "num_states", num_states)
@@ -241,7 +244,7 @@ def star_graph(
     insertion: float | Tensor | None = 0.0,
     substitution: float | Tensor | None = None,
     exclusive: bool = False,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """Label sequences with stars: words may be missing from the transcript, or wrong in it.
 
@@ -256,6 +259,7 @@ def star_graph(
     Source: Pratap et al. 2022 (star temporal classification, insertions; exclusive); Gao et al.
     2023 (omni-temporal classification, both).
     """
+    dtype = _numbers.float_dtype(dtype)
     star = _checks.count("star_graph", "star", star)
     flat, lengths = flat_labels("star_graph", targets)
     if len(flat) and int(flat.max()) >= star:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.alignments import bigram_scores
 from gtnet.graph import Graph
@@ -23,7 +23,7 @@ def ctc_topology(
     *,
     optional_blank: bool = False,
     repeats: bool = True,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The transducer from all frame labellings to the label sequences they collapse to.
 
@@ -38,6 +38,7 @@ def ctc_topology(
     `ctc_graph`. Complexity: O(num_labels). Source: Graves et al. 2006; the compactness of k2's and
     Laptev et al. 2022's topologies, which allow a label to follow itself, is not what this has.
     """
+    dtype = _numbers.float_dtype(dtype)
     num_labels = _checks.count("ctc_topology", "num_labels", num_labels)
     labels = torch.arange(num_labels)
     if blank is not None:
@@ -128,7 +129,7 @@ def bigram_graph(
     transitions: Tensor | None = None,
     start: Tensor | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The acceptor of all label sequences under bigram scores: a state per label, and a first one.
 
@@ -141,6 +142,7 @@ def bigram_graph(
     Raises TypeError or ValueError for other shapes and dtypes. Complexity: O(labels^2).
     Gradient: that of a copy. Source: Collobert et al. 2016; Lafferty et al. 2001.
     """
+    dtype = _numbers.float_dtype(dtype)
     if transitions is None and start is None:
         if num_labels is None:
             raise ValueError("bigram_graph: num_labels, transitions or start must be given")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
-from typing import Any, SupportsIndex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gtnet import _checks, _ops
+from gtnet import _checks, _numbers, _ops
 from gtnet._arguments import graph_parts
 from gtnet._isomorphism import isomorphic
 from gtnet._maps import each_map
@@ -165,20 +165,25 @@ class Graph:
 
     # Batches
 
-    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | Tensor) -> Graph:
-        """One graph, a slice, or a choice of graphs of the batch; scores stay in autograd."""
+    def __getitem__(self, index: Any) -> Graph:
+        """One graph, a slice, or a choice of graphs of the batch; scores stay in autograd.
+
+        `index`: an integer, a slice, several integers (a sequence, tensor or array), or a mask of
+        one boolean for each graph. Raises TypeError for anything else, IndexError for what the
+        batch does not have.
+        """
         if isinstance(index, slice):
             first, last, step = index.indices(len(self))
             if step == 1:
                 return self._span(first, max(first, last))
             index = list(range(first, last, step))
-        if isinstance(index, SupportsIndex) and not (torch.is_tensor(index) and index.ndim):
-            index = operator.index(index)
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"Graph: index {index} in a batch of {len(self)} graphs")
-            first = index % len(self)
+        if isinstance(index, int) and not isinstance(index, bool):
+            first = _index(index, len(self))
             return self._span(first, first + 1)
-        chosen = [self[int(i)] for i in index]
+        given = _indices(index, len(self))
+        if isinstance(given, int):
+            return self._span(given, given + 1)
+        chosen = [self[i] for i in given]
         return _with_maps(stack(chosen), chosen) if chosen else self._span(0, 0)
 
     def __iter__(self) -> Iterator[Graph]:
@@ -349,6 +354,42 @@ class Graph:
         from gtnet.draw import mimebundle
 
         return mimebundle(self)
+
+
+def _index(index: int, size: int) -> int:
+    """A place in a batch; negative ones count from its end."""
+    if not -size <= index < size:
+        raise IndexError(f"Graph: index {index} in a batch of {size} graphs")
+    return index % size
+
+
+def _indices(index: Any, size: int) -> int | list[int]:
+    """A place in a batch, or several."""
+    mask = _numbers.mask(index)
+    if mask is not None and mask.ndim:
+        if mask.shape != (size,):
+            raise IndexError(
+                f"Graph: a mask must have shape [{size}], a boolean for each graph of the batch, "
+                f"got {list(mask.shape)}"
+            )
+        return mask.nonzero().flatten().tolist()
+    wanted = "an integer, a slice, integers or a mask is expected as index"
+    names_none = isinstance(index, str | bytes) or index is None or index is ...
+    if names_none or _numbers.flag(index) is not None:
+        raise TypeError(f"Graph: {wanted}, got {index!r}")
+    if not isinstance(index, Tensor) and hasattr(index, "__index__"):
+        try:
+            return _index(operator.index(index), size)
+        except TypeError:  # an array of several
+            pass
+    if isinstance(index, Iterable) and not hasattr(index, "__len__"):
+        index = list(index)
+    tensor = _numbers.tensor_of("Graph", "index", index)
+    if tensor.ndim == 0:
+        if tensor.is_floating_point() or tensor.dtype == torch.bool:
+            raise TypeError(f"Graph: {wanted}, got {index!r}")
+        return _index(int(tensor), size)
+    return [_index(i, size) for i in _checks.integral("Graph", "index", index).tolist()]
 
 
 def _with_maps(batch: Graph, parts: list[Graph]) -> Graph:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
@@ -167,7 +167,7 @@ def lengths_like(
 
 
 def segment_graph(
-    lengths: Lengths, max_duration: int, *, dtype: torch.dtype = torch.float32
+    lengths: Lengths, max_duration: int, *, dtype: torch.dtype | None = None
 ) -> Graph:
     """All ways to cut frames into segments of at most `max_duration` frames: a segmentation graph.
 
@@ -177,6 +177,7 @@ def segment_graph(
     Arguments: `lengths` integers [batch], the frames of each item; `max_duration` at least 1.
     Complexity: O(frames · max_duration). Source: Sarawagi & Cohen 2004 (semi-Markov models).
     """
+    dtype = _numbers.float_dtype(dtype)
     given = _checks.integral("segment_graph", "lengths", lengths)
     least, longest = _checks.extremes({"lengths": given}).get("lengths", (0, 0))
     if least < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gtnet import losses
+from gtnet import _numbers, losses
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph
@@ -79,9 +79,10 @@ class ASGLoss(_SequenceLoss):
         zero_infinity: bool = False,
         *,
         beta: float | Tensor = 1.0,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
+        dtype = _numbers.float_dtype(dtype)
         self.transitions = nn.Parameter(torch.zeros(num_labels, num_labels, dtype=dtype))
         self.start = nn.Parameter(torch.zeros(num_labels, dtype=dtype))
 

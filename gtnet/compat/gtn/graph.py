@@ -115,7 +115,9 @@ class Graph:
         """This graph as a `gtnet.Graph`, valid until nodes or arcs are added. O(nodes + arcs)."""
         builder = self._builder
         if builder is not None:
-            self._core = builder.build()  # before the builder goes: other threads may look
+            self._core = builder.build(
+                torch.float32
+            )  # before the builder goes: other threads may look
             self._builder = None
         assert self._core is not None
         return self._core
