@@ -122,6 +122,41 @@ def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | No
         )
 
 
+def emissions(function: str, name: str, values: object) -> Tensor:
+    """Scores of a network, unread: float32, float64, or of half precision.
+
+    That stays as it is on a GPU, whose operators read it, and becomes float32 elsewhere.
+    """
+    if not isinstance(values, Tensor):
+        return floats(function, name, values)
+    if values.dtype in SHORT:
+        return values if values.is_cuda else values.float()
+    return floats(function, name, values)
+
+
+def widened(scores: Tensor) -> Tensor:
+    """Learnt scores of half precision as float32, anything else as it is."""
+    short = isinstance(scores, Tensor) and scores.dtype in SHORT
+    return scores.float() if short else scores
+
+
+def one_of(function: str, name: str, value: object, size: int, of: str = "labels") -> int:
+    """`value` as a number of one of `size` things."""
+    number = count(function, name, value)
+    if number >= size:
+        raise ValueError(f"{function}: {name} must be one of the {size} {of}, got {number}")
+    return number
+
+
+def known_labels(function: str, name: str, largest: int | None, num_labels: int) -> None:
+    """Refuse a graph that holds a label for which emissions have no score; None is not known."""
+    if largest is not None and largest >= num_labels:
+        raise ValueError(
+            f"{function}: {name} has label {largest}, the emissions have scores of {num_labels} "
+            f"labels, counted from 0: widen the scores or relabel the graph"
+        )
+
+
 def integer(function: str, name: str, value: object) -> int:
     """`value` as an integer; floats, booleans and arrays of several are refused."""
     if _numbers.flag(value) is None and hasattr(value, "__index__"):

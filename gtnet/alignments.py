@@ -154,14 +154,14 @@ def bigram_scores(
     if transitions is None:
         assert start is not None
         transitions = start.new_zeros(len(start), len(start))
-    transitions = _checks.scores(function, "transitions", transitions)
+    transitions = _checks.scores(function, "transitions", _checks.widened(transitions))
     if transitions.ndim != 2 or transitions.shape[0] != transitions.shape[1]:
         raise ValueError(
             f"{function}: transitions must be [labels, labels], got {list(transitions.shape)}"
         )
     if start is None:
         start = transitions.new_zeros(len(transitions))
-    start = _checks.scores(function, "start", start, len(transitions))
+    start = _checks.scores(function, "start", _checks.widened(start), len(transitions))
     _checks.same_device(function, transitions=transitions, start=start)
     _checks.same_dtype(function, transitions=transitions, start=start)
     return transitions, start
@@ -379,6 +379,18 @@ def without_blank(function: str, targets: Tensor, lengths: Tensor, blank: int | 
         held = targets[int(ends[item] - lengths[item]) : int(ends[item])].tolist()
         what = "EPSILON" if blank is None else f"the blank {blank} or EPSILON"
         raise ValueError(f"{function}: a target must not hold {what}, got {held}")
+
+
+def without_repeats(function: str, targets: Tensor, lengths: Tensor) -> None:
+    """Refuse targets in which a label follows itself: two alignments would read the same."""
+    item = torch.repeat_interleave(lengths, output_size=len(targets))
+    again = (targets[1:] == targets[:-1]) & (item[1:] == item[:-1])
+    if bool(again.any()):
+        place = int(again.nonzero()[0])
+        raise ValueError(
+            f"{function}: target {int(item[place])} holds label {int(targets[place])} twice in a "
+            f"row, which no alignment tells from once: pack_repetitions writes it otherwise"
+        )
 
 
 def _placed(where: Tensor, values: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ def beam_search(
     `emissions.graph()` and of `graph`; -1 for the emissions' arc of an epsilon. An item whose last
     survivors hold no accepting state has a graph without states.
     Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
-    segmentation graph (there `prune(emissions @ graph, beam=...)` serves) and for a cycle of
-    epsilons. Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
+    segmentation graph (there `prune(emissions @ graph, beam=...)` serves), for a cycle of epsilons
+    and for labels that the emissions have no scores of, as `compose` does. Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
     them); items run on threads. On a GPU, where a block searches an item, memory O(items · states)
     comes on top, and the host waits a few times per chunk to learn sizes; results, ties and the
     numbering of states and arcs are those of the CPU, but scores are not searched for NaN and
@@ -153,6 +153,8 @@ class BeamSearch:
             _checks.same_dtype("beam_search", scores=scores, graph=graph.weights)
         if scores.is_cuda:
             lengths = lengths.clamp(0, scores.shape[1])  # they are not checked there
+        largest = graph.topology.largest("ilabels")
+        _checks.known_labels("beam_search", "graph", largest, scores.shape[2])
         if self._chunks:
             first = self._chunks[0].scores
             if (first.shape[0], first.shape[2]) != (scores.shape[0], scores.shape[2]):

@@ -32,7 +32,8 @@ def compose(a: Graph | Emissions, b: Graph | Emissions, *, max_arcs: int = MAX_A
     Emissions on the left give a `Lattice`: a Graph that is built when its arcs are first asked
     for, and whose forward score and best path do without that.
     Raises: ValueError where the product has more than `max_arcs` arcs or the batches do not
-    match; TypeError for mixed dtypes.
+    match, and where a graph has labels that emissions have no scores of (on a GPU only if it came
+    from the CPU: nothing waits, and such arcs count as -inf); TypeError for mixed dtypes.
     Complexity: O(pairs of states reached + arcs of the product), and O(log degree) to find a
     match where the labels of a state have gaps. What `a` writes late is followed in vain where `b`
     refuses it: `push(a, what="labels")` first spares a lexicon most of that before a grammar.
@@ -108,6 +109,10 @@ def _restricted(topology: Topology, useful: Tensor) -> tuple[Topology, Tensor, T
 
 def _composed(function: str, a: Graph | Emissions, b: Graph | Emissions, max_arcs: int) -> Graph:
     """The product, or the promise of it where emissions are on the left."""
+    if isinstance(a, Emissions) and isinstance(b, Graph):
+        _checks.known_labels(function, "b", b.topology.largest("ilabels"), a.num_labels)
+    elif isinstance(a, Graph) and isinstance(b, Emissions):
+        _checks.known_labels(function, "a", a.topology.largest("olabels"), b.num_labels)
     if not isinstance(a, Emissions) or not isinstance(b, Graph):
         return product(function, _as_graph(a), _as_graph(b), max_arcs)
     _checks.batches(function, a, b)

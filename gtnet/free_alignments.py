@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._ordinary import ordinary
 from gtnet.alignments import bigram_scores
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -42,11 +43,7 @@ def ctc_topology(
     num_labels = _checks.count("ctc_topology", "num_labels", num_labels)
     labels = torch.arange(num_labels)
     if blank is not None:
-        blank = _checks.count("ctc_topology", "blank", blank)
-        if blank >= num_labels:
-            raise ValueError(
-                f"ctc_topology: blank must be one of the {num_labels} labels, got {blank}"
-            )
+        blank = _checks.one_of("ctc_topology", "blank", blank, num_labels)
         labels = labels[labels != blank]
     if not repeats:
         silent = [] if blank is None else [blank]
@@ -162,6 +159,7 @@ def bigram_graph(
 
 
 @lru_cache(maxsize=8)
+@ordinary
 def _bigrams(size: int, device: torch.device) -> Topology:
     """The topology of bigrams, kept with what is derived from it: a loss asks for it every step."""
     if device.type != "cpu":  # prepared there, and moved
@@ -186,18 +184,15 @@ def with_star(scores: Tensor, blank: int | None = 0, *, exclusive: bool = False)
     That is the score of a star, which stands for any label, for `star_graph`. With `exclusive`
     a column for each label follows, in which that label does not count.
 
-    Arguments: `scores` float [..., labels]. Result: [..., labels + 1], or [..., 2 labels + 1].
+    Arguments: `scores` float [..., labels], as `Emissions` takes them. Result: [..., labels + 1], or [..., 2 labels + 1].
     Raises TypeError or ValueError for other dtypes and blanks. Complexity: O(scores).
     Gradient: that of a softmax; 0 where nothing counts. Source: Pratap et al. 2022, section 3.
     """
-    if not isinstance(scores, Tensor) or scores.dtype not in (torch.float32, torch.float64):
-        raise TypeError("with_star: scores must be a float32 or float64 tensor")
+    scores = _checks.emissions("with_star", "scores", scores)
     size = scores.shape[-1]
     counted = scores
     if blank is not None:
-        blank = _checks.count("with_star", "blank", blank)
-        if blank >= size:
-            raise ValueError(f"with_star: blank must be one of the {size} labels, got {blank}")
+        blank = _checks.one_of("with_star", "blank", blank, size)
         counted = scores.masked_fill(torch.arange(size, device=scores.device) == blank, NEG_INF)
     if size == 0:
         raise ValueError("with_star: at least one label is needed, got 0")

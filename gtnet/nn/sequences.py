@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gtnet import _numbers, losses
+from gtnet import _checks, _numbers, losses
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph
@@ -48,7 +48,7 @@ class CTCLoss(_SequenceLoss):
         beta: float | Tensor = 1.0,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
-        self.blank = blank
+        self.blank = _checks.count("CTCLoss", "blank", blank)
 
     def forward(
         self, log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths
@@ -155,9 +155,11 @@ class TransducerLoss(_SequenceLoss):
         zero_infinity: bool = False,
         *,
         beta: float | Tensor = 1.0,
+        from_logits: bool = False,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
-        self.blank = blank
+        self.blank = _checks.count("TransducerLoss", "blank", blank)
+        self.from_logits = from_logits
 
     def forward(
         self,
@@ -175,4 +177,5 @@ class TransducerLoss(_SequenceLoss):
             self.reduction,
             self.zero_infinity,
             beta=self.beta,
+            from_logits=self.from_logits,
         )
