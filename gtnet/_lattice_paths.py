@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gtnet import _ops
 from gtnet._checks import NEG_INF
+from gtnet._ordinary import ordinary_tensors
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -25,7 +26,7 @@ def paths_read(
     weights, read = _scores_of(emissions, operand, item, found.rows, found.arcs, shared)
     ends = (found.offsets, found.arcs, found.first, found.last)
     path = linear_paths(operand, *ends, weights)
-    path.arc_maps = (read, found.arcs)
+    path.arc_maps = ordinary_tensors(read, found.arcs)
     if emissions.lengths is not None:
         return path
     cuts, exists = emissions.segmentation, found.first >= 0
@@ -115,7 +116,7 @@ def mapped_on(part: Graph, whole: Graph) -> Graph:
     for name in ("arc_maps", "state_maps"):
         own, further = getattr(part, name), getattr(whole, name)
         if own is not None and further is not None:
-            setattr(part, name, tuple(origin[own[0].long()] for origin in further))
+            setattr(part, name, ordinary_tensors(*(origin[own[0].long()] for origin in further)))
     return part
 
 

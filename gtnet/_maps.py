@@ -9,6 +9,8 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from gtnet._ordinary import ordinary_tensors
+
 
 class Origins(Sequence[Tensor]):
     """A map to each of several operands, made when it is asked for: together they take the memory
@@ -19,7 +21,7 @@ class Origins(Sequence[Tensor]):
     """
 
     def __init__(self, place: Tensor, sizes: Sequence[int]) -> None:
-        self._place = place
+        (self._place,) = ordinary_tensors(place)
         self._ends = [0, *accumulate(sizes)]
 
     def __len__(self) -> int:
@@ -36,7 +38,8 @@ class Origins(Sequence[Tensor]):
             raise IndexError(f"maps: index {index} of {len(self)} operands")
         begin, end = self._ends[index % len(self)], self._ends[index % len(self) + 1]
         inside = (self._place >= begin) & (self._place < end)
-        return torch.where(inside, self._place - begin, -1)
+        (found,) = ordinary_tensors(torch.where(inside, self._place - begin, -1))
+        return found
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[k] for k in range(len(self)))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._ordinary import ordinary_tensors
 from gtnet.compose import connect
 from gtnet.distance import useful_part
 from gtnet.graph import Graph
@@ -75,9 +76,13 @@ def with_arcs(graph: Graph, keep: Tensor) -> Graph:
 def traced(graph: Graph, before: Graph) -> Graph:
     """`graph`, which was made from `before`, with the maps back to what `before` was made from."""
     if before.arc_maps is not None and graph.arc_maps is not None:
-        graph.arc_maps = tuple(_through(graph.arc_maps[0], old) for old in before.arc_maps)
+        graph.arc_maps = ordinary_tensors(
+            *(_through(graph.arc_maps[0], old) for old in before.arc_maps)
+        )
     if before.state_maps is not None and graph.state_maps is not None:
-        graph.state_maps = tuple(_through(graph.state_maps[0], old) for old in before.state_maps)
+        graph.state_maps = ordinary_tensors(
+            *(_through(graph.state_maps[0], old) for old in before.state_maps)
+        )
     return graph
 
 

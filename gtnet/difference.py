@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
+from gtnet._ordinary import ordinary_tensors
 from gtnet.compose import MAX_ARCS, _gathered, connect
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -64,6 +65,6 @@ def difference(a: Graph, b: Graph, *, max_arcs: int = MAX_ARCS) -> Graph:
     trimmed = connect(explored)
     assert trimmed.arc_maps is not None
     assert trimmed.state_maps is not None
-    trimmed.arc_maps = (arcs[trimmed.arc_maps[0]],)
-    trimmed.state_maps = (states[trimmed.state_maps[0]],)
+    trimmed.arc_maps = ordinary_tensors(arcs[trimmed.arc_maps[0]])
+    trimmed.state_maps = ordinary_tensors(states[trimmed.state_maps[0]])
     return trimmed

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._ordinary import ordinary
 from gtnet.build import GraphBuilder, Labels, label_rows
 from gtnet.compose import compose
 from gtnet.determinize import MAX_STATES, determinize
@@ -202,6 +203,7 @@ def _edit_costs(row: Tensor, alphabet: Tensor, max_states: int, dtype: torch.dty
 
 
 @lru_cache(maxsize=256)
+@ordinary
 def _pattern(classes: tuple[int, ...], max_states: int) -> _Pattern:
     """Levenshtein's recursion as an automaton: place i has i labels of the answer behind it."""
     places, other = len(classes), max(classes, default=-1) + 1

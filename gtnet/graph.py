@@ -13,6 +13,7 @@ from gtnet import _checks, _numbers, _ops
 from gtnet._arguments import graph_parts
 from gtnet._isomorphism import isomorphic
 from gtnet._maps import each_map
+from gtnet._ordinary import ordinary_tensors
 from gtnet._text import describe
 from gtnet.topology import Topology, stack_topologies
 
@@ -74,6 +75,11 @@ class Graph:
         arc_maps: Sequence[Tensor] | None = None,
         state_maps: Sequence[Tensor] | None = None,
     ) -> None:
+        if torch.is_inference_mode_enabled():
+            weights, start, accept = ordinary_tensors(weights, start, accept)
+            arc_maps, state_maps = (
+                ordinary_tensors(*m) if isinstance(m, tuple) else m for m in (arc_maps, state_maps)
+            )
         self.topology = topology
         self.weights = weights
         self.start = start
@@ -397,7 +403,8 @@ def _with_maps(batch: Graph, parts: list[Graph]) -> Graph:
     for name in ("arc_maps", "state_maps"):
         maps = [getattr(part, name) for part in parts]
         if all(m is not None for m in maps):
-            setattr(batch, name, tuple(torch.cat(same) for same in zip(*maps, strict=True)))
+            joined = (torch.cat(same) for same in zip(*maps, strict=True))
+            setattr(batch, name, ordinary_tensors(*joined))
     return batch
 
 

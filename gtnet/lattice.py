@@ -11,7 +11,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet._lattice_paths import kept_graph, mapped_on, path_scores, paths_read
-from gtnet.emissions import Emissions
+from gtnet.emissions import Emissions, beyond
 from gtnet.graph import Graph
 
 _ARRAYS = ("topology", "weights", "start", "accept", "arc_maps", "state_maps")
@@ -58,9 +58,11 @@ class Lattice(Graph):
             from gtnet.compose import product
 
             emissions = self.emissions
-            if emissions.scores.dtype != self.dtype:
-                emissions = emissions.with_scores(emissions.scores.to(self.dtype))
-            self._built = product("compose", emissions.graph(), self.operand, self._max_arcs)
+            # Kept, so in autograd whatever the mode of the first who looks.
+            with torch.inference_mode(False), torch.enable_grad():
+                if emissions.scores.dtype != self.dtype:
+                    emissions = emissions.with_scores(emissions.scores.to(self.dtype))
+                self._built = product("compose", emissions.graph(), self.operand, self._max_arcs)
         return self._built
 
     # What is known without building it
@@ -476,6 +478,8 @@ class Lattice(Graph):
                 per_row = beta[emissions.segmentation.topology.graph_of_arc].unsqueeze(1)
         scores = emissions.scores.double()
         impossible = scores == NEG_INF
+        if emissions.lengths is not None:  # what is never read may be NaN
+            impossible = impossible | beyond(scores, emissions.lengths)
         scores = (scores.masked_fill(impossible, 0) * per_row).masked_fill(impossible, NEG_INF)
         if emissions.lengths is None:
             segmentation = _scaled(function, emissions.segmentation, beta)
