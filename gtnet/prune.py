@@ -52,7 +52,9 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
         assert posterior is not None
         slack = math.log(posterior) if posterior > 0 else NEG_INF
     # Rounding of sums taken in another order must not drop what ties with the threshold.
-    least = total + slack - 1e-9 * (1 + total.abs())
+    # A score of float32 stands for any number that rounds to it.
+    rounding = 1e-9 if graph.dtype == torch.float64 else 2e-6
+    least = total + slack - rounding * (1 + total.abs())
     least = least.masked_fill(total == NEG_INF, 0)
     through = before[topology.global_source] + here.weights + after[topology.global_target]
     good = (through >= least[topology.graph_of_arc]) & (through > NEG_INF)

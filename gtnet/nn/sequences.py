@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -110,8 +113,11 @@ class LFMMILoss(_SequenceLoss):
     """`gtnet.losses.lf_mmi_loss` with its denominator, whose scores are buffers or parameters.
 
     Arguments: `denominator` a Graph; `learn_denominator` makes its weights a parameter.
-    `forward(emissions, numerator)`; `graph()` is the denominator.
+    `forward(emissions, numerator)`; `graph()` is the denominator. A state dict holds a fingerprint
+    of its topology, and is loaded into one of the same arcs only (RuntimeError).
     """
+
+    topology: Tensor
 
     def __init__(
         self,
@@ -131,6 +137,24 @@ class LFMMILoss(_SequenceLoss):
             self.register_buffer("weights", denominator.weights)
         self.register_buffer("start", denominator.start)
         self.register_buffer("accept", denominator.accept)
+        self.register_buffer("topology", _fingerprint(denominator))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, *rest: Any
+    ) -> None:
+        """Scores of another topology mean other arcs: nothing of them is taken."""
+        given, own = state_dict.get(prefix + "topology"), self.topology
+        if given is not None and not torch.equal(given.cpu(), own.cpu()):
+            *_, errors = rest
+            sizes = "{} graphs, {} states and {} arcs"
+            theirs, ours = (sizes.format(*t.tolist()[:3]) for t in (given, own))
+            errors.append(
+                f"LFMMILoss: the state is that of a denominator of {theirs}, this one has {ours}"
+                + ("" if theirs != ours else ", but other arcs")
+                + ": build it from the graph that was trained"
+            )
+            return
+        super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
 
     def forward(self, emissions: Emissions, numerator: Graph) -> Tensor:
         return losses.lf_mmi_loss(
@@ -140,6 +164,16 @@ class LFMMILoss(_SequenceLoss):
     def graph(self) -> Graph:
         """The denominator with its scores as they are now."""
         return self._denominator.with_weights(self.weights, start=self.start, accept=self.accept)
+
+
+def _fingerprint(graph: Graph) -> Tensor:
+    """Graphs, states and arcs of a batch, and a digest of its topology, int64 [7]."""
+    topology = graph.topology
+    digest = hashlib.sha256()
+    for name in ("state_offsets", "arc_offsets", "source", "target", "ilabels", "olabels"):
+        digest.update(getattr(topology, name).cpu().numpy().astype("<i8").tobytes())
+    words = [int.from_bytes(digest.digest()[i : i + 8], "big", signed=True) for i in (0, 8, 16, 24)]
+    return torch.tensor([len(graph), graph.num_states, graph.num_arcs, *words], device=graph.device)
 
 
 class TransducerLoss(_SequenceLoss):
