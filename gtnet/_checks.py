@@ -24,12 +24,25 @@ Extremes = dict[str, tuple[float, float]]  # of named tensors that are not empty
 
 
 def extremes(tensors: Mapping[str, Tensor]) -> Extremes:
-    """The smallest and the largest number of each; waits once for those on a GPU."""
-    found = {name: t.detach().aminmax() for name, t in tensors.items() if t.numel()}
+    """The smallest and the largest number of each; waits once for those on a GPU.
+
+    Of none where torch.compile traces, which does not look at data.
+    """
+    if torch.compiler.is_compiling():
+        return {}
+    found = {name: plain(t).aminmax() for name, t in tensors.items() if t.numel()}
     if not found or next(iter(found.values())).min.device.type == "cpu":
         return {name: (low.item(), high.item()) for name, (low, high) in found.items()}
     table = torch.stack([torch.stack(pair).double() for pair in found.values()]).tolist()
     return {name: (low, high) for name, (low, high) in zip(found, table)}
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """All the numbers of a tensor, also of one that torch.func differentiates or maps."""
+    if torch._C._are_functorch_transforms_active():
+        while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor.detach()
 
 
 def integral(function: str, name: str, values: object) -> Tensor:
@@ -116,7 +129,7 @@ def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | No
         seen = extremes({name: tensor}) if tensor.device.type == "cpu" else {}
     largest = seen.get(name, (0.0, 0.0))[1]  # NaN where there is any
     if largest == float("inf") or largest != largest:
-        bad = int((~(tensor.detach() < float("inf"))).flatten().nonzero()[0])
+        bad = int((~(plain(tensor) < float("inf"))).flatten().nonzero()[0])
         raise ValueError(
             f"{function}: {name} must not hold NaN or +inf, got {largest} at position {bad}"
         )

@@ -26,8 +26,8 @@ def float_dtype(dtype: torch.dtype | None = None) -> torch.dtype:
 def tensor_of(function: str, name: str, values: object, dtype: torch.dtype | None = None) -> Tensor:
     """`values` as a tensor of their own dtype, in autograd if they hold tensors.
 
-    Python numbers, which have no dtype, take `dtype`. Arrays of any byte order and stride, lists, ranges and sets of numbers, and scalars. Raises
-    TypeError for what holds no numbers, ValueError for numbers that no dtype holds.
+    Python numbers, which have no dtype, take `dtype`. Arrays of any byte order and stride,
+    lists, ranges and sets of numbers, and scalars. Raises TypeError for what holds no numbers, ValueError for numbers that no dtype holds.
     """
     if isinstance(values, Tensor):
         return values.long() if values.dtype in _UNSIGNED else values

@@ -346,7 +346,11 @@ def _left_to_right(
     )
     scores = torch.stack([loop, band.step.expand(size), skip], 1)
     here = torch.stack([states.place >= back for back in range(3)], 1)
-    here &= scores.detach() > NEG_INF
+    if _ops.transformed():  # which arcs there are must not depend on what is mapped
+        here[:, 0] &= (band.reads != EPSILON) & (band.loop is not None)
+        here[:, 2] &= band.skip is not None
+    else:
+        here &= scores.detach() > NEG_INF
     state, back = here.nonzero(as_tuple=True)
     counts = torch.zeros_like(states.offsets).index_add(0, states.graph + 1, here.sum(1))
     writes = band.reads if writes is None else writes

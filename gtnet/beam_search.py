@@ -45,11 +45,11 @@ def beam_search(
     survivors hold no accepting state has a graph without states.
     Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
     segmentation graph (there `prune(emissions @ graph, beam=...)` serves), for a cycle of epsilons
-    and for labels that the emissions have no scores of, as `compose` does. Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
-    them); items run on threads. On a GPU, where a block searches an item, memory O(items · states)
-    comes on top, and the host waits a few times per chunk to learn sizes; results, ties and the
-    numbering of states and arcs are those of the CPU, but scores are not searched for NaN and
-    +inf, which count as -inf.
+    and for labels that the emissions have no scores of, as `compose` does. Complexity: O(frames ·
+    arcs that leave survivors), memory O(survivors and arcs between them); items run on threads. On
+    a GPU, where a block searches an item, memory O(items · states) comes on top, and the host waits
+    a few times per chunk to learn sizes; results, ties and the numbering of states and arcs are
+    those of the CPU, but scores are not searched for NaN and +inf, which count as -inf.
     Gradient: that of a gather, to emissions, arc weights, start and accept; the choice has none.
     Source: Lowerre 1976; Povey et al. 2012 for the lattice.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet._ordinary import ordinary
+from gtnet._ordinary import ordinary, without_wrappers
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
@@ -41,7 +41,7 @@ class Emissions:
         self.scores = _checks.emissions("Emissions", "scores", scores)
         self.lengths: Tensor | None = None
         if graph is None:
-            self.lengths = _lengths(self.scores, lengths)
+            (self.lengths,) = without_wrappers(_lengths(self.scores, lengths))
             self.scores = finite_inside("Emissions", "scores", self.scores, self.lengths)
         else:
             _checks.finite_or_zero("Emissions", "scores", self.scores)
@@ -100,7 +100,7 @@ class Emissions:
         if self.lengths is not None:
             return self.scores
         own = self.segmentation.weights
-        if not own.is_cuda and not own.requires_grad and not bool(own.any()):
+        if not own.is_cuda and not own.requires_grad and not bool(_checks.plain(own).any()):
             return self.scores
         return self.scores + own.unsqueeze(1)
 
@@ -208,7 +208,7 @@ def finite_inside(function: str, name: str, scores: Tensor, lengths: Tensor) -> 
     """
     if scores.device.type != "cpu" or scores.numel() == 0:
         return scores
-    largest = _checks.extremes({name: scores})[name][1]
+    _, largest = _checks.extremes({name: scores}).get(name, (0.0, 0.0))
     if largest < float("inf"):
         return scores
     clean = scores.masked_fill(beyond(scores, lengths), 0)
@@ -217,7 +217,7 @@ def finite_inside(function: str, name: str, scores: Tensor, lengths: Tensor) -> 
 
 
 def beyond(scores: Tensor, lengths: Tensor) -> Tensor:
-    """Whether a frame of scores [batch, frames, ...] lies beyond its item: [batch, frames, 1...]."""
+    """Whether frames of scores lie beyond their item: [batch, frames, 1, ...]."""
     frame = torch.arange(scores.shape[1], device=scores.device)
     outside = frame >= lengths.unsqueeze(1)
     return outside.view(*outside.shape, *(1,) * (scores.ndim - 2))

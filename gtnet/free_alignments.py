@@ -184,7 +184,8 @@ def with_star(scores: Tensor, blank: int | None = 0, *, exclusive: bool = False)
     That is the score of a star, which stands for any label, for `star_graph`. With `exclusive`
     a column for each label follows, in which that label does not count.
 
-    Arguments: `scores` float [..., labels], as `Emissions` takes them. Result: [..., labels + 1], or [..., 2 labels + 1].
+    Arguments: `scores` float [..., labels], as `Emissions` takes them. Result: [..., labels + 1],
+    or [..., 2 labels + 1].
     Raises TypeError or ValueError for other dtypes and blanks. Complexity: O(scores).
     Gradient: that of a softmax; 0 where nothing counts. Source: Pratap et al. 2022, section 3.
     """

@@ -13,7 +13,7 @@ from gtnet import _checks, _numbers, _ops
 from gtnet._arguments import graph_parts
 from gtnet._isomorphism import isomorphic
 from gtnet._maps import each_map
-from gtnet._ordinary import ordinary_tensors
+from gtnet._ordinary import in_inference_mode, ordinary_tensors
 from gtnet._text import describe
 from gtnet.topology import Topology, stack_topologies
 
@@ -75,7 +75,7 @@ class Graph:
         arc_maps: Sequence[Tensor] | None = None,
         state_maps: Sequence[Tensor] | None = None,
     ) -> None:
-        if torch.is_inference_mode_enabled():
+        if in_inference_mode():
             weights, start, accept = ordinary_tensors(weights, start, accept)
             arc_maps, state_maps = (
                 ordinary_tensors(*m) if isinstance(m, tuple) else m for m in (arc_maps, state_maps)

