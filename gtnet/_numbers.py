@@ -27,7 +27,8 @@ def tensor_of(function: str, name: str, values: object, dtype: torch.dtype | Non
     """`values` as a tensor of their own dtype, in autograd if they hold tensors.
 
     Python numbers, which have no dtype, take `dtype`. Arrays of any byte order and stride,
-    lists, ranges and sets of numbers, and scalars. Raises TypeError for what holds no numbers, ValueError for numbers that no dtype holds.
+    lists, ranges and sets of numbers, and scalars. Raises TypeError for what holds no numbers,
+    ValueError for numbers that no dtype holds.
     """
     if isinstance(values, Tensor):
         return values.long() if values.dtype in _UNSIGNED else values
