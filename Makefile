@@ -1,29 +1,30 @@
-# Each target sets up what it needs in .venv, once. PYTHON names the interpreter to build it with.
+# Each target sets up what it needs in .venv, once. PYTHON names the interpreter that makes it.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export GTNET_EMULATED := 0
 
 .PHONY: help build demo test notebooks bench lint format docs wheel clean
 help:
-	@echo "make demo    train the check-amount reader and write demo/"
-	@echo "make test    run the tests"
-	@echo "make bench   time gtnet beside its peers"
-	@echo "make notebooks   run the notebooks and save what they show"
-	@echo "make lint    formats, types, import rules;  make format repairs the formats"
-	@echo "make docs    the documentation, into build/site"
-	@echo "make wheel   sdist and abi3 wheel into dist/, audited"
-	@echo "make clean   remove everything these targets made"
+	@echo "make demo       train the check reader and write demo/report.html"
+	@echo "make test       run the tests"
+	@echo "make bench      time gtnet beside its peers"
+	@echo "make notebooks  run the notebooks and save their outputs"
+	@echo "make lint       check formats, types and imports; make format repairs the formats"
+	@echo "make docs       build the documentation into build/site"
+	@echo "make wheel      build and audit an sdist and an abi3 wheel in dist/"
+	@echo "make clean      remove everything these targets made"
 
 build: gtnet/_cpu.abi3.so
 
 demo: .venv/has-reader
 	$(BIN)/gtnet train --data digits --demo --out demo
 
-test: .venv/has-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto $(ARGS)
+test: .venv/has-test gtnet/_emulated.abi3.so
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto $(ARGS)
 
 notebooks: .venv/has-test
 	$(BIN)/python notebooks/execute.py
@@ -39,6 +40,7 @@ lint: .venv/has-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/rules.py
+	$(BIN)/python .ci/headers.py
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
 format: .venv/has-lint
@@ -70,7 +72,12 @@ gtnet/_cpu.abi3.so: .venv/has-torch setup.py $(CXX_FILES)
 	CXX='$(CXX)' $(BIN)/python setup.py build_ext --inplace
 	@touch $@
 
-# Compiled already by the rule above; this adds the entry point and the extra's packages.
+# For tests only: the CUDA kernels, compiled to run on the CPU.
+gtnet/_emulated.abi3.so: gtnet/_cpu.abi3.so
+	CXX='$(CXX)' GTNET_EMULATED=1 $(BIN)/python setup.py build_ext --inplace
+	@touch $@
+
+# The extension is compiled by then; this adds the entry point and the packages of an extra.
 .venv/has-%: gtnet/_cpu.abi3.so pyproject.toml
 	$(PIP) --no-build-isolation --editable '.[$*]'
 	@touch $@

@@ -1,11 +1,15 @@
-"""The extensions: the CPU one always, the CUDA one when nvcc exists, and for tests its stand-in.
+"""The extensions: _cpu always, _cuda for a CUDA build of torch, and _emulated for the tests.
 
-The stand-in runs the CUDA kernels on the CPU. It is built in place only, so no wheel holds it.
+_emulated runs the CUDA kernels on the CPU. It is built in place only, so no wheel holds it.
 
 They are torch libraries, not Python modules: no PyInit, no Python.h, loaded by
-`torch.ops.load_library`. Environment: GTNET_CUDA=0 never builds the CUDA one and 1 demands it;
-GTNET_WERROR=1 turns warnings into errors; MAX_JOBS limits the compilers run at once; CXX and
-CXXFLAGS as usual.
+`torch.ops.load_library`. Environment variables:
+
+GTNET_CUDA      0 never builds _cuda, 1 requires it; by default it is built where nvcc is found
+                and torch is a CUDA build, since no other torch can load it
+GTNET_EMULATED  0 leaves _emulated out
+GTNET_WERROR    1 turns warnings into errors
+MAX_JOBS        how many compilers run at once; CXX and CXXFLAGS as usual
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -38,7 +43,7 @@ WERROR = os.environ.get("GTNET_WERROR") == "1"
 
 def find_cxx() -> list[str]:
     if sys.platform != "linux":
-        raise PlatformError(f"gtnet is built on Linux so far, and this is {sys.platform}.")
+        raise PlatformError(f"gtnet builds on Linux only so far, and this is {sys.platform}.")
     cxx = shlex.split(os.environ.get("CXX") or "g++")
     if shutil.which(cxx[0]) is None:
         raise PlatformError(
@@ -64,6 +69,14 @@ def find_torch() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+def has_cuda_torch() -> bool:
+    """Whether torch is a CUDA build; read from its version file, as importing it takes seconds."""
+    try:
+        return runpy.run_path(str(find_torch() / "version.py")).get("cuda") is not None
+    except PlatformError:
+        return False  # an sdist needs no torch
+
+
 def stale(out: str, includes_of: str) -> bool:
     """Whether `out`, its list of includes, or what stands on that list is missing or newer."""
     if not Path(includes_of).exists():
@@ -75,7 +88,7 @@ def stale(out: str, includes_of: str) -> bool:
 def run(command: list[str]) -> None:
     print(shlex.join(command), flush=True)
     if subprocess.run(command).returncode != 0:
-        raise CompileError(f"{command[0]} failed; its messages stand above.")
+        raise CompileError(f"{command[0]} failed; see its messages above.")
 
 
 class Build(build_ext):
@@ -84,7 +97,7 @@ class Build(build_ext):
     def finalize_options(self) -> None:
         super().finalize_options()
         if not self.inplace:
-            self.extensions = [ext for ext in self.extensions if ext.name != "gtnet._standin"]
+            self.extensions = [ext for ext in self.extensions if ext.name != "gtnet._emulated"]
 
     def get_ext_filename(self, fullname: str) -> str:
         return fullname.replace(".", os.sep) + ".abi3.so"
@@ -94,8 +107,8 @@ class Build(build_ext):
         includes = ["-Icsrc", "-isystem", str(torch / "include")]
         libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
         compiler, linker = self.cuda() if ext.name == "gtnet._cuda" else self.cpu()
-        if ext.name == "gtnet._standin":
-            compiler = [*compiler, "-DGTNET_STANDIN"]
+        if ext.name == "gtnet._emulated":
+            compiler = [*compiler, "-DGTNET_EMULATED"]
         # Objects depend on neither Python nor the kind of build, so all builds share them.
         folder = Path("build", "objects", ext.name)
         objects = {source: folder / Path(source).relative_to("csrc") for source in ext.sources}
@@ -111,7 +124,8 @@ class Build(build_ext):
             list(pool.map(run, commands))
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        run([*linker, "-shared", "-o", str(target), *(f"{place}.o" for place in objects.values()), *libraries])
+        linked = [f"{place}.o" for place in objects.values()]
+        run([*linker, "-shared", "-o", str(target), *linked, *libraries])
 
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
@@ -122,7 +136,7 @@ class Build(build_ext):
         found = find_nvcc()
         if found is None:
             raise PlatformError(
-                "GTNET_CUDA=1 demands the CUDA extension and no nvcc was found: "
+                "GTNET_CUDA=1 asks for the CUDA extension and no nvcc was found: "
                 "install the CUDA toolkit, or name its folder in CUDA_HOME."
             )
         nvcc = [found, "-ccbin", find_cxx()[0]]
@@ -138,11 +152,10 @@ def extension(name: str, *patterns: str) -> Extension:
     return Extension(name, sources, py_limited_api=True)
 
 
-extensions = [
-    extension("gtnet._cpu", "cpu/*.cpp"),
-    extension("gtnet._standin", "emulated/*.cpp"),
-]
-if CUDA == "1" or (CUDA != "0" and find_nvcc()):
+extensions = [extension("gtnet._cpu", "cpu/*.cpp")]
+if os.environ.get("GTNET_EMULATED") != "0":
+    extensions.append(extension("gtnet._emulated", "emulated/*.cpp"))
+if CUDA == "1" or (CUDA != "0" and find_nvcc() and has_cuda_torch()):
     extensions.append(extension("gtnet._cuda", "cuda/*.cu"))
 setup(
     ext_modules=extensions,

@@ -1,23 +1,38 @@
-"""The API reference, a page for each module, and the order of the whole site. A hook of mkdocs.
+"""The pages of the site that are made: the API reference, the front page. Hooks of mkdocs.
 
-Nothing is listed by hand: what `gtnet/__init__.py` exports is documented, and notebooks join the
-site where they lie.
+Nothing is listed by hand: what `gtnet/__init__.py` exports is documented, every notebook is a
+tutorial, and the README is the front page.
 """
 
 from __future__ import annotations
 
 import ast
+import posixpath
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 BESIDE = ["gtnet.nn", "gtnet.reader"]  # public, and perhaps not imported with gtnet
-GUIDE = ["coming-from", "operations", "formats", "design", "extending", "benchmarks"]
-GUIDE += ["contributing", "changes"]
+GUIDE = ["coming-from", "operations", "formats", "design", "csrc", "extending", "benchmarks"]
+GUIDE += ["losses", "gpu", "contributing", "changes"]
+COPIED = {  # pages that are files of the repository, so that both have one text
+    "README.md": "index.md",
+    "csrc/README.md": "guide/csrc.md",
+    "benchmarks/LOSSES.md": "guide/losses.md",
+    "benchmarks/GPU.md": "guide/gpu.md",
+}
+INCLUDED = {  # files that a page includes
+    "benchmarks/RESULTS.md": "guide/benchmarks.md",
+    "CONTRIBUTING.md": "guide/contributing.md",
+    "CHANGELOG.md": "guide/changes.md",
+}
+LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)")
 
 
 class Exported(NamedTuple):
@@ -42,13 +57,33 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages of the reference, and the pictures of the benchmarks' page."""
+    """Adds the pages of the reference, copied pages, and the pictures of the benchmarks' page."""
     for name, text in pages():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for path, place in COPIED.items():
+        files.append(File.generated(config, place, content=(ROOT / path).read_text()))
     for picture in (ROOT / "benchmarks").glob("*.svg"):
         place = f"guide/{picture.name}"
         files.append(File.generated(config, place, abs_src_path=str(picture)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links that lead through the repository lead through the site instead."""
+    places = {place: path for path, place in COPIED.items()}
+    here = page.file.src_uri
+    folder = posixpath.dirname(places.get(here, f"notebooks/{here}"))
+
+    def lead(found: re.Match[str]) -> str:
+        picture, text, path, anchor = found.groups()
+        target = posixpath.normpath(posixpath.join(folder, path))
+        place = {**COPIED, **INCLUDED}.get(target, target.removeprefix("notebooks/"))
+        if files.get_file_from_path(place) is None:
+            return text if (ROOT / target).exists() else found[0]  # mkdocs complains of the latter
+        relative = posixpath.relpath(place, posixpath.dirname(here) or ".")
+        return f"{picture}[{text}]({relative}{anchor or ''})"
+
+    return LINK.sub(lead, markdown) if not here.endswith(".ipynb") else markdown
 
 
 def pages() -> Iterator[tuple[str, str]]:

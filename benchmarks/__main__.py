@@ -13,18 +13,9 @@ import gtnet
 from benchmarks import scaling
 from benchmarks.cases import all_cases
 from benchmarks.emissions import PUBLISHED
-from benchmarks.timing import Timing, measure
+from benchmarks.timing import Timing, measure, processor
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-
-
-def processor() -> str:
-    """What the machine calls its processor, with the widest vectors it has."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
-    vectors = next((name for name in ("avx512f", "avx2") if name in text), "baseline")
-    return f"{names[0] if names else platform.processor()} ({vectors})"
 
 
 def table(timings: list[Timing]) -> str:

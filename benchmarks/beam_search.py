@@ -14,6 +14,7 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.installed import k2_best_path, k2_pruned
+from benchmarks.lexicons import looping_lexicon
 from benchmarks.timing import Case, Work, measure
 
 OPTIONS = {"beam": 20.0, "max_active": 1000}
@@ -137,8 +138,6 @@ def diagonals(log_probs: Tensor, targets: Tensor) -> Tensor:
 
 def main() -> None:
     """Time everything and print the table."""
-    from benchmarks.cases import looping_lexicon
-
     parser = argparse.ArgumentParser(prog="python -m benchmarks.beam_search", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
     repeats = 3 if parser.parse_args().quick else 15

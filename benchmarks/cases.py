@@ -14,6 +14,8 @@ from benchmarks.beam_search import beam_search_cases, recognizer_cases
 from benchmarks.csr_loop import csr_loop
 from benchmarks.emissions import emission_cases
 from benchmarks.installed import gtn_compose, gtn_sums
+from benchmarks.lexicons import looping_lexicon
+from benchmarks.openfst import to_openfst
 from benchmarks.rational import rational_cases
 from benchmarks.simplify import lexicon_simplification
 from benchmarks.timing import Case, Work
@@ -167,19 +169,6 @@ def ctc() -> Iterator[Case]:
         yield Case(f"CTC forward + backward, lattice built, {size}", algebra, {"torch": torch_ctc})
 
 
-def looping_lexicon(words: int, alphabet: int) -> gtnet.Graph:
-    """Random words of 3 to 10 letters as a trie whose words lead back to its root."""
-    rng = random.Random(0)
-    spelled = [rng.choices(range(alphabet), k=rng.randint(3, 10)) for _ in range(words)]
-    trie = gtnet.trie(spelled)
-    ends = trie.accept > float("-inf")
-    target = torch.where(ends[trie.target.long()], 0, trie.target)
-    looped = gtnet.Graph(
-        trie.source, target, trie.ilabels, trie.olabels, accept=0, num_states=trie.num_states
-    )
-    return gtnet.connect(looped)
-
-
 def lexicon() -> Iterator[Case]:
     """A lattice of 100 frames and 27 letters composed with a looping lexicon of 10,000 words."""
     emissions = gtnet.Emissions(torch.randn(1, 100, 27)).graph()
@@ -235,17 +224,3 @@ def pynini_compose(a: gtnet.Graph, b: gtnet.Graph) -> dict[str, Work]:
         "OpenFst": lambda: pynini.compose(left, right, connect=False),
         "OpenFst connected": lambda: pynini.compose(left, right, connect=True),
     }
-
-
-def to_openfst(graph: gtnet.Graph) -> object:
-    """A graph with one start state as an OpenFst transducer in the log semiring."""
-    import pynini
-    import pywrapfst
-
-    compiler = pywrapfst.Compiler(arc_type="standard")
-    columns = (graph.source, graph.target, graph.ilabels + 1, graph.olabels + 1, -graph.weights)
-    for row in zip(*(column.tolist() for column in columns), strict=True):
-        compiler.write(" ".join(map(str, row)) + "\n")
-    for state in (graph.accept > float("-inf")).nonzero().flatten().tolist():
-        compiler.write(f"{state}\n")
-    return pynini.Fst.from_pywrapfst(compiler.compile())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.installed import gtn_ctc, gtn_product, k2_ctc, k2_exact, torch_struct_crf
+from benchmarks.lexicons import looping_lexicon
 from benchmarks.timing import Case, Work, measure
 
 # (batch, frames, classes, length of the targets)
@@ -179,8 +180,6 @@ def denominator(batch: int = 16, frames: int = 700) -> Case:
 
 def main() -> None:
     """Print everything about emissions."""
-    from benchmarks.cases import looping_lexicon
-
     parser = argparse.ArgumentParser(prog="python -m benchmarks.emissions", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
     repeats = 3 if parser.parse_args().quick else 15

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import gtnet
-from benchmarks.cases import looping_lexicon
+from benchmarks.lexicons import looping_lexicon
 from gtnet.losses import ctc_loss
 
 Work = Callable[[], object]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that asks for a GPU, in under ten minutes: build, tests, sanitizers, benchmarks.
+# Everything that needs a GPU, in under ten minutes: build, tests, sanitizers, benchmarks.
 # Run it in a checkout on a machine with a GPU, nvcc and a CUDA build of torch; PYTHON names the
 # interpreter. Without nvcc it uses the gtnet/_cuda.abi3.so that is there. OUT collects the logs.
 set -uo pipefail
@@ -26,7 +26,7 @@ step() {
 } | tee "$OUT/machine.log"
 
 if command -v nvcc > /dev/null || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
-    GTNET_CUDA=1 step build 150 "$PYTHON" setup.py -q build_ext --inplace
+    GTNET_CUDA=1 GTNET_EMULATED=0 step build 150 "$PYTHON" setup.py -q build_ext --inplace
 fi
 step loaded 30 "$PYTHON" -c 'from gtnet import _ops; assert _ops.HAS_CUDA'
 

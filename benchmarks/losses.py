@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import gtnet
-from benchmarks.__main__ import processor
+from benchmarks.timing import processor
 from gtnet.reader.data import load
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
@@ -45,18 +45,19 @@ SMALL = ReaderConfig(network=NetworkConfig(channels=(8, 16, 32), hidden=64))
 WHICH = """\
 ## Which to choose
 
-Begin with `nll` (discriminative forward): it has no margin to tune, never collapses, costs one
-sweep through two graphs, and its minus exponential is a probability to reject by. Where answers
-have many paths, sum over them: a hinge on the answers' sums reads more than one on best paths,
-for the price of a search. Where some mistakes cost more than others, say so: `structured_hinge`
-and `soft_margin` with a cost, or, once a model reads most answers, `minimum_risk`, which optimizes
-the expected cost itself; `mce` and `mee`, which count errors smoothly, are like it, and all three
-send little gradient from hopeless items, so start them from a model that has learnt something.
+Start with `nll` (discriminative forward): it has no margin to tune, never collapses, costs one
+sweep through two graphs, and exp(-loss) is a confidence you can threshold. Where answers have many
+paths, sum over them: a hinge on the sums reads more amounts than one on best paths, at the price of
+a search. Where some mistakes cost more than others, use a cost: `structured_hinge`, `soft_margin`,
+or `minimum_risk`, which optimizes the expected cost itself. `minimum_risk`, and `mce` and `mee`,
+which count errors smoothly, send little gradient from hopeless items, so start them from a model
+that already reads most answers.
+
 `perceptron` (discriminative Viterbi) and `lvq2` have no margin: they stop as soon as the right
 answer wins by a hair, and go flat. `energy` (Viterbi and forward training without competition)
 only makes sense where a model cannot lower one energy without raising others. `square_square` and
-`square_exp` are for energies with a floor at 0, such as distances; the scores of the reader have
-none, and both fail on it. The cost "edit" is exact, and too large for the lattices of the reader
+`square_exp` are for energies bounded below by 0, such as distances; the reader's scores are not
+bounded, and both fail on it. The cost "edit" is exact, and too large for the lattices of the reader
 (see `edit_costs`): use the k best answers, or the Hamming distance.
 """
 

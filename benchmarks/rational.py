@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gtnet
+from benchmarks.openfst import to_openfst
 from benchmarks.timing import Case, Work
 
 TINY = 1000
@@ -81,8 +82,6 @@ def _no_peer(fst: Any, pynini: Any) -> None:
 
 
 def _difference(fst: Any, word: gtnet.Graph, pynini: Any) -> Work:
-    from benchmarks.cases import to_openfst
-
     right = to_openfst(word)
     left = fst.copy().arcsort("olabel")
     return lambda: pynini.difference(left, right)
@@ -92,8 +91,6 @@ def _openfst(graph: gtnet.Graph, peer: Callable[[Any, Any], Work | None]) -> dic
     if importlib.util.find_spec("pynini") is None:
         return {}
     import pynini
-
-    from benchmarks.cases import to_openfst
 
     work = peer(to_openfst(graph), pynini)
     return {} if work is None else {"OpenFst": work}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 import gtnet
+from benchmarks.openfst import to_openfst
 from benchmarks.timing import Case, Work
 
 WORDS = 10_000
@@ -103,17 +104,3 @@ def openfst(union: gtnet.Graph, silent: gtnet.Graph) -> dict[str, dict[str, Work
             "all": everything,
         }
     return works
-
-
-def to_openfst(graph: gtnet.Graph, arc_type: str) -> object:
-    """An acceptor that starts in state 0 as an OpenFst acceptor; costs are minus scores."""
-    import pynini
-    import pywrapfst
-
-    compiler = pywrapfst.Compiler(arc_type=arc_type)
-    columns = (graph.source, graph.target, graph.ilabels + 1, graph.ilabels + 1, -graph.weights)
-    for row in zip(*(column.tolist() for column in columns), strict=True):
-        compiler.write(" ".join(map(str, row)) + "\n")
-    for state in (graph.accept > float("-inf")).nonzero().flatten().tolist():
-        compiler.write(f"{state}\n")
-    return pynini.Fst.from_pywrapfst(compiler.compile())

@@ -6,10 +6,12 @@ megabytes would otherwise leave cold caches to whoever comes next.
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 Work = Callable[[], object]
 
@@ -66,3 +68,12 @@ def measure(case: Case, repeats: int, budget: float = 20.0) -> Timing:
             break
     medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
     return Timing(case, medians.pop("gtnet"), medians)
+
+
+def processor() -> str:
+    """What the machine calls its processor, with the widest vectors it has."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
+    vectors = next((name for name in ("avx512f", "avx2") if name in text), "baseline")
+    return f"{names[0] if names else platform.processor()} ({vectors})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from gtnet import interop as interop
 from gtnet import losses as losses
@@ -19,8 +19,8 @@ from gtnet.build import GraphBuilder as GraphBuilder
 from gtnet.build import linear as linear
 from gtnet.build import trie as trie
 from gtnet.compose import compose as compose
-from gtnet.compose import connect as connect
 from gtnet.compose import intersect as intersect
+from gtnet.connect import connect as connect
 from gtnet.determinize import determinize as determinize
 from gtnet.difference import difference as difference
 from gtnet.distance import forward_score as forward_score

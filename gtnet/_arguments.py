@@ -29,7 +29,7 @@ class Parts(NamedTuple):
 def graph_parts(
     columns: dict[str, Any], weights: Any, start: Any, accept: Any, num_states: int | None
 ) -> Parts:
-    """One graph from columns of its arcs; waits once where they are on a GPU."""
+    """One graph from columns of its arcs; for arcs on a GPU it waits once."""
     arrays = {name: _checks.integral("Graph", name, column) for name, column in columns.items()}
     num_arcs = len(arrays["source"])
     for name, array in arrays.items():

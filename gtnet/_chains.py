@@ -1,4 +1,4 @@
-"""Arcs that write strings, written out as chains of arcs that write one label each."""
+"""Arcs that write strings, expanded into chains of arcs that write one label each."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Units(NamedTuple):
 def chained(
     function: str, units: Units, state_offsets: Tensor, start: Tensor, accept: Tensor
 ) -> Graph:
-    """The states given and a chain of arcs for each unit; its first arc reads and has the weight.
+    """The given states and a chain of arcs for each unit, whose first arc reads and has the weight.
 
-    Result: `arc_maps` names the unit of the first arc of each chain, `state_maps` the state given;
-    both are -1 on what was made. Complexity: O(states + arcs made).
+    Result: `arc_maps` names the unit of the first arc of each chain, `state_maps` the given state;
+    both are -1 for what is new. Complexity: O(states + new arcs).
     """
     order = torch.argsort(units.graph, stable=True)
     arcs = units.length.clamp(min=1)[order]

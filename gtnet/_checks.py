@@ -98,7 +98,7 @@ def floats(
 
 
 def label_arrays(function: str, arrays: Mapping[str, object]) -> list[Tensor]:
-    """Each as `integers`, none below EPSILON; waits once for those on a GPU."""
+    """Each as `integers`, none below EPSILON; for tensors on a GPU it waits once."""
     tensors = {name: integral(function, name, array) for name, array in arrays.items()}
     same_device(function, **tensors)
     seen = extremes(tensors)
@@ -123,7 +123,7 @@ def scores(
 def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | None = None) -> None:
     """Refuse NaN and +inf; -inf is the zero of the semiring.
 
-    On a GPU only where `extremes` has `seen` them: nothing else waits for it.
+    On a GPU this is checked only where `extremes` has `seen` them, so that it never waits.
     """
     if seen is None:
         seen = extremes({name: tensor}) if tensor.device.type == "cpu" else {}
@@ -181,7 +181,7 @@ def integer(function: str, name: str, value: object) -> int:
 
 
 def count(function: str, name: str, value: object) -> int:
-    """`value` as a count between 0 and what 32 bits number."""
+    """`value` as a count from 0 to the largest int32."""
     number = integer(function, name, value)
     if not 0 <= number <= LARGEST:
         raise ValueError(f"{function}: {name} must lie in [0, {LARGEST}], got {number}")
@@ -235,14 +235,6 @@ def countable(function: str, what: str, count: int) -> None:
         )
 
 
-def graph(function: str, name: str, value: object) -> None:
-    """Refuse what is not a Graph."""
-    from gtnet.graph import Graph
-
-    if not isinstance(value, Graph):
-        raise TypeError(f"{function}: {name} must be a Graph, got {type(value).__name__}")
-
-
 def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) -> None:
     """Refuse cycles that grow without bound: `divergent` [graphs] holds a state on one, or -1."""
     if (found := divergent >= 0).any():
@@ -252,7 +244,7 @@ def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) 
 
 
 def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:
-    """Refuse tensors of other devices where only the CPU is served."""
+    """Refuse tensors on other devices where only the CPU is supported."""
     if value.device.type != "cpu":
         raise ValueError(f"{function}: {name} must be on the cpu ({why}), got {value.device}")
 
@@ -301,7 +293,7 @@ def batches(function: str, a: Sized, b: Sized) -> None:
 
 
 def pair(function: str, a: Graph, b: Graph) -> None:
-    """Refuse operands whose batches do not broadcast or that live apart."""
+    """Refuse operands whose batches do not broadcast or that are on different devices."""
     batches(function, a, b)
     same_device(function, a=a.weights, b=b.weights)
     same_dtype(function, a=a.weights, b=b.weights)

@@ -1,4 +1,4 @@
-"""Files: text split into columns with the place of every error, and writing all or nothing."""
+"""Files: text split into columns, errors that name the line, and writing all or nothing."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Text:
 
     @classmethod
     def read(cls, function: str, path: PathLike) -> Text:
-        """The text of a file. Raises ValueError where it is no UTF-8 or ends within a line."""
+        """The text of a file. Raises ValueError if it is not UTF-8 or lacks its last newline."""
         name = os.fspath(path)
         try:
             text = Path(path).read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{function}: {name} is no UTF-8 text: {error}") from None
+            raise ValueError(f"{function}: {name} is not UTF-8 text: {error}") from None
         if text and not text.endswith("\n"):
             last = text[text.rfind("\n") + 1 :]
             raise ValueError(
@@ -38,7 +38,7 @@ class Text:
         return cls(function, text, name)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The number of each line that is not blank and its columns, split at blanks and tabs."""
+        """The number of each non-blank line and its columns, split at blanks and tabs."""
         for number, line in enumerate(self.lines, 1):
             words = line.rstrip("\r").replace("\t", " ").split(" ")  # no other separators
             columns = [word for word in words if word] if "" in words else words
@@ -52,12 +52,12 @@ class Text:
         return ValueError(f"{self.function}: {self.name}:{number}: {why}: {shown!r}")
 
     def failed(self, why: object) -> ValueError:
-        """The error to raise for the whole."""
+        """The error to raise for the text as a whole."""
         return ValueError(f"{self.function}: {self.name}: {why}")
 
 
 def integer(word: str, what: str) -> int:
-    """A number of 32 bits, as formats write it. Raises ValueError."""
+    """A 32-bit integer as formats write it. Raises ValueError."""
     try:
         number = int(word) if word.isascii() and "_" not in word else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""How other formats number labels: their 0 is an epsilon, gtnet's 0 is an ordinary label."""
+"""How other formats number labels: their 0 is epsilon, gtnet's 0 is an ordinary label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gtnet._checks import EPSILON, LARGEST
 LabelRule = Literal["shifted", "kept", "raw"]
 Labels = LabelRule | tuple[LabelRule, LabelRule]
 
-# Format's label n, an array or a number, to gtnet's.
+# From a format's label n, an array or a number, to gtnet's.
 _OWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "shifted": lambda n: n - 1,
     "kept": lambda n: np.where(n == 0, EPSILON, n),
@@ -32,12 +32,12 @@ def rules(function: str, labels: Labels) -> tuple[LabelRule, LabelRule]:
 
 
 def own(labels: np.ndarray, rule: LabelRule) -> np.ndarray:
-    """gtnet's labels of a format's, which are 0 or more."""
+    """gtnet's labels for a format's, which are 0 or more."""
     return _OWN[rule](np.asarray(labels, np.int64))
 
 
 def foreign(function: str, name: str, labels: np.ndarray, rule: LabelRule) -> np.ndarray:
-    """A format's labels of gtnet's, int64. Raises ValueError where the rule has none."""
+    """A format's labels for gtnet's, int64. Raises ValueError where the rule has none."""
     labels = np.asarray(labels, np.int64)
     if rule == "shifted":
         if labels.size and labels.max() >= LARGEST:

@@ -1,20 +1,115 @@
-"""Paths and arcs that were found in a lattice without building it, made into graphs."""
+"""Paths and arcs found in a lattice that is not built, made into graphs."""
 
 from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from gtnet import _ops
+from gtnet import _checks, _ops, distance, paths
 from gtnet._checks import NEG_INF
+from gtnet._maps import traced
 from gtnet._ordinary import ordinary_tensors
+from gtnet.connect import connect
+from gtnet.distance import finite_temperature
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
+from gtnet.paths import linear_paths
+from gtnet.prune import prune as pruned
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def paths_read(
-    found: _ops.PathsFound, emissions: Emissions, *, operand: Graph, shared: bool
+
+def viterbi_score(lattice: Lattice) -> Tensor:
+    """`Lattice.viterbi_score`."""
+    if lattice._arguments() is None:
+        return distance.viterbi_score(lattice.graph())
+    return _path_scores(lattice.viterbi_path())
+
+
+def viterbi_path(lattice: Lattice) -> Graph:
+    """`Lattice.viterbi_path`."""
+    each = lattice._scaled("viterbi_path", 1.0)
+    arguments = each._arguments()
+    if arguments is None:
+        product = lattice.graph()
+        return traced(paths.viterbi_path(product), product)
+    with torch.no_grad():
+        found = _ops.lattice_best(arguments)
+    return _paths_read(found, each.emissions, lattice.operand, lattice._is_shared)
+
+
+def k_best(lattice: Lattice, k: int, unique: Literal["ilabels", "olabels"] | None) -> list[Graph]:
+    """`Lattice.k_best`."""
+    k = _checks.count("k_best", "k", k)
+    _check_device("k_best", lattice)
+    each = lattice._scaled("k_best", 1.0)
+    arguments = None if unique is not None else each._arguments()
+    if arguments is None:
+        product = lattice.graph()
+        return [traced(found, product) for found in paths.k_best(product, k, unique=unique)]
+    size = _ops.k_best_bytes(arguments, k)
+    _checks.fits_on_gpu("k_best", lattice.device, size, f"the {k} best paths to every position")
+    with torch.no_grad():
+        found = _ops.lattice_k_best(arguments, k)
+    return _by_item(found, lattice, each.emissions)
+
+
+def sample(
+    lattice: Lattice, n: int, beta: float | Tensor, generator: torch.Generator | None
+) -> list[Graph]:
+    """`Lattice.sample`."""
+    n = _checks.count("sample", "n", n)
+    finite_temperature("sample", beta)
+    _check_device("sample", lattice)
+    each = lattice._scaled("sample", 1.0)
+    with torch.no_grad():
+        arguments = lattice._in_float64()._scaled("sample", beta)._arguments()
+    if arguments is None:
+        product = lattice.graph()
+        drawn = paths.sample(product, n, beta=beta, generator=generator)
+        return [traced(found, product) for found in drawn]
+    with torch.no_grad():
+        seeds = torch.randint(2**63 - 1, (len(lattice) * n,), generator=generator)
+        found = _ops.lattice_sample(arguments, seeds.to(lattice.device), n)
+    return _by_item(found, lattice, each.emissions)
+
+
+def prune(lattice: Lattice, beam: float) -> Graph:
+    """`Lattice.prune`."""
+    if not beam >= 0:
+        raise ValueError(f"prune: beam must be at least 0, got {beam}")
+    _check_device("prune", lattice)
+    each = lattice._scaled("prune", 1.0)
+    arguments = each._arguments()
+    if arguments is None:
+        product = lattice.graph()
+        return traced(pruned(product, beam=beam), product)
+    with torch.no_grad():
+        kept = _ops.lattice_prune(arguments, float(beam))
+    graph = _kept_graph(kept, each.emissions, lattice.operand, lattice._is_shared)
+    return traced(connect(graph), graph)
+
+
+def _check_device(function: str, lattice: Lattice) -> None:
+    """Of what GPUs do over frames only."""
+    if lattice.emissions.lengths is None:
+        why = "over segments it is done there: move them with .cpu()"
+        _checks.on_cpu(function, "the emissions", lattice.emissions.scores, why)
+
+
+def _by_item(found: _ops.PathsFound, lattice: Lattice, emissions: Emissions) -> list[Graph]:
+    whole = _paths_read(found, emissions, lattice.operand, lattice._is_shared)
+    counts = found.counts.tolist()
+    return [whole[end - n : end] for end, n in zip(accumulate(counts), counts)]
+
+
+def _paths_read(
+    found: _ops.PathsFound, emissions: Emissions, operand: Graph, shared: bool
 ) -> Graph:
     """Paths through emissions and the operand as linear graphs; `arc_maps` names arcs of both.
 
@@ -36,7 +131,7 @@ def paths_read(
     return path
 
 
-def kept_graph(kept: _ops.Kept, emissions: Emissions, *, operand: Graph, shared: bool) -> Graph:
+def _kept_graph(kept: _ops.Kept, emissions: Emissions, operand: Graph, shared: bool) -> Graph:
     """The arcs kept of a lattice as a graph over the states that they touch."""
     size = len(kept.arc_offsets) - 1
     topology = operand.topology
@@ -111,19 +206,10 @@ def kept_graph(kept: _ops.Kept, emissions: Emissions, *, operand: Graph, shared:
     )
 
 
-def mapped_on(part: Graph, whole: Graph) -> Graph:
-    """`part`, whose maps name arcs (and states) of `whole`, with the maps of `whole` instead."""
-    for name in ("arc_maps", "state_maps"):
-        own, further = getattr(part, name), getattr(whole, name)
-        if own is not None and further is not None:
-            setattr(part, name, ordinary_tensors(*(origin[own[0].long()] for origin in further)))
-    return part
-
-
 def _scores_of(
     emissions: Emissions, operand: Graph, item: Tensor, row: Tensor, arc: Tensor, shared: bool
 ) -> tuple[Tensor, Tensor]:
-    """Of steps of paths the scores and the arc of `emissions.graph()` that each reads, or -1.
+    """For each step of a path its score and the arc of `emissions.graph()` that it reads, or -1.
 
     `item` [steps] of the batch, `row` within it or -1 for an epsilon, `arc` of the operand.
     """
@@ -139,7 +225,7 @@ def _scores_of(
     return weights, (row * emissions.num_labels + label).masked_fill(~reads, -1).to(torch.int32)
 
 
-def path_scores(paths: Graph) -> Tensor:
+def _path_scores(paths: Graph) -> Tensor:
     """The score of each linear graph, -inf for one without states; differentiable."""
     items = torch.arange(len(paths), device=paths.device, dtype=torch.int32)
     of_arc = torch.repeat_interleave(items, paths.arc_offsets.diff(), output_size=paths.num_arcs)
@@ -149,38 +235,3 @@ def path_scores(paths: Graph) -> Tensor:
     total = _ops.total_by(of_arc, paths.weights.double(), len(paths))
     total = total + _ops.take(paths.start, first) + _ops.take(paths.accept, last)
     return total.masked_fill(~exists, NEG_INF).to(paths.dtype)
-
-
-def linear_paths(
-    graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Tensor, weights: Tensor
-) -> Graph:
-    """One linear graph per path: arcs [offsets[i], offsets[i + 1]) from state first[i] to last[i].
-
-    Arcs and states are those of `graph`, the arcs' scores are `weights`. A path that does not
-    exist has first[i] = -1 and becomes a graph without states.
-    """
-    exists = first >= 0
-    lengths = offsets.diff()
-    state_offsets = torch.cat([offsets.new_zeros(1), (lengths + exists).cumsum(0)])
-    num_states = len(arcs) + int(exists.sum())
-    source = torch.arange(len(arcs), device=arcs.device) - torch.repeat_interleave(
-        offsets[:-1], lengths, output_size=len(arcs)
-    )
-    source = source.to(torch.int32)
-    index = arcs.long()
-    topology = graph.topology
-    ilabels = topology.ilabels[index]
-    olabels = ilabels if graph.is_acceptor else topology.olabels[index]
-    start = graph.start.new_full((num_states,), NEG_INF)
-    accept = start.clone()
-    start = start.index_put((state_offsets[:-1][exists],), _ops.take(graph.start, first[exists]))
-    accept = accept.index_put(
-        (state_offsets[1:][exists] - 1,), _ops.take(graph.accept, last[exists])
-    )
-    return Graph.from_topology(
-        Topology(state_offsets, offsets, source, source + 1, ilabels, olabels, num_states),
-        weights,
-        start,
-        accept,
-        arc_maps=(arcs,),
-    )

@@ -1,20 +1,22 @@
-"""Where the arcs and states of a rewritten graph come from, where its operands are many."""
+"""Where the arcs and states of a rewritten graph come from when it has many operands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
 
 from gtnet._ordinary import ordinary_tensors
 
+if TYPE_CHECKING:
+    from gtnet.graph import Graph
+
 
 class Origins(Sequence[Tensor]):
-    """A map to each of several operands, made when it is asked for: together they take the memory
-    of one.
+    """A map to each of several operands, made on demand: together they take the memory of one.
 
     Arguments: `place` int32, where each item comes from among those of all operands put end to end,
     -1 for nowhere; `sizes` how many each operand has. Map k is -1 on what comes from others.
@@ -45,7 +47,7 @@ class Origins(Sequence[Tensor]):
         return (self[k] for k in range(len(self)))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Origins:
-        """The maps of a choice of the items, or elsewhere."""
+        """The maps after `change`, such as a selection of the items or a move to another device."""
         other = Origins(change(self._place), ())
         other._ends = self._ends
         return other
@@ -59,7 +61,24 @@ def origins(place: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
 def each_map(
     maps: Sequence[Tensor] | None, change: Callable[[Tensor], Tensor]
 ) -> Sequence[Tensor] | None:
-    """All maps changed alike."""
+    """All maps after the same change."""
     if isinstance(maps, Origins):
         return maps.each(change)
     return maps and tuple(change(one) for one in maps)
+
+
+def traced(graph: Graph, before: Graph) -> Graph:
+    """`graph`, which was made from `before`, with the maps back to what `before` was made from."""
+    if before.arc_maps is not None and graph.arc_maps is not None:
+        maps = (_through(graph.arc_maps[0], old) for old in before.arc_maps)
+        graph.arc_maps = ordinary_tensors(*maps)
+    if before.state_maps is not None and graph.state_maps is not None:
+        maps = (_through(graph.state_maps[0], old) for old in before.state_maps)
+        graph.state_maps = ordinary_tensors(*maps)
+    return graph
+
+
+def _through(new: Tensor, old: Tensor) -> Tensor:
+    if not len(old):
+        return new
+    return torch.where(new >= 0, old[new.clamp(min=0).long()], new)

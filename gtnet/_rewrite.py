@@ -1,4 +1,4 @@
-"""Parts that the simplifying rewrites share: choosing arcs, trimming, path sums with cycles."""
+"""What the simplifying rewrites share: selecting arcs, trimming, path sums with cycles."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet._ordinary import ordinary_tensors
-from gtnet.compose import connect
+from gtnet._maps import traced
+from gtnet.connect import connect
 from gtnet.distance import useful_part
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
 Semiring = Literal["log", "tropical"]
@@ -21,8 +21,7 @@ Merge = Literal["auto", "identical", "equal"]
 
 def prepared(function: str, graph: object, semiring: str, *, on_gpu: bool = False) -> Graph:
     """The graph, after checks of the type, of the device and of the name of the semiring."""
-    _checks.graph(function, "graph", graph)
-    assert isinstance(graph, Graph)
+    graph = built(function, "graph", graph)
     if on_gpu:
         _checks.served(function, "graph", graph.weights)
     else:
@@ -73,27 +72,8 @@ def with_arcs(graph: Graph, keep: Tensor) -> Graph:
     )
 
 
-def traced(graph: Graph, before: Graph) -> Graph:
-    """`graph`, which was made from `before`, with the maps back to what `before` was made from."""
-    if before.arc_maps is not None and graph.arc_maps is not None:
-        graph.arc_maps = ordinary_tensors(
-            *(_through(graph.arc_maps[0], old) for old in before.arc_maps)
-        )
-    if before.state_maps is not None and graph.state_maps is not None:
-        graph.state_maps = ordinary_tensors(
-            *(_through(graph.state_maps[0], old) for old in before.state_maps)
-        )
-    return graph
-
-
-def _through(new: Tensor, old: Tensor) -> Tensor:
-    if not len(old):
-        return new
-    return torch.where(new >= 0, old[new.clamp(min=0).long()], new)
-
-
 def trimmed(graph: Graph) -> Graph:
-    """The graph without impossible arcs (score -inf) and without what lies on no accepting path."""
+    """The graph without impossible arcs (score -inf) and whatever lies on no accepting path."""
     possible = graph.weights.detach() > NEG_INF
     if bool(possible.all()):
         return connect(graph)
@@ -106,7 +86,7 @@ def path_sums(
 ) -> Tensor:
     """The sum of all paths from the start to each state (or on to acceptance), float64 [states].
 
-    Differentiable any number of times; tropical ties go to one of the best. Raises ValueError
+    Differentiable any number of times; a tropical tie goes to one of the best. Raises ValueError
     where the sum over a cycle diverges, naming the graph and a state of the component.
     """
     exact = useful_part(graph.to(torch.float64), from_start=not to_accept, to_accept=to_accept)

@@ -1,4 +1,4 @@
-"""Graphs as a few lines of text that a person can read."""
+"""Graphs as a few lines of readable text."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 _ARCS, _GRAPHS = 12, 3  # how many are shown
 
 
-def describe(graph: Graph) -> str:
-    """The kind and size of a batch, then the first arcs of its first graphs."""
+def headline(graph: Graph) -> str:
+    """The kind and size of a batch."""
     what = "acceptor" if graph.is_acceptor else "transducer"
     count = f"{len(graph)} graphs, " if len(graph) != 1 else ""
     grad = ", requires_grad" if graph.requires_grad else ""
-    head = (
+    return (
         f"Graph({what}, {count}{graph.num_states} states, {graph.num_arcs} arcs, "
         f"{str(graph.dtype).removeprefix('torch.')}, {graph.device}{grad})"
     )
+
+
+def describe(graph: Graph) -> str:
+    """The kind and size of a batch, then the first arcs of its first graphs."""
     shown = min(len(graph), _GRAPHS)
     bodies = [_describe(graph[i], i if len(graph) > 1 else None) for i in range(shown)]
     rest = [f"  ... {len(graph) - shown} more graphs"] if len(graph) > shown else []
-    return "\n".join([head, *bodies, *rest])
+    return "\n".join([headline(graph), *bodies, *rest])
 
 
 def _describe(graph: Graph, index: int | None) -> str:

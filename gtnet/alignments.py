@@ -1,4 +1,4 @@
-"""Alignment graphs: all ways to spread the labels of a target over frames."""
+"""Alignment graphs: all ways to distribute the labels of a target over frames."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def ctc_graph(
     Arguments:
         targets: integers [length] or a list of such sequences (a batch).
         blank: a label that no target holds; None for frames without blanks.
-        optional_blank: nothing need stand between equal labels, so a run of a label may also be
-            read as several of it. Without it and without a blank, such targets have no path.
-        repeats: whether a label may last longer than a frame; where it may not (the "modified"
-            topology of one frame per label) there is no blank between equal labels to ask for.
+        optional_blank: equal labels need no blank between them, so a run of frames may also be
+            read as several equal labels. Without it and without a blank, such targets have no path.
+        repeats: whether a label may last longer than one frame; if not (the "modified" topology of
+            one frame per label), equal labels need no blank between them.
     Raises ValueError if a target holds the blank. Complexity: O(labels).
     """
     dtype = _numbers.float_dtype(dtype)
@@ -79,7 +79,7 @@ def _with_blanks(
 def ctc_batch(
     function: str, targets: Tensor, lengths: Tensor, blank: int, dtype: torch.dtype
 ) -> Graph:
-    """CTC topologies of targets that lie one after another: int32 [labels], int64 [batch]."""
+    """CTC topologies of concatenated targets: labels int32 [labels], lengths int64 [batch]."""
     without_blank(function, targets, lengths, blank)
     if targets.device.type != "cpu":
         return _with_blanks(targets, lengths, blank, dtype)
@@ -103,14 +103,14 @@ def asg_graph(
     *,
     dtype: torch.dtype | None = None,
 ) -> Graph:
-    """The alignments of the automatic segmentation criterion: every label lasts some frames.
+    """The alignments of the automatic segmentation criterion: every label lasts at least one frame.
 
     There is no blank; a label that follows itself is best written with a repetition label
     (`pack_repetitions`). Reads a label per frame, writes it where it begins.
 
     Arguments: `targets` as in `ctc_graph`; `transitions` [labels, labels] the scores of going from
     one label to the next (and of staying, on the diagonal), `start` [labels] those of the first
-    label: together what `bigram_graph` takes. By default 0; their dtype decides over `dtype`.
+    label; `bigram_graph` takes the same. By default 0; their dtype takes precedence over `dtype`.
     Raises ValueError for labels outside of `transitions`. Complexity: O(labels).
     Gradient: that of a gather. Source: Collobert, Puhrsch & Synnaeve 2016.
     """
@@ -127,7 +127,7 @@ def asg_batch(
     start: Tensor | None,
     dtype: torch.dtype,
 ) -> Graph:
-    """ASG alignments of targets that lie one after another: int32 [labels], int64 [batch]."""
+    """ASG alignments of concatenated targets: labels int32 [labels], lengths int64 [batch]."""
     without_blank(function, targets, lengths, None)
     states = _states(lengths + 1, len(targets) + len(lengths))
     inner = states.place > 0
@@ -179,14 +179,14 @@ def hmm_graph(
     """Left-to-right hidden Markov models of label sequences, `num_states` emissions per label.
 
     State k of label c reads emission c * num_states + k; the arc into the first state of a label
-    writes it. A state may be repeated (`loop`), left for the next one (`step`), or, where `skip` is
-    given, left for the one after that, which passes over a state of the label but never over a
-    label. The last label is left by its last state (or with `skip` its last but one): these scores
-    are the accept scores.
+    writes it. A state may be repeated (`loop`), left for the next one (`step`) or, if `skip` is
+    given, left for the one after that, which skips a state of the label but never a whole label.
+    The last label ends in its last state (or with `skip` its last but one); these scores are the
+    accept scores.
 
     Arguments: `targets` as in `ctc_graph`; `num_states` at least 1; `loop`, `step` and `skip`
-    scores: a number, or a tensor [emissions] of the emission that is left (or stays), which may be
-    learnt and decides over `dtype`.
+    scores: a number, or a tensor [emissions] by the emission that is left (or stays). It may be
+    learnt, and its dtype takes precedence over `dtype`.
     Raises ValueError for emissions outside of the tensors. Complexity: O(labels · num_states).
     Gradient: that of a gather. Source: Bakis 1976; Rabiner 1989, section IV.
     """
@@ -220,7 +220,7 @@ def hmm_graph(
 
     leave = scored("step", step)
     stay = scored("loop", loop).masked_fill(~inner, NEG_INF)
-    come = torch.cat([leave.new_zeros(1), leave])[:-1]  # of the state before, 0 for the first one
+    come = torch.cat([leave.new_zeros(1), leave])[:-1]  # of the state before, 0 for the first
     come = come.masked_fill(states.place <= 1, 0)
     over = None
     accept = leave.masked_fill(~_ends(states, 1), NEG_INF).masked_fill(
@@ -246,12 +246,12 @@ def star_graph(
     exclusive: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Graph:
-    """Label sequences with stars: words may be missing from the transcript, or wrong in it.
+    """Label sequences with stars: words may be missing from the transcript, or be wrong.
 
-    The acceptor of the target in which a star, which stands for any label, may be read any number
-    of times between labels (score `insertion` each; None forbids it) and instead of a label
+    A star stands for any label. In this acceptor of the target, it may be read any number of times
+    between labels (score `insertion` each; None forbids it) and in place of a label
     (`substitution`; None forbids it). `ctc_topology(...) @ star_graph(...)` aligns it to emissions
-    that `with_star` gave a score of the star.
+    for which `with_star` computed the score of the star.
 
     Arguments: `targets` as in `ctc_graph`, without `star`; `star` the label of the star;
     `exclusive`: the star before label c is `star + 1 + c`, any label but c, as in `with_star`.
@@ -308,8 +308,8 @@ def star_graph(
 
 
 class _States(NamedTuple):
-    """The states of a batch: where each graph's begin [batch + 1], and of each state its graph and
-    its place in it [states].
+    """The states of a batch: where those of each graph begin [batch + 1], and for each state its
+    graph and its position there [states].
     """
 
     offsets: Tensor
@@ -318,8 +318,8 @@ class _States(NamedTuple):
 
 
 class _Band(NamedTuple):
-    """What each state reads, and the scores of its arcs from itself, the state before, and the one
-    before that; -inf or None for no arc. A score may stand for all.
+    """What each state reads, and the scores of its arcs from itself, from the state before, and
+    from the one before that; -inf or None for no arc. One score may be given for all.
     """
 
     reads: Tensor
@@ -329,7 +329,7 @@ class _Band(NamedTuple):
 
 
 def _states(counts: Tensor, total: int) -> _States:
-    """So many states for each graph, `total` in all."""
+    """The states of graphs with `counts` states each, `total` in all."""
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     graph = torch.repeat_interleave(counts, output_size=total)
     return _States(offsets, graph, torch.arange(total, device=counts.device) - offsets[graph])
@@ -369,7 +369,7 @@ def _left_to_right(
 
 
 def _ended(topology: Topology, weights: Tensor, states: _States, accept: Tensor) -> Graph:
-    """The graph that starts in the first state of each."""
+    """The graphs, each of which starts in its first state."""
     start = weights.new_full((len(states.place),), NEG_INF).masked_fill(states.place == 0, 0)
     return Graph.from_topology(topology, weights, start, accept)
 
@@ -398,7 +398,7 @@ def without_repeats(function: str, targets: Tensor, lengths: Tensor) -> None:
 
 
 def _placed(where: Tensor, values: Tensor) -> Tensor:
-    """The values in turn where it is true, EPSILON elsewhere."""
+    """The values, one after another, where `where` is true; EPSILON elsewhere."""
     return values.new_full(where.shape, EPSILON).masked_scatter(where, values)
 
 

@@ -1,8 +1,8 @@
-"""Beam search: the good paths of emissions composed with a graph, frame by frame."""
+"""Beam search: the best paths of emissions composed with a graph, frame by frame."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,46 +10,50 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
 from gtnet.emissions import Emissions
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology, runs
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 def beam_search(
     emissions: Emissions,
-    graph: Graph,
+    graph: Graph | Lattice,
     *,
     beam: float,
     max_active: int | None = None,
     lattice_beam: float | None = None,
 ) -> Graph:
-    """The lattice of what a frame-synchronous search through `emissions @ graph` does not cut off.
+    """The lattice of the paths that a frame-synchronous search through `emissions @ graph` keeps.
 
-    After each frame (and its epsilons, in an order in which they lead forward) those states
-    survive whose best score is at most `beam` behind the best one and among the `max_active`
-    best. Of the paths through survivors the lattice holds those whose score is at most
-    `lattice_beam` behind the best one.
+    After each frame (and the epsilons after it, in topological order) a state survives if its
+    best score is at most `beam` below the best of all and among the `max_active` best. The lattice
+    holds the paths through survivors whose score is at most `lattice_beam` below the best one.
 
-    `viterbi_path`, `k_best(..., unique="olabels")`, `forward_score` and `posteriors` of the
-    result give best paths, distinct answers with scores, and confidences.
+    Apply `viterbi_path`, `k_best(..., unique="olabels")`, `forward_score` and `posteriors` to the
+    result for best paths, distinct answers with scores, and confidences.
 
     Arguments:
         emissions: chains of frames.
-        graph: any Graph (one for all items or one each), say tokens @ lexicon @ grammar; weights,
-            epsilons, cycles and outputs as they come.
-        beam: >= 0 or infinite. Infinite without `max_active` cuts nothing: the best path is exact.
+        graph: any Graph (one for all items or one each), such as tokens @ lexicon @ grammar, with
+            any weights, epsilons, cycles and outputs.
+        beam: >= 0 or infinite. Infinite without `max_active` prunes nothing: the best path is
+            exact.
         max_active: states that survive a frame, at least 1; by default all within the beam. The
-            states that a survivor's epsilons come through survive with it.
-        lattice_beam: >= 0 or infinite, by default `beam`. 0 keeps the best path and its equals.
+            states on the epsilon path to a survivor survive with it.
+        lattice_beam: >= 0 or infinite, by default `beam`. 0 keeps the best path and its ties.
     Result: a batch of acyclic graphs. Its `arc_maps` and `state_maps` name the arcs and states of
-    `emissions.graph()` and of `graph`; -1 for the emissions' arc of an epsilon. An item whose last
-    survivors hold no accepting state has a graph without states.
+    `emissions.graph()` and of `graph`; an epsilon has -1 as the arc of the emissions. If none of
+    the last survivors of an item accepts, its graph has no states.
     Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
-    segmentation graph (there `prune(emissions @ graph, beam=...)` serves), for a cycle of epsilons
-    and for labels that the emissions have no scores of, as `compose` does. Complexity: O(frames ·
-    arcs that leave survivors), memory O(survivors and arcs between them); items run on threads. On
-    a GPU, where a block searches an item, memory O(items · states) comes on top, and the host waits
-    a few times per chunk to learn sizes; results, ties and the numbering of states and arcs are
-    those of the CPU, but scores are not searched for NaN and +inf, which count as -inf.
+    segmentation graph (use `prune(emissions @ graph, beam=...)` there), for an epsilon cycle and
+    for labels that the emissions have no scores of, as `compose` does.
+    Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
+    them); items run on threads. On a GPU a block searches an item, which takes O(items · states)
+    more memory, and the host waits a few times per chunk for sizes. Results, ties and the numbering
+    of states and arcs are those of the CPU, but scores are not checked for NaN and +inf, which
+    count as -inf.
     Gradient: that of a gather, to emissions, arc weights, start and accept; the choice has none.
     Source: Lowerre 1976; Povey et al. 2012 for the lattice.
     """
@@ -91,21 +95,21 @@ _TRACE = ("lengths", "cuts", "arc_cuts", "states", "sources", "targets", "arcs",
 
 
 class BeamSearch:
-    """A beam search that is fed with frames as they come, with the result of the whole.
+    """A beam search that takes frames chunk by chunk, with the same result as `beam_search`.
 
-    `feed` any number of chunks, then ask for the `lattice` so far, and go on. Arguments: as
+    `feed` any number of chunks, get the `lattice` so far, and continue. Arguments: as
     `beam_search`. Memory: the scores fed and the survivors, with the arcs between them.
     """
 
     def __init__(
         self,
-        graph: Graph,
+        graph: Graph | Lattice,
         *,
         beam: float,
         max_active: int | None = None,
         lattice_beam: float | None = None,
     ) -> None:
-        _checks.graph("beam_search", "graph", graph)
+        graph = built("beam_search", "graph", graph)
         self._graph = graph
         self._beam = _width("beam", beam)
         self._lattice_beam = (
@@ -132,7 +136,7 @@ class BeamSearch:
             self._epsilon_order = _epsilon_order(prepared).to(graph.device)
 
     def feed(self, scores: Tensor, lengths: Tensor | list[int] | None = None) -> None:
-        """Go on through the next frames: scores [batch, frames, labels], as `Emissions` takes them.
+        """Search the next frames: scores [batch, frames, labels], as `Emissions` takes them.
 
         `lengths` counts the frames of this chunk; an item that has ended gets 0. Raises TypeError
         or ValueError for wrong shapes and dtypes, and where a chunk does not match the first one.
@@ -192,12 +196,12 @@ class BeamSearch:
     def lattice(self, *, partial: bool = False) -> Graph:
         """The lattice of the frames fed so far, as `beam_search` returns it.
 
-        With `partial`, paths may end in any state (with score 0), as is wanted in the midst of an
+        With `partial`, paths may end in any state (with score 0), for results in the middle of an
         utterance. Raises ValueError before the first chunk. Complexity: O(survivors and arcs kept).
         """
         if not self._chunks:
             raise ValueError(
-                "beam_search: no frames were fed, so there is no lattice: feed() first"
+                "beam_search: there is no lattice before the first frames: call feed() first"
             )
         graph = self._graph
         accept = torch.zeros_like(graph.accept) if partial else graph.accept
@@ -266,7 +270,7 @@ def _width(name: str, value: float) -> float:
 
 
 def _epsilon_order(topology: Topology) -> Tensor:
-    """The place of each state in an order in which epsilon arcs lead forward, int32 [states]."""
+    """The position of each state in a topological order of the epsilon arcs, int32 [states]."""
     reads_nothing = topology.ilabels == EPSILON
     before = torch.cat([topology.arc_offsets.new_zeros(1), reads_nothing.cumsum(0)])
     source, target, label = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -15,16 +17,18 @@ from gtnet.distance import (
     shortest_distance,
     useful_part,
 )
-from gtnet.graph import Graph
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built
 from gtnet.rational import project
 from gtnet.remove_epsilon import remove_epsilon
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 MAX_PREFIXES = 100_000  # seconds of search for one graph
 
 
 def best_answers(
-    graph: Graph,
+    graph: Graph | Lattice,
     k: int = 1,
     *,
     beta: float | Tensor = 1.0,
@@ -32,30 +36,30 @@ def best_answers(
 ) -> list[Graph]:
     """The k label sequences that `graph` writes with the highest forward scores, best first.
 
-    All paths that write a sequence count together, where `k_best` with `unique` takes the best of
-    them: the most probable answers of a graph with latent alignments, exactly.
+    All paths that write a sequence count together, whereas `k_best` with `unique` counts only the
+    best of them. These are exactly the most probable answers of a graph with latent alignments.
 
     Arguments: `graph` an acceptor or transducer; `k` >= 0; `beta` as in `forward_score`, finite;
-    `max_prefixes` the most prefixes of sequences that the search may take up, for each graph.
+    `max_prefixes` the most prefixes of sequences that the search may expand, for each graph.
     Result: for every graph of the batch a batch of at most k linear acceptors, epsilons dropped,
-    whose start score is the forward score of the sequence; ties in an order that repeats.
-    Raises ValueError as `forward_score`, and where `max_prefixes` do not suffice.
-    Complexity: the problem is NP-hard in general (Casacuberta & de la Higuera 2000). A* takes up
-    only prefixes that promise more than the k-th answer: no more than (length + 1) / p of them,
+    whose start score is the forward score of the sequence; the order of ties is reproducible.
+    Raises ValueError as `forward_score`, and if `max_prefixes` is not enough.
+    Complexity: the problem is NP-hard in general (Casacuberta & de la Higuera 2000). A* expands
+    only prefixes that may beat the k-th answer: no more than (length + 1) / p of them,
     where p is the share of the k-th answer in the sum over all paths, and far fewer where the
     bound is tight; each costs the arcs that leave its states. A `Lattice` is built.
     Gradient: to the scores of `graph`, those of `forward_score`, not through the choice.
     Source: Hart, Nilsson & Raphael 1968 on the lazily determinized graph; Graves et al. 2006,
     section 3.2 ("prefix search decoding"), with a bound that takes the best label at each state.
     """
-    _checks.graph("best_answers", "graph", graph)
+    given, graph = graph, built("best_answers", "graph", graph)
     k = _checks.count("best_answers", "k", k)
     _checks.on_cpu("best_answers", "graph", graph.weights, "move it with .to('cpu')")
     counts, answers = _search("best_answers", graph, k, beta, max_prefixes)
     owners = [i for i, count in enumerate(counts) for _ in range(count)]
     if not owners:
         return [linear([], dtype=graph.dtype)[:0] for _ in counts]
-    own = graph if counts == [1] * len(graph) else graph[owners]
+    own = given if counts == [1] * len(graph) else graph[owners]
     found = linear(answers, dtype=graph.dtype)
     scores = forward_score(restricted(own, found), beta)
     first = found.state_offsets[:-1]
@@ -65,22 +69,23 @@ def best_answers(
 
 
 def best_labels(
-    function: str, graph: Graph, k: int, beta: float | Tensor, max_prefixes: int
+    function: str, graph: Graph | Lattice, k: int, beta: float | Tensor, max_prefixes: int
 ) -> list[list[list[int]]]:
     """The labels of the k best answers of each graph, best first."""
-    counts, answers = _search(function, graph, k, beta, max_prefixes)
+    counts, answers = _search(function, built(function, "graph", graph), k, beta, max_prefixes)
     ends = torch.tensor(counts).cumsum(0).tolist()
     return [answers[end - count : end] for count, end in zip(counts, ends)]
 
 
-def restricted(graph: Graph, acceptor: Graph) -> Graph:
+def restricted(graph: Graph | Lattice, acceptor: Graph) -> Graph | Lattice:
     """The paths of `graph` that write what `acceptor` accepts; of a `Lattice` a `Lattice`.
 
     Emissions are composed last, with the restricted operand, which is small.
     """
-    if isinstance(graph, Lattice):
-        return compose(graph.emissions, compose(graph.operand, acceptor))
-    return compose(graph, acceptor)
+    if isinstance(graph, Graph):
+        return compose(graph, acceptor)
+    operand = compose(graph.operand, acceptor)
+    return compose(graph.emissions, operand, max_arcs=graph.max_arcs)
 
 
 def _search(
@@ -90,7 +95,7 @@ def _search(
     finite_temperature(function, beta)
     max_prefixes = _checks.count(function, "max_prefixes", max_prefixes)
     with torch.no_grad():
-        written = project(graph.graph() if isinstance(graph, Lattice) else graph, "output")
+        written = project(graph, "output")
         written = _scaled(function, written.detach(), beta).to(torch.float64)
         rest = None
         if written.topology.is_cyclic:
@@ -109,8 +114,8 @@ def _search(
         )
     if bool(too_many.any()):
         raise ValueError(
-            f"{function}: the best answers of graph {int(too_many.nonzero()[0])} are not found "
-            f"within max_prefixes={max_prefixes} prefixes, its scores are too flat: raise it, "
+            f"{function}: the best answers of graph {int(too_many.nonzero()[0])} were not found "
+            f"within max_prefixes={max_prefixes} prefixes; its scores are too flat: raise it, "
             f'prune the graph, or take the best path of each answer (k_best, latent="viterbi")'
         )
     return counts.tolist(), [part.tolist() for part in labels.split(lengths.tolist())]

@@ -125,8 +125,8 @@ def linear(
 
     Arguments: `labels` integers [length], or a list of such sequences; `weights` float [labels of
     all sequences together], by default 0. A two-dimensional integer tensor is a batch as well.
-    Raises TypeError or ValueError as `Graph` does. Complexity: O(labels). Labels on a GPU make
-    graphs there, and are waited for once.
+    Raises TypeError or ValueError as `Graph` does. Complexity: O(labels). Labels on a GPU make a
+    graph on that GPU, after waiting for them once.
     """
     flat, lengths = flat_labels("linear", labels, "labels")
     before = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths, output_size=len(flat))
@@ -200,8 +200,8 @@ def _chains(
 def trie(words: Sequence[Sequence[int]], *, dtype: torch.dtype | None = None) -> Graph:
     """The transducer from token sequences to word numbers, with shared prefixes.
 
-    Word i, a sequence of tokens, is written (as label i) by the last arc of its path; every other
-    arc writes EPSILON. Every word ends in a state of its own, so homophones stay apart.
+    The last arc of the path of word i writes label i; every other arc writes EPSILON. Every word
+    ends in a state of its own, so homophones stay apart.
 
     Raises ValueError for a word without tokens or a token below 0. Complexity: O(tokens).
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -16,13 +16,16 @@ from gtnet.graph import Graph
 from gtnet.remove_epsilon import remove_epsilon
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 MAX_STATES = 1_000_000
 DELTA = 1e-6
 _TOO_LARGE, _NOT_FUNCTIONAL = 1, 2  # ends of the operator, see csrc/rewrite/cpu/determinize.h
 
 
 def determinize(
-    graph: Graph,
+    graph: Graph | Lattice,
     *,
     semiring: Semiring = "log",
     on: Literal["ilabels", "pairs"] = "ilabels",
@@ -32,19 +35,19 @@ def determinize(
 ) -> Graph:
     """A deterministic automaton that gives every string the score that `graph` gives it.
 
-    Served are acceptors, after epsilon removal; functional transducers, which write one output
-    for an input and read no EPSILON where they write; and, with `on="pairs"`, every transducer as
-    an acceptor of its (input, output) pairs. A result is trimmed, has one start state at most and,
-    in each state, one arc per label read (per pair, with `on="pairs"`). Outputs of a transducer
-    are written as soon as they are certain; where an arc writes several labels, or an end of paths
-    still owes some, a chain of arcs follows that read EPSILON.
+    It takes acceptors, after removing their epsilons; functional transducers, which write one
+    output for each input and never write while reading EPSILON; and, with `on="pairs"`, any
+    transducer as an acceptor of its (input, output) pairs. The result is trimmed, and has at most
+    one start state and, in each state, one arc per label read (with `on="pairs"`, per pair). A
+    transducer writes its outputs as soon as they are certain; where an arc writes several labels,
+    or some are left at the end of a path, a chain of arcs that read EPSILON follows.
 
     Arguments:
         semiring: "log" keeps the log-sum of the paths of every string, "tropical" the best.
-        merge: states are merged where residual scores agree to within `delta`. "identical" asks in
-            addition that they agree to first order when scores change, so that gradients are those
-            of the strings' scores; "equal" does not and is smaller where scores happen to be
-            equal; "auto" is "identical" where the graph requires grad, else "equal".
+        merge: states are merged where residual scores agree to within `delta`. "identical" also
+            requires that they agree to first order when scores change, so that gradients are those
+            of the strings' scores; "equal" does not, and gives a smaller result where scores
+            happen to be equal; "auto" is "identical" if the graph requires grad, else "equal".
         max_states: of one graph of the result.
         delta: bounds the error of the score of a string, for each time it enters a merged state.
 
@@ -52,8 +55,8 @@ def determinize(
     deterministic equivalent), for transducers that are not functional or that read EPSILON while
     writing, and as `remove_epsilon` does.
     Complexity: O(entries of the subsets · degree · log degree); exponential in the worst case.
-    Gradient: to all scores, along a record of the sums; first derivatives. Tropical ties go to
-    the first.
+    Gradient: to all scores, along a record of the sums; first derivatives only. A tropical tie goes
+    to the first path.
     Source: Mohri 1997, "Finite-state transducers in language and speech processing", sections 3
     and 4; Mohri 2009, section 7.2.
     """
@@ -118,12 +121,12 @@ def _reads_something(graph: Graph, plain: Graph) -> None:
     item = int(graph.topology.graph_of_arc[arc])
     raise ValueError(
         f"determinize: graph {item} reads EPSILON and writes {int(graph.olabels[arc])} on arc "
-        f'{arc - int(graph.arc_offsets[item])}; on="pairs" determinizes it as label pairs'
+        f'{arc - int(graph.arc_offsets[item])}; on="pairs" determinizes it as pairs of labels'
     )
 
 
 def _ended_well(graph: Graph, plain: Graph, made: Determinized, max_states: int) -> None:
-    """Refuse results that the operator gave up."""
+    """Raise where the operator gave up."""
     failed = made.ends[0].nonzero().flatten()
     if not len(failed):
         return
@@ -138,7 +141,7 @@ def _ended_well(graph: Graph, plain: Graph, made: Determinized, max_states: int)
     state = int(plain.state_maps[0][int(made.ends[1, item])] - graph.state_offsets[item])
     raise ValueError(
         f"determinize: graph {item} is not functional: two paths with one input reach state "
-        f'{state} with different outputs; on="pairs" determinizes it as label pairs'
+        f'{state} with different outputs; on="pairs" determinizes it as pairs of labels'
     )
 
 
@@ -158,7 +161,7 @@ def _start(made: Determinized) -> Tensor:
 
 
 def _transducer(made: Determinized, dtype: torch.dtype) -> Graph:
-    """Arcs and ends of paths that write strings, as chains."""
+    """The arcs and the ends of paths, which may write strings, as chains."""
     owing = ((made.accept.detach() > NEG_INF) & (made.ending_begin.diff() > 0)).nonzero().flatten()
     units = Units(
         graph=torch.cat([_owner(made.arc_offsets), _owner(made.state_offsets)[owing]]),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet._ordinary import ordinary_tensors
-from gtnet.compose import MAX_ARCS, _gathered, connect
-from gtnet.graph import Graph
+from gtnet.connect import connect, gathered
+from gtnet.graph import Graph, built
+from gtnet.product import MAX_ARCS
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def difference(a: Graph, b: Graph, *, max_arcs: int = MAX_ARCS) -> Graph:
+
+def difference(a: Graph | Lattice, b: Graph | Lattice, *, max_arcs: int = MAX_ARCS) -> Graph:
     """The automaton of the paths of `a` that write no label sequence that `b` accepts.
 
-    `b` is taken as its language: its scores say which paths are possible and nothing else. It may
-    be nondeterministic and have epsilons: the sets of states it may be in are made as paths of
-    `a` ask for them, so no determinization of all of `b` comes first and no complement is built.
+    Only the language of `b` counts: its scores say which paths are possible and nothing else. It
+    may be nondeterministic and have epsilons. Its sets of states are computed only where paths of
+    `a` need them, so `b` is never determinized as a whole and no complement is built.
 
     Arguments: `a` an acceptor or transducer, `b` an acceptor; batches of equal size, or of size 1.
     `max_arcs` bounds the arcs of the batch that are explored.
@@ -23,13 +29,13 @@ def difference(a: Graph, b: Graph, *, max_arcs: int = MAX_ARCS) -> Graph:
     Raises ValueError for a transducer `b`, unequal batches or more than `max_arcs` arcs,
     TypeError for mixed dtypes.
     Complexity: O(arcs of a · sets of b met with their sources), sets at most 2^states of b, one
-    per state of b where b is deterministic. Gradient: to `a`, that of a gather.
+    per state of b if b is deterministic. Gradient: to `a`, that of a gather.
     Source: Mohri 2009, section 5.3, with the subset construction of Rabin & Scott 1959.
     """
-    _checks.graph("difference", "a", a)
-    _checks.graph("difference", "b", b)
+    a = built("difference", "a", a)
+    b = built("difference", "b", b)
     _checks.pair("difference", a, b)
-    _checks.on_cpu("difference", "a", a.weights, "do it there, then move the result with .to()")
+    _checks.on_cpu("difference", "a", a.weights, "work there, then move the result with .to()")
     if not b.is_acceptor:
         raise ValueError("difference: b must be an acceptor, got a transducer: use project")
     max_arcs = _checks.count("difference", "max_arcs", max_arcs)
@@ -59,7 +65,7 @@ def difference(a: Graph, b: Graph, *, max_arcs: int = MAX_ARCS) -> Graph:
     ilabels = a.ilabels[arcs]
     olabels = ilabels if a.is_acceptor else a.olabels[arcs]
     topology = Topology(state_offsets, arc_offsets, source, target, ilabels, olabels, len(states))
-    explored = _gathered(topology, (a,), (arcs,), (states,))
+    explored = gathered(topology, (a,), (arcs,), (states,))
     explored.start = explored.start.masked_fill(~first, NEG_INF)
     explored.accept = explored.accept.masked_fill(accepted, NEG_INF)
     trimmed = connect(explored)

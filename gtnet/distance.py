@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet.graph import Graph
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built, lazy
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
-def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
+def forward_score(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """The log of the sum over all accepting paths of exp(score), at inverse temperature beta.
 
     1/beta · log Σ exp(beta · score of the path): beta → ∞ gives the Viterbi score.
@@ -31,9 +33,8 @@ def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
     0 where the score is -inf. Sums run in float64 whatever the dtype.
     Source: Mohri 2009, "Weighted Automata Algorithms", section 3; Lehmann 1977 for cycles.
     """
-    _checks.graph("forward_score", "graph", graph)
-    if isinstance(graph, Lattice):
-        return graph.forward_score(beta)
+    if not isinstance(graph, Graph):
+        return lazy("forward_score", "graph", graph).forward_score(beta)
     if _is_infinite("forward_score", beta):
         return viterbi_score(graph)
     scaled = useful_part(_scaled("forward_score", graph, beta))
@@ -42,16 +43,16 @@ def forward_score(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
 
 
 def shortest_distance(
-    graph: Graph, beta: float | Tensor = 1.0, *, to_accept: bool = False
+    graph: Graph | Lattice, beta: float | Tensor = 1.0, *, to_accept: bool = False
 ) -> Tensor:
-    """The log-sum of the scores of all paths from the start to each state (or on to acceptance).
+    """The log-sum of the scores of all paths from the start to each state (or from it to the end).
 
     Arguments: as `forward_score`; `to_accept` sums the paths from each state to the end instead.
     Result: float64 [states], -inf where there is no path. Raises ValueError as `forward_score`,
-    here also for the cycles that no accepting path takes: they are on the way to some state.
+    here also for cycles that no accepting path takes, since they lead to some state.
     Complexity and gradient: as `forward_score`. Source: Mohri 2009, section 3.
     """
-    _checks.graph("shortest_distance", "graph", graph)
+    graph = built("shortest_distance", "graph", graph)
     finite_temperature("shortest_distance", beta)
     scaled = _scaled("shortest_distance", graph, beta)
     scaled = useful_part(scaled, from_start=not to_accept, to_accept=to_accept)
@@ -60,20 +61,20 @@ def shortest_distance(
 
 
 def posteriors(
-    graph: Graph, beta: float | Tensor = 1.0, *, of: Literal["arcs", "states"] = "arcs"
+    graph: Graph | Lattice, beta: float | Tensor = 1.0, *, of: Literal["arcs", "states"] = "arcs"
 ) -> Tensor:
     """The probability that a path drawn in proportion to exp(beta · score) takes each arc or state.
 
     Arguments: as `forward_score`, beta finite; `of` arcs or states. Result: [arcs] or [states] of
     the dtype of the weights; 0 on what no accepting path takes and throughout an empty language.
-    In [0, 1], but on a cycle, where it is how often a path passes on average.
+    In [0, 1], except on a cycle, where it is how often a path passes on average.
     Raises ValueError as `forward_score`, and if `of` is anything else. Complexity: as
     `forward_score`, twice. Gradient: any number of derivatives.
     Source: Rabiner 1989, section III; the gradient of `forward_score`.
     The arcs of a `Lattice` are those of the product, which is built; `Lattice.label_posteriors` and
     `Lattice.arc_posteriors` do without.
     """
-    _checks.graph("posteriors", "graph", graph)
+    graph = built("posteriors", "graph", graph)
     if of not in ("arcs", "states"):
         raise ValueError(f'posteriors: of must be "arcs" or "states", got {of!r}')
     finite_temperature("posteriors", beta)
@@ -115,7 +116,7 @@ def path_distribution(function: str, graph: Graph, beta: float | Tensor) -> Path
     return PathDistribution(scaled, alpha, score, walk)
 
 
-def viterbi_score(graph: Graph) -> Tensor:
+def viterbi_score(graph: Graph | Lattice) -> Tensor:
     """The score of the best accepting path.
 
     Result: [batch] of the dtype of the weights; -inf for an empty language.
@@ -123,12 +124,11 @@ def viterbi_score(graph: Graph) -> Tensor:
     rounding errors of its sum), or where a graph on a GPU has a cycle.
     Complexity: O(states + arcs); on a component with a cycle O(arcs) for each time that the best
     path goes against the order of its states (Bellman & Ford).
-    Gradient: 1 on the arcs of the best path (the first of equals), differentiable at will.
+    Gradient: 1 on the arcs of the best path (the first in a tie); any number of derivatives.
     Source: Viterbi 1967; Mohri 2009, section 3.
     """
-    _checks.graph("viterbi_score", "graph", graph)
-    if isinstance(graph, Lattice):
-        return graph.viterbi_score()
+    if not isinstance(graph, Graph):
+        return lazy("viterbi_score", "graph", graph).viterbi_score()
     if not (torch.is_grad_enabled() and graph.requires_grad):
         return _best_ends("viterbi_score", graph, with_lengths=False)[1].to(graph.dtype)
     scores, best = best_paths("viterbi_score", graph)
@@ -155,7 +155,7 @@ class BestPaths(NamedTuple):
 def best_paths(function: str, graph: Graph) -> tuple[Tensor, BestPaths]:
     """The score of the best path of every graph and the paths, outside autograd. O(states + arcs).
 
-    Knowing how much to allocate for the paths is one synchronisation on a GPU.
+    On a GPU the host waits once, for the size of the paths.
     """
     came_by, scores, last, lengths = _best_ends(function, graph)
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
@@ -176,9 +176,9 @@ def _best_ends(
 
 
 def best_to_accept(function: str, graph: Graph) -> Tensor:
-    """The score of the best way from each state to acceptance, float64 [states]. No gradient.
+    """The score of the best path from each state to the end, float64 [states]. No gradient.
 
-    On a cyclic graph only ways that an accepting path takes count.
+    On a cyclic graph only the parts of accepting paths count.
     """
     walk = graph.topology.cyclic_walk(function, reverse=True, sums=False)
     weights, _, accept = _plain_scores(graph)
@@ -209,7 +209,7 @@ def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tu
 
 
 def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True) -> Graph:
-    """A cyclic graph with -inf on the arcs and ends that lie on no path, lest they diverge.
+    """A cyclic graph with -inf on the arcs and ends that lie on no path, whose sums might diverge.
 
     Acyclic graphs stay as they are. O(states + arcs).
     """
@@ -234,7 +234,7 @@ def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True
 
 
 def _is_infinite(function: str, beta: float | Tensor) -> bool:
-    """Whether beta asks for the limit of zero temperature; refuses what is no temperature."""
+    """Whether beta is infinite (zero temperature); refuses what is not a temperature."""
     if isinstance(beta, Tensor):
         if not beta.is_floating_point():
             raise TypeError(f"{function}: a tensor beta must be floating point, got {beta.dtype}")
@@ -255,7 +255,7 @@ def _is_infinite(function: str, beta: float | Tensor) -> bool:
 
 
 def finite_temperature(function: str, beta: float | Tensor) -> None:
-    """Refuse beta = inf and what is no temperature."""
+    """Refuse beta = inf and what is not a temperature."""
     if _is_infinite(function, beta):
         raise ValueError(f"{function}: beta must be finite, got inf: use viterbi_path")
 
@@ -278,7 +278,7 @@ def _unscaled(scores: Tensor, beta: float | Tensor) -> Tensor:
 
 
 def _scaled(function: str, graph: Graph, beta: float | Tensor) -> Graph:
-    """All scores times beta, in float64 lest they overflow; -inf stays, with a gradient of 0."""
+    """All scores times beta, in float64 against overflow; -inf stays, with a gradient of 0."""
     if _is_one(beta):
         return graph
     if isinstance(beta, Tensor) and beta.ndim == 1 and beta.shape[0] != len(graph):

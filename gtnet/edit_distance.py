@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,9 +16,12 @@ from gtnet.build import GraphBuilder, Labels, label_rows
 from gtnet.compose import compose
 from gtnet.determinize import MAX_STATES, determinize
 from gtnet.distance import viterbi_score
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph, built, stack
 from gtnet.minimize import minimize
 from gtnet.topology import Topology, runs
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 Alphabet = Sequence[int] | Tensor | int
 
@@ -58,18 +61,18 @@ def edit_transducer(
     return Graph(nowhere, nowhere, reads, writes, weights, accept=0, num_states=1)
 
 
-def edit_distance(a: Graph, b: Graph) -> Tensor:
-    """The least number of insertions, deletions and substitutions that turn a path of `a` into
-    one of `b`, each less the scores of the paths: of two label sequences, their edit distance.
+def edit_distance(a: Graph | Lattice, b: Graph | Lattice) -> Tensor:
+    """The least number of insertions, deletions and substitutions that turn a path of `a` into one
+    of `b`, minus the scores of both paths; of two label sequences their edit distance.
 
     Arguments: acceptors (of transducers, what `a` writes and `b` reads), batches of equal size or
-    of size 1. Result: [batch] of their dtype; +inf where one has no path.
+    of size 1. Result: [batch] of their dtype; +inf where `a` or `b` has no path.
     Raises: as `compose`. Complexity: O(labels²) arcs, and O(length of a · length of b) for two
     sequences. Gradient: to the scores of both, along the best alignment.
     Source: Mohri 2003, "Edit-distance of weighted automata".
     """
-    _checks.graph("edit_distance", "a", a)
-    _checks.graph("edit_distance", "b", b)
+    a = built("edit_distance", "a", a)
+    b = built("edit_distance", "b", b)
     labels = torch.cat([a.olabels, b.ilabels]).unique()
     edits = edit_transducer(labels[labels >= 0], dtype=a.dtype)
     return -viterbi_score(compose(compose(a, edits), b))
@@ -88,7 +91,7 @@ def mismatch_costs(answers: Labels, labels: Alphabet, *, dtype: torch.dtype | No
 def hamming_costs(answers: Labels, labels: Alphabet, *, dtype: torch.dtype | None = None) -> Graph:
     """Acceptors of all label sequences, scored by how many places differ from the answer.
 
-    Labels that one of both has more than the other count 1 each. Arguments, result and
+    Each label by which one sequence is longer than the other counts 1. Arguments, result and
     complexity: as `mismatch_costs`. Source: Hamming 1950; Taskar, Guestrin & Koller 2003.
     """
     dtype = _numbers.float_dtype(dtype)
@@ -104,14 +107,14 @@ def edit_costs(
 ) -> Graph:
     """Acceptors of all label sequences, scored by their edit distance from the answer.
 
-    The edit transducer after the answer, determinized, so that each sequence has one path, whose
-    score is the least cost over all alignments: what a maximum or a sum over sequences needs.
+    The answer composed with the edit transducer, determinized. Each sequence then has one path,
+    whose score is the least cost over all alignments, as a maximum or sum over sequences needs.
 
     Arguments and result: as `mismatch_costs`; `max_states` of one acceptor. Raises ValueError
-    where it has more: its states are the rows that the table of Levenshtein's recursion may have,
-    whose number grows exponentially with the answer: 5,768 for one of 9 different labels and 2.6
-    times as many for each one more, fewer where labels repeat. Answers of one pattern (abca, xyzx)
-    share the work, which is remembered.
+    where it has more. Its states are the possible rows of the table of Levenshtein's recursion,
+    whose number grows exponentially with the answer: 5,768 for 9 different labels and 2.6 times as
+    many for each further one, fewer where labels repeat. Answers of one pattern (abca, xyzx) share
+    the work, which is cached.
     Source: Mohri 2003; Schulz & Mihov 2002, "Fast string correction with Levenshtein automata".
     """
     dtype = _numbers.float_dtype(dtype)
@@ -133,7 +136,7 @@ def _alphabet(function: str, labels: Alphabet) -> Tensor:
 def _along(
     function: str, answers: Labels, labels: Alphabet, dtype: torch.dtype, *, hamming: bool
 ) -> Graph:
-    """A chain of states per answer that counts its places, and behind it one for what is not it."""
+    """A chain of states for the places of each answer, and then a state for all that differs."""
     alphabet = _alphabet(function, labels)
     rows = label_rows(function, "answers", answers)
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
@@ -205,7 +208,7 @@ def _edit_costs(row: Tensor, alphabet: Tensor, max_states: int, dtype: torch.dty
 @lru_cache(maxsize=256)
 @ordinary
 def _pattern(classes: tuple[int, ...], max_states: int) -> _Pattern:
-    """Levenshtein's recursion as an automaton: place i has i labels of the answer behind it."""
+    """Levenshtein's recursion as an automaton: place i comes after i labels of the answer."""
     places, other = len(classes), max(classes, default=-1) + 1
     builder = GraphBuilder()
     for place in range(places + 1):

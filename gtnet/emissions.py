@@ -1,20 +1,24 @@
-"""Emissions: what a network says, one vector of label scores per frame or per segment."""
+"""Emissions: the output of a network, one vector of label scores per frame or segment."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
+from gtnet._operators import Composition
 from gtnet._ordinary import ordinary, without_wrappers
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-class Emissions:
+
+class Emissions(Composition):
     """Label scores along a chain of frames, or along the arcs of a segmentation graph.
 
     Arguments:
@@ -23,20 +27,22 @@ class Emissions:
             a segmentation graph, [arcs of the graph, labels]. -inf is allowed, NaN and +inf are
             not, but beyond the length of an item: there nothing is read, and the gradient is 0.
         lengths: frames of each item, integers [batch]; by default all of them. Chain only. For
-            scores on a GPU they may be on the CPU; those on a GPU are not checked but cut off.
+            scores on a GPU they may be on the CPU; those on a GPU are clipped, not checked.
         graph: an acyclic Graph (a batch) whose arc i carries row i of `scores`; its own weights
             are added to all labels of the arc.
 
     Raises TypeError or ValueError for wrong dtypes, shapes, lengths or devices.
-    Composing it (`emissions @ graph`) gives a `Lattice`, which is built only where it is looked at.
+    Composing it (`emissions @ graph`) gives a `Lattice`, which `graph()` builds and nothing else.
     """
+
+    _given: Graph | None = None  # the segmentation, of segments
 
     def __init__(
         self,
         scores: Tensor,
         lengths: Tensor | list[int] | None = None,
         *,
-        graph: Graph | None = None,
+        graph: Graph | Lattice | None = None,
     ) -> None:
         self.scores = _checks.emissions("Emissions", "scores", scores)
         self.lengths: Tensor | None = None
@@ -47,12 +53,14 @@ class Emissions:
             _checks.finite_or_zero("Emissions", "scores", self.scores)
             if lengths is not None:
                 raise ValueError("Emissions: lengths belong to frames, graph to segments: give one")
-            self.segmentation = _segments(self.scores, graph)
+            self._given = _segments(self.scores, graph)
 
-    @cached_property
+    @property
     @ordinary
     def segmentation(self) -> Graph:
         """The graph whose arc i carries row i of the scores: the one given, or chains of frames."""
+        if self._given is not None:
+            return self._given
         assert self.lengths is not None
         return _frames(self.scores, self.lengths)
 
@@ -74,21 +82,21 @@ class Emissions:
 
     @classmethod
     def unchecked(cls, scores: Tensor, lengths: Tensor) -> Emissions:
-        """Chains whose scores are not searched for NaN: the lazy sums refuse what they read."""
+        """Chains whose scores are not checked for NaN here: the lazy sums check what they read."""
         emissions = cls.__new__(cls)
         emissions.scores, emissions.lengths = scores, lengths
         return emissions
 
     def with_scores(self, scores: Tensor, segmentation: Graph | None = None) -> Emissions:
-        """The same frames or segments with other scores, unchecked: for code that knows them."""
+        """The same frames or segments with other scores, unchecked."""
         other = Emissions.__new__(Emissions)
         other.scores, other.lengths = scores, self.lengths
         if self.lengths is None:
-            other.segmentation = self.segmentation if segmentation is None else segmentation
+            other._given = self._given if segmentation is None else segmentation
         return other
 
     def repeated(self, times: int) -> Emissions:
-        """The only item of a batch, so many times."""
+        """A batch of one repeated `times` times."""
         if self.lengths is None:
             return self.with_scores(self.scores.repeat(times, 1), self.segmentation[[0] * times])
         other = self.with_scores(self.scores.expand(times, -1, -1))
@@ -96,7 +104,7 @@ class Emissions:
         return other
 
     def rows(self) -> Tensor:
-        """Scores as a path adds them up: those of a segment's arc are added to all its labels."""
+        """The scores that a path adds up: that of a segment's arc is added to all its labels."""
         if self.lengths is not None:
             return self.scores
         own = self.segmentation.weights
@@ -131,12 +139,6 @@ class Emissions:
         rows = f"{self.segmentation.num_arcs} rows of {self.num_labels} scores"
         return f"Emissions({len(self)} items, {rows}, {self.scores.device})"
 
-    def __matmul__(self, other: Graph) -> Graph:
-        """Composition: `emissions @ graph`."""
-        from gtnet.compose import compose
-
-        return compose(self, other)
-
     def graph(self) -> Graph:
         """The acceptor with one arc per (frame or segment, label).
 
@@ -158,7 +160,7 @@ class Emissions:
             ilabels,
             topology.num_states,
         )
-        weights = (self._rows() + path.weights.unsqueeze(1)).flatten()
+        weights = (self._rows(path) + path.weights.unsqueeze(1)).flatten()
         return Graph.from_topology(
             expanded,
             weights,
@@ -168,13 +170,13 @@ class Emissions:
             state_maps=(torch.arange(path.num_states, dtype=torch.int32, device=path.device),),
         )
 
-    def _rows(self) -> Tensor:
+    def _rows(self, path: Graph) -> Tensor:
         """One row of scores per arc of the segmentation."""
         if self.scores.ndim == 2:
             return self.scores
         batch, frames, labels = self.scores.shape
-        lengths = self.segmentation.arc_offsets.diff()
-        if self.segmentation.num_arcs == batch * frames:
+        lengths = path.arc_offsets.diff()
+        if path.num_arcs == batch * frames:
             return self.scores.reshape(batch * frames, labels)
         inside = torch.arange(frames, device=self.scores.device) < lengths.unsqueeze(1)
         return self.scores[inside]
@@ -189,7 +191,7 @@ def _lengths(scores: Tensor, lengths: Tensor | list[int] | None) -> Tensor:
     batch, frames, _ = scores.shape
     if lengths is None:
         return torch.full((batch,), frames, device=scores.device)
-    if isinstance(lengths, Tensor) and lengths.device.type != "cpu":  # a look would wait for it
+    if isinstance(lengths, Tensor) and lengths.device.type != "cpu":  # reading them would wait
         _checks.same_device("Emissions", scores=scores, lengths=lengths)
         if lengths.shape != (batch,):
             raise ValueError(f"Emissions: lengths must be [{batch}], got {list(lengths.shape)}")
@@ -245,8 +247,8 @@ def _frames(scores: Tensor, lengths: Tensor) -> Graph:
     return Graph.from_topology(topology, weights, start, accept)
 
 
-def _segments(scores: Tensor, graph: Graph) -> Graph:
-    _checks.graph("Emissions", "graph", graph)
+def _segments(scores: Tensor, graph: Graph | Lattice) -> Graph:
+    graph = built("Emissions", "graph", graph)
     if scores.ndim != 2 or scores.shape[0] != graph.num_arcs:
         raise ValueError(
             f"Emissions: scores must be [arcs of the graph ({graph.num_arcs}), labels], "

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet.compose import _gathered, compose, connect
+from gtnet.compose import compose
+from gtnet.connect import connect, gathered
 from gtnet.distance import forward_score
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph, built, stack
 from gtnet.paths import random_walks
 from gtnet.rational import project
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 TOLERANCE = 1e-4  # of a score; float32 rounding along a path stays below
 
 
-def equivalent(a: Graph, b: Graph, *, tolerance: float = TOLERANCE) -> Tensor:
+def equivalent(a: Graph | Lattice, b: Graph | Lattice, *, tolerance: float = TOLERANCE) -> Tensor:
     """Whether two deterministic acceptors give the same score to every label sequence.
 
     Arguments: batches of equal size, or of size 1; acceptors with at most one start state, no
     epsilon and no two arcs of one label out of a state, once arcs of score -inf and what lies on
-    no accepting path are taken away; they may be cyclic. Scores may differ by `tolerance`.
-    Result: bool [batch], exact but for the tolerance. No gradient.
-    Raises ValueError for what is no deterministic acceptor, saying where (`determinize` makes one,
-    `randomly_equivalent` does without).
+    no accepting path are removed; they may be cyclic. Scores may differ by `tolerance`.
+    Result: bool [batch], exact up to the tolerance. No gradient.
+    Raises ValueError for anything but deterministic acceptors, saying where (`determinize` makes
+    one, `randomly_equivalent` needs none).
     Complexity: O(states + arcs) up to the logarithm in merging states.
     Source: Hopcroft & Karp 1971, with scores as offsets of a union-find.
     """
@@ -40,8 +45,8 @@ def equivalent(a: Graph, b: Graph, *, tolerance: float = TOLERANCE) -> Tensor:
 
 
 def randomly_equivalent(
-    a: Graph,
-    b: Graph,
+    a: Graph | Lattice,
+    b: Graph | Lattice,
     *,
     num_paths: int = 50,
     max_length: int = 200,
@@ -51,7 +56,7 @@ def randomly_equivalent(
 ) -> Tensor:
     """Whether two automata agree on the label sequences of random paths of both.
 
-    False is certain, True is not: a difference in sequences that were not drawn goes unseen.
+    False is certain, True is not: sequences that were not drawn may differ.
 
     Arguments: any acceptors or transducers whose products with a single sequence have path sums;
     `num_paths` walks through each graph, of at most `max_length` arcs (longer ones are dropped),
@@ -76,9 +81,9 @@ def randomly_equivalent(
     return answers
 
 
-def _possible(function: str, name: str, graph: Graph) -> Graph:
+def _possible(function: str, name: str, given: Graph | Lattice) -> Graph:
     """The graph without arcs of score -inf and without what lies on no accepting path."""
-    _checks.graph(function, name, graph)
+    graph = built(function, name, given)
     _checks.on_cpu(function, name, graph.weights, "compare there")
     graph = graph.detach()
     keep = graph.weights > NEG_INF
@@ -97,7 +102,7 @@ def _possible(function: str, name: str, graph: Graph) -> Graph:
             graph.num_states,
         )
         states = torch.arange(graph.num_states, dtype=torch.int32)
-        graph = _gathered(possible, (graph,), (arcs.int(),), (states,))
+        graph = gathered(possible, (graph,), (arcs.int(),), (states,))
     return connect(graph)
 
 
@@ -138,7 +143,7 @@ def _scored(graph: Graph) -> list[Tensor]:
 
 
 def _scores_of_sequences(paths: Graph, graph: Graph, beta: float) -> Tensor:
-    """What a graph gives to the label sequences of each path, float [paths]."""
+    """The score that a graph gives to the label sequences of each path, float [paths]."""
     free = paths.with_weights(
         torch.zeros_like(paths.weights),
         start=paths.start.masked_fill(paths.start > NEG_INF, 0),

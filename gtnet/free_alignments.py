@@ -15,7 +15,7 @@ from gtnet.alignments import bigram_scores
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
-_FAN = 8  # labels, or groups of them, that stand side by side below a group
+_FAN = 8  # children of a group: labels, or smaller groups
 
 
 def ctc_topology(
@@ -35,9 +35,9 @@ def ctc_topology(
     leaves of a tree; "any label but this one" is its siblings, the siblings of its group, and
     so on, reached by epsilons along exactly one path. So the arcs number about 13 per label.
 
-    Arguments: `num_labels` labels a frame has scores for, the blank among them; the rest as in
-    `ctc_graph`. Complexity: O(num_labels). Source: Graves et al. 2006; the compactness of k2's and
-    Laptev et al. 2022's topologies, which allow a label to follow itself, is not what this has.
+    Arguments: `num_labels`, the labels that a frame has scores for, blank included; the others as
+    in `ctc_graph`. Complexity: O(num_labels). Source: Graves et al. 2006; the compact
+    topologies of k2 and of Laptev et al. 2022 differ: they allow a label to follow itself.
     """
     dtype = _numbers.float_dtype(dtype)
     num_labels = _checks.count("ctc_topology", "num_labels", num_labels)
@@ -52,7 +52,7 @@ def ctc_topology(
         here = torch.zeros(len(reads), dtype=torch.int32)
         return Graph(here, here, reads, writes, start=0, accept=0, num_states=1).to(dtype)
     arcs = _Arcs()
-    # State 0 is where nothing was read, or a blank; state i + 1 is label i of those above.
+    # In state 0 nothing was read yet, or a blank; in state i + 1 label i of those above.
     state = torch.arange(len(labels)) + 1
     arcs.add(0, state, labels, labels)
     arcs.add(state, state, labels, EPSILON)
@@ -69,7 +69,7 @@ def ctc_topology(
 
 
 class _Arcs:
-    """Arcs collected in columns, numbers standing for as many of them as the longest column has."""
+    """Arcs collected in columns; a number is repeated to the length of the longest column."""
 
     def __init__(self) -> None:
         self._columns: list[list[Tensor]] = [[], [], [], []]
@@ -135,7 +135,7 @@ def bigram_graph(
 
     Arguments: `transitions` [labels, labels] the score of label j after label i at [i, j], `start`
     [labels] of the first label; they may be learnt, 0 by default; `num_labels` where neither is
-    given. Arc 0 ... labels - 1 carry `start`, the others `transitions` row by row.
+    given. Arcs 0 ... labels - 1 carry `start`, the others `transitions` row by row.
     Raises TypeError or ValueError for other shapes and dtypes. Complexity: O(labels^2).
     Gradient: that of a copy. Source: Collobert et al. 2016; Lafferty et al. 2001.
     """
@@ -161,8 +161,8 @@ def bigram_graph(
 @lru_cache(maxsize=8)
 @ordinary
 def _bigrams(size: int, device: torch.device) -> Topology:
-    """The topology of bigrams, kept with what is derived from it: a loss asks for it every step."""
-    if device.type != "cpu":  # prepared there, and moved
+    """The topology of bigrams, cached with what is derived from it: losses need it at each step."""
+    if device.type != "cpu":  # prepared on the CPU, then moved
         return _bigrams(size, torch.device("cpu")).to(device)
     label = torch.arange(size, dtype=torch.int32, device=device)
     ilabels = label.repeat(size + 1)
@@ -181,8 +181,8 @@ def _bigrams(size: int, device: torch.device) -> Topology:
 def with_star(scores: Tensor, blank: int | None = 0, *, exclusive: bool = False) -> Tensor:
     """Label scores with one more column: the log of the sum over all labels but the blank.
 
-    That is the score of a star, which stands for any label, for `star_graph`. With `exclusive`
-    a column for each label follows, in which that label does not count.
+    The new column is the score of the star of `star_graph`, which stands for any label. With
+    `exclusive` a column for each label follows, in which that label does not count.
 
     Arguments: `scores` float [..., labels], as `Emissions` takes them. Result: [..., labels + 1],
     or [..., 2 labels + 1].
@@ -202,7 +202,7 @@ def with_star(scores: Tensor, blank: int | None = 0, *, exclusive: bool = False)
     mass = (counted - best).double().exp()
     columns = [mass.sum(-1, keepdim=True)]
     if exclusive:
-        # Sums of those before and of those after: a difference would cancel near certainty.
+        # Sums of the labels before and after: total minus one would cancel near certainty.
         before = pad(mass[..., :-1].cumsum(-1), (1, 0))
         after = pad(mass[..., 1:].flip(-1).cumsum(-1).flip(-1), (0, 1))
         columns.append(before + after)

@@ -1,6 +1,8 @@
-"""Free energies of the paths of a graph, and the bound that any other distribution gives."""
+"""Free energies of the paths of a graph, and their bound by any other distribution."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,12 +11,15 @@ from gtnet import _checks
 from gtnet._checks import LARGEST, NEG_INF
 from gtnet._ops import take
 from gtnet.distance import _per, _scaled, finite_temperature, forward_score, scaled_to_accept
-from gtnet.distributions import _same_paths, kl_divergence
-from gtnet.graph import Graph
+from gtnet.distributions import kl_divergence, same_paths
+from gtnet.graph import Graph, lazy
 from gtnet.paths import _drawn
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def free_energy(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
+
+def free_energy(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """F = -1/beta · log Σ exp(-beta · E) over the accepting paths, whose energies are E = -score.
 
     Minus `forward_score`. beta → ∞ gives the energy of the best path (beta=math.inf takes it).
@@ -25,37 +30,38 @@ def free_energy(graph: Graph, beta: float | Tensor = 1.0) -> Tensor:
     language. Gradient: to the scores, minus `posteriors`; any number of derivatives.
     Source: LeCun, Chopra, Hadsell, Ranzato & Huang 2006, section 7.2 ("free energy").
     """
-    _checks.graph("free_energy", "graph", graph)
+    if not isinstance(graph, Graph):
+        graph = lazy("free_energy", "graph", graph)
     return -forward_score(graph, beta)
 
 
 def variational_bound(
-    graph: Graph,
-    q: Graph,
+    graph: Graph | Lattice,
+    q: Graph | Lattice,
     beta: float | Tensor = 1.0,
     *,
     samples: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """<E>_q - H(q) / beta >= F: the free energy of `graph` bounded by means of another graph.
+    """<E>_q - H(q) / beta >= F: an upper bound of the free energy of `graph` by another graph.
 
     q draws paths in proportion to exp(its score). The bound is F + KL(q ‖ p) / beta where p is
     proportional to exp(beta · score of `graph`): equal to F for q = p, whose scores are beta times
     those of `graph`. Minimizing it over the scores of q is variational inference.
 
     Arguments: `graph` and `q`, the same states and arcs under two sets of scores (make q with
-    `graph.with_weights`); `beta` as in `forward_score`, finite; `samples`: estimate the bound from
-    so many paths drawn from q, without bias, by means of `generator` as in `sample`; by default it
-    is exact.
-    Result: [batch]; +inf where q takes a path that `graph` cannot, and for an empty language.
-    Raises ValueError as `kl_divergence` and `sample`, and for no samples.
-    Complexity: that of `kl_divergence`; of `sample`. Gradient: to both graphs and beta; with
+    `graph.with_weights`); `beta` as in `forward_score`, finite; `samples`: estimate the bound,
+    without bias, from this number of paths drawn from q with `generator`, as in `sample`; by
+    default it is exact.
+    Result: [batch]; +inf if q takes a path that is impossible in `graph`, or for an empty language.
+    Raises ValueError as `kl_divergence` and `sample`, and for samples=0.
+    Complexity: that of `kl_divergence`, or of `sample`. Gradient: to both graphs and beta; with
     `samples` an unbiased estimate of it, by the log-derivative of the draw, less the mean of the
     other samples.
     Source: Jordan, Ghahramani, Jaakkola & Saul 1999; Williams 1992 for the gradient of samples.
     """
     finite_temperature("variational_bound", beta)
-    _same_paths("variational_bound", graph, q, "graph")
+    graph, q = same_paths("variational_bound", graph, q, "graph")
     if samples is not None:
         count = _checks.count("variational_bound", "samples", samples)
         if count == 0:
@@ -68,7 +74,7 @@ def variational_bound(
 def _estimate(
     graph: Graph, q: Graph, beta: float | Tensor, count: int, generator: torch.Generator | None
 ) -> Tensor:
-    """The bound, from so many paths drawn from q."""
+    """The bound, estimated from paths drawn from q."""
     drawn_from, to_accept = scaled_to_accept("variational_bound", q.detach(), 1.0)
     scores = [t.contiguous() for t in (drawn_from.weights, drawn_from.start, drawn_from.accept)]
     found, *paths = _drawn(q, to_accept, scores, count, generator, LARGEST)

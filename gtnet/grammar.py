@@ -12,9 +12,9 @@ import torch
 from gtnet import _checks, _files, _numbers
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._files import PathLike, Text
-from gtnet.compose import MAX_ARCS
 from gtnet.graph import Graph
 from gtnet.lexicon import SymbolTable, table_of
+from gtnet.product import MAX_ARCS
 
 Backoff = Literal["epsilon", "exact"]
 
@@ -135,9 +135,9 @@ class NGramModel:
         "epsilon" backs off along epsilons, one for each history. It is small, and approximate: a
         word that is listed after a history can also be reached by backing off, so `forward_score`
         adds up more than the model's probability, and `viterbi_score` is above it where backing
-        off is likelier. "exact" takes back-off as the failure transition that it is, multiplied
-        out: an arc for every word from every state, no epsilons, and each sentence has exactly one
-        path, of the model's log-probability.
+        off is likelier. "exact" expands the failure transitions: there is an arc
+        for every word from every state, no epsilons, and each sentence has exactly one path, whose
+        score is the model's log-probability.
 
         Raises ValueError where the exact graph would have more than `max_arcs` arcs. Complexity:
         O(n-grams · order), exact: O(histories · words).
@@ -154,7 +154,7 @@ class NGramModel:
         return self._epsilon_graph(states, dtype)
 
     def _states(self) -> dict[_History, int]:
-        """The histories that tell something, numbered, shorter ones first."""
+        """The histories that matter, numbered, shorter ones first."""
         histories = {gram[:-1] for gram in self._grams}
         for gram, (_, backoff) in self._grams.items():
             if backoff != 0 and gram[-1] != _EOS:
@@ -231,7 +231,7 @@ class NGramModel:
 
 
 def _longest(history: _History, states: dict[_History, int]) -> int:
-    """The state of the longest end of a history that is one."""
+    """The state of the longest suffix of a history that has one."""
     while history not in states:
         history = history[1:]
     return states[history]
@@ -307,7 +307,7 @@ def _grams(text: Text) -> Iterator[tuple[int, int, list[str], bool]]:
             check(line)
             order, seen = order + 1, 0
             if word != f"\\{order}-grams:" or order not in sizes:
-                raise text.wrong(line, f"this is no section of {order}-grams that \\data\\ names")
+                raise text.wrong(line, f"\\data\\ names no such section of {order}-grams")
         elif order == 0:
             _size(text, line, columns, sizes)
         else:

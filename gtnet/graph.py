@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -13,12 +13,17 @@ from gtnet import _checks, _numbers, _ops
 from gtnet._arguments import graph_parts
 from gtnet._isomorphism import isomorphic
 from gtnet._maps import each_map
+from gtnet._notebook import Shown
+from gtnet._operators import Operators
 from gtnet._ordinary import in_inference_mode, ordinary_tensors
 from gtnet._text import describe
 from gtnet.topology import Topology, stack_topologies
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-class Graph:
+
+class Graph(Operators, Shown):
     """A batch of weighted acceptors or transducers; a batch of one is the common case.
 
     `Graph(source, target, ilabels, ...)` builds one graph from arrays of its arcs; `stack` makes
@@ -98,7 +103,7 @@ class Graph:
         arc_maps: Sequence[Tensor] | None = None,
         state_maps: Sequence[Tensor] | None = None,
     ) -> Graph:
-        """Scores put on an existing topology, unchecked: for code that made both itself."""
+        """Puts scores on an existing topology, unchecked: for code that made both itself."""
         graph = cls.__new__(cls)
         graph._fill(topology, weights, start, accept, arc_maps, state_maps)
         return graph
@@ -282,9 +287,9 @@ class Graph:
 
     # Comparison
 
-    def equal(self, other: Graph) -> bool:
+    def equal(self, other: Graph | Lattice) -> bool:
         """Whether both batches have the same states, arcs, labels and scores in the same order."""
-        _checks.graph("equal", "other", other)
+        other = built("equal", "other", other)
         if self.device != other.device:
             return False
         pairs = list(zip(_tensors(self), _tensors(other)))
@@ -294,72 +299,21 @@ class Graph:
             return all(torch.equal(a, b) for a, b in pairs)
         return bool(torch.stack([(a == b).all() for a, b in pairs]).all())  # waits once
 
-    def isomorphic(self, other: Graph) -> bool:
+    def isomorphic(self, other: Graph | Lattice) -> bool:
         """Whether the batches are equal, graph by graph, up to the numbering of states and arcs.
 
         Complexity: O(arcs · log states) where scores, labels and arcs tell the states apart;
         where they do not, exponential in the worst case (strongly regular graphs).
         """
-        _checks.graph("isomorphic", "other", other)
+        other = built("isomorphic", "other", other)
         if len(self) != len(other):
             return False
         return all(isomorphic(a, b) for a, b in zip(self, other))
 
-    # Operators and text
-
-    def __matmul__(self, other: Graph) -> Graph:
-        """Composition: `a @ b` is `compose(a, b)`."""
-        from gtnet.compose import compose
-
-        return compose(self, other)
-
-    def __add__(self, other: Graph) -> Graph:
-        """Concatenation: `a + b` is `concat(a, b)`."""
-        from gtnet.rational import concat
-
-        return concat(self, other)
-
-    def __or__(self, other: Graph) -> Graph:
-        """Union: `a | b` is `union(a, b)`."""
-        from gtnet.rational import union
-
-        return union(self, other)
-
-    def __invert__(self) -> Graph:
-        """Inversion, what is read and what is written exchanged: `~a` is `invert(a)`."""
-        from gtnet.rational import invert
-
-        return invert(self)
-
-    @property
-    def star(self) -> Graph:
-        """Any number of paths one after another: `closure(a, "star")`."""
-        from gtnet.rational import closure
-
-        return closure(self, "star")
-
-    @property
-    def plus(self) -> Graph:
-        """One or more paths one after another: `closure(a, "plus")`."""
-        from gtnet.rational import closure
-
-        return closure(self, "plus")
-
-    @property
-    def optional(self) -> Graph:
-        """A path or none: `closure(a, "optional")`."""
-        from gtnet.rational import closure
-
-        return closure(self, "optional")
+    # Text
 
     def __repr__(self) -> str:
         return describe(self)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """The picture that a notebook shows."""
-        from gtnet.draw import mimebundle
-
-        return mimebundle(self)
 
 
 def _index(index: int, size: int) -> int:
@@ -408,17 +362,39 @@ def _with_maps(batch: Graph, parts: list[Graph]) -> Graph:
     return batch
 
 
-def stack(graphs: Sequence[Graph]) -> Graph:
+class Unbuilt(Operators, Shown):
+    """What composition promises: a batch of graphs that `graph()` multiplies out."""
+
+    __slots__ = ()
+
+    def graph(self) -> Graph:
+        """The product, built."""
+        raise NotImplementedError
+
+
+def built(function: str, name: str, value: object) -> Graph:
+    """The graph that was given, or the product that was promised; refuses anything else."""
+    if isinstance(value, Graph):
+        return value
+    return lazy(function, name, value).graph()
+
+
+def lazy(function: str, name: str, value: object) -> Lattice:
+    """What was given and is no Graph, as the Lattice that it must then be; refuses the rest."""
+    if not isinstance(value, Unbuilt):
+        raise TypeError(f"{function}: {name} must be a Graph, got {type(value).__name__}")
+    return cast("Lattice", value)
+
+
+def stack(graphs: Sequence[Graph | Lattice]) -> Graph:
     """The graphs (or batches) one after another as a single batch; scores stay in autograd.
 
     Raises: ValueError for an empty list or mixed devices, TypeError for mixed dtypes.
     Complexity: O(states + arcs).
     """
-    parts = list(graphs)
+    parts = [built("stack", f"graphs[{i}]", part) for i, part in enumerate(graphs)]
     if not parts:
         raise ValueError("stack: at least one graph is needed, got none")
-    for i, part in enumerate(parts):
-        _checks.graph("stack", f"graphs[{i}]", part)
     if len(parts) == 1:
         return parts[0]
     _checks.same_device("stack", **{f"graphs[{i}]": part.weights for i, part in enumerate(parts)})

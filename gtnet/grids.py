@@ -1,4 +1,4 @@
-"""Lattices whose scores depend on more than a frame: RNN transducers and segments."""
+"""Lattices whose scores depend on more than one frame: RNN transducers and segments."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def transducer_batch(
     target_lengths: Lengths | None,
     blank: int,
 ) -> Graph:
-    """`transducer_graph` for a function of another name."""
+    """`transducer_graph` whose errors name another function."""
     scores, labels, frames, written = transducer_scores(
         function, log_probs, targets, input_lengths, target_lengths, blank
     )
@@ -161,9 +161,9 @@ def transducer_log_softmax(
 def lengths_of(
     function: str, name: str, lengths: Lengths | None, batch: int, most: int, of: str
 ) -> Tensor:
-    """Lengths as int64 [batch], between 0 and `most`, which they are by default.
+    """Lengths as int64 [batch], between 0 and `most`, the default.
 
-    Where they were given; those on a GPU are waited for.
+    They stay on their device; the host waits for those on a GPU.
     """
     given = lengths_like(function, name, lengths, batch, most)
     _checks.inside(function, name, given, most + 1, of)
@@ -178,7 +178,7 @@ def lengths_like(
     most: int,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Lengths as int64 [batch], whatever they are; on a device, or where they were given."""
+    """Lengths as int64 [batch], unchecked; on `device`, or on their own."""
     if lengths is None:
         return torch.full((batch,), most, device=device)
     given: object = lengths
@@ -195,8 +195,8 @@ def segment_graph(
 ) -> Graph:
     """All ways to cut frames into segments of at most `max_duration` frames: a segmentation graph.
 
-    State t is the cut before frame t; the arc of the frames [t, t + d) has label d. Arcs come by
-    cut, then by duration. `Emissions(scores, graph=...)` gives each a score per label.
+    State t is the cut before frame t; the arc of the frames [t, t + d) has label d. Arcs are
+    ordered by cut, then by duration. `Emissions(scores, graph=...)` gives each a score per label.
 
     Arguments: `lengths` integers [batch], the frames of each item; `max_duration` at least 1.
     Complexity: O(frames · max_duration). Source: Sarawagi & Cohen 2004 (semi-Markov models).
@@ -234,8 +234,8 @@ def segment_emissions(scores: Tensor, lengths: Lengths | None = None) -> Emissio
 
     Arguments: `scores` float [batch, frames, durations, labels]: of the segment of d + 1 frames
     that begins at frame t at [:, t, d]; `lengths` the frames of each item, integers [batch].
-    Result: `Emissions` over `segment_graph(lengths, durations)`; what ends behind the last
-    frame is left out. Raises TypeError or ValueError for wrong shapes and dtypes.
+    Result: `Emissions` over `segment_graph(lengths, durations)`; segments that would end after the
+    last frame are left out. Raises TypeError or ValueError for wrong shapes and dtypes.
     Complexity: O(scores). Gradient: that of a gather.
     """
     scores = _checks.emissions("segment_emissions", "scores", scores)

@@ -18,9 +18,9 @@ from gtnet.graph import Graph
 
 
 class SymbolTable(Mapping[int, str]):
-    """Names of labels: a mapping from label to name, with the way back.
+    """Names of labels: a mapping from label to name, and back.
 
-    EPSILON has a name too (`epsilon`), which `label` and `name` know and which is not counted:
+    EPSILON has a name too (`epsilon`), which `label` and `name` accept but which is not counted:
     `len(table)` is the number of ordinary labels. `gtnet.draw` takes a table as it is.
 
     Arguments: `symbols` the names of the labels 0, 1, ... (of a str, its characters), or a mapping
@@ -136,13 +136,13 @@ class SymbolTable(Mapping[int, str]):
 
 
 def table_of(names: Iterable[str]) -> SymbolTable:
-    """The table of names in their order, whatever EPSILON must then be called."""
+    """The table of names in their order; EPSILON gets a free name."""
     listed = list(names)
     return SymbolTable(listed, epsilon=_free_name(set(listed)))
 
 
 class Pronunciation(NamedTuple):
-    """A word, the tokens it is made of, and the log-probability of that."""
+    """A word, its tokens, and the log-probability of this pronunciation."""
 
     word: int
     tokens: tuple[int, ...]
@@ -150,7 +150,7 @@ class Pronunciation(NamedTuple):
 
 
 class Lexicon:
-    """Words and what they are made of: letters, phones, pieces; several ways for a word allowed.
+    """Words and their tokens (letters, phones, pieces); a word may have several pronunciations.
 
     Arguments: `pronunciations` labels of a word and of its tokens, and a log-probability; `words`
     and `tokens` their names. Raises ValueError for labels without a name, a word without tokens
@@ -174,7 +174,7 @@ class Lexicon:
 
     def _why_not(self, entry: Pronunciation, seen: set[tuple[int, tuple[int, ...]]]) -> str | None:
         if entry.word not in self.words:
-            return f"label {entry.word} is no word"
+            return f"label {entry.word} is not a word"
         name = self.words[entry.word]
         for token in entry.tokens:
             if token not in self.tokens:
@@ -270,7 +270,7 @@ class Lexicon:
 
 
 def _free_name(names: Container[str]) -> str:
-    """A name of EPSILON that is not taken."""
+    """A name for EPSILON that is not taken."""
     epsilon = "<eps>"
     while epsilon in names:
         epsilon += "'"
@@ -288,7 +288,7 @@ def _log_probability(columns: list[str]) -> float:
 
 
 class _Numbering:
-    """Labels of names: those of a table, or one after another as they occur."""
+    """Labels of names: those of a table, or new ones in order of occurrence."""
 
     def __init__(self, table: SymbolTable | None) -> None:
         self._given = table

@@ -1,23 +1,33 @@
-"""The fewest states that a deterministic automaton can do with."""
+"""The deterministic automaton with the fewest states."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet._rewrite import Merge, Semiring, merges_identical, prepared, traced, trimmed
+from gtnet._maps import traced
+from gtnet._rewrite import Merge, Semiring, merges_identical, prepared, trimmed
 from gtnet.graph import Graph
 from gtnet.push import pushed
 from gtnet.topology import Topology
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 DELTA = 1e-6
 _STEP = 1e-3  # of the difference quotients that tell identical scores from equal ones
 
 
 def minimize(
-    graph: Graph, *, semiring: Semiring = "log", merge: Merge = "auto", delta: float = DELTA
+    graph: Graph | Lattice,
+    *,
+    semiring: Semiring = "log",
+    merge: Merge = "auto",
+    delta: float = DELTA,
 ) -> Graph:
     """The smallest deterministic automaton that gives every string the same score.
 
@@ -78,7 +88,7 @@ def _quotient(moved: Tensor, scores: Tensor) -> Tensor:
 
 
 def _keys(graph: Graph) -> Tensor:
-    """A number for what each arc reads and writes, int32 [arcs]."""
+    """A number for the pair of labels of each arc, int32 [arcs]."""
     return graph.ilabels if graph.is_acceptor else graph.topology.pair_labels[0]
 
 

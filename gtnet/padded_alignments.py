@@ -1,4 +1,4 @@
-"""CTC and ASG topologies of padded targets, made and laid out where those are: nothing waits."""
+"""CTC and ASG topologies of padded targets, made on the GPU of the targets without waiting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gtnet.graph import Graph
 from gtnet.topology import Topology
 
 _ROUND = 8  # targets are padded to a multiple of this, so that few layouts serve all lengths
-# Of the words of block_steps.h: how wide a slice is, its flag for a row of its own, and entries.
+# As in csrc/layout/transition_program.h: lanes of a slice, its flag for one row, and entries.
 _LANES, _TOGETHER, _PADDING, _UNIT_ARC = 16, 1, -1, -2
 _NO_LABEL, _BLANK = 0, 1  # local labels; the distinct labels of a target follow in order
 
@@ -43,10 +43,10 @@ def padded_ctc(
 ) -> Graph:
     """`ctc_graph` of each row of targets on a GPU, with room for the longest.
 
-    States are numbered as for targets as long as the rows: state s has the arcs 3s from itself,
-    3s + 1 from the state before and 3s + 2 from the one before that; those that a target lacks have
-    the score -inf. A target that holds the blank or no label of a frame, or whose length is not
-    one, has a start score of NaN, and so has its loss: an error would wait.
+    States are numbered as for targets that fill their rows: state s has the arcs 3s from itself,
+    3s + 1 from the state before and 3s + 2 from the one before that; arcs that a target lacks have
+    the score -inf. A target that holds the blank or an unknown label, or has an impossible length,
+    gets a start score of NaN, and so a loss of NaN: raising an error would have to wait.
 
     Arguments: `targets` integers [batch, longest], `lengths` integers [batch], on a GPU.
     Complexity: O(batch · longest), and a sort of each target.
@@ -101,7 +101,7 @@ def padded_asg(targets: Tensor, lengths: Tensor, transitions: Tensor, start: Ten
 def _padded(
     targets: Tensor, lengths: Tensor, blank: int | None, num_labels: int, *, repeats: bool = True
 ) -> _Targets:
-    """Targets with room for a few more, and which are none."""
+    """Targets padded further, and which of them are wrong."""
     most = targets.shape[1]
     targets = pad(targets.long(), (0, max(-most % _ROUND, _ROUND - most)))
     inside = torch.arange(targets.shape[1], device=targets.device) < lengths.unsqueeze(1)
@@ -158,8 +158,8 @@ class _Layout(NamedTuple):
 @lru_cache(maxsize=64)
 @ordinary
 def _layout(longest: int, blanks: bool, device: torch.device) -> _Layout:
-    """What does not depend on the labels of a target: a step forth and back, by the CPU's layout
-    of an example, and a program that sums by label with room for every target.
+    """What does not depend on the labels of a target: a step forth and back, taken from the CPU's
+    layout of an example, and a program that sums by label with room for every target.
     """
     words, sizes = _example(longest, blanks)
     positions, slots, labels, _, forth, back, by_label = words[:7].tolist()
@@ -216,7 +216,7 @@ def _aligned(count: int) -> int:
 
 
 def _laid_out(topology: Topology, targets: Tensor, blank: int | None) -> _ops.Steps:
-    """The steps of the graphs; `targets` hold a number above all labels where there is none."""
+    """The steps of the graphs; `targets` are padded by a number above all labels."""
     batch, longest = targets.shape
     device = targets.device
     layout = _layout(longest, blank is not None, device)

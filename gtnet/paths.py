@@ -1,61 +1,64 @@
-"""Paths taken out of a graph: the best, the k best, all, some at random; and their labels."""
+"""Paths taken out of a graph: the best, the k best, all of them, random ones; and their labels."""
 
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
-from gtnet._lattice_paths import linear_paths
+from gtnet._maps import traced
 from gtnet.distance import best_paths, best_to_accept, scaled_to_accept
-from gtnet.graph import Graph
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built, lazy
+from gtnet.topology import Topology
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
-def viterbi_path(graph: Graph) -> Graph:
+def viterbi_path(graph: Graph | Lattice) -> Graph:
     """The best accepting path of each graph, as a batch of linear graphs.
 
     Result: item i keeps the labels and scores of the arcs of the best path of graph i (the first
-    of equals), `arc_maps[0]` names those arcs; an empty language gives a graph without states.
+    in a tie), `arc_maps[0]` names those arcs; an empty language gives a graph without states.
     Raises ValueError where a cycle has a positive score. Complexity: as `viterbi_score`.
     Gradient: flows to the scores along the path.
     Of a `Lattice` it is `Lattice.viterbi_path`: nothing is built, and the maps are two.
     """
-    _checks.graph("viterbi_path", "graph", graph)
-    if isinstance(graph, Lattice):
-        return graph.viterbi_path()
+    if not isinstance(graph, Graph):
+        return lazy("viterbi_path", "graph", graph).viterbi_path()
     _, best = best_paths("viterbi_path", graph)
     return _linear(graph, *best)
 
 
 def k_best(
-    graph: Graph, k: int, *, unique: Literal["ilabels", "olabels"] | None = None
+    graph: Graph | Lattice, k: int, *, unique: Literal["ilabels", "olabels"] | None = None
 ) -> list[Graph]:
-    """The k best accepting paths of each graph, best first; they may go round cycles.
+    """The k best accepting paths of each graph, best first; they may go around cycles.
 
     Arguments: `k` >= 0; `unique` counts paths that read ("ilabels") or write ("olabels") the same
     labels, epsilons aside, as one, and keeps the best of them.
     Result: for every graph of the batch a batch of at most k linear graphs, with `arc_maps[0]`;
-    of acyclic graphs, equal paths come as `viterbi_path` prefers them. Raises ValueError for k < 0
-    or where a cycle has a positive score, TypeError if k is no integer.
+    in acyclic graphs, ties are ordered as `viterbi_path` prefers them. Raises ValueError for k < 0
+    or where a cycle has a positive score, TypeError if k is not an integer.
     Complexity: O(states + arcs) and O(length · (degree + log)) per path; with `unique` a label
-    prefix is expanded once per state, however many paths spell it. On a GPU, which serves acyclic
-    graphs without `unique`, at most O(arcs · k · d · log k), d <= 32 the arcs that enter a state,
-    in 16 · k bytes per state, and the same paths; a ValueError says where these do not fit.
+    prefix is expanded once per state, however many paths spell it. On a GPU, for acyclic graphs
+    without `unique`, at most O(arcs · k · d · log k), d <= 32 the arcs that enter a state,
+    in 16 · k bytes per state, with the same paths; raises ValueError where these do not fit.
     Gradient: flows to the scores along the paths.
     Source: Huang & Chiang 2005, algorithm 3; for cyclic graphs and distinct strings A* with the
     exact distance to the end, Mohri & Riley 2002.
     Of a `Lattice` it is `Lattice.k_best`: without `unique` nothing is built, and the maps are two.
     """
-    _checks.graph("k_best", "graph", graph)
+    if not isinstance(graph, Graph):
+        graph = lazy("k_best", "graph", graph)
     k = _checks.count("k_best", "k", k)
     if unique not in (None, "ilabels", "olabels"):
         raise ValueError(f'k_best: unique must be None, "ilabels" or "olabels", got {unique!r}')
-    if isinstance(graph, Lattice):
+    if not isinstance(graph, Graph):
         return graph.k_best(k, unique=unique)
     _check_device("k_best", graph)
     walk = graph.topology.cyclic_walk("k_best", sums=False)
@@ -80,7 +83,7 @@ def k_best(
 
 
 def sample(
-    graph: Graph,
+    graph: Graph | Lattice,
     n: int,
     *,
     beta: float | Tensor = 1.0,
@@ -91,19 +94,18 @@ def sample(
     Arguments: `n` >= 0; `beta` as in `forward_score`, finite; `generator` a CPU generator, by
     default torch's own: the same seed draws the same paths, however many threads there are.
     Result: for every graph of the batch a batch of n linear graphs, with `arc_maps[0]`, as
-    `k_best` returns them; none for an empty language. A GPU draws what the CPU does, but where a
-    number drawn falls on a rounding error. Raises ValueError for a graph whose distances do not
-    exist, n < 0 or infinite beta.
+    `k_best` returns them; none for an empty language. A GPU draws the same paths as the CPU, except
+    where a random number falls within a rounding error. Raises ValueError for a graph whose
+    distances do not exist, n < 0 or infinite beta.
     Complexity: O(states + arcs) and O(length · log degree) per path.
     Gradient: flows to the scores along the paths, not through the draw (use `viterbi_score` of the
     paths minus `forward_score` for the log-probability that REINFORCE needs).
-    Source: the forward-filtering, backward-sampling of hidden Markov models; Rabiner 1989.
+    Source: forward filtering, backward sampling of hidden Markov models; Rabiner 1989.
     Of a `Lattice` it is `Lattice.sample`: nothing is built, and the maps are two.
     """
-    _checks.graph("sample", "graph", graph)
+    if not isinstance(graph, Graph):
+        return lazy("sample", "graph", graph).sample(n, beta=beta, generator=generator)
     n = _checks.count("sample", "n", n)
-    if isinstance(graph, Lattice):
-        return graph.sample(n, beta=beta, generator=generator)
     _check_device("sample", graph)
     scaled, to_accept = scaled_to_accept("sample", graph.detach(), beta)
     scores = [t.contiguous() for t in (scaled.weights, scaled.start, scaled.accept)]
@@ -113,7 +115,7 @@ def sample(
 def random_walks(
     graph: Graph, n: int, max_length: int, generator: torch.Generator | None = None
 ) -> list[Graph]:
-    """n accepting paths of each trimmed graph, cyclic or not, every choice on the way uniform.
+    """n accepting paths of each trimmed graph, cyclic or not, where every choice is uniform.
 
     A walk of more than `max_length` arcs is given up and becomes a graph without states.
     """
@@ -138,19 +140,20 @@ def _drawn(
 
 
 def enumerate_paths(
-    graph: Graph, limit: int = 10_000, *, max_length: int | None = None
+    graph: Graph | Lattice, limit: int = 10_000, *, max_length: int | None = None
 ) -> list[Graph]:
-    """All accepting paths of each graph whose score is not -inf, as long as there are few enough.
+    """All accepting paths of each graph whose score is not -inf, provided there are few enough.
 
-    Arguments: `limit` the most paths a graph may have; `max_length` the most arcs of a path, which
-    makes the paths of a cyclic graph finitely many.
+    Arguments: `limit` the most paths a graph may have; `max_length` the most arcs of a path, so
+    that a cyclic graph has finitely many.
     Result: for every graph of the batch a batch of linear graphs, with `arc_maps[0]`, as `k_best`
     returns them: depth first, from the lowest start state, along arcs in their order.
     Raises ValueError where a graph has more than `limit` paths, or without `max_length` a cycle
     on an accepting path. Complexity: O(states + arcs) and O(length · degree) per path.
     Gradient: flows to the scores along the paths.
+    Of a `Lattice`, which is built, the maps are two.
     """
-    _checks.graph("enumerate_paths", "graph", graph)
+    given, graph = graph, built("enumerate_paths", "graph", graph)
     limit = _checks.count("enumerate_paths", "limit", limit)
     if max_length is not None:
         max_length = _checks.count("enumerate_paths", "max_length", max_length)
@@ -174,17 +177,18 @@ def enumerate_paths(
         raise ValueError(
             f"enumerate_paths: graph {bad} has a cycle, so its paths never end: give a max_length"
         )
-    return _by_graph(graph, *found)
+    paths = _by_graph(graph, *found)
+    return paths if graph is given else [traced(part, graph) for part in paths]
 
 
 def label_sequences(
-    graph: Graph, side: Literal["ilabels", "olabels"] = "olabels"
+    graph: Graph | Lattice, side: Literal["ilabels", "olabels"] = "olabels"
 ) -> list[list[int]]:
     """The labels along each linear graph of a batch, epsilons dropped.
 
     Raises ValueError for a graph whose arcs do not follow one another.
     """
-    _checks.graph("label_sequences", "graph", graph)
+    graph = built("label_sequences", "graph", graph)
     if side not in ("ilabels", "olabels"):
         raise ValueError(f'label_sequences: side must be "ilabels" or "olabels", got {side!r}')
     topology = graph.topology
@@ -220,3 +224,38 @@ def _linear(graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Te
     """Paths of the graph under its own scores."""
     weights = _ops.take(graph.weights.contiguous(), arcs)
     return linear_paths(graph, offsets, arcs, first, last, weights)
+
+
+def linear_paths(
+    graph: Graph, offsets: Tensor, arcs: Tensor, first: Tensor, last: Tensor, weights: Tensor
+) -> Graph:
+    """One linear graph per path: arcs [offsets[i], offsets[i + 1]) from state first[i] to last[i].
+
+    Arcs and states are those of `graph`, the arcs' scores are `weights`. A path that does not
+    exist has first[i] = -1 and becomes a graph without states.
+    """
+    exists = first >= 0
+    lengths = offsets.diff()
+    state_offsets = torch.cat([offsets.new_zeros(1), (lengths + exists).cumsum(0)])
+    num_states = len(arcs) + int(exists.sum())
+    source = torch.arange(len(arcs), device=arcs.device) - torch.repeat_interleave(
+        offsets[:-1], lengths, output_size=len(arcs)
+    )
+    source = source.to(torch.int32)
+    index = arcs.long()
+    topology = graph.topology
+    ilabels = topology.ilabels[index]
+    olabels = ilabels if graph.is_acceptor else topology.olabels[index]
+    start = graph.start.new_full((num_states,), NEG_INF)
+    accept = start.clone()
+    start = start.index_put((state_offsets[:-1][exists],), _ops.take(graph.start, first[exists]))
+    accept = accept.index_put(
+        (state_offsets[1:][exists] - 1,), _ops.take(graph.accept, last[exists])
+    )
+    return Graph.from_topology(
+        Topology(state_offsets, offsets, source, source + 1, ilabels, olabels, num_states),
+        weights,
+        start,
+        accept,
+        arc_maps=(arcs,),
+    )

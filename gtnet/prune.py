@@ -1,19 +1,25 @@
-"""Arcs and states that matter little, taken out."""
+"""Removal of arcs and states that matter little."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 
 from gtnet._checks import NEG_INF
-from gtnet._rewrite import Semiring, path_sums, prepared, segment_sums, traced, with_arcs
-from gtnet.compose import connect
-from gtnet.graph import Graph
-from gtnet.lattice import Lattice
+from gtnet._maps import traced
+from gtnet._rewrite import Semiring, path_sums, prepared, segment_sums, with_arcs
+from gtnet.connect import connect
+from gtnet.graph import Graph, lazy
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
-def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = None) -> Graph:
+def prune(
+    graph: Graph | Lattice, *, beam: float | None = None, posterior: float | None = None
+) -> Graph:
     """The automaton without arcs (and starts and ends of paths) that no good path takes.
 
     Arguments: exactly one of `beam` >= 0, which keeps what lies on a path whose score is at most
@@ -25,11 +31,10 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
     Complexity: O(states + arcs), k³ more for a component of k states on cycles with `posterior`.
     Gradient: that of a gather; the choice of arcs has none.
     Source: Sixtus & Ortmanns 1999 for the beam around the best path ("forward-backward pruning").
-    Of a `Lattice` a `beam` is `Lattice.prune`: what is outside is never built, and the maps are
-    two; `posterior` builds it.
+    Of a `Lattice` a `beam` is `Lattice.prune`: what is outside is never built; `posterior` builds
+    it. The maps are two.
     """
-    lattice = graph if isinstance(graph, Lattice) and beam is not None else None
-    graph = prepared("prune", graph, "log", on_gpu=True) if lattice is None else lattice
+    given = graph if isinstance(graph, Graph) else lazy("prune", "graph", graph)
     if (beam is None) == (posterior is None):
         raise ValueError(
             f"prune: exactly one of beam and posterior is needed, got {beam} and {posterior}"
@@ -38,8 +43,9 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
         raise ValueError(f"prune: beam must be at least 0, got {beam}")
     if posterior is not None and not 0 <= posterior <= 1:
         raise ValueError(f"prune: posterior must lie in [0, 1], got {posterior}")
-    if lattice is not None and beam is not None:
-        return lattice.prune(beam)
+    if not isinstance(given, Graph) and beam is not None:
+        return given.prune(beam)
+    graph = prepared("prune", given, "log", on_gpu=True)
     semiring: Semiring = "log" if beam is None else "tropical"
     topology, here = graph.topology, graph.detach().to(torch.float64)
     before = path_sums("prune", here, semiring)
@@ -51,8 +57,8 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
     else:
         assert posterior is not None
         slack = math.log(posterior) if posterior > 0 else NEG_INF
-    # Rounding of sums taken in another order must not drop what ties with the threshold.
-    # A score of float32 stands for any number that rounds to it.
+    # Sums in another order round differently; that must not drop what equals the threshold. And a
+    # score of float32 stands for any number that rounds to it.
     rounding = 1e-9 if graph.dtype == torch.float64 else 2e-6
     least = total + slack - rounding * (1 + total.abs())
     least = least.masked_fill(total == NEG_INF, 0)
@@ -62,4 +68,5 @@ def prune(graph: Graph, *, beam: float | None = None, posterior: float | None = 
     some = with_arcs(graph, good)
     some.start = some.start.masked_fill(here.start + after < by_state, NEG_INF)
     some.accept = some.accept.masked_fill(ends < by_state, NEG_INF)
-    return traced(connect(some), some)
+    rest = traced(connect(some), some)
+    return rest if graph is given else traced(rest, graph)

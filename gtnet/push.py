@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from gtnet import _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._maps import traced
 from gtnet._ordinary import ordinary_tensors
-from gtnet._rewrite import Semiring, path_sums, prepared, traced, trimmed
+from gtnet._rewrite import Semiring, path_sums, prepared, trimmed
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 
 def push(
-    graph: Graph,
+    graph: Graph | Lattice,
     *,
     what: Literal["weights", "labels"] = "weights",
     to: Literal["start", "accept"] = "start",
@@ -25,9 +29,9 @@ def push(
     """The same automaton with its scores, or outputs, moved to the start or to the end of paths.
 
     Weights: with d(s) the sum of the paths from s to acceptance, an arc s → t gets
-    weight + d(t) - d(s), so that all that may follow a state sums to 0 (in the log semiring: a
+    weight + d(t) - d(s), so that the paths from each state sum to 0 (in the log semiring: a
     probability distribution) and start scores hold the rest. `to="accept"` does the same from the
-    other side. The score of every accepting path stays; what lies on none has no meaning.
+    other side. The score of every accepting path stays; scores that lie on none have no meaning.
 
     Labels: a transducer writes each output as early (or late) as all paths through a state agree
     on it. Where an arc, or the start of a path, then writes several labels, arcs that read EPSILON
@@ -58,7 +62,7 @@ def push(
 
 
 def _turned(graph: Graph) -> Graph:
-    """The graph read from its end."""
+    """The reversed graph."""
     t = graph.topology
     turned = Topology(
         t.state_offsets, t.arc_offsets, t.target, t.source, t.ilabels, t.olabels, t.num_states
@@ -106,9 +110,9 @@ def _labels_to_start(graph: Graph) -> Graph:
 def pushed(
     function: str, graph: Graph, semiring: Semiring, to: Literal["start", "accept"] = "start"
 ) -> Graph:
-    """`push` after its checks, with errors in the name of `function`."""
+    """`push` after its checks; errors name `function`."""
     sums = path_sums(function, graph, semiring, to_accept=to == "start")
-    # On states that no path passes any finite potential is right.
+    # States that no path passes may have any finite potential.
     potential = sums.masked_fill(sums == NEG_INF, 0)
     if to == "accept":
         potential = -potential

@@ -26,17 +26,18 @@ def random_graph(
 ) -> Graph:
     """A batch of random automata in which every state accepts or leads on.
 
-    State 0 starts. As far as the arcs suffice, one leads to each other state from a lower one, so
-    that all are reached; the others lie anywhere (`acyclic`: from lower to higher states). States
-    without leaving arcs accept, and so does the last state, with score 0. Weights are standard
-    normal; where the graph may be cyclic, they are minus the absolute value of that, minus the
-    logarithm of the number of arcs leaving the source, minus 1, so that path sums converge.
+    State 0 starts. As long as there are enough arcs, one leads to each other state from a lower
+    one, so that all are reached; the other arcs are random (`acyclic`: from lower to higher
+    states). States without leaving arcs accept, and so does the last state, with score 0. Weights
+    are standard normal; where the graph may be cyclic, they are minus the absolute value of that,
+    minus the logarithm of the number of arcs leaving the source, minus 1, so that path sums
+    converge.
 
     Arguments: states, arcs and labels (0 to num_labels - 1) of each graph; `size` graphs;
     `epsilons` the share of EPSILON among the labels of each side; `jump` the largest difference
     between the states of an arc of an acyclic graph; `generator` or its seed.
     Raises ValueError for a share outside [0, 1], arcs without labels or without two states
-    (acyclic) to lie between. Complexity: O(size · (states + arcs)).
+    (acyclic) to connect. Complexity: O(size · (states + arcs)).
     """
     dtype = _numbers.float_dtype(dtype)
     num_states, num_arcs, num_labels, size = (

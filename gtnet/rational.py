@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from itertools import accumulate
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +13,11 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import origins
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 Relabelling = Mapping[int, int] | Sequence[int] | Tensor
 
@@ -29,42 +32,41 @@ class _Kind(IntEnum):
     OPTIONAL = 4
 
 
-def union(*graphs: Graph) -> Graph:
+def union(*graphs: Graph | Lattice) -> Graph:
     """The automaton that has every path of every operand.
 
-    States and arcs lie side by side, those of the first operand first; many start states make
-    epsilons needless. Arguments: batches of equal size, or of size 1, which broadcast.
-    Result: one arc map and one state map per operand, -1 where it gave nothing.
+    States and arcs are placed side by side, those of the first operand first. A graph may have many
+    start states, so no epsilons are needed. Arguments: batches of equal size, or of size 1, which
+    broadcast.
+    Result: one arc map and one state map per operand, -1 for what comes from another.
     Raises ValueError without operands or where batches do not match; TypeError for mixed dtypes.
     Complexity: O(operands · (states + arcs)). Gradient: that of a gather.
-    Source: Mohri 2009, section 2.3; there with an epsilon to each operand.
+    Source: Mohri 2009, section 2.3, which uses an epsilon to each operand.
     """
-    size = batch_size("union", _numbered(graphs))
-    return _arranged("union", _Kind.UNION, graphs, size)
+    return _arranged("union", _Kind.UNION, *broadcast("union", _numbered(graphs)))
 
 
-def concat(*graphs: Graph) -> Graph:
+def concat(*graphs: Graph | Lattice) -> Graph:
     """The automaton whose paths are a path of each operand, one after another.
 
-    From where an operand accepts, epsilons lead to where the next starts; their weight is the sum
-    of both scores. Where that takes more arcs than going through one state between them (many
-    ends meet many starts), they go through such a state.
+    Epsilons lead from the accept states of an operand to the start states of the next; their weight
+    is the sum of both scores. Where many ends meet many starts and it takes fewer arcs, they go
+    through one state in between.
 
     Arguments, result and errors: as `union`; epsilons come from no arc (-1).
     Complexity: O(operands · (states + arcs)). Gradient: gathers and sums of scores.
     Source: Mohri 2009, section 2.3.
     """
-    size = batch_size("concat", _numbered(graphs))
-    return _arranged("concat", _Kind.CONCAT, graphs, size)
+    return _arranged("concat", _Kind.CONCAT, *broadcast("concat", _numbered(graphs)))
 
 
-def closure(graph: Graph, kind: Literal["star", "plus", "optional"] = "star") -> Graph:
+def closure(graph: Graph | Lattice, kind: Literal["star", "plus", "optional"] = "star") -> Graph:
     """The automaton that repeats: "plus" once or more, "star" any number of times, "optional" at
     most once.
 
-    Epsilons lead from where a path is accepted to where the next begins, as in `concat`; the
-    empty path of "star" and "optional" is one more state, start and accepting, of score 0. Every
-    sequence of paths appears once.
+    Epsilons lead from accept states to start states, as in `concat`. The empty path of "star" and
+    "optional" is one more state that starts and accepts with score 0. Every sequence of paths
+    appears once.
 
     Raises ValueError for another kind. Result: `arc_maps[0]`, `state_maps[0]`, -1 for what is new.
     Complexity: O(states + arcs). Gradient: gathers and sums of scores.
@@ -73,38 +75,37 @@ def closure(graph: Graph, kind: Literal["star", "plus", "optional"] = "star") ->
     kinds = {"star": _Kind.STAR, "plus": _Kind.PLUS, "optional": _Kind.OPTIONAL}
     if kind not in kinds:
         raise ValueError(f'closure: kind must be "star", "plus" or "optional", got {kind!r}')
-    size = batch_size("closure", {"graph": graph})
-    return _arranged("closure", kinds[kind], (graph,), size)
+    return _arranged("closure", kinds[kind], *broadcast("closure", {"graph": graph}))
 
 
-def reverse(graph: Graph) -> Graph:
+def reverse(graph: Graph | Lattice) -> Graph:
     """The automaton whose paths are those of `graph` run backwards, with the same scores.
 
     Arcs keep their places and scores, start and accept scores change roles. Complexity: O(arcs).
     Gradient: the scores are those of `graph`. Source: Mohri 2009, section 2.3.
     """
-    _checks.graph("reverse", "graph", graph)
+    graph = built("reverse", "graph", graph)
     topology = graph.topology.reversed()
     return _same_places(graph, topology, graph.accept, graph.start)
 
 
-def invert(graph: Graph) -> Graph:
+def invert(graph: Graph | Lattice) -> Graph:
     """The transducer that reads what `graph` writes and writes what it reads; also `~graph`.
 
     Complexity: O(arcs). Gradient: the scores are those of `graph`.
     """
-    _checks.graph("invert", "graph", graph)
+    graph = built("invert", "graph", graph)
     topology = graph.topology
     return _relabelled(graph, topology.olabels, topology.ilabels)
 
 
-def project(graph: Graph, side: Literal["input", "output"]) -> Graph:
+def project(graph: Graph | Lattice, side: Literal["input", "output"]) -> Graph:
     """The acceptor of what a transducer reads ("input") or writes ("output").
 
     Raises ValueError for another side. Complexity: O(arcs). Gradient: the scores are those of
     `graph`.
     """
-    _checks.graph("project", "graph", graph)
+    graph = built("project", "graph", graph)
     if side not in ("input", "output"):
         raise ValueError(f'project: side must be "input" or "output", got {side!r}')
     labels = graph.topology.ilabels if side == "input" else graph.topology.olabels
@@ -112,18 +113,18 @@ def project(graph: Graph, side: Literal["input", "output"]) -> Graph:
 
 
 def relabel(
-    graph: Graph, imap: Relabelling | None = None, omap: Relabelling | None = None
+    graph: Graph | Lattice, imap: Relabelling | None = None, omap: Relabelling | None = None
 ) -> Graph:
     """The same automaton with other labels on what it reads (`imap`) and writes (`omap`).
 
-    Arguments: a mapping from label to label, where labels it does not name stay and EPSILON may
-    be named on either side; or a sequence or integer tensor indexed by label, where EPSILON
+    Arguments: a mapping from label to label, where labels that it does not contain stay and EPSILON
+    may be a key or a value; or a sequence or integer tensor indexed by label, where EPSILON
     stays; None keeps a side. An acceptor stays one if both sides get the same map.
     Raises ValueError for a label outside the sequence or a new label below EPSILON, TypeError
-    for labels that are no integers. Complexity: O(arcs log labels). Gradient: the scores are those
+    for labels that are not integers. Complexity: O(arcs log labels). Gradient: the scores are those
     of `graph`.
     """
-    _checks.graph("relabel", "graph", graph)
+    graph = built("relabel", "graph", graph)
     topology = graph.topology
     ilabels = _mapped("imap", topology.ilabels, imap)
     if graph.is_acceptor and omap is imap:
@@ -171,12 +172,13 @@ def _same_places(graph: Graph, topology: Topology, start: Tensor, accept: Tensor
     )
 
 
-def batch_size(function: str, graphs: Mapping[str, Graph]) -> int:
-    """The size of the batch that named operands broadcast to; refuses what does not fit."""
-    if not graphs:
+def broadcast(function: str, given: Mapping[str, Graph | Lattice]) -> tuple[list[Graph], int]:
+    """Named operands, built, and the size of the batch that they broadcast to; refuses what does
+    not fit.
+    """
+    if not given:
         raise ValueError(f"{function}: at least one graph is needed, got none")
-    for name, graph in graphs.items():
-        _checks.graph(function, name, graph)
+    graphs = {name: built(function, name, graph) for name, graph in given.items()}
     weights = {name: graph.weights for name, graph in graphs.items()}
     _checks.same_device(function, **weights)
     _checks.same_dtype(function, **weights)
@@ -186,17 +188,17 @@ def batch_size(function: str, graphs: Mapping[str, Graph]) -> int:
     if len(sizes) > 1:
         (one, a), (two, b), *_ = sizes.items()
         raise ValueError(f"{function}: {a} has {one} graphs, {b} has {two} (equal or 1 is needed)")
-    return next(iter(sizes), 1)
+    return list(graphs.values()), next(iter(sizes), 1)
 
 
-def _numbered(graphs: Sequence[Graph]) -> dict[str, Graph]:
+def _numbered(graphs: Sequence[Graph | Lattice]) -> dict[str, Graph | Lattice]:
     return {f"operand {k}": graph for k, graph in enumerate(graphs)}
 
 
 def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
-    """The operands side by side, joined by epsilons as the operation has it.
+    """The operands side by side, joined by epsilons as the operation requires.
 
-    On a GPU it waits once, for the sizes of the result.
+    On a GPU the host waits once, for the sizes of the result.
     """
     acceptors = all(graph.is_acceptor for graph in graphs)
     starts, accepts = (_end_to_end([getattr(g, n) for g in graphs]) for n in ("start", "accept"))
@@ -249,7 +251,7 @@ def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) ->
 
 
 def _graphs_of(graphs: Sequence[Graph], size: int) -> Tensor:
-    """Which graph of the operands put end to end each graph of the result has of each operand."""
+    """For each graph of the result and each operand, its graph among all operands in a row."""
     device = graphs[0].device
     if all(len(graph) == size for graph in graphs):
         every = torch.arange(len(graphs) * size, device=device)
@@ -264,7 +266,7 @@ def _end_to_end(tensors: list[Tensor]) -> Tensor:
 
 
 def _offsets(tensors: list[Tensor]) -> Tensor:
-    """The offsets of operands put end to end."""
+    """The offsets of concatenated operands."""
     if len(tensors) == 1:
         return tensors[0].contiguous()
     sizes = torch.cat([offsets.diff() for offsets in tensors])
@@ -272,7 +274,7 @@ def _offsets(tensors: list[Tensor]) -> Tensor:
 
 
 def _last(*tensors: Tensor) -> list[int]:
-    """The last numbers of several tensors, by one look at a GPU."""
+    """The last numbers of several tensors; for tensors on a GPU it waits once."""
     if tensors[0].device.type == "cpu":
         return [int(tensor[-1]) for tensor in tensors]
     return torch.stack([tensor[-1] for tensor in tensors]).tolist()

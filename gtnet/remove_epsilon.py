@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
+from gtnet._maps import traced
 from gtnet._rewrite import (
     Semiring,
     epsilon_arcs,
     path_sums,
     prepared,
     segment_sums,
-    traced,
     trimmed,
     with_arcs,
 )
-from gtnet.compose import connect
+from gtnet.connect import connect
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def remove_epsilon(graph: Graph, *, semiring: Semiring = "log") -> Graph:
+
+def remove_epsilon(graph: Graph | Lattice, *, semiring: Semiring = "log") -> Graph:
     """An automaton of the same weighted language without arcs that both read and write EPSILON.
 
-    An arc with EPSILON on one side only is an ordinary arc of a transducer and stays. Epsilon
-    paths from p to q with the sum E put the arcs of q on p, with E more score, and add E + accept
-    score of q to the accept score of p; cycles of epsilons are summed exactly. The result is
-    trimmed and has no arc of score -inf.
+    An arc with EPSILON on one side only is an ordinary arc of a transducer and stays. If the
+    epsilon paths from p to q sum to E, then p gets the arcs of q with E added to their scores, and
+    E + accept score of q is added to the accept score of p. Epsilon cycles are summed exactly. The
+    result is trimmed and has no arc of score -inf.
 
     Arguments: any graph, cycles included; `semiring` "log" keeps the log-sum of the paths of
     every string, "tropical" the best of them.
     Result: `arc_maps` names for every arc the ordinary arc it ends with, `state_maps` its state.
     Raises ValueError where the sum over an epsilon cycle diverges (log: its spectral radius is 1
     or more; tropical: its score is positive), naming the graph and a state of the component; for
-    any cycle of epsilons on a GPU. There epsilons are followed from all states at once, and waited
-    for twice per step of the longest way.
+    any epsilon cycle on a GPU. A GPU follows epsilons from all states at once, and the host waits
+    twice per step of the longest epsilon path.
     Complexity: with n(p) states and m(p) epsilon arcs reached from p by epsilons, the sum over p
     of n(p) + m(p) + the arcs of those states; k³ more for a component of k states on cycles.
     Gradient: to all scores, through the sums of epsilon paths; any number of derivatives.
@@ -56,7 +61,7 @@ def remove_epsilon(graph: Graph, *, semiring: Semiring = "log") -> Graph:
 
 
 class _Pairs:
-    """Which states are reached by epsilons from the states where a path may arrive.
+    """Which states are reached by epsilons from the states in which a path may arrive.
 
     Pair i leads from state source[i] to state[i], both numbered through the batch; copies of the
     epsilon arcs lead from pair to pair of one source.
@@ -91,7 +96,7 @@ def _closure(silent: Graph, pairs: _Pairs, semiring: Semiring) -> Tensor:
 
 
 def _attached(loud: Graph, pairs: _Pairs, closure: Tensor, semiring: Semiring) -> Graph:
-    """The ordinary arcs and the endings of every state, taken over by what reaches it silently."""
+    """Every state with the ordinary arcs and accept scores of what it reaches by epsilons."""
     topology = loud.topology
     offsets, arcs, _ = topology.leaving.by_state()
     degree = offsets.diff().long()[pairs.state]

@@ -1,4 +1,4 @@
-"""Runs of a label written as the label and how often more, as ASG needs it."""
+"""Runs of a label written as the label and a repetition count, as ASG needs them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from gtnet.build import Labels, flat_labels
 
 
 def pack_repetitions(targets: Labels, repetitions: Sequence[int]) -> list[Tensor]:
-    """The targets with runs of a label shortened: the label, then one that says how often more.
+    """The targets with each run of a label shortened to the label and a label for its repetitions.
 
-    `repetitions[k]` says "and k + 1 times more"; longer runs begin again with the label. ASG needs
-    it, where a label that follows itself is one that lasts. Result: a list of int32 tensors.
+    `repetitions[k]` means "and k + 1 times more"; longer runs start again with the label. ASG needs
+    this, because there a label that follows itself is one that lasts. Result: a list of int32
+    tensors.
     Complexity: O(labels). Source: Collobert, Puhrsch & Synnaeve 2016.
     """
     flat, lengths = flat_labels("pack_repetitions", targets)
@@ -39,7 +40,7 @@ def pack_repetitions(targets: Labels, repetitions: Sequence[int]) -> list[Tensor
 
 
 def unpack_repetitions(targets: Labels, repetitions: Sequence[int]) -> list[Tensor]:
-    """What `pack_repetitions` packed; a repetition label that follows none or another is dropped.
+    """The inverse of `pack_repetitions`; a repetition label that follows no label is dropped.
 
     Result: a list of int32 tensors. Complexity: O(labels).
     """

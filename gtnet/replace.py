@@ -1,9 +1,9 @@
-"""Recursive transition networks: arcs that call other graphs, written out as one graph."""
+"""Recursive transition networks: arcs that call other graphs, expanded into one graph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,20 +11,26 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import origins
-from gtnet.compose import MAX_ARCS, connect
+from gtnet.connect import connect
 from gtnet.graph import Graph
-from gtnet.rational import batch_size
+from gtnet.product import MAX_ARCS
+from gtnet.rational import broadcast
 from gtnet.topology import Topology, runs
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def replace(root: Graph, rules: Mapping[int, Graph], *, max_arcs: int = MAX_ARCS) -> Graph:
+
+def replace(
+    root: Graph | Lattice, rules: Mapping[int, Graph | Lattice], *, max_arcs: int = MAX_ARCS
+) -> Graph:
     """`root` with every arc that writes a nonterminal replaced by a copy of the graph it stands
     for, again and again until no nonterminal is left.
 
-    An epsilon, the call, leads from the arc's source to where the copy starts, and another, the
-    return, from where the copy accepts to the arc's target. The call weighs what the arc and the
-    start weigh and still reads what the arc reads if that is another label; the return weighs
-    the accept score. States and arcs of the operands on no accepting path are left out.
+    An epsilon, the call, leads from the source of the arc to the start of the copy; another, the
+    return, leads from the end of the copy to the target of the arc. The call carries the scores of
+    the arc and of the start, and still reads what the arc reads if that is a different label. The
+    return carries the accept score. States and arcs on no accepting path are left out.
 
     Arguments: `rules` maps nonterminals (labels) to graphs; batches of equal size, or of size 1.
     Result: `arc_maps` and `state_maps`, for the root and then for each rule in the mapping's
@@ -38,10 +44,9 @@ def replace(root: Graph, rules: Mapping[int, Graph], *, max_arcs: int = MAX_ARCS
         raise TypeError(f"replace: rules must map labels to graphs, got {type(rules).__name__}")
     names = [_checks.count("replace", "a nonterminal", label) for label in rules]
     operands = {"root": root, **{f"rules[{n}]": rule for n, rule in zip(names, rules.values())}}
-    size = batch_size("replace", operands)
-    pool = _Pool(
-        list(operands.values()), torch.tensor(names, dtype=torch.int32, device=root.device), size
-    )
+    graphs, size = broadcast("replace", operands)
+    nonterminals = torch.tensor(names, dtype=torch.int32, device=root.device)
+    pool = _Pool(graphs, nonterminals, size)
     _refuse_endless_calls(pool, names)
     return _expanded(pool, max_arcs)
 
@@ -103,7 +108,7 @@ def _lookup(nonterminals: Tensor, labels: Tensor) -> Tensor:
 
 
 def _refuse_endless_calls(pool: _Pool, names: list[int]) -> None:
-    """Sort the calls of each graph topologically; what stays behind is on or before a cycle."""
+    """Sort the calls of each graph topologically; what is left is on or before a cycle."""
     width = len(pool.graphs)
     counts = pool.arcs.count.flatten()
     arcs = runs(pool.arcs.first.flatten(), counts)
@@ -129,7 +134,7 @@ def _refuse_endless_calls(pool: _Pool, names: list[int]) -> None:
         listed = " -> ".join(str(names[at - here - 1]) for at in cycle)
         raise ValueError(
             f"replace: the calls of graph {int(roots[0])} never end: {listed}; bound the recursion "
-            f"by nonterminals of its own for each depth"
+            f"by giving each depth its own nonterminals"
         )
 
 
@@ -238,7 +243,7 @@ def _links(
 
 
 def _assembled(pool: _Pool, states: Tensor, graph: Tensor, arcs: _Arcs, roots: int) -> Graph:
-    """The graphs of the batch apart again: states and arcs in order of their graphs."""
+    """The graphs of the batch separated again: states and arcs ordered by graph."""
     _checks.countable("replace", "states", len(states))
     order = graph.argsort(stable=True)
     place = torch.empty_like(order)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet.compose import _gathered
-from gtnet.graph import Graph
+from gtnet.connect import gathered
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology, runs
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def top_sort(graph: Graph) -> Graph:
+
+def top_sort(graph: Graph | Lattice) -> Graph:
     """The same automaton with states numbered so that arcs lead from lower to higher numbers.
 
-    Arcs are in order of their source, those of a state as they were; states keep their numbers
-    where these serve already in a graph, else come by the longest path to them. Raises ValueError
-    for a cyclic graph. Complexity: O(states log states + arcs).
+    Arcs are ordered by source, and stay in order within a state. Where all arcs of a graph lead to
+    higher numbers already, states keep their numbers; otherwise they are ordered by the longest
+    path to them. Raises ValueError for a cyclic graph. Complexity: O(states log states + arcs).
     Gradient: that of a gather. Source: Kahn 1962.
     """
-    _checks.graph("top_sort", "graph", graph)
+    graph = built("top_sort", "graph", graph)
     _checks.served("top_sort", "graph", graph.weights)
     topology = graph.topology
     topology.walk("top_sort")  # refuses cycles
@@ -37,14 +40,14 @@ def top_sort(graph: Graph) -> Graph:
     return _arranged(graph, arcs, order, source[arcs], target[arcs])
 
 
-def arc_sort(graph: Graph, by: Literal["ilabels", "olabels"] = "ilabels") -> Graph:
-    """The same automaton with arcs in order of their source, and those of a state by label.
+def arc_sort(graph: Graph | Lattice, by: Literal["ilabels", "olabels"] = "ilabels") -> Graph:
+    """The same automaton with arcs ordered by source, then by label.
 
-    Arcs of equal labels stay in order, EPSILON comes first. No operation here asks for sorted
+    Arcs of equal labels stay in order, EPSILON comes first. No operation of gtnet requires sorted
     arcs. Raises ValueError for another key. Complexity: O(arcs log degree). Gradient: that of a
     gather.
     """
-    _checks.graph("arc_sort", "graph", graph)
+    graph = built("arc_sort", "graph", graph)
     _checks.served("arc_sort", "graph", graph.weights)
     if by not in ("ilabels", "olabels"):
         raise ValueError(f'arc_sort: by must be "ilabels" or "olabels", got {by!r}')
@@ -56,7 +59,7 @@ def arc_sort(graph: Graph, by: Literal["ilabels", "olabels"] = "ilabels") -> Gra
 
 
 def _forward(topology: Topology) -> Tensor:
-    """The states of each graph as they are where arcs lead forward, else by the longest path to
+    """The states of each graph, unchanged if all arcs lead forward, else by the longest path to
     each; int32 [states].
     """
     leaving = topology.leaving
@@ -75,4 +78,4 @@ def _arranged(graph: Graph, arcs: Tensor, states: Tensor, source: Tensor, target
     olabels = ilabels if graph.is_acceptor else topology.olabels[arcs]
     offsets = (topology.state_offsets, topology.arc_offsets)
     arranged = Topology(*offsets, source, target, ilabels, olabels, graph.num_states)
-    return _gathered(arranged, (graph,), (arcs,), (states,))
+    return gathered(arranged, (graph,), (arcs,), (states,))

@@ -1,4 +1,4 @@
-"""The integers of a batch of automata: which arcs there are and how to walk along them."""
+"""The integers of a batch of automata: which arcs there are, and how to walk along them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Topology:
 
     @property
     def device(self) -> torch.device:
-        """Where the integers live."""
+        """The device of the integers."""
         return self.source.device
 
     @cached_property
@@ -160,8 +160,8 @@ class Topology:
     @cached_property
     @ordinary
     def order_and_cycles(self) -> tuple[Tensor, Tensor]:
-        """States of each graph so that arcs lead forward, int32 [states], and for every graph a
-        state on a cycle, int64 [graphs], -1 where there is none. O(states + arcs).
+        """The states of each graph in topological order, int32 [states], and for every graph a
+        state on a cycle, int64 [graphs], -1 if there is none. O(states + arcs).
         """
         if self._origin is not None:
             order, on_cycle = self._origin.order_and_cycles
@@ -178,9 +178,10 @@ class Topology:
     @cached_property
     @ordinary
     def _order_and_bounds(self) -> tuple[Tensor, Tensor | None] | str:
-        """The order of an acyclic walk, with its layers on a GPU; or where there is a cycle.
+        """The order of an acyclic walk, on a GPU with its layers; or where there is a cycle, in
+        words.
 
-        Whether there is one is a synchronisation on a GPU, for a graph that was made there.
+        For a graph that was made on a GPU, the host waits to learn whether there is a cycle.
         """
         if self._origin is not None:
             return self._origin._layers_for(self.device)
@@ -199,12 +200,12 @@ class Topology:
 
     @property
     def _depth(self) -> Tensor:
-        """The number of arcs on the longest path to each state, -1 on cycles and behind them."""
+        """The number of arcs on the longest path to each state, -1 on cycles and after them."""
         offsets, _, targets = self.leaving.by_state()
         return _ops.depths(self.state_offsets, self.entering.offsets, offsets, targets)
 
     def _layers_for(self, device: torch.device) -> tuple[Tensor, Tensor] | str:
-        """The order of the states in layers and the bounds of these, on a GPU."""
+        """The states ordered by layer, and the bounds of the layers, on a GPU."""
         plain = self._order_and_bounds
         if isinstance(plain, str):
             return plain
@@ -212,14 +213,14 @@ class Topology:
         return order.to(device), bounds.to(device)
 
     def walk(self, function: str, *, reverse: bool = False, both_ways: bool = False) -> _ops.Walk:
-        """The way through all states, from the start or in reverse, and back for a gradient.
+        """How to walk through all states, from the start or in reverse, and back for a gradient.
 
         Raises ValueError where a graph has a cycle, naming it and a state on the cycle.
         """
         self._check_device(function)
         prepared = self._order_and_bounds
         if isinstance(prepared, str):
-            raise ValueError(f"{function}: {prepared}; only acyclic graphs are served")
+            raise ValueError(f"{function}: {prepared}; only acyclic graphs are supported here")
         return self._walk(*prepared, None, reverse, both_ways)
 
     def _check_device(self, function: str) -> None:
@@ -278,10 +279,10 @@ class Topology:
     def _slices(
         self, incidence: Incidence, *, reverse: bool, runs_only: bool = False
     ) -> Tensor | None:
-        """Which states an acyclic walk takes side by side on the CPU, None where it pays nowhere.
+        """Which states an acyclic walk takes side by side on the CPU, None if that is never faster.
 
-        Results are the same bit for bit. O(states + arcs): as long as two walks take, so it is for
-        the second walk; about 7 bytes per arc are kept. Gradients need the runs only.
+        Results are the same bit for bit. O(states + arcs), as long as two walks, so it is done
+        only for the second walk; about 7 bytes per arc are kept. Gradients need the runs only.
         """
         order, _ = self.order_and_cycles
         ends = (self.state_offsets, order, *incidence.by_state())
@@ -294,8 +295,8 @@ class Topology:
         """One step through each graph that reads a label, laid out for vectors or, on a GPU, for
         blocks of threads. O(states + arcs).
 
-        None where a graph has a cycle of epsilon arcs: one step then has no last one. The CPU lays
-        out those of a GPU: a topology that was made there is copied, and waited for.
+        None where a graph has an epsilon cycle, for then a step has no end. The CPU lays out the
+        steps of a GPU too: a topology that was made there is copied, and the host waits.
         """
         offsets = (self.state_offsets, self.arc_offsets)
         self.largest("ilabels")  # so that what is prepared can be composed without a look at data
@@ -316,8 +317,9 @@ class Topology:
     @cached_property
     @ordinary
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
-        """States of each graph so that arcs lead forward except within components, int32 [states];
-        the components that have cycles: offsets int64 [graphs + 1], positions int32 [n, 2].
+        """The states of each graph in an order in which arcs lead forward, except within
+        components, int32 [states]; the components that have cycles: offsets int64 [graphs + 1],
+        positions int32 [n, 2].
         """
         return _ops.components(self.state_offsets, self.leaving.offsets, self.leaving.states)
 
@@ -351,13 +353,13 @@ class Topology:
             return self._walk(*prepared, None, reverse, both_ways)
         if self.device.type != "cpu":
             raise ValueError(
-                f"{function}: {prepared}; cyclic graphs are served on the cpu only: "
+                f"{function}: {prepared}; cyclic graphs are supported on the cpu only: "
                 f"move it with .to('cpu')"
             )
         pattern = self._pattern if sums else ()
         if isinstance(pattern, str):
             raise ValueError(
-                f"{function}: {pattern}, that do not fit: eliminating them would take more than "
+                f"{function}: {pattern}, which is too large: eliminating them would take more than "
                 f"{2**25} entries or {2**33} steps; remove arcs between them, or states"
             )
         order, offsets, bounds = self.components
@@ -409,7 +411,7 @@ class Topology:
     def span(self, first: int, last: int) -> tuple[Topology, slice, slice]:
         """The graphs [first, last) and the ranges of states and arcs they own.
 
-        Waits for a GPU the first time only.
+        On a GPU it waits the first time only.
         """
         s0, s1, a0, a1 = (int(ends[i]) for ends in self._ends for i in (first, last))
         ilabels = self.ilabels[a0:a1]
@@ -425,7 +427,7 @@ class Topology:
         return part, slice(s0, s1), slice(a0, a1)
 
     def with_labels(self, ilabels: Tensor, olabels: Tensor) -> Topology:
-        """The same arcs with other labels; what is known of states and arcs stays known."""
+        """The same arcs with other labels; what was derived from states and arcs is kept."""
         changed = Topology(
             self.state_offsets,
             self.arc_offsets,
@@ -469,8 +471,8 @@ class Topology:
     def to(self, device: torch.device) -> Topology:
         """A copy on another device.
 
-        On a GPU it remembers the copy on the CPU: what walks need is prepared there when it is
-        first asked for, and follows then.
+        A copy on a GPU remembers the one on the CPU, where everything that walks need is prepared
+        on first use, and is then moved.
         """
         if device == self.device:
             return self
@@ -488,7 +490,7 @@ class Topology:
 
 
 def _moved(arrays: list[Tensor], device: torch.device) -> list[Tensor]:
-    """int64 and int32 arrays on another device, by one copy."""
+    """int64 and int32 arrays on another device, moved by a single copy."""
     words = torch.cat([array.contiguous().view(torch.int32) for array in arrays]).to(device)
     sizes = [array.numel() * array.element_size() // 4 for array in arrays]
     return [
@@ -523,7 +525,7 @@ def _concatenated_offsets(offsets: list[Tensor]) -> Tensor:
 def runs(first: Tensor, counts: Tensor, total: int | None = None) -> Tensor:
     """first[0], first[0] + 1, ... (counts[0] of them), then first[1], ...; int64. O(result).
 
-    Without the total of the counts, a GPU is waited for.
+    Without the total of the counts, it waits for a GPU.
     """
     begin = counts.cumsum(0) - counts
     total = int(counts.sum()) if total is None else total

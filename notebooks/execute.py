@@ -20,7 +20,9 @@ def execute(path: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     roots = [str(FOLDER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources)
+    client = NotebookClient(
+        notebook, timeout=None, startup_timeout=600, kernel_name="python3", resources=resources
+    )
     client.execute(env=dict(os.environ, PYTHONPATH=os.pathsep.join(roots)))
     return notebook
 

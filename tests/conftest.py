@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import emulated
 import pytest
-import standin
 import torch
+from emulated import emulated_only as emulated_only
+from emulated import on_gpu as on_gpu
 from hypothesis import HealthCheck, Phase, settings
-from standin import of_standin as of_standin
-from standin import on_gpu as on_gpu
 
 settings.register_profile(
     "gtnet",
@@ -23,14 +23,14 @@ settings.load_profile("gtnet")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device",
-        choices=list(standin.KEYS),
-        default="standin",
-        help="where tests of CUDA kernels run them: on their stand-in, or on a GPU",
+        choices=list(emulated.KEYS),
+        default="emulated",
+        help="where tests of CUDA kernels run them: emulated, or on a GPU",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    standin.device = config.getoption("--device")
+    emulated.device = config.getoption("--device")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """A CUDA device that is the CPU in disguise: it computes, and complains as a GPU would.
 
-Tensors "on" it hold their numbers on the CPU. Operators of gtnet run on the stand-in for the CUDA
+Tensors "on" it hold their numbers on the CPU. Operators of gtnet run emulated for the CUDA
 executor, or refuse as they do on a GPU; operators of torch run on the CPU, after a check that all
 they are given lies on the device. Whatever would wait for the device is noted in `waits`, whatever
 would be copied there from the CPU in `copies`.
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import emulated
 import pytest
-import standin
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -167,13 +167,13 @@ class Pretended(TorchDispatchMode):
         if not torch._C._dispatch_has_kernel_for_dispatch_key(name, "PrivateUse1"):
             return library.refusal(name)()
         found = []
-        for order in standin.ORDERS:
-            torch.ops.gtnet_standin.settings(order, standin.SHARED_BYTES)
+        for order in emulated.ORDERS:
+            torch.ops.gtnet_emulated.settings(order, emulated.SHARED_BYTES)
             found.append(func._op_dk(torch._C.DispatchKey.PrivateUse1, *args, **kwargs))
-        gaps = standin.UNWRITTEN.get(name.removeprefix("gtnet::"), ())
+        gaps = emulated.UNWRITTEN.get(name.removeprefix("gtnet::"), ())
         columns = enumerate(zip(*(tree_flatten(one)[0] for one in found), strict=True))
         written = [column for place, column in columns if place not in gaps]
-        assert all(standin.same_bits(first, other) for first, *rest in written for other in rest)
+        assert all(emulated.same_bits(first, other) for first, *rest in written for other in rest)
         return found[0]
 
     def _note(
@@ -224,9 +224,9 @@ class Real:
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended | Real]:
     """A CUDA device, pretended by default, and this gtnet built for it."""
-    if reason := standin.missing():
+    if reason := emulated.missing():
         pytest.skip(reason)
-    if standin.device == "cuda":
+    if emulated.device == "cuda":
         yield Real()
         return
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)

@@ -1,11 +1,11 @@
-"""Beam search as a GPU does it, on the stand-in: what the CPU keeps, in the CPU's order."""
+"""Beam search as a GPU does it, emulated: what the CPU keeps, in the CPU's order."""
 
 from __future__ import annotations
 
 import math
 
+import emulated
 import pytest
-import standin
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def chunks(search: BeamSearch, scores, lengths, cuts=()):
 def assert_same(graph, scores, lengths, cuts=(), **options):
     """Tokens, arcs, slacks, scores and the lattice are those of the CPU, bit for bit."""
     expected = chunks(BeamSearch(graph, **options), scores, lengths, cuts)
-    with standin.OnGpu() as there:
+    with emulated.OnGpu() as there:
         found = chunks(BeamSearch(graph, **options), scores, lengths, cuts)
     assert {"beam_search", "beam_lattice"} <= there.ran
     for ours, theirs in zip(found[0], expected[0], strict=True):
@@ -96,7 +96,7 @@ def test_short_floats_are_read_without_a_copy(dtype):
     scores = torch.randn(2, 6, 4).to(dtype)
     found = []
     for frames in (scores, scores.float()):
-        with standin.OnGpu():
+        with emulated.OnGpu():
             search = BeamSearch(ctc_graph([[1, 2], [3]]), beam=5.0, max_active=3)
             search._feed(frames, torch.tensor([6, 4]))
             found.append([*search._chunks[0][2:], *lists(search.lattice())])
@@ -108,7 +108,7 @@ def test_what_is_no_number_is_not_followed():
     expected, wrong = scores.clone(), scores.clone()
     expected[0, 1] = torch.tensor([0.0, -INF, -INF])
     wrong[0, 1] = torch.tensor([0.0, math.nan, INF])
-    with standin.OnGpu():
+    with emulated.OnGpu():
         graph = ctc_graph([[1, 2]])
         found = []
         for frames in (wrong, expected):

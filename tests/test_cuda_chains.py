@@ -1,11 +1,11 @@
-"""Emissions composed with graphs as a GPU does it: what only its kernels have, on the stand-in."""
+"""Emissions composed with graphs as a GPU does it: what only its kernels have, emulated."""
 
 from __future__ import annotations
 
 import math
 
+import emulated
 import pytest
-import standin
 import torch
 
 from gtnet import EPSILON, Emissions, Graph, ctc_graph, forward_score, viterbi_path, viterbi_score
@@ -19,8 +19,8 @@ def _prepared(on_gpu):
     pass
 
 
-def found(scores, lengths, graph, *, on: standin.OnGpu | None):
-    """Scores, gradients and the best path, on the stand-in or on the CPU."""
+def found(scores, lengths, graph, *, on: emulated.OnGpu | None):
+    """Scores, gradients and the best path, emulated or on the CPU."""
     given = [t.detach().clone().requires_grad_() for t in (scores, graph.weights, graph.start)]
     operand = graph.with_weights(given[1], start=given[2])
 
@@ -63,14 +63,16 @@ def star(states: int, labels: int, *, epsilons: bool) -> Graph:
 def test_long_rows_are_summed_in_parts(states, epsilons):
     graph, scores = star(states, 2, epsilons=epsilons), torch.randn(2, 4, 2)
     expected = found(scores, [4, 3], graph, on=None)
-    assert_same(found(scores, [4, 3], graph, on=standin.OnGpu(1 << 20)), expected)
+    assert_same(found(scores, [4, 3], graph, on=emulated.OnGpu(1 << 20)), expected)
 
 
-def test_what_does_not_fit_into_shared_memory_gives_the_same_bits(of_standin):
+def test_what_does_not_fit_into_shared_memory_gives_the_same_bits(emulated_only):
     graph = ctc_graph([[1, 2, 1], [], [3, 3]])
     scores = torch.randn(3, 7, 4)
-    results = [found(scores, [7, 5, 6], graph, on=standin.OnGpu(size)) for size in (2048, 48 << 10)]
-    assert all(standin.same_bits(*pair) for pair in zip(*results, strict=True))
+    results = [
+        found(scores, [7, 5, 6], graph, on=emulated.OnGpu(size)) for size in (2048, 48 << 10)
+    ]
+    assert all(emulated.same_bits(*pair) for pair in zip(*results, strict=True))
     assert_same(results[0], found(scores, [7, 5, 6], graph, on=None))
 
 
@@ -83,7 +85,7 @@ def arguments(scores: torch.Tensor, lengths: list[int], graph: Graph) -> tuple:
 def score_and_gradient(scores, lengths, graph):
     """By the operators themselves."""
     given = arguments(scores, lengths, graph)
-    with standin.OnGpu():
+    with emulated.OnGpu():
         score, *alpha, _ = torch.ops.gtnet.lattice_score(*given, True)
         ones = torch.ones_like(score)
         grads = torch.ops.gtnet.lattice_score_backward(ones, *alpha, *given, True)
@@ -128,7 +130,7 @@ def test_gradients_are_rounded_to_short_floats_as_torch_does():
 
 def chain_grad(scores, lengths, graph, grad_score):
     given = arguments(scores, lengths.tolist(), graph)
-    with standin.OnGpu():
+    with emulated.OnGpu():
         _, *alpha, _ = torch.ops.gtnet.lattice_score(*given, True)
         return torch.ops.gtnet.lattice_score_backward(grad_score, *alpha, *given, False)[0]
 

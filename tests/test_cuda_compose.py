@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import emulated
 import pytest
-import standin
 import strategies
 import torch
 from hypothesis import given, settings
@@ -43,7 +43,7 @@ def on_cpu(work: Callable[[], object]):
 
 
 def there(work: Callable[[], object], *ran: str):
-    with standin.OnGpu() as gpu:
+    with emulated.OnGpu() as gpu:
         result = work()
     assert set(ran) <= gpu.ran
     return result
@@ -53,10 +53,10 @@ def assert_identical(ours: Graph, expected: Graph) -> None:
     assert ours.equal(expected)
     assert ours.is_acceptor == expected.is_acceptor
     for name in ("state_offsets", "arc_offsets", "weights", "start", "accept"):
-        assert standin.same_bits(getattr(ours, name), getattr(expected, name)), name
+        assert emulated.same_bits(getattr(ours, name), getattr(expected, name)), name
     for name in ("arc_maps", "state_maps"):
         pairs = zip(getattr(ours, name), getattr(expected, name), strict=True)
-        assert all(standin.same_bits(*pair) for pair in pairs), name
+        assert all(emulated.same_bits(*pair) for pair in pairs), name
 
 
 @settings(max_examples=150)

@@ -218,12 +218,13 @@ def test_epsilons_are_removed_as_on_the_cpu():
 def test_nothing_waits_for_the_device():
     graph = ctc_graph(TARGETS).to("cuda")
     scores = torch.randn(3, 9, 5, device="cuda", requires_grad=True)
-    step(scores, graph)  # what the CPU prepares is moved once
+    expected = step(scores, graph)  # what the CPU prepares is moved once
     torch.cuda.set_sync_debug_mode("error")
     try:
-        step(scores, graph)
+        found = step(scores, graph)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert all(map(torch.equal, found, expected))
 
 
 def test_steps_can_be_captured():

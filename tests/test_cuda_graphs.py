@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import emulated
 import pytest
-import standin
 import strategies
 import torch
 from hypothesis import given
@@ -42,16 +42,16 @@ def test_sorts_of_torch_group_arcs_as_the_operators_do(graph):
     for by, other in ((graph.source, graph.target), (graph.target, graph.source)):
         expected = library.operators.incidence.default(*offsets, by, other, graph.num_states)
         found = _ops.incidence(*offsets, by, other, graph.num_states)
-        assert all(map(standin.same_bits, found, expected))
+        assert all(map(emulated.same_bits, found, expected))
     by_state = (topology.state_offsets, *topology.leaving.by_state())
     expected = library.operators.sort_by_label.default(*by_state, graph.olabels)
-    assert all(map(standin.same_bits, _ops.sort_by_label(*by_state, graph.olabels), expected))
+    assert all(map(emulated.same_bits, _ops.sort_by_label(*by_state, graph.olabels), expected))
 
 
 @given(strategies.graphs())
 def test_layers_hold_states_that_do_not_depend_on_one_another(graph):
     topology = remade(graph)
-    with standin.OnGpu() as gpu:
+    with emulated.OnGpu() as gpu:
         walk = topology.walk("test")
     assert gpu.ran == {"depths"}
     place = torch.empty(graph.num_states, dtype=torch.int64)
@@ -67,7 +67,7 @@ def test_layers_hold_states_that_do_not_depend_on_one_another(graph):
 def test_cycles_are_found_and_named_as_on_the_cpu(cyclic):
     graph, _ = cyclic
     topology = remade(graph)
-    with standin.OnGpu(), pytest.raises(ValueError, match="cycle through") as found:
+    with emulated.OnGpu(), pytest.raises(ValueError, match="cycle through") as found:
         topology.walk("test")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "on_gpu", lambda tensor: False)
@@ -86,7 +86,7 @@ def hub(states: int) -> Graph:
 
 def test_a_state_with_more_arcs_than_threads():
     graph = stack([linear([1, 2]), hub(1500)])
-    with standin.OnGpu() as gpu:
+    with emulated.OnGpu() as gpu:
         reached = _ops.reach(
             graph.state_offsets, *graph.topology.leaving.by_state(), graph.start > NEG_INF
         )
@@ -101,7 +101,7 @@ def test_what_is_reached(graph, closed):
     open_arcs = (graph.weights > NEG_INF,) if closed else ()
     ends = (graph.state_offsets, *graph.topology.leaving.by_state(), graph.start > NEG_INF)
     expected = _ops.reach(*ends, *open_arcs)
-    with standin.OnGpu() as gpu:
+    with emulated.OnGpu() as gpu:
         assert torch.equal(_ops.reach(*ends, *open_arcs), expected)
     assert gpu.ran == {"reach"}
 
@@ -140,7 +140,7 @@ def test_several_blocks_walk_through_a_graph(sizes):
         grads = [torch.autograd.grad(s.sum(), given)[0] for s in (score, best)]
         return [t.detach() for t in (*found, *grads, posteriors(graph))]
 
-    with standin.OnGpu():
+    with emulated.OnGpu():
         ours = results()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "on_gpu", lambda tensor: False)

@@ -1,11 +1,11 @@
-"""Paths as a GPU takes them out of graphs and lattices: those of the CPU, on the stand-in."""
+"""Paths as a GPU takes them out of graphs and lattices: those of the CPU, emulated."""
 
 from __future__ import annotations
 
 import math
 
+import emulated
 import pytest
-import standin
 import strategies
 import torch
 from hypothesis import assume, given, settings
@@ -24,7 +24,7 @@ def _prepared(on_gpu):
 def assert_same_paths(work, operator):
     """Lists of batches of linear graphs: the same arcs and scores, here and on the GPU."""
     expected = work()
-    with standin.OnGpu() as there:
+    with emulated.OnGpu() as there:
         found = work()
     assert operator in there.ran
     for ours, theirs in zip(found, expected, strict=True):
@@ -67,7 +67,7 @@ def test_many_ends_are_merged_in_rounds():
 def test_what_is_not_finite_is_on_no_path(wrong):
     graph = Graph([0, 0, 0], [1, 1, 1], [0, 1, 2], weights=[1.0, 2.0, 3.0], accept=1)
     graph.weights[1] = wrong
-    with standin.OnGpu():
+    with emulated.OnGpu():
         assert k_best(graph, 5)[0].arc_maps[0].tolist() == [2, 0]
 
 
@@ -143,7 +143,7 @@ def test_lattices_with_what_is_not_finite_have_no_k_best_paths(wrong):
     scores = torch.randn(2, 3, 3)
     scores[0, 1, 1] = wrong
     emissions = Emissions.unchecked(scores, torch.tensor([3, 3]))
-    with standin.OnGpu():
+    with emulated.OnGpu():
         found = k_best(emissions @ ctc_graph([[1], [2]]), 2)
     assert [len(paths) for paths in found] == [0, 2]
 
@@ -170,7 +170,7 @@ def test_samples_over_long_rows(states, epsilons):
 
 def assert_same_rest(lattice, beam):
     expected = prune(lattice, beam=beam)
-    with standin.OnGpu() as there:
+    with emulated.OnGpu() as there:
         found = prune(lattice, beam=beam)
     assert "lattice_prune" in there.ran
     assert found.equal(expected)
@@ -197,7 +197,7 @@ def test_short_floats_are_read_without_a_copy(dtype):
     found = []
     for of_frames in (scores, scores.float()):
         lattice = Emissions.unchecked(of_frames, torch.tensor([6, 4])) @ graph
-        with standin.OnGpu():
+        with emulated.OnGpu():
             rest = prune(lattice, beam=2.0)
             arcs = [*lattice.arc_posteriors(), *lattice.arc_posteriors(per="frame")]
             paths = [m for best in k_best(lattice, 5) for m in best.arc_maps]
@@ -210,7 +210,7 @@ def test_what_is_not_finite_has_no_posteriors(wrong):
     scores = torch.randn(2, 3, 3)
     scores[0, 1, 1] = wrong
     lattice = Emissions.unchecked(scores, torch.tensor([3, 3])) @ ctc_graph([[1], [2]])
-    with standin.OnGpu():
+    with emulated.OnGpu():
         for per in ("path", "frame"):
             assert [arcs.isnan().all() for arcs in lattice.arc_posteriors(per=per)] == [True, False]
         assert lattice.entropy().isnan().tolist() == [True, False]

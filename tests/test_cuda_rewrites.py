@@ -1,11 +1,11 @@
-"""Rewrites as a GPU does them: the CPU's tests on the stand-in, and larger batches."""
+"""Rewrites as a GPU does them: the CPU's tests emulated, and larger batches."""
 
 from __future__ import annotations
 
 import re
 
+import emulated
 import pytest
-import standin
 import test_rational
 import test_remove_epsilon
 import test_sorting
@@ -22,7 +22,7 @@ for _module in (test_rational, test_remove_epsilon, test_sorting):
 
 @pytest.fixture(autouse=True)
 def gpu(on_gpu):
-    with standin.OnGpu() as mode:
+    with emulated.OnGpu() as mode:
         yield mode
 
 
@@ -35,7 +35,7 @@ def same(ours, expected) -> bool:
         for pair in zip(getattr(ours, n), getattr(expected, n))
     ]
     pairs = [(getattr(ours, name), getattr(expected, name)) for name in (*names, *scores)]
-    return all(standin.same_bits(a, b) for a, b in [*pairs, *maps])
+    return all(emulated.same_bits(a, b) for a, b in [*pairs, *maps])
 
 
 def test_large_batches_equal_those_of_the_cpu(gpu):
@@ -66,4 +66,4 @@ def test_pairs_of_epsilons_are_numbered_as_on_the_cpu(acyclic):
     for wanted in (graph.start > -1, graph.accept > -1, graph.start > 1, graph.start < 1):
         ours = _ops.epsilon_pairs(graph.state_offsets, *leaving, wanted)
         expected = torch.ops.gtnet.epsilon_pairs(graph.state_offsets, *leaving, wanted)
-        assert all(standin.same_bits(*pair) for pair in zip(ours, expected, strict=True))
+        assert all(emulated.same_bits(*pair) for pair in zip(ours, expected, strict=True))

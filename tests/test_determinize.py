@@ -107,6 +107,21 @@ def test_cyclic_acceptors_keep_their_scores_or_are_refused(graph, semiring):
         assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
+@settings(max_examples=60)
+@given(strategies.graphs(acyclic=False, acceptor=True, max_arcs=5, size=1))
+def test_cyclic_acceptors_without_weights_are_never_refused(graph):
+    """The subset construction ends: five states have 32 subsets."""
+    zero = graph.with_weights(
+        torch.zeros_like(graph.weights),
+        start=graph.start.where(graph.start == NEG_INF, 0),
+        accept=graph.accept.where(graph.accept == NEG_INF, 0),
+    )
+    result = determinize(zero, semiring="tropical", max_states=32)
+    assert_deterministic(result)
+    found, expected = (sequence_scores(automata(g)[0], "tropical", 4) for g in (result, zero))
+    assert found == expected
+
+
 def test_the_limit_names_the_graph():
     graph = Graph([0, 0, 1, 2], [1, 2, 1, 2], [0, 0, 1, 1], weights=[0, 0, 1.0, 2.0], accept=[1, 2])
     with pytest.raises(ValueError, match=r"determinize: graph 1 needs more than max_states=1000"):
@@ -220,7 +235,7 @@ def test_gradcheck(semiring, transducer):
 def test_a_second_derivative_is_refused():
     weights = torch.tensor([1.0, 2.0], requires_grad=True)
     graph = determinize(Graph([0, 0], [1, 1], [0, 0], weights=weights, accept=1))
-    with pytest.raises(ValueError, match="determinize: first derivatives only"):
+    with pytest.raises(ValueError, match="determinize: only first derivatives"):
         torch.autograd.grad(graph.weights.sum(), weights, create_graph=True)
 
 

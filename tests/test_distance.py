@@ -471,15 +471,15 @@ def test_long_sums_stay_precise(frames, labels, seed):
     assert abs(score.double() / exact - 1) < 1e-6
     score.backward()
     per_frame = weights.grad.reshape(frames, labels)
-    assert (per_frame.double().sum(1) - 1).abs().max() < 1e-4
+    assert (per_frame.double().sum(1) - 1).abs().max() < 1e-5
     torch.testing.assert_close(per_frame, scores.softmax(1), rtol=1e-4, atol=1e-6)
-    assert (posteriors(graph).reshape(frames, labels).sum(1) - 1).abs().max() < 1e-4
+    assert (posteriors(graph).reshape(frames, labels).sum(1) - 1).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("scale", [1e4, -1e4, 1e8, -1e8])
 def test_large_scores_cancel(scale):
     graph = Graph([0, 0], [1, 1], [0, 1], weights=[scale, scale], accept=1)
-    assert forward_score(graph).item() == pytest.approx(scale, rel=1e-3)
+    assert forward_score(graph).item() == pytest.approx(scale + math.log(2), rel=1e-7)
     assert posteriors(graph).tolist() == pytest.approx([0.5, 0.5])
 
 

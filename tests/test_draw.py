@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import struct
 import sys
 import xml.dom.minidom
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -300,6 +303,36 @@ def test_pygraphviz_draws_where_the_dot_program_is_missing(monkeypatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert draw(diamond()).svg.startswith("<svg")
     assert render(to_dot(diamond()), "png").startswith(b"\x89PNG")
+
+
+FONTCONFIG = """\
+Fontconfig warning: "/etc/fonts/conf.d/05.conf", line 6: unknown element "reset-dirs"
+Fontconfig error: No writable cache directories
+\t/var/cache/fontconfig
+\t/root/.cache/fontconfig
+Fontconfig error: Cannot load default config file
+"""
+
+
+class NoisyAGraph:
+    """Stands for pygraphviz' class: prints from C, past sys.stderr, as Fontconfig does."""
+
+    def __init__(self, string: str) -> None:
+        pass
+
+    def draw(self, **options: str) -> bytes:
+        os.write(2, f"first\n\tindented\n{FONTCONFIG}last\n{FONTCONFIG}".encode())
+        return b"<svg></svg>"
+
+
+def test_messages_of_fontconfig_are_dropped_and_others_are_not(monkeypatch, capfd) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pygraphviz", SimpleNamespace(AGraph=NoisyAGraph))
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: render("digraph {}", "png"), range(8))) == {b"<svg></svg>"}
+    assert capfd.readouterr().err == "first\n\tindented\nlast\n" * 8
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
 
 
 @can_render

@@ -139,7 +139,7 @@ def test_a_large_graph_keeps_what_the_loss_moves() -> None:
     push[4::9] = 1
     dot = gtnet.draw_gradient(g, push, max_arcs=50).dot
     assert len(edges(dot)) == 20 and all(">4" in line for line in edges(dot).values())
-    assert "arcs shown: those that the loss moves most" in dot
+    assert "arcs shown: those that the loss changes most" in dot
 
 
 def test_gradients_of_an_empty_graph() -> None:

@@ -99,6 +99,20 @@ def test_samples_estimate_the_bound_and_its_gradient():
     torch.testing.assert_close(estimate, grad, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("samples", [2, 50])
+def test_energy_that_all_paths_share_adds_no_noise_to_estimated_gradients(samples):
+    scores = torch.tensor([0.5, 0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    grads = []
+    for shared in (0.0, 1000.0):
+        graph = fan(1.0 + shared, 2.0 + shared, 2.5 + shared)
+        generator = torch.Generator().manual_seed(0)
+        bound = variational_bound(
+            graph, graph.with_weights(scores), samples=samples, generator=generator
+        )
+        grads += torch.autograd.grad(bound.sum(), scores)
+    torch.testing.assert_close(grads[1], grads[0], rtol=0, atol=1e-9)
+
+
 def test_minimizing_the_bound_finds_the_posterior():
     graph = fan(1.0, 2.0, 2.5)
     scores = torch.zeros(3, dtype=torch.float64, requires_grad=True)

@@ -162,7 +162,7 @@ def test_unigrams_and_models_without_marks(tmp_path):
         ("ngram 2=6", "ngram 2 6", ":5: a line `ngram order=count` is expected: 'ngram 2 6'"),
         ("ngram 2=6", "ngram 4=6", ":5: order 2 is expected"),
         ("ngram 2=6", "ngram 2=six", ":5: a count must be an integer"),
-        ("\\2-grams:", "\\3-grams:", ":16: this is no section of 2-grams"),
+        ("\\2-grams:", "\\3-grams:", ":16: .data. names no such section of 2-grams"),
         ("-0.6\tb b", "-0.6\tb b b b", ":20: a 2-gram has 3 to 4 columns, got 5"),
         ("-0.1\t<s> a b", "-0.1\t<s> a b -1", ":25: a 3-gram has 4 to 4 columns, got 5"),
         ("-0.6\tb b", "x\tb b", ":20: a log-probability must be a number, got 'x'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -415,8 +416,21 @@ def test_repr_shows_end_scores():
 
 
 @given(strategies.graphs())
-def test_repr_never_fails(graph):
-    assert len(repr(graph)) > 0
+def test_repr_tells_the_size_and_every_arc_of_a_small_graph(graph):
+    head, *lines = repr(graph).splitlines()
+    kind = "acceptor" if graph.is_acceptor else "transducer"
+    count = "" if len(graph) == 1 else f"{len(graph)} graphs, "
+    size = f"{graph.num_states} states, {graph.num_arcs} arcs"
+    assert head == f"Graph({kind}, {count}{size}, {str(graph.dtype)[6:]}, cpu)"
+    shown = automata(graph)[:3]
+    arrows = [line.split()[:3] for line in lines if "->" in line]
+    assert arrows == [[f"{a.source}", "->", f"{a.target}"] for one in shown for a in one.arcs]
+    starts = [line for line in lines if "; accept " in line]
+    for line, one in zip(starts, shown, strict=True):
+        for name, ends in (("start", one.start), ("accept", one.accept)):
+            named = re.search(rf"{name} ([^;]*)", line)[1]
+            expected = [str(s) for s, end in enumerate(ends) if end > NEG_INF]
+            assert re.sub(r" \([^)]*\)", "", named) == (", ".join(expected) or "none")
 
 
 def test_copies_are_equal():

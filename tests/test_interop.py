@@ -362,7 +362,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_safetensors_is_optional(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(ImportError):
+    with pytest.raises(ImportError, match="safetensors"):
         save(linear([0]), tmp_path / "g.safetensors")
     gtnet.save(linear([0]), tmp_path / "g.npz")
     assert gtnet.load(tmp_path / "g.npz").equal(linear([0]))

@@ -151,9 +151,9 @@ def test_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"openfst.read: .*graph.txt:2: .* ends within a line"):
         openfst.read(file)
     file.write_bytes(b"0 1 \xff 1\n")
-    with pytest.raises(ValueError, match=r"graph.txt is no UTF-8 text"):
+    with pytest.raises(ValueError, match=r"graph.txt is not UTF-8 text"):
         openfst.read(file)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="none"):
         openfst.read(tmp_path / "none")
     batch = stack([linear([0]), linear([1])])
     with pytest.raises(ValueError, match="one graph is needed, got 2: pass graph"):
@@ -203,7 +203,7 @@ def test_binaries_of_other_kinds_are_refused(tmp_path):
     for old, new, message in (
         (b"vector", b"const ", "FSTs of type 'const '.*fstconvert"),
         (b"standard", b"lattice4", "arcs must be of type standard, log, log64, got 'lattice4'"),
-        (data[:4], b"text", "no OpenFst binary file; openfst.read reads the text form"),
+        (data[:4], b"text", "not an OpenFst binary file; openfst.read reads the text form"),
     ):
         file.write_bytes(data.replace(old, new))
         with pytest.raises(ValueError, match=message):

@@ -275,19 +275,20 @@ def test_empty_batches():
     assert forward_score(none).shape == (0,)
 
 
-# It is a Graph
+# Built
 
 
-def test_a_lattice_is_the_graph_that_composition_made():
+def test_what_a_lattice_builds_is_the_graph_that_composition_makes():
     emissions = Emissions(torch.randn(2, 3, 4))
     words = linear([[1, 2, 3], [0, 0, 1]])
     lattice = emissions @ words
     assert isinstance(lattice, Lattice)
     assert isinstance(intersect(emissions, words), Lattice)
+    assert not isinstance(lattice, Graph)
     assert (len(lattice), lattice.dtype, lattice.is_acceptor) == (2, torch.float32, True)
     built = compose(emissions.graph(), words)
     assert lattice.equal(built)
-    for ours, theirs in zip(lattice.arc_maps, built.arc_maps, strict=True):
+    for ours, theirs in zip(lattice.graph().arc_maps, built.arc_maps, strict=True):
         assert torch.equal(ours, theirs)
     assert lattice[1].equal(built[1])
     assert (lattice @ words).equal(built @ words)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gtnet import Emissions, Graph, forward_score
+from gtnet._ops.drivers import drivers_used
 
 INF = float("inf")
 
@@ -63,13 +64,27 @@ def summed(graph: Graph, scores: Tensor, lengths: list[int], *, alone: bool) -> 
     return Sums(found.detach(), *(g for g in grads if g is not None))
 
 
-def check(graph: Graph, scores: Tensor, lengths: list[int] | None = None) -> None:
-    """In float32 and float64, beside each item alone in float64."""
+def check(
+    graph: Graph,
+    scores: Tensor,
+    lengths: list[int] | None = None,
+    *,
+    narrow: str = "all",
+    wide: str = "all",
+) -> None:
+    """In float32 and float64, beside each item alone in float64.
+
+    `narrow` and `wide`: whether all, some or none of the items are within the arithmetic of either
+    and so done abreast, both ways.
+    """
     lengths = [scores.shape[1]] * len(scores) if lengths is None else lengths
     exact = summed(graph.to(torch.float64), scores.double(), lengths, alone=True)
-    narrow = summed(graph, scores, lengths, alone=False)
-    wide = summed(graph.to(torch.float64), scores.double(), lengths, alone=False)
-    for found, tolerance in ((narrow, 1e-6), (wide, 1e-12)):
+    for dtype, expected, tolerance in ((torch.float32, narrow, 1e-6), (torch.float64, wide, 1e-12)):
+        with drivers_used() as used:
+            found = summed(graph.to(dtype), scores.to(dtype), lengths, alone=False)
+        abreast = used.get("interleaved", 0)
+        kind = {0: "none", 2 * len(lengths): "all"}.get(abreast, "some")
+        assert kind == expected, f"{abreast} of {2 * len(lengths)} passes in {dtype}"
         torch.testing.assert_close(
             found.scores.double(), exact.scores, rtol=tolerance, atol=tolerance
         )
@@ -101,33 +116,39 @@ def some_impossible(scores: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "narrow", "wide"),
     [
-        lambda x: 40 * x,
-        lambda x: 1e4 * x,
-        lambda x: torch.where(torch.arange(len(x))[:, None, None] == 2, 1e4 * x, x),
-        some_impossible,
+        (lambda x: 40 * x, "none", "all"),
+        (lambda x: 1e4 * x, "none", "none"),
+        (
+            lambda x: torch.where(torch.arange(len(x))[:, None, None] == 2, 1e4 * x, x),
+            "some",
+            "some",
+        ),
+        (some_impossible, "some", "some"),
     ],
 )
-def test_emissions_of_any_range(change: Callable[[Tensor], Tensor]) -> None:
+def test_emissions_of_any_range(change: Callable[[Tensor], Tensor], narrow: str, wide: str) -> None:
     torch.manual_seed(1)
-    check(bigram(17), change(torch.randn(5, 20, 17)))
-    check(random_graph(12, 300, 5), change(torch.randn(5, 20, 5)))
+    check(bigram(17), change(torch.randn(5, 20, 17)), narrow=narrow, wide=wide)
+    check(random_graph(12, 300, 5), change(torch.randn(5, 20, 5)), narrow=narrow, wide=wide)
 
 
 def test_arcs_of_any_range() -> None:
     torch.manual_seed(2)
     scores = torch.randn(6, 15, 8)
     graph = bigram(8)
-    for weights in (
-        graph.weights.masked_fill(torch.rand(64) < 0.6, -INF),
-        30 * graph.weights,
-        graph.weights + 1e4,
-        torch.full((64,), -INF),
+    for weights, narrow, wide in (
+        (graph.weights.masked_fill(torch.rand(64) < 0.6, -INF), "all", "all"),
+        (30 * graph.weights, "none", "all"),
+        (graph.weights + 1e4, "all", "all"),
+        (torch.full((64,), -INF), "none", "none"),
     ):
-        check(graph.with_weights(weights), scores)
-    check(graph.with_weights(graph.weights, start=100 * torch.randn(8)), scores)
-    check(graph.with_weights(graph.weights, accept=torch.full((8,), -INF)), scores)
+        check(graph.with_weights(weights), scores, narrow=narrow, wide=wide)
+    far = graph.with_weights(graph.weights, start=100 * torch.randn(8))
+    check(far, scores, narrow="none", wide="all")
+    closed = graph.with_weights(graph.weights, accept=torch.full((8,), -INF))
+    check(closed, scores, narrow="none", wide="none")
 
 
 def test_states_that_few_paths_leave_are_not_lost() -> None:
@@ -137,7 +158,7 @@ def test_states_that_few_paths_leave_are_not_lost() -> None:
     graph = Graph(source, far, far, start=list(range(16)), accept=list(range(8, 16)))
     scores = torch.zeros(4, 40, 16)
     scores[:, :, :8] = torch.tensor([0.0, 2.0, 4.0, 50.0])[:, None, None]
-    check(graph, scores)
+    check(graph, scores, narrow="some", wide="some")
 
 
 def test_what_is_too_much_to_keep_is_computed_again() -> None:

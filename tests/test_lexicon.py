@@ -172,7 +172,7 @@ def test_malformed_lexicons_are_refused(tmp_path, lines, probabilities, message)
 def test_pronunciations_need_names():
     letters, words = SymbolTable("ab"), SymbolTable(["word"])
     for entry, message in (
-        ((1, [0], 0.0), "label 1 is no word"),
+        ((1, [0], 0.0), "label 1 is not a word"),
         ((0, [2], 0.0), "'word' has token 2, which has no name"),
         ((0, [], 0.0), "'word' has no tokens"),
     ):

@@ -92,10 +92,16 @@ def test_ctc_module_is_the_function():
     expected = losses.ctc_loss(*arguments, blank=3, reduction="sum", zero_infinity=True)
     assert torch.equal(module(*arguments), expected)
     assert "reduction='sum'" in repr(module)
-    learnt = nn.CTCLoss(beta=torch.nn.Parameter(torch.tensor(2.0)))
-    learnt(log_probs, torch.tensor([[1, 2], [1, 3]]), [4, 3], [2, 2]).backward()
-    assert learnt.beta.grad is not None
     assert list(nn.CTCLoss(beta=torch.tensor(2.0)).state_dict()) == ["beta"]
+
+
+def test_the_temperature_of_ctc_may_be_learnt():
+    arguments = torch.tensor([[1, 2], [1, 3]]), [4, 3], [2, 2]
+    log_probs = torch.randn(4, 2, 4, dtype=torch.float64).log_softmax(-1)
+    learnt = nn.CTCLoss(beta=torch.nn.Parameter(torch.tensor(2.0, dtype=torch.float64)))
+    learnt(log_probs, *arguments).backward()
+    above, below = (losses.ctc_loss(log_probs, *arguments, beta=2 + h) for h in (1e-5, -1e-5))
+    assert learnt.beta.grad.item() == pytest.approx(((above - below) / 2e-5).item(), rel=1e-6)
 
 
 # ASG

@@ -361,6 +361,7 @@ def cases() -> dict[str, list[tuple]]:
             ],
             **cyclic_cases(dtype),
             "take": [(values, index)],
+            "drivers": [(values,)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
             **(simplify_cases(graph) if dtype == torch.float64 else {}),
             **({"best_answers": best_answers_cases(graph)} if dtype == torch.float64 else {}),
@@ -393,7 +394,7 @@ def test_take_and_its_gradient():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.int64])
 def test_operators_refuse_other_dtypes(dtype):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="float32 or float64"):
         torch.ops.gtnet.take(torch.zeros(3, dtype=dtype), torch.zeros(1, dtype=torch.int32))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="dtype"):
         torch.ops.gtnet.take(torch.zeros(3), torch.zeros(1, dtype=torch.int64))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from real_data import DATA, needs_car_a
 
 from gtnet.reader.alphabet import CLASSES, RUBBISH
 from gtnet.reader.data import (
@@ -21,11 +21,6 @@ from gtnet.reader.data import (
     digits,
     load,
     read_image,
-)
-
-DATA = Path(os.environ.get("GTNET_DATA", Path(__file__).parents[2] / "shared" / "data"))
-needs_car_a = pytest.mark.skipif(
-    not (DATA / "car_a" / "labels.tsv").is_file(), reason=f"no bank-check amounts in {DATA}/car_a"
 )
 
 WHOLE = r"(?:\d+|\d{1,3}(?:,\d{3})+|\d{1,3}(?:\.\d{3})+)"

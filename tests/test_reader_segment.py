@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from real_data import DATA, needs_car_a
 
 from gtnet.reader.data import CarA, digits
 from gtnet.reader.ink import ink_of
@@ -19,11 +18,6 @@ from gtnet.reader.segment import (
     geometry_of,
     normalize_character,
     segment,
-)
-
-DATA = Path(os.environ.get("GTNET_DATA", Path(__file__).parents[2] / "shared" / "data"))
-needs_car_a = pytest.mark.skipif(
-    not (DATA / "car_a" / "labels.tsv").is_file(), reason=f"no bank-check amounts in {DATA}/car_a"
 )
 
 Box = tuple[int, int, int, int]
@@ -225,7 +219,7 @@ def test_isolated_character_looks_like_its_segment():
     crop = image[5:45, 54:80]
     picture, geometry = normalize_character(crop, (5.0, 35.0))
     assert np.abs(picture - found.images[i]).max() < 0.2
-    assert np.allclose(geometry, found.geometry[i], atol=0.05)
+    assert np.allclose(geometry, found.geometry[i], atol=1e-4)
     alone, itself = normalize_character(crop)
     assert itself[GEOMETRY.index("height")] == 1 and np.array_equal(alone, picture)
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from real_data import needs
 
 import gtnet
 
 sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks import spoken_digits as spoken
 
-needs_fsdd = pytest.mark.skipif(not spoken.DATA.is_file(), reason=f"no recordings: {spoken.DATA}")
+needs_fsdd = needs("fsdd/fsdd.npz", "recordings of digits")
 
 
 def test_letters_last_as_long_as_they_do():

@@ -4,7 +4,7 @@
 
 #include "core/platform.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
 struct BeamLimits {
   static constexpr double kLowest = std::numeric_limits<double>::lowest();
@@ -51,4 +51,4 @@ struct ScoreBins {
   GTNET_HD static int64_t arcs_for(int64_t states) { return states + states / 4; }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

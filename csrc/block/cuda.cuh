@@ -1,4 +1,4 @@
-// A block of GPU threads as kernels see it; standin.h has the same on a CPU.
+// A block of GPU threads as kernels see it; emulated.h has the same on a CPU.
 //
 // A kernel is a struct whose operator()(Block&) runs once per block. What stands in its body is
 // uniform: every thread computes the same. Work is shared out by loops, whose bodies are lambdas
@@ -11,11 +11,7 @@
 
 #include "core/span.h"
 
-namespace gtnet {
-
-#define GTNET_KERNEL __device__
-
-constexpr int kWarp = 32;
+namespace gtnet::block {
 
 class Block {
  public:
@@ -223,4 +219,4 @@ class Team {
   __device__ uint32_t* counter() const { return reinterpret_cast<uint32_t*>(arrived_); }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::block

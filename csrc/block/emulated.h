@@ -1,9 +1,13 @@
-// A stand-in for a block of GPU threads (block.cuh): the same kernels on a CPU, thread by thread.
+// A block of GPU threads (cuda.cuh) emulated: the same kernels on a CPU, thread by thread.
 //
 // Loops are kept until sync() and then run in an order that can be chosen: a kernel whose results
-// depend on it lacks a barrier. Indices are checked (span.h), and memory that nobody has written
-// holds other bytes in every order.
+// depend on it lacks a barrier. Indices are checked (core/span.h), and memory that nobody has
+// written holds other bytes in every order.
 #pragma once
+
+#ifndef GTNET_EMULATED
+#error "kernels are emulated in files compiled with -DGTNET_EMULATED only: spans differ there"
+#endif
 
 #include <algorithm>
 #include <cstring>
@@ -15,16 +19,12 @@
 
 #include "core/span.h"
 
-namespace gtnet {
-
-#define GTNET_KERNEL
-
-constexpr int kWarp = 32;
+namespace gtnet::block {
 
 // In which order the threads of a block, and the blocks of a launch, are run.
 enum class Order : int64_t { kForward, kBackward, kShuffled };
 
-struct StandInSettings {
+struct EmulationSettings {
   Order order = Order::kForward;
   int64_t shared_bytes = 48 << 10;  // how much memory the threads of a block share
 
@@ -45,8 +45,8 @@ struct StandInSettings {
   }
 };
 
-inline StandInSettings& standin() {
-  static StandInSettings settings;
+inline EmulationSettings& emulation() {
+  static EmulationSettings settings;
   return settings;
 }
 
@@ -58,7 +58,7 @@ class Block {
         threads_(threads),
         shared_(shared_bytes / sizeof(Chunk)),
         left_(shared_.data(), shared_bytes / static_cast<int64_t>(sizeof(Chunk))) {
-    standin().spoil(shared_.data(), shared_.size() * sizeof(Chunk));
+    emulation().spoil(shared_.data(), shared_.size() * sizeof(Chunk));
   }
   ~Block() noexcept(false) {
     if (!std::uncaught_exceptions()) sync();
@@ -133,11 +133,11 @@ class Block {
     for (int64_t first = 0; first < count; first += threads_) {
       const int64_t here = std::min<int64_t>(threads_, count - first);
       std::vector<Sum> terms(here), sums(here);
-      for (int64_t i : standin().ordered(here)) terms[i] = static_cast<Sum>(term(first + i));
-      standin().spoil(&parts[0], threads_ / kWarp * sizeof(Sum));
+      for (int64_t i : emulation().ordered(here)) terms[i] = static_cast<Sum>(term(first + i));
+      emulation().spoil(&parts[0], threads_ / kWarp * sizeof(Sum));
       std::exclusive_scan(terms.begin(), terms.end(), sums.begin(), before);
       before = sums.back() + terms.back();
-      for (int64_t i : standin().ordered(here)) put(first + i, sums[i]);
+      for (int64_t i : emulation().ordered(here)) put(first + i, sums[i]);
     }
     return before;
   }
@@ -147,7 +147,7 @@ class Block {
     for (size_t loop = 0; loop < loops_.size(); ++loop) {
       for (int64_t unit = 0; unit < loops_[loop].units; ++unit) units.emplace_back(loop, unit);
     }
-    for (int64_t i : standin().ordered(static_cast<int64_t>(units.size()))) {
+    for (int64_t i : emulation().ordered(static_cast<int64_t>(units.size()))) {
       loops_[units[i].first].body(units[i].second);
     }
     loops_.clear();
@@ -233,4 +233,4 @@ class Team : public Block {
   int threads_of_one_;
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::block

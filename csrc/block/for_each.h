@@ -3,7 +3,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::block {
 
 // functor(i) for 0 <= i < count, over all blocks.
 template <class Functor>
@@ -111,4 +111,4 @@ struct EachStateByTeams : EachState<Functor> {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::block

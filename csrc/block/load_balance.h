@@ -3,7 +3,7 @@
 
 #include "core/span.h"
 
-namespace gtnet {
+namespace gtnet::block {
 
 // The last of the ascending begin[0] = 0, ... begin[count - 1] that is not above `at`.
 template <class T>
@@ -50,4 +50,4 @@ struct Spread {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::block

@@ -3,7 +3,7 @@
 
 #include "core/span.h"
 
-namespace gtnet {
+namespace gtnet::block {
 
 // Sorts keys, the lowest first, by a network of exchanges (Batcher 1968): all of one step are
 // independent of one another. O(count log^2 count) work.
@@ -76,4 +76,4 @@ GTNET_KERNEL RankedKey key_of_rank(Block& block, int64_t count, int64_t rank, in
   return {lowest, rank};
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::block

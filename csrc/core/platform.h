@@ -6,8 +6,10 @@
 
 #ifdef __CUDACC__
 #define GTNET_HD __host__ __device__
+#define GTNET_KERNEL __device__
 #else
 #define GTNET_HD
+#define GTNET_KERNEL
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -24,13 +26,14 @@
 #define GTNET_SIMD(clauses) GTNET_PRAGMA(omp simd clauses)
 #endif
 
-// A CPU takes the arcs of a state in vectors; a GPU thread and its stand-in take them one by one.
-#if !defined(__CUDA_ARCH__) && !defined(GTNET_STANDIN)
+// A CPU takes the arcs of a state in vectors; a GPU thread, real or emulated, one by one.
+#if !defined(__CUDA_ARCH__) && !defined(GTNET_EMULATED)
 #define GTNET_VECTORS
 #endif
 
 namespace gtnet {
 
+constexpr int kWarp = 32;  // threads of a GPU that go in step
 constexpr double kNegInf = -std::numeric_limits<double>::infinity();
 constexpr int32_t kEpsilon = -1;
 constexpr int32_t kNone = -1;  // in arc maps: the arc comes from no arc of this operand

@@ -1,11 +1,11 @@
-// Arrays that kernels work on. The stand-in for a GPU checks every index; elsewhere they are
+// Arrays that kernels work on. Emulated GPUs check every index; elsewhere they are
 // pointers, and the sizes given cost nothing.
 #pragma once
 
 #include <cstddef>
 #include <type_traits>
 
-#ifdef GTNET_STANDIN
+#ifdef GTNET_EMULATED
 #include <stdexcept>
 #include <string>
 #endif
@@ -19,7 +19,7 @@ class Span {
  public:
   Span() = default;
   GTNET_HD Span(std::nullptr_t) {}
-#ifdef GTNET_STANDIN
+#ifdef GTNET_EMULATED
   Span(T* data, int64_t size) : data_(data), size_(size) {}
   template <class U>
     requires std::is_convertible_v<U (*)[], T (*)[]>
@@ -50,7 +50,7 @@ class Span {
 
  private:
   T* data_ = nullptr;
-#ifdef GTNET_STANDIN
+#ifdef GTNET_EMULATED
   int64_t size_ = 0;
 
   void check(bool inside, int64_t begin, int64_t count) const {
@@ -63,7 +63,7 @@ class Span {
 };
 
 // What the functors of both executors read and write.
-#ifdef GTNET_STANDIN
+#ifdef GTNET_EMULATED
 template <class T>
 using In = Span<const T>;
 template <class T>

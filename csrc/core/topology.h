@@ -6,7 +6,7 @@
 namespace gtnet {
 
 // The arcs of every state, contiguous; states and arcs are numbered through the whole batch.
-struct Incidence {
+struct Csr {
   In<int32_t> offsets;  // state s owns positions [offsets[s], offsets[s + 1])
   In<int32_t> arcs;     // arc at each position
   In<int32_t> states;   // state at its other end

@@ -6,7 +6,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::layout {
 
 // Orders the states of one graph so that arcs between components lead forward; the states of a
 // component follow one another in reverse postorder, so most arcs within it lead forward too.
@@ -87,4 +87,4 @@ struct StrongComponents {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::layout

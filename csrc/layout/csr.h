@@ -6,7 +6,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::layout {
 
 // Groups the arcs of one graph by one of their ends (`by`), keeping their order within a state.
 struct GroupArcs {
@@ -42,7 +42,7 @@ struct GroupArcs {
 // Sorts the arcs of every state of one graph by label; equal labels keep their order.
 struct SortByLabel {
   const int64_t* state_offsets;
-  Incidence leaving;
+  Csr leaving;
   const int32_t* labels;
   int32_t* sorted_arcs;
   int32_t* sorted_states;
@@ -158,4 +158,4 @@ struct Depths {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::layout

@@ -3,10 +3,10 @@
 
 #include "core/platform.h"
 
-namespace gtnet {
+namespace gtnet::layout {
 
-constexpr int kRowLanes = 16;
+constexpr int kLanes = 16;                       // rows, or arcs of a row, side by side in vectors
 constexpr int32_t kPadding = -1, kUnitArc = -2;  // entries that are no arc of the graph
 constexpr int kNoLabel = 0;                      // the local label of what reads nothing
 
-}  // namespace gtnet
+}  // namespace gtnet::layout

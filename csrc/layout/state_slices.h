@@ -12,23 +12,23 @@
 #include <vector>
 
 #include "core/topology.h"
+#include "layout/lanes.h"
 
-namespace gtnet {
+namespace gtnet::layout {
 
-constexpr int kLanes = 16;
 constexpr int32_t kManyArcs = 24;  // rows of so many arcs are never part of a slice
 
 // kLanes rows of arcs. Lanes that no state is left for repeat lane 0, and entries beyond the length
 // of a row repeat its last one, so that whatever is written there is written twice. States and arcs
 // count from a base, in 16 bits where that is enough: reading them is much of the work.
-struct Slice {
+struct StateSlice {
   int32_t width, count;
   int32_t ahead;  // the first of the width * kLanes arcs that a later slice is expected to read
   int32_t first_other, first_arc;
   bool narrow;
   const int32_t *states, *lengths, *entries;
 
-  explicit Slice(const int32_t* head)
+  explicit StateSlice(const int32_t* head)
       : width(head[1]),
         count(head[2]),
         ahead(head[3]),
@@ -75,7 +75,7 @@ struct Run {
 };
 
 // Whether the arcs of a row (they come in increasing order) are a run.
-GTNET_INLINE bool is_run(const Incidence& incidence, int32_t begin, int32_t end) {
+GTNET_INLINE bool is_run(const Csr& incidence, int32_t begin, int32_t end) {
   if (incidence.arcs[end - 1] - incidence.arcs[begin] != end - 1 - begin) return false;
   int32_t differing = 0;
   GTNET_SIMD(reduction(| : differing))
@@ -106,7 +106,7 @@ GTNET_INLINE T largest_of(const T* weights, int32_t count) {
 // blocks. A block is a head (kind, count) of kLanes words and what belongs to it.
 enum BlockKind : int32_t { kAlone, kRun, kSlice };
 
-struct SliceWalk {
+struct StateSliceWalk {
   int64_t num_graphs;
   const int32_t* words;
 
@@ -129,8 +129,7 @@ class SlicePlanner {
  public:
   // `order` [begin, end) of the graph's states, `reverse` to walk it from its end along
   // `incidence`.
-  SlicePlanner(const Incidence& incidence, const int32_t* order, int32_t begin, int32_t end,
-               bool reverse)
+  SlicePlanner(const Csr& incidence, const int32_t* order, int32_t begin, int32_t end, bool reverse)
       : incidence_(incidence), order_(order), begin_(begin), end_(end), reverse_(reverse) {}
 
   void plan_slices() {
@@ -207,7 +206,7 @@ class SlicePlanner {
   // Weights mostly lie in the order in which they are read, but for the width of some layers.
   static constexpr int32_t kLead = 1 << 14;
 
-  const Incidence incidence_;
+  const Csr incidence_;
   const int32_t* const order_;
   const int32_t begin_, end_;
   const bool reverse_;
@@ -325,4 +324,4 @@ class SlicePlanner {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::layout

@@ -1,4 +1,5 @@
-// Makes the layout of block_steps.h from that of steps.h. O(states + arcs log degree).
+// Makes the layout of layout/transition_program.h from that of layout/transition_rows.h. O(states +
+// arcs log degree).
 #pragma once
 
 #include <algorithm>
@@ -8,19 +9,19 @@
 #include "layout/transition_program.h"
 #include "layout/transition_rows.h"
 
-namespace gtnet {
+namespace gtnet::layout {
 
-class BlockStepsBuilder {
+class TransitionProgramsBuilder {
  public:
   // Appends a graph; the first word of the result says how many graphs there are room for.
   static std::vector<int32_t> begin(int64_t num_graphs) {
-    return std::vector<int32_t>(Program::aligned(num_graphs), 0);
+    return std::vector<int32_t>(TransitionProgram::aligned(num_graphs), 0);
   }
 
-  BlockStepsBuilder(std::vector<int32_t>& words, std::array<int64_t, kStepSizes>& sizes)
+  TransitionProgramsBuilder(std::vector<int32_t>& words, std::array<int64_t, kStepSizes>& sizes)
       : words_(words), sizes_(sizes) {}
 
-  void add(int64_t graph, const Steps& steps) {
+  void add(int64_t graph, const TransitionRows& steps) {
     const auto at = static_cast<int64_t>(words_.size());
     words_[graph] = static_cast<int32_t>(at / kHeader);
     Layout forth(steps.num_positions), back(steps.num_positions), by_label(steps.num_labels);
@@ -51,8 +52,8 @@ class BlockStepsBuilder {
   }
 
  private:
-  static constexpr int32_t kMostAlone = 32;              // arcs of a row that a thread takes alone
-  static constexpr int32_t kPartOfRow = 32 * kRowLanes;  // arcs of a row that a slice takes
+  static constexpr int32_t kMostAlone = 32;           // arcs of a row that a thread takes alone
+  static constexpr int32_t kPartOfRow = 32 * kLanes;  // arcs of a row that a slice takes
 
   struct Link {
     int32_t other, arc;
@@ -73,7 +74,7 @@ class BlockStepsBuilder {
     const std::vector<std::vector<Row>>& phases() const { return phases_; }
 
     // A row for every target, from arcs of what was before.
-    void add_reading(const Rows& rows) {
+    void add_reading(const SlicedRows& rows) {
       std::vector<std::vector<Link>> links(next_);
       gather(rows, [&](int32_t to, Link link) { links[to].push_back(link); });
       const auto targets = static_cast<int32_t>(links.size());
@@ -85,7 +86,7 @@ class BlockStepsBuilder {
     }
 
     // Rows in an order that leads forward, on top of what their positions held.
-    void add_epsilons(const Rows& rows) {
+    void add_epsilons(const SlicedRows& rows) {
       std::vector<std::vector<Link>> links(ready_.size());
       std::vector<int32_t> order;
       gather(rows, [&](int32_t to, Link link) {
@@ -105,12 +106,12 @@ class BlockStepsBuilder {
     std::vector<std::vector<Row>> phases_;
 
     template <class Found>
-    static void gather(const Rows& rows, const Found& found) {
+    static void gather(const SlicedRows& rows, const Found& found) {
       for (int32_t k = 0; k < rows.num_slices; ++k) {
         for (int32_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
-          for (int i = 0; i < kRowLanes; ++i) {
-            const int64_t at = int64_t{j} * kRowLanes + i;
-            const int32_t to = rows.to[int64_t{k} * kRowLanes + (rows.kind[k] == kLongRow ? 0 : i)];
+          for (int i = 0; i < kLanes; ++i) {
+            const int64_t at = int64_t{j} * kLanes + i;
+            const int32_t to = rows.to[int64_t{k} * kLanes + (rows.kind[k] == kLongRow ? 0 : i)];
             if (rows.arc[at] != kPadding) found(to, {rows.other[at], rows.arc[at]});
           }
         }
@@ -163,8 +164,8 @@ class BlockStepsBuilder {
           return a->links.size() > b->links.size();
         });
       }
-      for (size_t i = 0; i < few.size(); i += kRowLanes) {
-        const size_t end = std::min(i + kRowLanes, few.size());
+      for (size_t i = 0; i < few.size(); i += kLanes) {
+        const size_t end = std::min(i + kLanes, few.size());
         slices.push_back({keeps ? kKeeps : 0, {few.begin() + i, few.begin() + end}});
       }
     }
@@ -175,13 +176,13 @@ class BlockStepsBuilder {
   static bool wasteful(const std::vector<const Row*>& rows) {
     size_t padded = 0, needed = 0, widest = 0;
     for (size_t i = 0; i < rows.size(); ++i) {
-      if (i % kRowLanes == 0) widest = 0;
-      padded -= widest * kRowLanes;
+      if (i % kLanes == 0) widest = 0;
+      padded -= widest * kLanes;
       widest = std::max(widest, rows[i]->links.size());
-      padded += widest * kRowLanes;
+      padded += widest * kLanes;
       needed += rows[i]->links.size();
     }
-    return 2 * padded > 3 * needed + 16 * kRowLanes;
+    return 2 * padded > 3 * needed + 16 * kLanes;
   }
 
   void write(const Layout& layout, bool weighted, bool counted) {
@@ -193,15 +194,15 @@ class BlockStepsBuilder {
           to.push_back(row->to);
           owner.push_back(row->owner);
         }
-        to.resize(flags.size() * kRowLanes, -1);
-        owner.resize(flags.size() * kRowLanes, 0);
+        to.resize(flags.size() * kLanes, -1);
+        owner.resize(flags.size() * kLanes, 0);
         fill(slice, other, arc);
-        slice_begin.push_back(static_cast<int32_t>(arc.size() / kRowLanes));
+        slice_begin.push_back(static_cast<int32_t>(arc.size() / kLanes));
       }
       phase_begin.push_back(static_cast<int32_t>(flags.size()));
     }
     const auto at = words_.size();
-    const auto entries = static_cast<int32_t>(arc.size() / kRowLanes);
+    const auto entries = static_cast<int32_t>(arc.size() / kLanes);
     words_.resize(at + kHeader, 0);
     words_[at] = static_cast<int32_t>(phase_begin.size()) - 1;
     words_[at + 1] = layout.reading();
@@ -222,10 +223,10 @@ class BlockStepsBuilder {
     const bool together = slice.flags & kTogether;
     size_t widest = 0;
     for (const Row* row : slice.rows) widest = std::max(widest, row->links.size());
-    const size_t entries = together ? (widest + kRowLanes - 1) / kRowLanes : widest;
+    const size_t entries = together ? (widest + kLanes - 1) / kLanes : widest;
     for (size_t j = 0; j < entries; ++j) {
-      for (size_t i = 0; i < kRowLanes; ++i) {
-        const size_t row = together ? 0 : i, at = together ? j * kRowLanes + i : j;
+      for (size_t i = 0; i < kLanes; ++i) {
+        const size_t row = together ? 0 : i, at = together ? j * kLanes + i : j;
         const bool real = row < slice.rows.size() && at < slice.rows[row]->links.size();
         const Link link = real ? slice.rows[row]->links[at] : Link{0, kPadding};
         other.push_back(link.other);
@@ -236,7 +237,7 @@ class BlockStepsBuilder {
 
   void append(const std::vector<int32_t>& part) {
     words_.insert(words_.end(), part.begin(), part.end());
-    words_.resize(Program::aligned(static_cast<int64_t>(words_.size())), 0);
+    words_.resize(TransitionProgram::aligned(static_cast<int64_t>(words_.size())), 0);
   }
 
   void raise(StepSize size, int64_t value) { sizes_[size] = std::max(sizes_[size], value); }
@@ -245,4 +246,4 @@ class BlockStepsBuilder {
   std::array<int64_t, kStepSizes>& sizes_;
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::layout

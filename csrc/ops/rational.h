@@ -4,18 +4,21 @@
 #include "ops/tensors.h"
 #include "rewrite/rational.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
-inline Arrangement arrangement_of(const Tensor& graph_of, const Tensor& state_offsets,
-                                  const Tensor& arc_offsets, const Tensor& exits,
-                                  const Tensor& entries, int64_t num_parts, int64_t kind) {
-  return {static_cast<Rational>(kind), num_parts,
-          input<int64_t>(graph_of),    input<int64_t>(state_offsets),
-          input<int64_t>(arc_offsets), input<int64_t>(exits),
+inline rewrite::Arrangement arrangement_of(const Tensor& graph_of, const Tensor& state_offsets,
+                                           const Tensor& arc_offsets, const Tensor& exits,
+                                           const Tensor& entries, int64_t num_parts, int64_t kind) {
+  return {static_cast<rewrite::Rational>(kind),
+          num_parts,
+          input<int64_t>(graph_of),
+          input<int64_t>(state_offsets),
+          input<int64_t>(arc_offsets),
+          input<int64_t>(exits),
           input<int64_t>(entries)};
 }
 
-inline int64_t num_sections(const Arrangement& all, const Tensor& graph_of) {
+inline int64_t num_sections(const rewrite::Arrangement& all, const Tensor& graph_of) {
   return graph_of.numel() / all.num_parts * all.width();
 }
 
@@ -23,10 +26,10 @@ inline int64_t num_sections(const Arrangement& all, const Tensor& graph_of) {
 // left, entered; origin, start, accept.
 struct Arranged {
   std::vector<Tensor> results;
-  ArrangedArc arcs;
-  ArrangedState states;
+  rewrite::ArrangedArc arcs;
+  rewrite::ArrangedState states;
 
-  Arranged(const Arrangement& all, const Tensor& state_begin, const Tensor& arc_begin,
+  Arranged(const rewrite::Arrangement& all, const Tensor& state_begin, const Tensor& arc_begin,
            const Tensor& source, const Tensor& target, const Tensor& ilabels,
            const std::optional<Tensor>& olabels, int64_t operand_states, int64_t num_states,
            int64_t num_arcs) {
@@ -64,4 +67,4 @@ struct Arranged {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

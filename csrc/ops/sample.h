@@ -4,17 +4,17 @@
 #include "ops/tensors.h"
 #include "paths/sample.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
 struct Sampling {
-  Incidence leaving;
+  Csr leaving;
   In<int64_t> state_offsets, seeds;
   In<double> to_end;
   Tensor starts, stops, sums;
 
   Sampling(const Tensor& to_end, const Tensor& state_offsets, const Tensor& offsets,
            const Tensor& arcs, const Tensor& states, const Tensor& seeds, int64_t each)
-      : leaving(incidence_of(offsets, arcs, states)),
+      : leaving(csr_of(offsets, arcs, states)),
         state_offsets(input<int64_t>(state_offsets)),
         seeds(input<int64_t>(seeds)),
         to_end(input<double>(to_end)),
@@ -26,17 +26,17 @@ struct Sampling {
   }
 
   template <class T>
-  StartChances<T> starting(const Tensor& start) const {
+  paths::StartChances<T> starting(const Tensor& start) const {
     return {state_offsets, input<T>(start), to_end, output<double>(starts)};
   }
 
   template <class T>
-  StepChances<T> going_on(const Tensor& weights, const Tensor& accept) const {
+  paths::StepChances<T> going_on(const Tensor& weights, const Tensor& accept) const {
     return {leaving, input<T>(weights),     input<T>(accept),
             to_end,  output<double>(stops), output<double>(sums)};
   }
 
-  SampledPaths paths(int64_t each, int64_t max_length) const {
+  paths::SampledPaths paths(int64_t each, int64_t max_length) const {
     return {leaving,
             state_offsets,
             seeds,
@@ -48,4 +48,4 @@ struct Sampling {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -9,9 +9,12 @@
 #include <tuple>
 
 #include "core/topology.h"
-#include "paths/log_distance.h"
 
-namespace gtnet {
+#ifdef GTNET_EMULATED
+#include "block/emulated.h"
+#endif
+
+namespace gtnet::ops {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
@@ -34,7 +37,7 @@ In<T> input(const Tensor& tensor) {
   STD_TORCH_CHECK(tensor.scalar_type() == scalar_type<T>() && tensor.is_contiguous(),
                   "gtnet: an operator was called with a tensor of the wrong dtype or layout");
   const auto* const data = static_cast<const T*>(tensor.const_data_ptr());
-#ifdef GTNET_STANDIN
+#ifdef GTNET_EMULATED
   return {data, tensor.numel()};
 #else
   return data;
@@ -44,7 +47,7 @@ In<T> input(const Tensor& tensor) {
 template <class T>
 Out<T> output(const Tensor& tensor) {
   auto* const data = static_cast<T*>(tensor.mutable_data_ptr());
-#ifdef GTNET_STANDIN
+#ifdef GTNET_EMULATED
   return {data, tensor.numel()};
 #else
   return data;
@@ -54,8 +57,8 @@ Out<T> output(const Tensor& tensor) {
 template <class T>
 Tensor empty(const Tensor& like, int64_t size) {
   Tensor tensor = torch::stable::new_empty(like, {size}, scalar_type<T>());
-#ifdef GTNET_STANDIN
-  standin().spoil(tensor.mutable_data_ptr(), size * sizeof(T));
+#ifdef GTNET_EMULATED
+  block::emulation().spoil(tensor.mutable_data_ptr(), size * sizeof(T));
 #endif
   return tensor;
 }
@@ -74,40 +77,9 @@ auto with_scores(const Tensor& scores, const Body& body) {
   return scores.scalar_type() == ScalarType::Float ? body(float{}) : body(double{});
 }
 
-inline Incidence incidence_of(const Tensor& offsets, const Tensor& arcs, const Tensor& states) {
+inline Csr csr_of(const Tensor& offsets, const Tensor& arcs, const Tensor& states) {
   return {input<int32_t>(offsets), input<int32_t>(arcs), input<int32_t>(states)};
 }
-
-// The three gradients of a log distance, and the functor that fills them.
-struct LogGradients {
-  Tensor weights, start, accept, flow;
-
-  LogGradients(const Tensor& like_weights, const Tensor& like_start, const Tensor& like_accept)
-      : weights(torch::stable::empty_like(like_weights)),
-        start(torch::stable::empty_like(like_start)),
-        accept(torch::stable::empty_like(like_accept)),
-        flow(empty<double>(like_start, like_start.numel())) {}
-
-  template <class T>
-  LogDistanceGradient<T> functor(const Incidence& leaving, const Tensor& of_weights,
-                                 const Tensor& of_start, const Tensor& of_accept,
-                                 const Tensor& alpha, const Tensor& score,
-                                 const std::optional<Tensor>& grad_alpha,
-                                 const Tensor& grad_score) const {
-    return {leaving,
-            input<T>(of_weights),
-            input<T>(of_start),
-            input<T>(of_accept),
-            input<double>(alpha),
-            input<double>(score),
-            grad_alpha ? input<double>(*grad_alpha) : nullptr,
-            input<double>(grad_score),
-            output<double>(flow),
-            output<T>(weights),
-            output<T>(start),
-            output<T>(accept)};
-  }
-};
 
 inline int64_t graphs(const Tensor& offsets) {
   return offsets.numel() - 1;
@@ -117,4 +89,4 @@ inline Walk walk_of(const Tensor& state_offsets, const Tensor& order, bool rever
   return {graphs(state_offsets), input<int64_t>(state_offsets), input<int32_t>(order), reverse};
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -3,15 +3,18 @@
 // need no atomics and results repeat bit for bit. Exponentials are of the weights' type; distances
 // and sums are doubles, so that errors do not grow with the number of steps.
 //
-// The CPU may take several states side by side (slices.h). The sum of a state does not depend on
-// that: fewer than kManyArcs arcs are added one after another, more in kLanes partial sums.
+// The CPU may take several states side by side (layout/state_slices.h). The sum of a state does not
+// depend on that: fewer than kManyArcs arcs are added one after another, more in kLanes partial
+// sums.
 #pragma once
 
 #include "core/math.h"
 #include "core/topology.h"
 #include "layout/state_slices.h"
 
-namespace gtnet {
+namespace gtnet::paths {
+
+using layout::kLanes;
 
 // The sum of kLanes partial sums, in their order.
 GTNET_HD GTNET_INLINE double sum_of_lanes(const double* lanes) {
@@ -23,7 +26,7 @@ GTNET_HD GTNET_INLINE double sum_of_lanes(const double* lanes) {
 // alpha[s] = log(exp(start[s]) + sum over entering arcs a of exp(alpha[source(a)] + weight[a])).
 template <class T>
 struct LogDistance {
-  Incidence entering;
+  Csr entering;
   In<T> weights;
   In<T> start;
   Out<double> alpha;
@@ -32,8 +35,8 @@ struct LogDistance {
     const int32_t begin = entering.offsets[s], end = entering.offsets[s + 1];
     const double first = start[s];
 #ifdef GTNET_VECTORS
-    if (end - begin >= kManyArcs) {
-      if (is_run(entering, begin, end)) {
+    if (end - begin >= layout::kManyArcs) {
+      if (layout::is_run(entering, begin, end)) {
         run(graph, {s, entering.states[begin], entering.arcs[begin], end - begin});
       } else {
         alpha[s] = many(begin, end, first);
@@ -49,10 +52,10 @@ struct LogDistance {
   }
 
 #ifdef GTNET_VECTORS
-  GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
+  GTNET_INLINE void slice(int64_t /*graph*/, const layout::StateSlice& slice) const {
     const double* const before = alpha + slice.first_other;
     const T* const w = weights + slice.first_arc;
-    double x[kManyArcs][kLanes], best[kLanes], total[kLanes];
+    double x[layout::kManyArcs][kLanes], best[kLanes], total[kLanes];
     slice.fetch(weights);
     for (int i = 0; i < kLanes; ++i) x[slice.width][i] = best[i] = start[slice.states[i]];
     for (int32_t j = 0; j < slice.width; ++j) {
@@ -85,9 +88,9 @@ struct LogDistance {
   }
 
   // All terms have alpha[other] in common, so only the weights need a largest one.
-  GTNET_INLINE void run(int64_t /*graph*/, const Run& run) const {
+  GTNET_INLINE void run(int64_t /*graph*/, const layout::Run& run) const {
     const T* const w = weights + run.first_arc;
-    const T most = largest_of(w, run.count);
+    const T most = layout::largest_of(w, run.count);
     const double through = alpha[run.other] + static_cast<double>(most);
     const double first = start[run.state], best = first > through ? first : through;
     if (through == kNegInf) {
@@ -181,7 +184,7 @@ struct LogTotal {
 // Each term of the sum is the gradient of that arc's weight. What no path reaches gets 0.
 template <class T>
 struct LogDistanceGradient {
-  Incidence leaving;
+  Csr leaving;
   In<T> weights;
   In<T> start;
   In<T> accept;
@@ -231,7 +234,7 @@ struct LogDistanceGradient {
 // x[s] = b[s] + sum over entering arcs a of p[a] * x[source(a)]: the derivatives of distances, of
 // any order, are such sums with p[a] the part of the distance of a's target that came through a.
 struct Recursion {
-  Incidence entering;
+  Csr entering;
   In<double> p;
   In<double> b;
   Out<double> x;
@@ -245,4 +248,4 @@ struct Recursion {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

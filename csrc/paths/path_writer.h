@@ -6,7 +6,7 @@
 
 #include "core/span.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // The states, and the cuts of a lattice, between which a path leads; kNone if it was given up.
 struct PathEnds {
@@ -111,4 +111,4 @@ struct WritePaths {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

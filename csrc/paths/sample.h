@@ -9,7 +9,7 @@
 #include "core/topology.h"
 #include "paths/path_writer.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // Uniform numbers in [0, 1) from a seed (splitmix64: Steele, Lea & Flood 2014).
 class Uniform {
@@ -72,7 +72,7 @@ struct StartChances {
 // The chance to end in a state, then running sums over the arcs that leave it.
 template <class T>
 struct StepChances {
-  Incidence leaving;
+  Csr leaving;
   In<T> weights, accept;
   In<double> to_end;
   Out<double> stops, sums;  // [states], [arcs] by position
@@ -92,7 +92,7 @@ struct StepChances {
 // max_length arcs is given up.
 struct SampledPaths {
   static constexpr bool kBackward = false;
-  Incidence leaving;
+  Csr leaving;
   In<int64_t> state_offsets, seeds;
   In<double> starts, stops, sums;
   int64_t each, max_length;
@@ -122,4 +122,4 @@ struct SampledPaths {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

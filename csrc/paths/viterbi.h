@@ -7,14 +7,16 @@
 #include "core/topology.h"
 #include "layout/state_slices.h"
 
-namespace gtnet {
+namespace gtnet::paths {
+
+using layout::kLanes;
 
 // alpha[s] = max(start[s], max over entering arcs a of alpha[source(a)] + weight[a]);
 // came_by[s] is the position of the winning arc, kNone where the path starts. Ties: start, then
 // the first arc.
 template <class T>
 struct BestDistance {
-  Incidence entering;
+  Csr entering;
   In<T> weights;
   In<T> start;
   Out<double> alpha;
@@ -35,7 +37,7 @@ struct BestDistance {
   }
 
 #ifdef GTNET_VECTORS
-  GTNET_INLINE void slice(int64_t /*graph*/, const Slice& slice) const {
+  GTNET_INLINE void slice(int64_t /*graph*/, const layout::StateSlice& slice) const {
     const double* const before = alpha + slice.first_other;
     const T* const w = weights + slice.first_arc;
     double best[kLanes];
@@ -61,10 +63,10 @@ struct BestDistance {
   }
 
   // The largest weight gives the best score; the first arc with that score wins.
-  GTNET_INLINE void run(int64_t /*graph*/, const Run& run) const {
+  GTNET_INLINE void run(int64_t /*graph*/, const layout::Run& run) const {
     const T* const w = weights + run.first_arc;
     const double from = alpha[run.other], first = start[run.state];
-    const T most = largest_of(w, run.count);
+    const T most = layout::largest_of(w, run.count);
     const double best = from + static_cast<double>(most);
     alpha[run.state] = best > first ? best : first;
     came_by[run.state] = kNone;
@@ -132,7 +134,7 @@ class BestCycles {
 
   // A gain within the rounding errors of a cycle is none, lest a cycle of score 0 never ends.
   GTNET_INLINE bool improve(int32_t s) {
-    const Incidence& entering = best_.entering;
+    const Csr& entering = best_.entering;
     const double before = best_.alpha[s];
     for (int32_t k = entering.offsets[s]; k < entering.offsets[s + 1]; ++k) {
       const double x =
@@ -175,7 +177,7 @@ class BestCycles {
 template <class T>
 struct BestEnd {
   In<int64_t> state_offsets;
-  Incidence entering;
+  Csr entering;
   In<T> accept;
   In<double> alpha;
   In<int32_t> came_by;
@@ -223,8 +225,8 @@ struct BestEnd {
 };
 
 // Writes the arcs of the best path of a graph, first to last, and the state it starts in.
-struct Trace {
-  Incidence entering;
+struct Backtrace {
+  Csr entering;
   In<int32_t> came_by;
   In<int32_t> last;
   In<int64_t> path_offsets;
@@ -241,4 +243,4 @@ struct Trace {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

@@ -3,7 +3,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // result[i] = values[index[i]], and 0 (the one of the semiring) where index[i] is kNone.
 template <class T>
@@ -45,4 +45,4 @@ struct TakeGradient {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -1,5 +1,5 @@
 // Which arcs two states of a composition take together: the rule of epsilons and the search for
-// labels, for the CPU's driver (compose.h) and that of a GPU (compose_kernels.h).
+// labels, for the CPU's driver (rewrite/cpu/compose.h) and that of a GPU (rewrite/gpu/compose.h).
 //
 // Both list the arcs of a pair of states in this order: two epsilons matched, a alone, b alone,
 // labels matched, with the shorter list of labelled arcs (a's if equal) in the outer loop.
@@ -7,11 +7,11 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // One operand: arcs of a state sorted by the label that is matched (output side of a, input of b).
 struct Operand {
-  Incidence leaving;
+  Csr leaving;
   In<int32_t> labels;  // at the positions of `leaving`
   In<bool> is_start;
   In<bool> is_accept;
@@ -100,4 +100,4 @@ struct Moves {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

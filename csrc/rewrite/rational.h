@@ -7,7 +7,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 enum class Rational : int64_t { kUnion, kConcat, kPlus, kStar, kOptional };
 
@@ -194,4 +194,4 @@ struct ArrangedState {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -1,4 +1,4 @@
-"""torch.ops.gtnet.*: the only package that touches them; their loading, fakes and gradients."""
+"""The only package that uses torch.ops.gtnet.*: loading, fakes and gradients of the operators."""
 
 from __future__ import annotations
 

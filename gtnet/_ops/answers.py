@@ -1,4 +1,4 @@
-"""The operator that finds label sequences by the sums over their paths."""
+"""The operator that ranks label sequences by the sums over their paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators of the beam search: chunk by chunk through the frames, and the lattice of it."""
+"""Operators of the beam search: the search through a chunk of frames, and the lattice."""
 
 from __future__ import annotations
 

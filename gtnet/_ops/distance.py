@@ -91,10 +91,10 @@ def _(weights: Tensor, start: Tensor, state_offsets: Tensor, *walk: Any) -> tupl
 
 
 class Cycles(NamedTuple):
-    """What a walk through cyclic graphs needs beside the order of its components.
+    """What a walk through cyclic graphs needs besides the order of its components.
 
     `offsets` int64 [graphs + 1] and `bounds` int32 [components, 2]: the positions of each component
-    that has a cycle; `pattern`: how to eliminate its states, where sums are asked for.
+    that has a cycle; `pattern`: how to eliminate its states, where sums are needed.
     """
 
     function: str
@@ -106,7 +106,7 @@ class Cycles(NamedTuple):
 class Walk(NamedTuple):
     """How to reach every state after those it depends on: arcs by state, in a direction.
 
-    `order` int32 [states]; `forth` and `back` are the arcs a state is reached by and leaves by:
+    `order` int32 [states]; `forth` and `back` are the arcs that enter and that leave a state:
     offsets, arcs, states. `plan` and `back_plan` say which states to take together along them: on
     a GPU int32 [2, states], the layer of each position; on the CPU what `slices` lays out.
     """
@@ -168,7 +168,7 @@ class Walk(NamedTuple):
         )
 
     def ends(self) -> tuple[Tensor, Tensor]:
-        """Of every arc the state that is reached by it and the state it is reached from, int64."""
+        """The state that each arc leads to and the state it comes from, int64."""
         offsets, arcs, states = self.forth
         numbers = torch.arange(len(offsets) - 1, device=arcs.device)
         near, far = (torch.empty_like(arcs, dtype=torch.int64) for _ in range(2))
@@ -250,7 +250,7 @@ class _LogDistance(Differentiable):
 def log_distance(
     weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
 ) -> tuple[Tensor, Tensor]:
-    """The log-sum of all paths to each state and to the end, float64; differentiable at will."""
+    """The log-sum of all paths to each state and to the end, float64; any number of derivatives."""
     weights, start, accept = weights.contiguous(), start.contiguous(), accept.contiguous()
     if learning(weights, start, accept):
         return _LogDistance.apply(weights, start, accept, walk)
@@ -283,7 +283,7 @@ def _gradient(
     accept: Tensor,
     walk: Walk,
 ) -> OnPaths:
-    """The gradient of log distances: fused where nobody differentiates it and nothing is cyclic."""
+    """The gradient of log distances: fused if it is not differentiated and no graph is cyclic."""
     back = walk.reversed()
     plain = not transformed() and not (torch.is_grad_enabled() and alpha.requires_grad)
     if walk.cycles is None and plain:
@@ -318,8 +318,8 @@ def log_shares(
 ) -> OnPaths:
     """The log of the part of its target's distance that came through each arc, float64.
 
-    Likewise of starting in a state, and of the total score what ended there. With them a path is
-    drawn backwards, from its end; -inf or NaN where there is no way.
+    Likewise for starting in a state, and for ending there as a part of the total. With them a path
+    is drawn backwards, from its end; -inf or NaN where there is no path.
     """
     near, far = walk.ends()
     return OnPaths(

@@ -126,7 +126,7 @@ def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
 
 
 def _items(cuts: list[Tensor]) -> Any:
-    """Items of the batch that has these cuts."""
+    """How many items the batch with these cuts has."""
     return cuts[0].shape[0] - (len(cuts) > 1)
 
 
@@ -142,10 +142,10 @@ def _paths(scores: Tensor, items: Any, count: Any) -> list[Tensor]:
 
 
 class Steps(NamedTuple):
-    """One step through the graphs of a batch, laid out by `steps`, and whose arcs they are.
+    """One step through the graphs of a batch, laid out by `steps`, and the arcs it belongs to.
 
-    On a GPU `words` are laid out by `block_steps`, and in the place of the offsets are its sizes,
-    on the CPU: launches depend on them and must not wait.
+    On a GPU `words` are laid out by `block_steps`, and sizes on the CPU replace the offsets,
+    because launches depend on them and must not wait.
     """
 
     words: Tensor
@@ -155,11 +155,11 @@ class Steps(NamedTuple):
 
 
 class LatticeArguments(NamedTuple):
-    """What the operators on lattices take first: rows of scores, cuts, and the graph they meet.
+    """The first arguments of operators on lattices: rows of scores, cuts, and the operand.
 
     `scores` [batch, frames, labels] and `cuts` the lengths, or [segments, labels] and of the
     segmentation state_offsets, arc_offsets, order, source, target, start and accept. On a GPU
-    `segments_of_cuts` stand before the last two, and the most cuts of an item, on the CPU.
+    `segments_of_cuts` and the most cuts of an item, on the CPU, come before the last two.
     """
 
     scores: Tensor
@@ -188,7 +188,7 @@ def segments_of_cuts(
     """The segments that enter each cut, and those that leave it: offsets int32 [cuts + 1],
     segments and the cuts at their other end int32 [segments], numbered through the batch.
 
-    Those that enter a cut come in the order of the cuts that they leave. O(segments log segments).
+    Those that enter a cut are ordered by the cuts that they leave. O(segments log segments).
     """
     items = torch.arange(arc_offsets.shape[0] - 1, device=order.device)
     item = torch.repeat_interleave(items, arc_offsets.diff(), output_size=source.shape[0])
@@ -237,7 +237,7 @@ def lattice_k_best(arguments: LatticeArguments, k: int) -> PathsFound:
 
 
 def k_best_bytes(arguments: LatticeArguments, k: int) -> int:
-    """How much memory the k best paths take on a GPU, which keeps those to every position."""
+    """The memory of the k best paths to every position, which a GPU keeps, in bytes."""
     if not library.on_gpu(arguments.scores) or arguments.scores.ndim == 2:
         return 0
     items, frames, _ = arguments.scores.shape
@@ -253,7 +253,7 @@ def lattice_sample(arguments: LatticeArguments, seeds: Tensor, n: int) -> PathsF
 class Kept(NamedTuple):
     """Arcs and ends of paths near the best, of all items; all but operand arcs within the item.
 
-    An arc leads from one cut to another reading a row, or stays in a cut reading none (-1).
+    An arc reads a row and leads from one cut to another, or reads none (-1) and stays in a cut.
     """
 
     arc_offsets: Tensor
@@ -275,7 +275,7 @@ def lattice_prune(arguments: LatticeArguments, beam: float) -> Kept:
 
 
 class Shares(NamedTuple):
-    """How often a path takes what it is made of, on average, given the sum over all paths.
+    """How often a path takes each label, arc and end, on average, given the sum over all paths.
 
     `labels` as the scores; `arcs`, `start` and `accept` of each item's graph, one item after
     another; `first` and `last` of the cuts of a segmentation.
@@ -292,7 +292,7 @@ class Shares(NamedTuple):
 def lattice_posteriors(arguments: LatticeArguments, *, by_cut: bool) -> Shares:
     """Posteriors outside autograd; `by_cut` gives arcs for each cut in which they are taken.
 
-    Raises OutOfRangeError; on a GPU what belongs to arcs and ends is NaN instead.
+    Raises OutOfRangeError; on a GPU the shares of arcs and ends are NaN instead.
     """
     *shares, trouble = operators.lattice_posteriors.default(*arguments.flat(), by_cut)
     if not trouble.is_cuda and int(trouble):
@@ -319,7 +319,7 @@ class _LatticeScore(torch.autograd.Function):
         score, *alpha, trouble = operators.lattice_score.default(
             scores, [*cuts, *ends], *steps, weights, start, accept, keep
         )
-        if not trouble.is_cuda:  # there the score is NaN instead: nothing waits for the device
+        if not trouble.is_cuda:  # on a GPU the score is NaN instead, so that nothing waits
             raise_trouble(int(trouble))
         ctx.save_for_backward(scores, weights, start, accept, first, last, *alpha, *cuts)
         ctx.steps, ctx.multiplied_out = steps, multiplied_out
@@ -412,10 +412,9 @@ def ctc_loss(
     """Minus the forward score of each item of log_probs [frames, batch, labels] composed with the
     CTC topology of its target, of their dtype; differentiable.
 
-    All other tensors are int64 on the CPU: targets [batch, longest] or one after another. None
-    where lengths, labels or scores are not what they should be or beyond the arithmetic.
-    `multiplied_out` computes the same from `log_probs` in parts that are differentiable any number
-    of times.
+    All other tensors are int64 on the CPU: targets [batch, longest] or concatenated. Returns None
+    where lengths, labels or scores are wrong or out of range. `multiplied_out` computes the same
+    from `log_probs` in parts that are differentiable any number of times.
     """
     given = (log_probs, lengths, targets, target_lengths, blank)
     if torch.compiler.is_compiling():
@@ -430,5 +429,5 @@ def ctc_loss(
 
 
 def rows_of_labels(scores: Tensor) -> Tensor:
-    """The scores with the labels of a frame side by side; frames and items may lie anywhere."""
+    """The scores with contiguous labels in each frame; frames and items may have any strides."""
     return scores.contiguous() if scores.stride(-1) != 1 or 0 in scores.stride() else scores

@@ -1,5 +1,5 @@
-"""Which states are reached by epsilons alone, from which: on the CPU one source after another, on
-a GPU frontier by frontier, all sources at once."""
+"""Which states epsilons alone lead to, from which: on the CPU one source after another, on a GPU
+all sources at once, frontier by frontier."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gtnet._ops.walks import spread
 def epsilon_pairs(
     state_offsets: Tensor, offsets: Tensor, arcs: Tensor, states: Tensor, wanted: Tensor
 ) -> tuple[Tensor, ...]:
-    """For every wanted state a copy of the part of the epsilon graph that it reaches, itself first,
-    then breadth first.
+    """For every wanted state a copy of the epsilon graph that it reaches: itself, then breadth
+    first.
 
     Arguments: the leaving arcs of each state; `wanted` bool [states].
     Result: the wanted states; where the states and the arcs of each copy begin [sources + 1]; the
-    states of the copies; of the arcs' copies both ends, within the copy, and the arcs. The same on
-    both devices. A GPU is waited for once or twice per frontier.
+    states of the copies; for each copy of an arc both ends, within the copy, and the arc. The same
+    on both devices. On a GPU the host waits once or twice per frontier.
     """
     if not library.on_gpu(wanted):
         return operators.epsilon_pairs.default(state_offsets, offsets, arcs, states, wanted)
@@ -56,7 +56,7 @@ def epsilon_pairs(
 
 
 def _leaving(offsets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """The positions of the arcs that leave some states, state by state, and whose they are."""
+    """The positions of the arcs that leave some states, state by state, and the states."""
     counts = offsets.diff().long()[state]
     ends = counts.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
@@ -66,7 +66,7 @@ def _leaving(offsets: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _first_of_each(found: Tensor, known: Tensor) -> Tensor:
-    """Where each number that is not known, which is ascending, comes first."""
+    """Where each number that is not among `known` (ascending) occurs first."""
     ordered, places = torch.sort(found, stable=True)
     again = torch.cat([ordered.new_zeros(1, dtype=torch.bool), ordered[1:] == ordered[:-1]])
     at = torch.searchsorted(known, ordered).clamp(max=len(known) - 1)

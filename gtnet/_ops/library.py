@@ -1,4 +1,4 @@
-"""Loads the extensions and declares what their operators return without running them."""
+"""Loads the extensions and declares the shapes and dtypes that their operators return."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def _load() -> bool:
-    """Load the extensions beside the package, the CUDA one if torch has CUDA; whether it did."""
+    """Load the extensions in the package; whether the CUDA one was among them."""
     here = Path(__file__).parents[1]
     library = here / "_cpu.abi3.so"
     if not library.exists():
         raise ImportError(
-            f"gtnet: {library} is missing, so the extension was never built here: run "
+            f"gtnet: {library} is missing, so the extension was not built here: run "
             f"`pip install .` in the checkout (it needs g++), or install a wheel"
         )
     try:
@@ -39,7 +39,7 @@ _library = torch.library.Library("gtnet", "FRAGMENT")
 
 
 def on_gpu(tensor: Tensor) -> bool:
-    """Whether a tensor is worked on as on a GPU; tests say so of others to reach the stand-in."""
+    """Whether a tensor is worked on as on a GPU; tests say so of others to reach the emulation."""
     return tensor.is_cuda
 
 
@@ -51,12 +51,12 @@ def without_kernel(key: str) -> list[str]:
 
 
 def refusal(name: str) -> Any:
-    """What stands in for a missing implementation on a GPU: an error that says where to go."""
+    """The implementation on a GPU of an operator that has none: an error that says what to do."""
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise ValueError(
-            f"{name.removeprefix('gtnet::')}: this is not done on a GPU: move what it works on "
-            f"with .cpu(), and the result back"
+            f"{name.removeprefix('gtnet::')}: not supported on a GPU: move the operands with "
+            f".cpu(), and the result back"
         )
 
     return refuse
@@ -89,7 +89,7 @@ def mapped(name: str, rule: Any) -> None:
 
 
 def unknown_size() -> Any:
-    """A size that only the data decide."""
+    """A size that depends on the data."""
     return torch.library.get_ctx().new_dynamic_size()
 
 

@@ -87,7 +87,7 @@ def _(state_offsets: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
 
 
 class Determinized(NamedTuple):
-    """What the operator returns: scores, topology and the record of sums; see csrc/rewrite/cpu/determinize.h.
+    """What the operator returns: scores, topology, record of sums (csrc/rewrite/cpu/determinize.h).
 
     States and arcs are numbered through the batch; arcs are sorted by source, then by label.
     """
@@ -142,7 +142,7 @@ class _RecordedSums(Differentiable):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise ValueError(
-                "determinize: first derivatives only, and create_graph=True asks for second ones"
+                "determinize: only first derivatives exist, create_graph=True requires second ones"
             )
         grads = tuple(grad.contiguous() for grad in grads)
         found = operators.determinize_backward.default(*grads, *ctx.saved_tensors, ctx.tropical)

@@ -21,12 +21,12 @@ def _(grad: Tensor, index: Tensor, by_index: Tensor | None, size: int) -> Tensor
     return grad.new_empty(size)
 
 
-# Gradients. A torch.autograd.Function costs a third of what torch.library.register_autograd does
-# per call (20 against 52 µs on a graph of three arcs), and torch.compile traces it as well.
+# Gradients. A call of a torch.autograd.Function takes a third of the time of torch.library's
+# register_autograd (20 against 52 µs on a graph of three arcs), and torch.compile traces both.
 
 
 class _Take(Differentiable):
-    """take and its adjoint are each other's gradient, so they differentiate for ever."""
+    """take and its adjoint are each other's gradient: any number of derivatives."""
 
     @staticmethod
     def forward(values: Tensor, index: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def values_shift(index: Tensor, size: int, times: int) -> Tensor:
 
 
 def total_by(index: Tensor, values: Tensor, size: int) -> Tensor:
-    """The sum of the values of each index, [size]; -1 counts nowhere. Any number of derivatives."""
+    """The sum of the values of each index, [size]; -1 is left out. Any number of derivatives."""
     return _TakeAdjoint.apply(values, index, size)
 
 

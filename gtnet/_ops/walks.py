@@ -1,4 +1,4 @@
-"""Operators on topologies: arcs by state, orders, components, what is reached."""
+"""Operators on topologies: arcs by state, orders, components, reachability."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def _(
     )
 
 
-# On a GPU, torch's own stable sorts group and sort: the same result bit for bit, without waiting.
+# On a GPU, torch's stable sorts do the grouping: the same result bit for bit, without waiting.
 
 
 def spread(offsets: Tensor, total: int) -> Tensor:
-    """The number of the part, of those between offsets, that each of `total` things lies in."""
+    """For each of `total` items the number of the part, as given by offsets, that it lies in."""
     parts = torch.arange(offsets.shape[0] - 1, device=offsets.device)
     return torch.repeat_interleave(parts, offsets.diff(), output_size=total)
 

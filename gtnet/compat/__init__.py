@@ -1,3 +1,3 @@
-"""The interfaces of other packages on top of gtnet."""
+"""The interfaces of other packages, implemented by gtnet."""
 
 from __future__ import annotations

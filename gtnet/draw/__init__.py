@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gtnet._notebook import show_with
 from gtnet.draw.alignment import draw_alignment as draw_alignment
 from gtnet.draw.animation import Animation as Animation
 from gtnet.draw.animation import draw_animation as draw_animation
@@ -14,3 +15,5 @@ from gtnet.draw.picture import GraphPicture as GraphPicture
 from gtnet.draw.picture import Picture as Picture
 from gtnet.draw.picture import PlotPicture as PlotPicture
 from gtnet.draw.render import GraphvizMissingError as GraphvizMissingError
+
+show_with(mimebundle)

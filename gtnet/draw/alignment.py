@@ -1,4 +1,4 @@
-"""Frames against labels: what a network says, and the path that a graph makes of it."""
+"""Frames against labels: the scores of a network, and the best path through a graph."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def draw_alignment(
 ) -> PlotPicture:
     """Draw emissions as a heat map of frames and labels, with the Viterbi path through a graph.
 
-    What the path writes stands above the frames where it writes it. Over a segmentation graph
-    the columns are segments, and the path visits some of them.
+    What the path writes is printed above the frame in which it writes it. Over a segmentation graph
+    the columns are segments, of which the path visits some.
 
     Args:
         lattice: `emissions @ graph`, a batch of one or a batch and `index`.
@@ -44,16 +44,15 @@ def draw_alignment(
         isymbols, osymbols: names of the labels of the emissions and of what the graph writes.
         show: darkness of a cell: the "probability" of the label in its frame (a softmax of the
             scores), its "posterior" under all paths of the lattice, or its "score".
-        image: the picture that the frames were taken from, drawn below them over their whole
-            width: [height, width] or [height, width, 3], uint8 or float in [0, 1].
-        title: a line above the picture.
-        max_labels: rows drawn; of more labels those on the path and the most probable ones.
+        image: the picture that the frames were taken from, drawn below over their full width:
+        [height, width] or [height, width, 3], uint8 or float in [0, 1]. title: a line above the
+        picture. max_labels: the most rows drawn: labels on the path, then the most probable ones.
 
     Returns:
-        A picture; notebooks show it, `.svg`, `.png` and `.save(path)` give it away.
+        A picture. Notebooks display it; `.svg`, `.png` and `.save(path)` export it.
 
     Raises:
-        TypeError: a graph that is not the product of emissions with a graph.
+        TypeError: anything but a `Lattice`.
         ValueError: a batch without `index`, another `show`. IndexError: no such item.
         ImportError: matplotlib is missing.
 
@@ -86,7 +85,7 @@ def draw_alignment(
 
 @dataclass(frozen=True)
 class _Best:
-    """The Viterbi path: where it reads which label, and where it writes what."""
+    """The Viterbi path: the labels that it reads and writes, and where."""
 
     columns: np.ndarray
     labels: np.ndarray
@@ -131,7 +130,7 @@ def _best(lattice: Lattice, item: int) -> _Best:
     reads = rows >= 0
     columns = rows // lattice.emissions.num_labels - _rows_of(lattice, item).start
     at = np.where(reads, columns, -1)
-    # What is written between two frames stands with the frame before it.
+    # A label written between two frames is shown with the frame before it.
     at = np.maximum.accumulate(at) if len(at) else at
     olabels = found.olabels.cpu().numpy()
     written = [(float(max(x, 0)), int(o)) for x, o in zip(at, olabels, strict=True) if o >= 0]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from gtnet.draw.picture import GraphPicture, wrong_suffix
 from gtnet.draw.style import HIGHLIGHT, QUIET, caption, defaults
 from gtnet.draw.text import SPACE, Symbols, escape
 from gtnet.graph import Graph
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 _GIF_COLOURS = 64
 _HOLD = 4  # how much longer the last picture stays
@@ -94,7 +97,7 @@ class Animation:
 
 
 def draw_animation(
-    graphs: Iterable[Graph],
+    graphs: Iterable[Graph | Lattice],
     path: str | Path | None = None,
     *,
     captions: Sequence[str] | None = None,
@@ -127,10 +130,10 @@ def draw_animation(
         seconds: how long each picture stays; the last one stays longer.
 
     Returns:
-        An Animation; notebooks show it, `.gif`, `.html` and `.save(path)` give it away.
+        An Animation. Notebooks display it; `.gif`, `.html` and `.save(path)` export it.
 
     Raises:
-        ValueError: no graphs, graphs of different states or arcs, captions of another number.
+        ValueError: no graphs, graphs with different states or arcs, a wrong number of captions.
         GraphvizMissingError: `path` is given and nothing can lay out a graph.
 
     Complexity: that of `draw` for each picture. No gradient.
@@ -160,7 +163,7 @@ def draw_animation(
 
 
 class MovingPen(Pen):
-    """Draws nothing that moves another thing: texts keep their width and their order."""
+    """Draws so that nothing moves from picture to picture: texts keep their width and order."""
 
     def __init__(self, *arguments: Any, order: np.ndarray) -> None:
         super().__init__(*arguments)

@@ -1,10 +1,10 @@
-"""A composition as textbooks draw it: both operands, and their product below them."""
+"""A composition as textbooks draw it: both operands with their product below."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,12 +17,15 @@ from gtnet.draw.picture import GraphPicture
 from gtnet.draw.style import INK, defaults
 from gtnet.draw.text import Symbols
 from gtnet.emissions import Emissions
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 def draw_composition(
-    a: Graph | Emissions,
-    b: Graph,
+    a: Graph | Lattice | Emissions,
+    b: Graph | Lattice,
     path: str | Path | None = None,
     *,
     index: int | None = None,
@@ -43,7 +46,7 @@ def draw_composition(
     product is coloured, and so are the arcs of both operands that it is made of.
 
     Args:
-        a, b: what is composed, batches of one or batches and `index`; emissions are multiplied out.
+        a, b: the operands, batches of one, or batches and `index`; emissions are built as graphs.
         path: where to write it; .dot, .svg, .png or .pdf. None writes nothing.
         index: which item of the batch.
         isymbols, between, osymbols: names of the labels that a reads, of those that a writes and
@@ -62,8 +65,8 @@ def draw_composition(
 
     Complexity: that of the composition, then that of Graphviz. No gradient.
     """
-    a = a.graph() if isinstance(a, Emissions) else a
-    a, b = _item(a, index), _item(b, index)
+    a = a.graph() if isinstance(a, Emissions) else built("draw_composition", "a", a)
+    a, b = _item(a, index), _item(built("draw_composition", "b", b), index)
     between = between if between is not None or not a.is_acceptor else isymbols
     osymbols = osymbols if osymbols is not None or not b.is_acceptor else between
     isymbols = isymbols if isymbols is not None or not a.is_acceptor else between
@@ -114,7 +117,7 @@ def _panel(prefix: str, name: str, kept: Excerpt, pen: Pen, max_labels: int) -> 
 
 
 def _beside(a: GraphArrays, states: list[int], b: GraphArrays, others: list[int]) -> str:
-    """An unseen arc from the last state of one graph to the first of another: side by side."""
+    """An invisible arc from the last state of one graph to the first of another, to align them."""
     if not states or not others:
         return ""
     depth = _depths(a)
@@ -124,7 +127,7 @@ def _beside(a: GraphArrays, states: list[int], b: GraphArrays, others: list[int]
 
 
 def _depths(a: GraphArrays) -> list[int]:
-    """The fewest arcs from a start state to each state, -1 where there is no way."""
+    """The fewest arcs from a start state to each state, -1 if there is no path."""
     depth = np.where(a.start > -np.inf, 0, -1)
     for step in range(len(depth)):
         new = a.target[depth[a.source] == step]

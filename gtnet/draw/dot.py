@@ -39,7 +39,7 @@ def statements(
 
 
 def remarks(a: GraphArrays, kept: Excerpt) -> list[str]:
-    """What a picture has to say: what the graph lacks, and what is left out."""
+    """The remarks below a picture: what the graph lacks, and what is left out."""
     if len(a.start) == 0:
         return ["no states"]
     notes = [] if (a.start > -np.inf).any() else ["no start state"]

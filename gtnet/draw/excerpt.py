@@ -12,7 +12,6 @@ from torch import Tensor
 from gtnet.distance import posteriors as arc_posteriors
 from gtnet.distance import viterbi_score
 from gtnet.graph import Graph
-from gtnet.lattice import Lattice
 from gtnet.paths import k_best as best_paths
 from gtnet.paths import viterbi_path
 
@@ -28,8 +27,8 @@ class RankedPath(NamedTuple):
 class GraphArrays:
     """One graph as numpy arrays, with what is known about its arcs.
 
-    `posteriors` [arcs] or None where nobody needs them; `best`: arcs of the Viterbi path where it
-    was asked for; `highlighted`: arcs drawn in colour; `shade`: whether posteriors are drawn;
+    `posteriors` [arcs] or None if they are not needed; `best`: arcs of the Viterbi path, if it is
+    needed; `highlighted`: arcs drawn in colour; `shade`: whether posteriors are drawn;
     `paths`: the k best, where only they are drawn.
     """
 
@@ -93,7 +92,7 @@ def _posteriors(g: Graph, given: bool | Tensor) -> np.ndarray:
 
 
 def _best_path(g: Graph) -> np.ndarray:
-    maps = viterbi_path(g.graph() if isinstance(g, Lattice) else g).arc_maps
+    maps = viterbi_path(g).arc_maps
     return maps[0].cpu().numpy() if maps else np.empty(0, int)
 
 

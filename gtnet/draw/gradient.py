@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from gtnet.draw.pen import Pen
 from gtnet.draw.picture import GraphPicture
 from gtnet.draw.style import DOWN, QUIET, UP, caption, defaults, width
 from gtnet.draw.text import SPACE, Numbers, Symbols, escape
-from gtnet.graph import Graph
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 _LEGEND = (
     f'<FONT COLOR="{UP}"><B>▲</B></FONT>{SPACE}the loss pushes this score up{SPACE * 3}'
@@ -27,7 +30,7 @@ _LEGEND = (
 
 
 def draw_gradient(
-    g: Graph,
+    g: Graph | Lattice,
     loss: Callable[[Graph], Tensor] | Tensor,
     path: str | Path | None = None,
     *,
@@ -44,8 +47,9 @@ def draw_gradient(
 ) -> GraphPicture:
     """Draw which arcs a loss pushes up and which it pushes down: minus its gradient.
 
-    Blue arcs gain score in a step of gradient descent, orange ones lose, grey ones stay; the
-    wider a line, the harder the push. Arcs that the loss moves most are kept of a large graph.
+    A step of gradient descent raises the scores of blue arcs, lowers those of orange ones, and
+    leaves grey ones; the wider a line, the harder the push. Of a large graph, the arcs that the
+    loss changes most are drawn.
 
     Args:
         g: a batch of one, or a batch and `index`.
@@ -66,7 +70,7 @@ def draw_gradient(
 
     Complexity: that of the loss and its gradient, then that of `draw`. No gradient.
     """
-    g = g.graph() if isinstance(g, Lattice) else g
+    g = built("draw_gradient", "g", g)
     one = single("draw_gradient", g, index)
     first = int(g.arc_offsets[0 if index is None else index % len(g)])
     push = -_gradient(g, loss)[first : first + one.num_arcs]
@@ -74,7 +78,7 @@ def draw_gradient(
     most = float(strength.max()) if len(strength) else 0.0
     arrays = GraphArrays.of(one, strength / most if most > 0 else strength)
     kept = excerpt(arrays, max_states, max_arcs, 0.0)
-    kept = replace(kept, rule=kept.rule and "those that the loss moves most")
+    kept = replace(kept, rule=kept.rule and "those that the loss changes most")
     pen = GradientPen(arrays, push.double().cpu().numpy(), isymbols, osymbols, digits)
     used = {arc: image for arc, image in (images or {}).items() if arc in set(kept.arcs)}
     cells, files = name_images(used, image_height)
@@ -142,6 +146,6 @@ def _gradient(g: Graph, loss: Callable[[Graph], Tensor] | Tensor) -> Tensor:
         )
     if found[0] is None:
         raise ValueError(
-            "draw_gradient: the loss does not depend on the scores of the graph that it is given"
+            "draw_gradient: the loss does not depend on the scores of the graph passed to it"
         )
     return found[0]

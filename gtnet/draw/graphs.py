@@ -17,14 +17,14 @@ from gtnet.draw.picture import GraphPicture
 from gtnet.draw.render import GraphvizMissingError
 from gtnet.draw.style import caption, defaults
 from gtnet.draw.text import Symbols, escape
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.lattice import Lattice
 
 _NOTEBOOK_ARCS, _NOTEBOOK_GRAPHS = 100_000, 4
 
 
 def draw(
-    g: Graph,
+    g: Graph | Lattice,
     path: str | Path | None = None,
     *,
     index: int | None = None,
@@ -47,9 +47,9 @@ def draw(
     """Draw one graph: states as circles (start bold, accept double), arcs with their labels.
 
     Parallel arcs become one edge with their labels stacked, best first. A graph above
-    `max_states` or `max_arcs` is cut to its most probable arcs and the best path (to what is
-    nearest the start where paths cannot be weighed), and the picture says how much is left out.
-    An arc of score -inf is dashed. Numbers are left away where every score is 0.
+    `max_states` or `max_arcs` is reduced to its most probable arcs and the best path (where paths
+    have no finite sum, to the part nearest the start), and the picture says how much is left out.
+    An arc of score -inf is dashed. Numbers are omitted if every score is 0.
 
     Args:
         g: a batch of one, or a batch and `index`. Arc numbers below are those of the graph drawn.
@@ -61,8 +61,8 @@ def draw(
             "none".
         digits: decimals of these numbers, at most.
         highlight: arcs drawn in colour: "best" for the Viterbi path, or arc numbers.
-        k_best: draw nothing but the k best paths, each in a colour of its own, with a legend of
-            what they write and score.
+        k_best: draw only the k best paths, each in its own colour, with a legend of their outputs
+            and scores.
         posteriors: True, or a tensor [arcs] of probabilities in [0, 1]: drawn as the width and
             the darkness of the arcs.
         images: picture of an arc, [height, width] or [height, width, 3], uint8 or float in
@@ -75,13 +75,13 @@ def draw(
         rankdir: "LR" draws from left to right, "TB" from top to bottom.
 
     Returns:
-        A picture; notebooks show it, `.svg`, `.png`, `.dot` and `.save(path)` give it away.
+        A picture. Notebooks display it; `.svg`, `.png`, `.dot` and `.save(path)` export it.
 
     Raises:
-        ValueError: a batch without `index`, arcs or options that do not exist, paths to be weighed
-            in a cyclic graph.
+        ValueError: a batch without `index`, arcs or options that do not exist, posteriors or best
+            paths of a cyclic graph that has none.
         IndexError: no such graph in the batch.
-        GraphvizMissingError: `path` needs rendering and nothing can; DOT text was written instead.
+        GraphvizMissingError: `path` needs Graphviz, which is missing; DOT text was written instead.
 
     Complexity: O(arcs log arcs) to choose what is drawn, then that of Graphviz. No gradient.
     """
@@ -109,43 +109,50 @@ def draw(
     return picture
 
 
-def to_dot(g: Graph, **options: Any) -> str:
+def to_dot(g: Graph | Lattice, **options: Any) -> str:
     """The DOT text of one graph. Takes the options of `draw`; needs no Graphviz."""
     return draw(g, **options).dot
 
 
-def mimebundle(g: Graph) -> dict[str, str]:
+def mimebundle(g: Graph | Lattice) -> dict[str, str]:
     """What a notebook shows for a graph: its text, and its picture.
 
     Returns: MIME types and their content: text always; SVG for one graph, cut as `draw` cuts it;
     HTML with the first few of a batch, and how many more there are. Text alone above 100,000 arcs,
-    and for a `Lattice` that might have so many: it is not built to be looked at.
+    and for a `Lattice` that might have so many or that may not be built: a picture is the graph's.
     """
-    if isinstance(g, Lattice) and _most_arcs(g) > _NOTEBOOK_ARCS:
-        return {"text/plain": f"Lattice({g.emissions!r} @ {repr(g.operand).splitlines()[0]})"}
     bundle = {"text/plain": repr(g)}
-    first = min(len(g), _NOTEBOOK_GRAPHS)
-    if not first or g.num_arcs > _NOTEBOOK_ARCS:
+    graph = _small(g)
+    if graph is None or not len(graph):
         return bundle
+    first = min(len(graph), _NOTEBOOK_GRAPHS)
     try:
-        if len(g) == 1:
-            bundle["image/svg+xml"] = draw(g).svg
+        if len(graph) == 1:
+            bundle["image/svg+xml"] = draw(graph).svg
         else:
-            pictures = [draw(g, index=i, title=f"graph {i}").svg for i in range(first)]
-            more = [f"and {len(g) - first:,} more graphs"] if first < len(g) else []
+            pictures = [draw(graph, index=i, title=f"graph {i}").svg for i in range(first)]
+            more = [f"and {len(graph) - first:,} more graphs"] if first < len(graph) else []
             bundle["text/html"] = "".join(f"<div>{part}</div>" for part in [*pictures, *more])
     except GraphvizMissingError as error:
         bundle["text/plain"] += f"\n(no picture: {error})"
     return bundle
 
 
-def _most_arcs(lattice: Lattice) -> int:
-    """A bound on the arcs of the product, known without building it."""
-    return lattice.emissions.segmentation.num_arcs * lattice.operand.num_arcs
+def _small(g: Graph | Lattice) -> Graph | None:
+    """The graph, built; None for one of too many arcs."""
+    if isinstance(g, Lattice):
+        if g.emissions.segmentation.num_arcs * g.operand.num_arcs > _NOTEBOOK_ARCS:
+            return None  # a bound that is known without building it
+        try:
+            return g.graph()
+        except ValueError:  # more than its max_arcs
+            return None
+    return g if g.num_arcs <= _NOTEBOOK_ARCS else None
 
 
-def single(function: str, g: Graph, index: int | None) -> Graph:
-    """One graph of a batch, outside autograd."""
+def single(function: str, g: Graph | Lattice, index: int | None) -> Graph:
+    """One graph of a batch, built, outside autograd."""
+    g = built(function, "g", g)
     if index is None and len(g) != 1:
         raise ValueError(f"{function}: the batch has {len(g)} graphs, choose one with index=")
     return g.detach() if index is None else g[index].detach()

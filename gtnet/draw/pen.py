@@ -1,4 +1,4 @@
-"""How the arcs and states of one graph look: names, numbers, colours and widths."""
+"""The look of the arcs and states of one graph: names, numbers, colours and widths."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pen:
         self.number = Numbers([a.weights, ends], digits)
 
     def rank(self, arc: int) -> Any:
-        """What parallel arcs are sorted by, the first on top."""
+        """The sort key of parallel arcs, the first on top."""
         return arc not in self.arrays.highlighted, -self.arrays.weights[arc]
 
     def label(self, arc: int) -> str:
@@ -110,7 +110,7 @@ class Pen:
 
 
 class PathsPen(Pen):
-    """Draws the k best paths, each in a colour of its own; a legend tells what they score."""
+    """Draws the k best paths, each in its own colour; a legend lists their scores."""
 
     @property
     def paths(self) -> tuple[RankedPath, ...]:
@@ -131,7 +131,7 @@ class PathsPen(Pen):
     def look(self, arcs: list[int]) -> dict[str, str]:
         colours = self._colours(arcs)
         look = super().look(arcs)
-        # One line beside another: what several paths share shows all their colours.
+        # Parallel lines: an arc that several paths share shows all their colours.
         return look | {"color": ":".join(colours), "penwidth": "2.00"} if colours else look
 
     def notes(self) -> list[str]:

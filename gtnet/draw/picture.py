@@ -1,4 +1,4 @@
-"""What a picture is to its user: something that shows itself and can be saved."""
+"""Pictures, which notebooks display and which can be saved."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gtnet.draw.style import plot_style
 
 
 class Picture:
-    """A picture that is rendered when somebody asks for it; notebooks show it by themselves."""
+    """A picture that is rendered on demand; notebooks display it."""
 
     def render(self, kind: str) -> bytes:
         """The picture as "svg", "png" (144 dots per inch) or "pdf".
 
-        Raises: ValueError for another kind; GraphvizMissingError where nothing can lay it out.
+        Raises: ValueError for another kind; GraphvizMissingError if Graphviz is missing.
         """
         raise NotImplementedError
 
@@ -52,7 +52,7 @@ class Picture:
 
 
 def wrong_suffix(path: Path, expected: tuple[str, ...]) -> str:
-    """The sentence about a file name that names no format."""
+    """The error message for a file name without a known format."""
     *most, last = (f".{kind}" for kind in expected)
     return (
         f"draw: the path {path.name} ends in {path.suffix or 'no suffix'!r}, expected "
@@ -85,8 +85,8 @@ class GraphPicture(Picture):
         Images on the arcs of a .dot file are written beside it, into `<stem>-images/`.
 
         Returns: the path written.
-        Raises: ValueError for another suffix; GraphvizMissingError where nothing can render, after
-        writing the DOT text next to where the picture would have been.
+        Raises: ValueError for another suffix; GraphvizMissingError if Graphviz is missing, after
+        writing the DOT text in place of the picture.
         """
         path = Path(path)
         kind = path.suffix.lower().lstrip(".")

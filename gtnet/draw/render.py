@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 import struct
 import tempfile
+import threading
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +20,17 @@ import numpy as np
 from gtnet.draw.style import FONT, FONT_FAMILY
 
 FORMATS = ("svg", "png", "pdf")
+_GRAPHVIZ = threading.Lock()  # the library is not thread-safe, and standard error is global
+_FONTCONFIG = re.compile(rb"^Fontconfig .*\n(?:\t.*\n)*", re.MULTILINE)  # a list is indented below
 _IDLE = re.compile(r'<!--.*?-->\n?|<title>.*?</title>\n?|(?<=<g) id="[^"]*"', re.DOTALL)
 _MISSING = (
-    "Graphviz is missing: pip install pygraphviz (its wheel carries the library), or install the "
+    "Graphviz is missing: pip install pygraphviz (its wheel contains the library), or install the "
     "dot program and pip install graphviz"
 )
 
 
 class GraphvizMissingError(RuntimeError):
-    """Nothing on this machine can lay out a graph."""
+    """Graphviz is missing: nothing on this machine can lay out a graph."""
 
 
 def render(dot: str, format: str, images: Mapping[str, bytes] | None = None) -> bytes:
@@ -106,10 +111,32 @@ def _lay_out(dot: str, format: str) -> bytes:
         import pygraphviz
     except ImportError:
         raise GraphvizMissingError(_MISSING) from None
-    with warnings.catch_warnings():
+    with _GRAPHVIZ, warnings.catch_warnings(), _silent_fontconfig():
         warnings.simplefilter("ignore", RuntimeWarning)
         args = "-Gdpi=144" if format == "png" else ""
         return pygraphviz.AGraph(string=dot).draw(format=format, prog="dot", args=args)
+
+
+@contextmanager
+def _silent_fontconfig() -> Iterator[None]:
+    """Drops the lines that Fontconfig prints to standard error; all others are passed on.
+
+    The wheel's Fontconfig is older than the system's configuration, and complains about it.
+    """
+    try:
+        original = os.dup(2)
+    except OSError:  # standard error is closed
+        yield
+        return
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)  # Fontconfig is C: it does not ask Python's sys.stderr
+        try:
+            yield
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+            printed.seek(0)
+            os.write(2, _FONTCONFIG.sub(b"", printed.read()))
 
 
 def _inline(svg: bytes, images: Mapping[str, bytes]) -> str:

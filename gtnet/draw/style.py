@@ -12,7 +12,7 @@ INK, QUIET, FAINT = "#333333", "#767676", "#c4c4c4"
 HIGHLIGHT = "#0072b2"
 UP, DOWN = "#0072b2", "#d55e00"
 PATHS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Colours that stay apart for colour-blind eyes (Okabe & Ito 2008)."""
+"""Colours that colour-blind people can tell apart (Okabe & Ito 2008)."""
 
 
 def grey(share: float) -> str:
@@ -54,7 +54,7 @@ def caption(title: str | None, notes: list[str]) -> str:
 
 @cache
 def plot_style() -> dict[Any, Any]:
-    """What matplotlib is told, so that plots look like graphs; DejaVu has the rarer characters."""
+    """Settings of matplotlib that make plots look like graphs; DejaVu has the rarer characters."""
     from matplotlib.font_manager import get_font_names
 
     known = set(get_font_names())

@@ -1,4 +1,4 @@
-"""Symbols, numbers and texts as Graphviz's HTML-like labels want them."""
+"""Symbols, numbers and texts in the form of Graphviz's HTML-like labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gtnet._checks import EPSILON
 Symbols = Sequence[str] | Mapping[int, str] | None
 """Names of labels: a sequence indexed by label, a mapping, or None for plain numbers."""
 
-SPACE = "\u00a0"  # a plain space would be lost between SVG's texts
+SPACE = "\u00a0"  # SVG would drop a plain space between texts
 
 
 def symbol(symbols: Symbols, label: int) -> str:
@@ -35,7 +35,7 @@ def visible(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Text for an HTML-like label; what has no picture of its own is spelled out."""
+    """Text for an HTML-like label; characters that cannot be seen are spelled out."""
     return html.escape(visible(text), quote=False)
 
 

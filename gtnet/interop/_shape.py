@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
-from gtnet import _checks
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._files import PathLike, replace_file
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 class Arrays(NamedTuple):
@@ -25,19 +27,20 @@ class Arrays(NamedTuple):
     start: int
 
 
-def one(function: str, graph: Graph) -> None:
-    """Refuse batches of any size but 1, for formats that hold one graph."""
-    _checks.graph(function, "graph", graph)
+def one(function: str, graph: Graph | Lattice) -> Graph:
+    """The only graph, built; refuses batches of any other size, for formats that hold one."""
+    graph = built(function, "graph", graph)
     if len(graph) != 1:
         raise ValueError(f"{function}: one graph is needed, got {len(graph)}: pass graph[i]")
+    return graph
 
 
-def single_start(function: str, graph: Graph) -> Arrays:
+def single_start(function: str, graph: Graph | Lattice) -> Arrays:
     """The arrays of one graph, detached, with at most one start state.
 
     Several start states, or one with a score, are reached by epsilons from a new last state.
     """
-    one(function, graph)
+    graph = one(function, graph)
     columns = (graph.source, graph.target, graph.ilabels, graph.olabels, graph.weights)
     source, target, ilabels, olabels, weights = (c.detach().cpu().numpy() for c in columns)
     accept, start = graph.accept.detach().cpu().numpy(), graph.start.detach().cpu().numpy()
@@ -59,7 +62,7 @@ def single_start(function: str, graph: Graph) -> Arrays:
 
 
 def out_of_proportion(num_states: int, num_arcs: int) -> str | None:
-    """What to say of a file that names a few states with numbers beyond any memory."""
+    """The complaint about a file with few states and numbers beyond any memory, if it is one."""
     if num_states > 2 * num_arcs + 2**20:
         return f"{num_states} states for {num_arcs} arcs are out of proportion"
     return None
@@ -78,7 +81,7 @@ def numpy_type(function: str, dtype: torch.dtype) -> type:
 
 
 def number(value: np.floating) -> str:
-    """As few digits as lead back to the same value; no trailing ".0"."""
+    """The shortest text that reads back as the same value; no trailing ".0"."""
     return str(value).removesuffix(".0")
 
 

@@ -8,20 +8,22 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gtnet import _checks
 from gtnet._files import PathLike, replace_file
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.interop import arrays as arrays_of
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 _FORMAT, _VERSION = "gtnet graph", 1
 _HEADER = "header"  # the npz member that safetensors keeps as metadata
 
 
-def save(graph: Graph, path: PathLike) -> None:
+def save(graph: Graph | Lattice, path: PathLike) -> None:
     """Write a batch of graphs to a file, all or nothing.
 
     The suffix chooses the format: `.npz` (numpy) or `.safetensors` (needs that package). Both hold
@@ -29,7 +31,7 @@ def save(graph: Graph, path: PathLike) -> None:
     `arc_maps` and `state_maps` are not kept.
     Raises ValueError for another suffix, ImportError without safetensors. Complexity: O(size).
     """
-    _checks.graph("save", "graph", graph)
+    graph = built("save", "graph", graph)
     suffix = _suffix("save", path)
     arrays = arrays_of.to_numpy(graph)
     if graph.is_acceptor:
@@ -49,8 +51,8 @@ def save(graph: Graph, path: PathLike) -> None:
 def load(path: PathLike) -> Graph:
     """Read a batch of graphs that `save` wrote, on the cpu, its scores leaf tensors.
 
-    Raises ValueError for a file of anything else, of a later version, truncated or damaged, and
-    for another suffix than `save` takes. Complexity: O(size).
+    Raises ValueError for any other file, for one of a later version, truncated or damaged, and for
+    a suffix that `save` does not take. Complexity: O(size).
     """
     suffix = _suffix("load", path)
     data = Path(path).read_bytes()
@@ -100,7 +102,7 @@ def _from_npz(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except KeyError:
         raise ValueError("it was not written by gtnet.save") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"it is no npz file: {error}") from None
+        raise ValueError(f"it is not an npz file: {error}") from None
     return header if isinstance(header, dict) else {}, arrays
 
 
@@ -111,7 +113,7 @@ def _from_safetensors(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray
     try:
         arrays = from_bytes(data)
     except SafetensorError as error:
-        raise ValueError(f"it is no safetensors file: {error}") from None
+        raise ValueError(f"it is not a safetensors file: {error}") from None
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size]).get("__metadata__", {})
     return header, arrays

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gtnet import _checks
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.topology import Topology
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 OFFSETS = ("state_offsets", "arc_offsets")
 ARCS = ("source", "target", "ilabels", "olabels")
 SCORES = ("weights", "start", "accept")
 
 
-def to_numpy(graph: Graph) -> dict[str, np.ndarray]:
+def to_numpy(graph: Graph | Lattice) -> dict[str, np.ndarray]:
     """The arrays of a batch, by the names that `Graph` gives them; scores are detached.
 
     `state_offsets`, `arc_offsets` int64 [graphs + 1]; `source`, `target`, `ilabels`, `olabels`
     int32 [arcs]; `weights` [arcs], `start` and `accept` [states], float32 or float64. Copies.
     """
-    _checks.graph("to_numpy", "graph", graph)
+    graph = built("to_numpy", "graph", graph)
     tensors = ((name, getattr(graph, name)) for name in (*OFFSETS, *ARCS, *SCORES))
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors}
 
@@ -40,7 +43,7 @@ def from_numpy(arrays: Mapping[str, Any]) -> Graph:
 
 
 def checked(function: str, arrays: Mapping[str, Any]) -> Graph:
-    """The batch, or an error in the name of `function`."""
+    """The batch, or an error that names `function`."""
     known = {*OFFSETS, *ARCS, *SCORES}
     missing = sorted(known - {"olabels", *OFFSETS} - set(arrays))
     if missing or set(arrays) - known:
@@ -92,7 +95,7 @@ def checked(function: str, arrays: Mapping[str, Any]) -> Graph:
 
 
 def _tensor(values: Any) -> Tensor:
-    """A tensor of its own: what is written into the array later does not reach the graph."""
+    """A copy as a tensor: later writes into the array do not reach the graph."""
     return values.detach().clone() if torch.is_tensor(values) else torch.tensor(np.asarray(values))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,14 +21,17 @@ from gtnet.graph import Graph
 from gtnet.interop import _shape
 from gtnet.rational import concat
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 
 def read(path: PathLike) -> Graph:
     """Read one graph in gtn's text form.
 
     The first line holds the start states, the second the accept states, every other an arc:
     `source target ilabel [olabel=ilabel] [weight=0]`. Result: float32, leaf tensors.
-    Raises ValueError for a malformed line, naming it, and for a file that ends within a line (the
-    form does not say how many arcs there are: whole lines that are missing go unnoticed).
+    Raises ValueError for a malformed line, naming it, and for a file whose last line is incomplete
+    (the form does not say how many arcs there are, so missing lines go unnoticed).
     """
     return _parse(Text.read("gtn.read", path))
 
@@ -38,19 +41,17 @@ def from_text(text: str) -> Graph:
     return _parse(Text("gtn.from_text", text))
 
 
-def write(graph: Graph, path: PathLike) -> None:
+def write(graph: Graph | Lattice, path: PathLike) -> None:
     """Write one graph in gtn's text form. Raises ValueError for a batch."""
-    _shape.one("gtn.write", graph)
-    _shape.write(path, _render(graph))
+    _shape.write(path, _render(_shape.one("gtn.write", graph)))
 
 
-def to_text(graph: Graph, *, most: int | None = None) -> str:
+def to_text(graph: Graph | Lattice, *, most: int | None = None) -> str:
     """One graph in gtn's text form; scores are detached. Raises ValueError for a batch.
 
-    `most` cuts every list after so many, for people to look at.
+    `most` cuts every list after that many entries, for printing.
     """
-    _shape.one("gtn.to_text", graph)
-    return _render(graph, most)
+    return _render(_shape.one("gtn.to_text", graph), most)
 
 
 def read_binary(path: PathLike) -> Graph:
@@ -62,10 +63,9 @@ def read_binary(path: PathLike) -> Graph:
     return _parse_binary("gtn.read_binary", path)
 
 
-def write_binary(graph: Graph, path: PathLike) -> None:
+def write_binary(graph: Graph | Lattice, path: PathLike) -> None:
     """Write one graph in gtn's binary form, as float32. Raises ValueError for a batch."""
-    _shape.one("gtn.write_binary", graph)
-    core = _arcs_only(graph)
+    core = _arcs_only(_shape.one("gtn.write_binary", graph))
     ends = [_ends(scores) for scores in (core.start, core.accept)]
     columns = (core.source, core.target, core.ilabels, core.olabels)
     parts = [
@@ -129,7 +129,7 @@ def _parse_binary(function: str, path: PathLike) -> Graph:
     size = 4 + sum(counts) + 5 * num_arcs
     if min(num_states, num_arcs, *counts) < 0 or 4 * size != len(data):
         raise ValueError(
-            f"{function}: {path} has {len(data)} bytes and is no graph in gtn's binary form; "
+            f"{function}: {path} has {len(data)} bytes and is not a graph in gtn's binary form; "
             f"gtn.read (loadtxt) reads text"
         )
     start, accept, arcs = np.split(numbers[4 : size - num_arcs], np.cumsum(counts))

@@ -5,14 +5,15 @@ k2 has scores, like gtnet; one start state, 0; one final state, the last, which 
 (`gtnet.interop.openfst`): by default label n is gtnet's n - 1 and 0 is EPSILON. Graphs whose 0 is
 the blank of a network, as `k2.ctc_graph` makes them, take `labels=("raw", "shifted")`.
 
-The text form was checked against k2's sources (csrc/fsa_utils.cu). Objects are served by their
-documented attributes; this was tested with stand-ins only, as no build of k2 was at hand.
+The text form was checked against k2's sources (csrc/fsa_utils.cu). Objects are read and made
+through their documented attributes; the tests use objects with the same attributes instead of k2
+itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +23,11 @@ from gtnet import _checks, _labels
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._files import PathLike, Text, count, integer, score
 from gtnet._labels import Labels
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph, built, stack
 from gtnet.interop import _shape
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 _FINAL = -1  # k2's label of arcs to the final state
 
@@ -34,15 +38,15 @@ def read(
     """Read one graph in k2's text form.
 
     Lines are `source target label [score]` or `source target label aux_label score`; those of the
-    final state have label -1; the last line is the final state's number. `str(fsa)` may be read
-    as it is, if the Fsa has no labels beside `aux_labels`.
+    final state have label -1; the last line is the final state's number. `str(fsa)` can be read
+    as it is, if the Fsa has no labels besides `aux_labels`.
 
     Arguments: `labels` how numbers become labels, one rule or a pair (labels, aux_labels).
     Result: scores in leaf tensors of `dtype`. The final state is left out and its arcs become
-    accept scores; where several arcs lead there from one state, or one that writes something, they
-    become epsilons and the state stays. So do numbers of states that no arc touches vanish.
-    Raises ValueError for a malformed line, naming it, for a file that ends within a line or before
-    the final state. Complexity: O(lines).
+    accept scores; if several arcs lead there from one state, or one that writes something, they
+    become epsilons and the state stays. Numbers of states without arcs are skipped.
+    Raises ValueError for a malformed line, naming it, and for a file that ends within a line or
+    before the final state. Complexity: O(lines).
     """
     return _graph(Text.read("k2.read", path), labels, dtype)
 
@@ -54,12 +58,12 @@ def from_text(
     return _graph(Text("k2.from_text", text), labels, dtype)
 
 
-def write(graph: Graph, path: PathLike, *, labels: Labels = "shifted") -> None:
+def write(graph: Graph | Lattice, path: PathLike, *, labels: Labels = "shifted") -> None:
     """Write one graph in k2's text form. Raises as `to_text`."""
     _shape.write(path, _text("k2.write", graph, labels))
 
 
-def to_text(graph: Graph, *, labels: Labels = "shifted") -> str:
+def to_text(graph: Graph | Lattice, *, labels: Labels = "shifted") -> str:
     """One graph in k2's text form, for `k2.Fsa.from_str` (with `num_aux_labels=1` for transducers).
 
     The start state becomes state 0 and changes places with it; a state is added for the end, and
@@ -75,8 +79,8 @@ def to_text(graph: Graph, *, labels: Labels = "shifted") -> str:
 def from_fsa(fsa: Any, *, labels: Labels = "shifted") -> Graph:
     """The graphs of a k2.Fsa or k2.FsaVec, a batch; scores stay in autograd with `fsa.scores`.
 
-    `aux_labels` are what is written. Arguments and the final state: as `read`. Raises TypeError
-    for ragged `aux_labels` and for what is no Fsa, ValueError for one that is not on the cpu.
+    `aux_labels` become output labels. Arguments and the final state: as `read`. Raises TypeError
+    for ragged `aux_labels` and for anything but an Fsa, ValueError for one that is not on the cpu.
     Complexity: O(arcs).
     """
     if not all(hasattr(fsa, name) for name in ("arcs", "scores", "labels")):
@@ -105,7 +109,7 @@ def from_fsa(fsa: Any, *, labels: Labels = "shifted") -> Graph:
     return stack(graphs) if graphs else _empty(fsa.scores)[:0]
 
 
-def to_fsa(graph: Graph, *, labels: Labels = "shifted") -> Any:
+def to_fsa(graph: Graph | Lattice, *, labels: Labels = "shifted") -> Any:
     """A k2.Fsa of one graph, a k2.FsaVec of a batch; states and arcs move as in `to_text`.
 
     Scores become float32 and are detached. Transducers get `aux_labels`.
@@ -113,7 +117,7 @@ def to_fsa(graph: Graph, *, labels: Labels = "shifted") -> Any:
     """
     import k2
 
-    _checks.graph("k2.to_fsa", "graph", graph)
+    graph = built("k2.to_fsa", "graph", graph)
     fsas = []
     for one in graph:
         rows, _ = _rows("k2.to_fsa", one, labels)
@@ -263,7 +267,8 @@ def _rows(function: str, graph: Graph, labels: Labels) -> tuple[_Rows, int]:
     return _Rows(arcs[0], arcs[1], arcs[2], arcs[3], torch.from_numpy(scores[order])), final
 
 
-def _text(function: str, graph: Graph, labels: Labels) -> str:
+def _text(function: str, graph: Graph | Lattice, labels: Labels) -> str:
+    graph = _shape.one(function, graph)
     rows, final = _rows(function, graph, labels)
     if not len(rows.source):
         return ""

@@ -1,13 +1,13 @@
 """Graphs of networkx: states are nodes, arcs are edges with labels and a score.
 
-The score of an edge is its attribute `score`, not `weight`: networkx takes a `weight` as a length
-to be made small, and gtnet's scores are better the larger they are.
+The score of an edge is its attribute `score`, not `weight`: to networkx a `weight` is a length,
+which is better the smaller it is, and gtnet's scores are better the larger they are.
 """
 
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,8 +15,11 @@ from gtnet._checks import EPSILON, NEG_INF
 from gtnet.graph import Graph
 from gtnet.interop import _shape
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def to_networkx(graph: Graph) -> Any:
+
+def to_networkx(graph: Graph | Lattice) -> Any:
     """One graph as a networkx.MultiDiGraph; scores are detached.
 
     Nodes are the states' numbers; start and accept states have the attributes `start` and
@@ -25,7 +28,7 @@ def to_networkx(graph: Graph) -> Any:
     """
     import networkx as nx
 
-    _shape.one("to_networkx", graph)
+    graph = _shape.one("to_networkx", graph)
     result = nx.MultiDiGraph()
     result.add_nodes_from(range(graph.num_states))
     for name, scores in (("start", graph.start), ("accept", graph.accept)):
@@ -46,8 +49,8 @@ def from_networkx(graph: Any, *, dtype: torch.dtype = torch.float32) -> Graph:
     `accept`, scores (True: 0). Of edges: `ilabel`, `olabel` (default: `ilabel`), `score` (0); an
     edge without `ilabel` is an epsilon. Arcs come in the order of their keys where all keys are
     different integers, else in networkx' order.
-    Raises TypeError for undirected graphs and what is no graph, ValueError or TypeError for
-    attributes that are no labels or scores. Complexity: O(nodes + edges log edges).
+    Raises TypeError for anything but a directed graph, ValueError or TypeError for attributes that
+    are not labels or scores. Complexity: O(nodes + edges log edges).
     """
     is_directed = getattr(graph, "is_directed", None)
     if is_directed is None or not is_directed():

@@ -2,8 +2,8 @@
 
 Costs are minus scores, and every semiring of costs (tropical, log, log64) reads the same. OpenFst's
 label 0 is an epsilon; by default label n is gtnet's label n - 1, so that 0 is EPSILON and nothing
-is lost (`labels="shifted"`). `labels="kept"` leaves all labels but 0 as they are, for ids that
-stand in a table of words; `labels="raw"` takes 0 as an ordinary label.
+is lost (`labels="shifted"`). `labels="kept"` leaves all labels but 0 as they are, for ids from a
+table of words; `labels="raw"` takes 0 as an ordinary label.
 
 OpenFst has one start state, without a score: a graph with several start states, or a score on one,
 gets a new state, the last, with epsilons to them. A graph without start states is written as the
@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from gtnet._labels import LabelRule, Labels
 from gtnet.graph import Graph
 from gtnet.interop import _shape, openfst_binary
 from gtnet.lexicon import SymbolTable
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 Symbols = SymbolTable | Mapping[int, str] | Sequence[str] | None
 
@@ -48,7 +51,7 @@ def read(
     source as OpenFst has them.
 
     Arguments: `labels` how numbers become labels, one rule or a pair (input, output); `isymbols`,
-    `osymbols` names that stand in the file instead of numbers (an acceptor uses `isymbols`).
+    `osymbols` names that the file has in place of numbers (an acceptor uses `isymbols`).
     Result: scores in leaf tensors of `dtype`.
     Raises ValueError for a malformed line, naming file and line; for a file that ends within a
     line; and for a state that arcs lead to and that has no line of its own, which `fstprint`
@@ -72,7 +75,7 @@ def from_text(
 
 
 def write(
-    graph: Graph,
+    graph: Graph | Lattice,
     path: PathLike,
     *,
     acceptor: bool = False,
@@ -88,7 +91,7 @@ def write(
 
 
 def to_text(
-    graph: Graph,
+    graph: Graph | Lattice,
     *,
     acceptor: bool = False,
     labels: Labels = "shifted",
@@ -98,7 +101,7 @@ def to_text(
     """One graph in OpenFst's text form: the start state first, then the others in their order.
 
     Arguments: as `read`; names replace the numbers of labels. Scores are detached, and written
-    with the digits that lead back to them.
+    with enough digits to read the same values back.
     Raises ValueError for a batch, a transducer as an `acceptor`, labels that the rule cannot
     number and labels without a name. Complexity: O(states + arcs).
     """
@@ -116,7 +119,11 @@ def read_binary(path: PathLike, *, labels: Labels = "shifted") -> Graph:
 
 
 def write_binary(
-    graph: Graph, path: PathLike, *, arc_type: str = "standard", labels: Labels = "shifted"
+    graph: Graph | Lattice,
+    path: PathLike,
+    *,
+    arc_type: str = "standard",
+    labels: Labels = "shifted",
 ) -> None:
     """Write one graph in OpenFst's binary form (`vector`), without OpenFst.
 
@@ -130,7 +137,7 @@ def from_fst(fst: Any, *, labels: Labels = "shifted") -> Graph:
     """The graph of a pynini.Fst, pywrapfst.Fst or kaldifst.StdVectorFst; leaf tensors.
 
     log64 gives float64, the other arc types float32. Raises TypeError for anything else and
-    ValueError for arc types whose weights are no costs. Complexity: O(states + arcs).
+    ValueError for arc types whose weights are not costs. Complexity: O(states + arcs).
     """
     if hasattr(fst, "write_to_string"):
         if fst.fst_type() != "vector":
@@ -145,7 +152,9 @@ def from_fst(fst: Any, *, labels: Labels = "shifted") -> Graph:
     return _from_bytes("openfst.from_fst", data, labels, "the FST")
 
 
-def to_pynini(graph: Graph, *, arc_type: str = "standard", labels: Labels = "shifted") -> Any:
+def to_pynini(
+    graph: Graph | Lattice, *, arc_type: str = "standard", labels: Labels = "shifted"
+) -> Any:
     """One graph as a pynini.Fst of "standard", "log" or "log64" arcs; scores are detached.
 
     Raises ImportError without pynini, ValueError as `write_binary`.
@@ -156,7 +165,7 @@ def to_pynini(graph: Graph, *, arc_type: str = "standard", labels: Labels = "shi
     return pynini.Fst.read_from_string(data)
 
 
-def to_kaldifst(graph: Graph, *, labels: Labels = "shifted") -> Any:
+def to_kaldifst(graph: Graph | Lattice, *, labels: Labels = "shifted") -> Any:
     """One graph as a kaldifst.StdVectorFst; scores are detached and become float32.
 
     Raises ImportError without kaldifst, ValueError as `write_binary`.
@@ -195,7 +204,7 @@ def _from_bytes(function: str, data: bytes, labels: Labels, name: str) -> Graph:
         raise ValueError(f"{function}: {name}: {error}") from None
 
 
-def _to_bytes(function: str, graph: Graph, arc_type: str, labels: Labels) -> bytes:
+def _to_bytes(function: str, graph: Graph | Lattice, arc_type: str, labels: Labels) -> bytes:
     arrays = _shape.single_start(function, graph)
     ilabels, olabels = _numbers(function, arrays, labels)
     if arrays.start < 0:
@@ -328,7 +337,7 @@ def _wrong_width(width: int, acceptor: bool) -> str:
 
 
 def _label_reader(symbols: Symbols, rule: LabelRule) -> Callable[[str], int]:
-    """What makes a label of a word in the file."""
+    """The function from a word in the file to a label."""
     if symbols is not None:
         return _table(symbols).label
     offset = -1 if rule == "shifted" else 0
@@ -346,12 +355,13 @@ def _table(symbols: Mapping[int, str] | Sequence[str]) -> SymbolTable:
 
 def _text(
     function: str,
-    graph: Graph,
+    graph: Graph | Lattice,
     acceptor: bool,
     labels: Labels,
     isymbols: Symbols,
     osymbols: Symbols,
 ) -> str:
+    graph = _shape.one(function, graph)
     arrays = _shape.single_start(function, graph)
     if acceptor and not graph.is_acceptor:
         raise ValueError(f"{function}: the graph is a transducer: pass acceptor=False")

@@ -14,7 +14,7 @@ import numpy as np
 _MAGIC, _SYMBOLS_MAGIC = 2125659606, 2125658996
 _VERSION = 2
 _HAS_ISYMBOLS, _HAS_OSYMBOLS = 1, 2
-_EXPANDED_MUTABLE = 3  # the properties every vector FST has; what is not set is found out later
+_EXPANDED_MUTABLE = 3  # the properties of every vector FST; OpenFst computes the others later
 _COSTS = {"standard": "<f4", "log": "<f4", "log64": "<f8"}
 
 
@@ -32,7 +32,7 @@ class Parts(NamedTuple):
 
 
 class _Bytes:
-    """A place in the bytes that moves on as they are read."""
+    """A position in the bytes that advances as they are read."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -54,9 +54,9 @@ class _Bytes:
 
 
 def parse(data: bytes) -> Parts:
-    """The FST in the bytes of a file. Raises ValueError for what is no vector FST, or damaged."""
+    """The FST in the bytes of a file. Raises ValueError unless it is an intact vector FST."""
     if len(data) < 4 or struct.unpack_from("<i", data)[0] != _MAGIC:
-        raise ValueError("this is no OpenFst binary file; openfst.read reads the text form")
+        raise ValueError("this is not an OpenFst binary file; openfst.read reads the text form")
     place = _Bytes(data)
     place.take("<i")
     fst_type, arc_type = place.string(), place.string().decode("latin-1")
@@ -119,7 +119,7 @@ def _states(place: _Bytes, arc_type: str, start: int, num_states: int) -> Parts:
 
 
 def render(function: str, parts: Parts) -> bytes:
-    """The bytes of a file. Raises ValueError for an arc type that is not served."""
+    """The bytes of a file. Raises ValueError for an unsupported arc type."""
     if parts.arc_type not in _COSTS:
         raise ValueError(
             f"{function}: arc_type must be one of {', '.join(_COSTS)}, got {parts.arc_type!r}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from itertools import cycle, islice
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gtnet import _checks
 from gtnet._checks import NEG_INF
 from gtnet.best_answers import MAX_PREFIXES, best_labels, restricted
 from gtnet.build import linear
@@ -16,11 +15,13 @@ from gtnet.compose import compose
 from gtnet.determinize import determinize
 from gtnet.difference import difference
 from gtnet.distance import _is_infinite, forward_score, viterbi_score
-from gtnet.graph import Graph, stack
-from gtnet.lattice import Lattice
+from gtnet.graph import Graph, built, lazy, stack
 from gtnet.losses.classes import Classes
 from gtnet.paths import k_best, label_sequences, viterbi_path
 from gtnet.rational import project
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 Latent = Literal["viterbi", "forward"]
 
@@ -42,8 +43,10 @@ class Language:
     `acceptor`: a batch; `single`: the labels of each, if each is a chain of one answer, else None.
     """
 
-    def __init__(self, function: str, interpretations: Graph, correct: Graph) -> None:
-        _checks.graph(function, "correct", correct)
+    def __init__(
+        self, function: str, interpretations: Graph | Lattice, correct: Graph | Lattice
+    ) -> None:
+        correct = built(function, "correct", correct)
         sizes = len(interpretations), len(correct)
         if sizes[0] != sizes[1] and 1 not in sizes:
             raise ValueError(
@@ -59,7 +62,7 @@ class Language:
 
 
 def most_offending(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -70,31 +73,36 @@ def most_offending(
 
     Arguments: as `energies`; `max_prefixes` as in `best_answers` (for latent="forward").
     Result: `Offending`; where no incorrect answer is possible (a single legal answer, or none)
-    its energy is +inf and its answer None. Ties go to one of the equals, in an order that repeats.
+    its energy is +inf and its answer None. The choice among ties is reproducible.
     Raises ValueError as `energies` and, with latent="forward", as `best_answers`.
-    Complexity: where every correct answer is one chain, that of the two best distinct answers of
-    each graph ("viterbi": `k_best`, "forward": `best_answers`). Else, and for the best path of a
-    `Lattice`, which stays lazy, that of the difference of `interpretations` and the correct
-    answers. latent="forward" builds a `Lattice`.
+    Complexity: if every correct answer is one chain, that of the two best distinct answers of each
+    graph ("viterbi": `k_best`, "forward": `best_answers`). Otherwise, and for the best path of a
+    `Lattice`, which is not built, that of the difference of `interpretations` and the correct
+    answers. With latent="forward" a `Lattice` is built.
     Gradient: to the scores of `interpretations`, not through the choice.
     Source: LeCun et al. 2006, definitions 1 and 2.
     """
     if isinstance(interpretations, Tensor):
         classes = Classes("most_offending", interpretations, correct)
         return Offending(classes.offending, classes.offending_answers)
-    _checks.graph("most_offending", "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy("most_offending", "interpretations", interpretations)
     check_latent("most_offending", latent)
     language = Language("most_offending", interpretations, correct)
     return offending(interpretations, language, latent, beta, max_prefixes)
 
 
 def offending(
-    graph: Graph, language: Language, latent: Latent, beta: float | Tensor, max_prefixes: int
+    graph: Graph | Lattice,
+    language: Language,
+    latent: Latent,
+    beta: float | Tensor,
+    max_prefixes: int,
 ) -> Offending:
     """`most_offending` for checked arguments."""
     if latent == "forward" and not _is_infinite("most_offending", beta):
         return _by_sum(graph, language, beta, max_prefixes)
-    if language.single is None or isinstance(graph, Lattice):
+    if language.single is None or not isinstance(graph, Graph):
         best = viterbi_path(_without(graph, language.acceptor))
     else:
         best = _second_best(graph, language.single)
@@ -104,12 +112,14 @@ def offending(
 
 
 def check_latent(function: str, latent: str) -> None:
-    """Refuse what is no way to reduce latent paths."""
+    """Refuse unknown ways to reduce latent paths."""
     if latent not in ("viterbi", "forward"):
         raise ValueError(f'{function}: latent must be "viterbi" or "forward", got {latent!r}')
 
 
-def _by_sum(graph: Graph, language: Language, beta: float | Tensor, max_prefixes: int) -> Offending:
+def _by_sum(
+    graph: Graph | Lattice, language: Language, beta: float | Tensor, max_prefixes: int
+) -> Offending:
     if language.single is None:
         wrong = _without(graph, language.acceptor)
         found = [
@@ -137,7 +147,7 @@ def _second_best(graph: Graph, single: list[list[int]]) -> Graph:
 
 
 def _paired(ranked: list[Any], single: list[list[int]]) -> list[tuple[Any, list[int]]]:
-    """What belongs to graphs beside the correct answers, where one of them broadcasts."""
+    """What belongs to each graph together with its correct answer; one of the two broadcasts."""
     if not ranked or not single:
         return []
     size = max(len(ranked), len(single))
@@ -149,11 +159,12 @@ def _nothing(like: Graph) -> Graph:
     return Graph([], [], [], weights=like.weights.new_zeros(0), start=[], accept=[])
 
 
-def _without(graph: Graph, acceptor: Graph) -> Graph:
+def _without(graph: Graph | Lattice, acceptor: Graph) -> Graph | Lattice:
     """The paths that write what the acceptor does not accept; of a `Lattice` a `Lattice`."""
-    if isinstance(graph, Lattice):
-        return compose(graph.emissions, difference(graph.operand, acceptor))
-    return difference(graph, acceptor)
+    if isinstance(graph, Graph):
+        return difference(graph, acceptor)
+    operand = difference(graph.operand, acceptor)
+    return compose(graph.emissions, operand, max_arcs=graph.max_arcs)
 
 
 def _unweighted(graph: Graph, dtype: torch.dtype) -> Graph:
@@ -169,7 +180,7 @@ def _unweighted(graph: Graph, dtype: torch.dtype) -> Graph:
 
 
 def _is_linear(graph: Graph) -> bool:
-    """Whether each graph is a chain from its first state to its last, all of it possible."""
+    """Whether each graph is a chain from its first state to its last, without scores of -inf."""
     topology = graph.topology
     first, last = topology.state_offsets[:-1], topology.state_offsets[1:] - 1
     position = torch.arange(topology.num_arcs, device=graph.device)

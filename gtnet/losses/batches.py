@@ -1,4 +1,4 @@
-"""What losses of sequences take and give: padded batches, lengths, reductions."""
+"""Arguments and results of losses of sequences: padded batches, lengths, reductions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def frames_of(
     scores = scores.transpose(0, 1)
     batch, most, _ = scores.shape
     frames = lengths_like(function, "input_lengths", lengths, batch, most)
-    if frames.device.type == "cpu":  # a look at others would wait for them: they are cut off
+    if frames.device.type == "cpu":  # reading others would wait: they are clipped
         _checks.inside(function, "input_lengths", frames, most + 1, "the frames")
         frames = frames.to(scores.device)
     return scores, frames, single
@@ -47,7 +47,7 @@ def frames_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool
 
 
 def plain_integers(values: object) -> Tensor | None:
-    """Integers as int64, None where they are something else or not on the CPU: unchecked."""
+    """Integers as int64, unchecked; None for anything else and for tensors not on the CPU."""
     if not isinstance(values, Tensor):
         if not isinstance(values, list | tuple | int):
             return None
@@ -67,9 +67,9 @@ def integers_of(function: str, name: str, values: object) -> Tensor:
 def flat_targets(
     function: str, targets: Tensor, target_lengths: Lengths, batch: int, labels: int
 ) -> tuple[Tensor, Tensor]:
-    """Targets, padded or one after another, as the latter, int32; and their lengths.
+    """Targets, padded or concatenated, as concatenated int32; and their lengths.
 
-    On the CPU, where their sizes must be known; what is on a GPU is waited for once.
+    The result is on the CPU, where sizes must be known; for tensors on a GPU it waits once.
     """
     targets, target_lengths = _on_cpu(
         integers_of(function, "targets", targets),
@@ -101,8 +101,8 @@ def padded_targets(
 ) -> tuple[Tensor, Tensor]:
     """Targets [batch, longest] on a GPU, and their lengths.
 
-    Those that are on the CPU are checked there. Those on the GPU are neither looked at nor waited
-    for, if they are padded; else their lengths are, where these are on it too.
+    Targets on the CPU are checked there. Padded targets on the GPU are not checked, so nothing
+    waits; for concatenated ones it waits for lengths that are on the GPU too.
     """
     targets = integers_of(function, "targets", targets)
     if targets.device.type != "cpu" and targets.ndim == 2:
@@ -137,7 +137,7 @@ def _add_up(function: str, sizes: Tensor, most: int) -> None:
 
 
 def _on_cpu(*tensors: Tensor) -> list[Tensor]:
-    """Integers on the CPU, those on a GPU by one copy."""
+    """Integers on the CPU; those on a GPU are moved by a single copy."""
     away = [tensor for tensor in tensors if tensor.device.type != "cpu"]
     if not away:
         return list(tensors)
@@ -150,7 +150,7 @@ def _on_cpu(*tensors: Tensor) -> list[Tensor]:
 
 
 def reduced(loss: Tensor, reduction: Reduction, zero_infinity: bool, per: Tensor | None) -> Tensor:
-    """The losses [batch] as they are wanted; "mean" divides each by what `per` counts, if given."""
+    """The losses [batch], reduced; "mean" divides each by its count in `per`, if given."""
     if zero_infinity:
         loss = loss.masked_fill(loss == float("inf"), 0)
     if reduction == "mean":
@@ -159,7 +159,7 @@ def reduced(loss: Tensor, reduction: Reduction, zero_infinity: bool, per: Tensor
 
 
 def known_reduction(function: str, reduction: Reduction) -> None:
-    """Refuse other reductions."""
+    """Refuse unknown reductions."""
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(
             f'{function}: reduction must be "none", "mean" or "sum", got {reduction!r}'

@@ -51,7 +51,7 @@ class Classes:
 
     @property
     def offending(self) -> Tensor:
-        """Ē, [batch]: the first of equals; +inf where no other answer is possible."""
+        """Ē, [batch]: the first in a tie; +inf where no other answer is possible."""
         return self._others[0]
 
     @property
@@ -77,7 +77,7 @@ class Classes:
 
 
 def free_energy_of(energies: Tensor, beta: float | Tensor) -> Tensor:
-    """-1/beta · log Σ exp(-beta · E) over the last dimension; +inf where all is impossible."""
+    """-1/beta · log Σ exp(-beta · E) over the last dimension; +inf if nothing is possible."""
     impossible = energies == INF
     none = impossible.all(1)
     scores = energies.double().masked_fill(impossible, 0) * -beta

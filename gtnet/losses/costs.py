@@ -25,7 +25,7 @@ from gtnet.compose import compose
 from gtnet.distance import _is_infinite, finite_temperature, viterbi_score
 from gtnet.distributions import expectation
 from gtnet.edit_distance import edit_costs, edit_distance, hamming_costs, mismatch_costs
-from gtnet.graph import Graph, stack
+from gtnet.graph import Graph, built, lazy, stack
 from gtnet.lattice import Lattice
 from gtnet.losses.answers import Language, Latent, check_latent
 from gtnet.losses.classes import Classes
@@ -34,12 +34,12 @@ from gtnet.losses.energies import Energies
 from gtnet.paths import k_best, label_sequences
 from gtnet.rational import concat
 
-Cost = Literal["mismatch", "hamming", "edit"] | Graph | Tensor
+Cost = Literal["mismatch", "hamming", "edit"] | Graph | Lattice | Tensor
 _BUILDERS = {"mismatch": mismatch_costs, "hamming": hamming_costs, "edit": edit_costs}
 
 
 def structured_hinge(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     cost: Cost = "hamming",
@@ -47,10 +47,10 @@ def structured_hinge(
     latent: Latent = "viterbi",
     beta: float | Tensor = 1.0,
 ) -> Tensor:
-    """E - min_y (E(y) - cost(y)): every answer is to lose by as much as it costs.
+    """E - min_y (E(y) - cost(y)): every wrong answer should lose by its cost.
 
-    The hinge loss with a margin that grows with the error. Cannot collapse: equal energies cost
-    the greatest cost of a legal answer.
+    The hinge loss with a margin that grows with the error. Cannot collapse: with equal energies the
+    loss is the greatest cost of a legal answer.
 
     Arguments: as `energies`; `cost`, times `scale` >= 0, as in `gtnet.losses.costs`.
     Raises: ValueError or TypeError as `energies`, and for a cost that does not fit.
@@ -64,7 +64,7 @@ def structured_hinge(
 
 
 def soft_margin(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     cost: Cost = "hamming",
@@ -74,7 +74,7 @@ def soft_margin(
 ) -> Tensor:
     """E + 1/beta · log Σ exp(-beta · (E(y) - cost(y))): `nll` with a cost in its sum.
 
-    A bound on both `nll` and `structured_hinge` from above. Cannot collapse.
+    An upper bound of both `nll` and `structured_hinge`. Cannot collapse.
     Arguments, errors: as `structured_hinge`. Complexity: a composition with the cost and a sweep;
     with latent="viterbi" a determinization. Source: Gimpel & Smith 2010, "Softmax-margin CRFs".
     """
@@ -83,7 +83,7 @@ def soft_margin(
 
 
 def generalized_margin(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     cost: Cost = "mismatch",
@@ -94,10 +94,10 @@ def generalized_margin(
 ) -> Tensor:
     """Σ_y max(0, E - E(y) + cost(y)): every answer that does not lose by its cost is pushed up.
 
-    Margin: the cost. Cannot collapse: equal energies cost Σ cost(y).
+    Margin: the cost. Cannot collapse: with equal energies the loss is Σ cost(y).
     Arguments: as `structured_hinge`; on graphs `limit` is the most answers that may violate their
-    margin. Raises ValueError where more do (an untrained model: begin with another loss, or use
-    `generalized_margin_k_best`). Complexity: that of so many best distinct answers.
+    margin. Raises ValueError if more do (as with an untrained model: start with another loss, or
+    use `generalized_margin_k_best`). Complexity: that of finding so many best distinct answers.
     Source: LeCun et al. 2006, section 2.2.3 (equation 24, "generalized margin loss").
     """
     function = "generalized_margin"
@@ -123,7 +123,7 @@ def generalized_margin(
 
 
 def generalized_margin_k_best(
-    interpretations: Graph,
+    interpretations: Graph | Lattice,
     correct: Any,
     *,
     k: int = 10,
@@ -132,19 +132,20 @@ def generalized_margin_k_best(
     latent: Latent = "viterbi",
     beta: float | Tensor = 1.0,
 ) -> Tensor:
-    """`generalized_margin` over the k answers that violate their margin most, and no more.
+    """`generalized_margin` over only the k answers that violate their margin most.
 
     Arguments: a graph; k >= 1; the others as in `generalized_margin`.
     """
     function = "generalized_margin_k_best"
-    _checks.graph(function, "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy(function, "interpretations", interpretations)
     plain, costly = _augmented(function, interpretations, correct, cost, scale, latent, beta)
     assert isinstance(plain, Energies) and isinstance(costly, Energies)
     return _margins(plain, costly, _at_least_one(function, k))[0]
 
 
 def minimum_risk(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     cost: Cost = "edit",
@@ -152,8 +153,8 @@ def minimum_risk(
 ) -> Tensor:
     """The expected cost of an answer drawn in proportion to exp(-beta · E(y)), exactly.
 
-    With the edit distance, what a recognizer is judged by. Cannot collapse: equal energies cost
-    the mean cost.
+    With the edit distance, this is the measure by which recognizers are judged. Cannot collapse:
+    with equal energies the loss is the mean cost.
 
     Arguments: as `energies`, marginalizing over latent paths; `cost` as in `gtnet.losses.costs`;
     `beta` finite. Result: [batch]; 0 where no answer is possible.
@@ -165,9 +166,8 @@ def minimum_risk(
     if isinstance(interpretations, Tensor):
         classes = Classes("minimum_risk", interpretations, correct, beta)
         return _expected(classes.answers, _class_costs("minimum_risk", classes, cost), beta)
-    _checks.graph("minimum_risk", "interpretations", interpretations)
-    language = Language("minimum_risk", interpretations, correct)
-    graph = interpretations.graph() if isinstance(interpretations, Lattice) else interpretations
+    graph = built("minimum_risk", "interpretations", interpretations)
+    language = Language("minimum_risk", graph, correct)
     costs = _cost_acceptor("minimum_risk", cost, graph, language)
     nothing = linear([], dtype=costs.dtype)
     costs = concat(nothing, costs, nothing)  # scores of starts and ends become those of arcs
@@ -180,7 +180,7 @@ def minimum_risk(
 
 
 def minimum_risk_k_best(
-    interpretations: Graph,
+    interpretations: Graph | Lattice,
     correct: Any,
     *,
     k: int = 10,
@@ -195,7 +195,8 @@ def minimum_risk_k_best(
     answers, and O(length²) for each. Source: Och 2003; Prabhavalkar et al. 2018.
     """
     function = "minimum_risk_k_best"
-    _checks.graph(function, "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy(function, "interpretations", interpretations)
     check_latent(function, latent)
     finite_temperature(function, beta)
     language = Language(function, interpretations, correct)
@@ -215,7 +216,7 @@ def minimum_risk_k_best(
 
 def _augmented(
     function: str,
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     cost: Cost,
     scale: float,
@@ -229,7 +230,8 @@ def _augmented(
         classes = Classes(function, interpretations, correct, beta)
         reduced = classes.answers - scale * _class_costs(function, classes, cost)
         return classes, Classes(function, reduced, correct, beta)
-    _checks.graph(function, "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy(function, "interpretations", interpretations)
     language = Language(function, interpretations, correct)
     costs = _cost_acceptor(function, cost, interpretations, language, scale)
     how = (language, latent, beta, _is_infinite(function, beta))
@@ -237,22 +239,22 @@ def _augmented(
 
 
 def _cost_acceptor(
-    function: str, cost: Cost, graph: Graph, language: Language, scale: float = 1.0
+    function: str, cost: Cost, graph: Graph | Lattice, language: Language, scale: float = 1.0
 ) -> Graph:
     """The batch of acceptors that score every answer by scale · cost."""
     if isinstance(cost, str) and cost in _BUILDERS:
         if language.single is None:
             raise ValueError(
                 f"{function}: cost={cost!r} is made from one correct answer for each graph, as "
-                f"gtnet.linear gives it, and correct is more than a chain: give cost as a Graph"
+                f"gtnet.linear gives it, and correct is not a single chain: give cost as a Graph"
             )
-        written = graph.operand.olabels if isinstance(graph, Lattice) else graph.olabels
+        written = graph.olabels if isinstance(graph, Graph) else graph.operand.olabels
         labels = written[written >= 0]
         costs = _BUILDERS[cost](language.single, labels, dtype=graph.dtype)
-    elif isinstance(cost, Graph):
-        if not cost.is_acceptor:
+    elif isinstance(cost, Graph | Lattice):
+        costs = built(function, "cost", cost)
+        if not costs.is_acceptor:
             raise ValueError(f"{function}: cost must be an acceptor, got a transducer: use project")
-        costs = cost
     else:
         raise ValueError(
             f'{function}: cost must be "mismatch", "hamming", "edit" or a Graph, got {cost!r}'
@@ -281,7 +283,7 @@ def _class_costs(function: str, classes: Classes, cost: Cost) -> Tensor:
                 f"({list(shape)}), got {list(cost.shape)}"
             )
         return cost
-    if cost in ("mismatch", "hamming", "edit"):  # all the same for answers of one label
+    if cost in ("mismatch", "hamming", "edit"):  # these agree for answers of one label
         return torch.ones_like(classes.answers).scatter(1, classes.right[:, None], 0)
     raise ValueError(f'{function}: cost must be "mismatch" or a tensor, got {cost!r}')
 
@@ -302,7 +304,7 @@ def _margins(plain: Energies, costly: Energies, k: int) -> tuple[Tensor, Tensor,
     return total, margins[:, -1].detach(), table[:, -1] > -INF
 
 
-def _ranked(graph: Graph, k: int, latent: Latent, beta: float | Tensor) -> list[Graph]:
+def _ranked(graph: Graph | Lattice, k: int, latent: Latent, beta: float | Tensor) -> list[Graph]:
     """The k best answers of each graph as batches of linear graphs."""
     if latent == "viterbi" or _is_infinite("best_answers", beta):
         return k_best(graph, k, unique="olabels")
@@ -310,7 +312,7 @@ def _ranked(graph: Graph, k: int, latent: Latent, beta: float | Tensor) -> list[
 
 
 def _flattened(ranked: list[Graph], size: int) -> tuple[Tensor, Tensor, list[list[int]]]:
-    """All answers, one after another: the item each belongs to, its score and its labels."""
+    """All answers, concatenated: the item each belongs to, its score and its labels."""
     if len(ranked) == 1 < size:
         ranked = ranked * size
     owner = torch.repeat_interleave(
@@ -323,7 +325,7 @@ def _flattened(ranked: list[Graph], size: int) -> tuple[Tensor, Tensor, list[lis
 
 
 def _table(values: Tensor, owner: Tensor, size: int, k: int, fill: float) -> Tensor:
-    """Values one after another as rows [size, k], the rest filled up."""
+    """Concatenated values as rows [size, k], padded with `fill`."""
     counts = torch.bincount(owner, minlength=size)
     rank = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
     return values.new_full((size, k), fill).index_put((owner, rank), values)

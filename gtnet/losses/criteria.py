@@ -1,4 +1,4 @@
-"""The four criteria by which graph transformer networks were first trained, by their names.
+"""The four criteria by which graph transformer networks were first trained.
 
 LeCun, Bottou, Bengio & Haffner 1998, "Gradient-based learning applied to document recognition",
 section VI. Each is a loss of the energy-based family under a choice of how paths are reduced:
@@ -7,7 +7,7 @@ the best of them, or their forward score.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,8 +15,11 @@ from gtnet.graph import Graph
 from gtnet.losses.elementwise import gap
 from gtnet.losses.energies import energies_of
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
-def viterbi(interpretations: Graph | Tensor, correct: Any) -> Tensor:
+
+def viterbi(interpretations: Graph | Lattice | Tensor, correct: Any) -> Tensor:
     """The energy of the best path of the correct answer: constrained Viterbi training.
 
     `energy` with latent="viterbi": can collapse. Source: section VI-A.
@@ -24,7 +27,7 @@ def viterbi(interpretations: Graph | Tensor, correct: Any) -> Tensor:
     return energies_of("viterbi", interpretations, correct, "viterbi", 1.0).correct
 
 
-def discriminative_viterbi(interpretations: Graph | Tensor, correct: Any) -> Tensor:
+def discriminative_viterbi(interpretations: Graph | Lattice | Tensor, correct: Any) -> Tensor:
     """The energy of the best correct path minus that of the best path of all.
 
     `perceptron` with latent="viterbi": no margin. Source: section VI-B.
@@ -33,8 +36,10 @@ def discriminative_viterbi(interpretations: Graph | Tensor, correct: Any) -> Ten
     return gap(e.correct, e.least).clamp(min=0)
 
 
-def forward(interpretations: Graph | Tensor, correct: Any, beta: float | Tensor = 1.0) -> Tensor:
-    """Minus the forward score of the correct answer: all of its paths, the better the more.
+def forward(
+    interpretations: Graph | Lattice | Tensor, correct: Any, beta: float | Tensor = 1.0
+) -> Tensor:
+    """Minus the forward score of the correct answer, over all of its paths.
 
     `energy` with latent="forward": can collapse. Source: section VI-C.
     """
@@ -42,7 +47,7 @@ def forward(interpretations: Graph | Tensor, correct: Any, beta: float | Tensor 
 
 
 def discriminative_forward(
-    interpretations: Graph | Tensor, correct: Any, beta: float | Tensor = 1.0
+    interpretations: Graph | Lattice | Tensor, correct: Any, beta: float | Tensor = 1.0
 ) -> Tensor:
     """The difference of two forward scores: all interpretations minus the correct ones.
 

@@ -8,13 +8,13 @@ Every loss takes what `gtnet.losses.energies` takes, graphs or plain energies [b
 gives [batch]. E is the energy of the correct answer, Ē that of the most offending incorrect one,
 F the free energy of all. Where the correct answer is impossible, a loss has the limit that it
 has as E grows (+inf unless it is bounded); where no other answer is possible, the limit as Ē
-grows; neither sends a gradient. "Can collapse": a model that gives all answers the same energy
-has the least loss, so nothing keeps it from learning that.
+grows; neither has a gradient. "Can collapse": a model that gives all answers the same energy has
+the least loss, so nothing prevents the model from learning that.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,12 +23,15 @@ from gtnet.graph import Graph
 from gtnet.losses.answers import Latent
 from gtnet.losses.energies import energies_of
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 INF = float("inf")
-_STEEPEST = 60.0  # beyond it exponentials go on as their tangents, within the range of float32
+_STEEPEST = 60.0  # above it exponentials continue as their tangents, in the range of float32
 
 
 def energy(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -43,7 +46,7 @@ def energy(
 
 
 def perceptron(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -51,7 +54,7 @@ def perceptron(
 ) -> Tensor:
     """E - min E(y): pushes the correct answer down and the best answer up.
 
-    Margin: 0. Can collapse: equal energies cost nothing.
+    Margin: 0. Can collapse: with equal energies the loss is 0.
     Arguments and errors: as `energies`. Source: LeCun et al. 2006, section 2.2.2; Collins 2002.
     """
     e = energies_of("perceptron", interpretations, correct, latent, beta)
@@ -59,16 +62,16 @@ def perceptron(
 
 
 def hinge(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     margin: float = 1.0,
     latent: Latent = "viterbi",
     beta: float | Tensor = 1.0,
 ) -> Tensor:
-    """max(0, m + E - Ē): the correct answer is to win by m.
+    """max(0, m + E - Ē): the correct answer should win by m.
 
-    Margin: m. Cannot collapse: equal energies cost m.
+    Margin: m. Cannot collapse: with equal energies the loss is m.
     Arguments: as `energies`; `margin` m >= 0. Source: LeCun et al. 2006, section 2.2.3.
     """
     e = energies_of("hinge", interpretations, correct, latent, beta)
@@ -76,7 +79,7 @@ def hinge(
 
 
 def log(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -84,7 +87,7 @@ def log(
 ) -> Tensor:
     """log(1 + exp(E - Ē)): a soft hinge.
 
-    Margin: any, the larger the better. Cannot collapse: equal energies cost log 2.
+    Margin: any, the larger the better. Cannot collapse: with equal energies the loss is log 2.
     Arguments and errors: as `energies`. Source: LeCun et al. 2006, section 2.2.3.
     """
     e = energies_of("log", interpretations, correct, latent, beta)
@@ -93,16 +96,16 @@ def log(
 
 
 def lvq2(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     ceiling: float = 1.0,
     latent: Latent = "viterbi",
     beta: float | Tensor = 1.0,
 ) -> Tensor:
-    """min(M, max(0, E - Ē)): the perceptron, but hopeless items are given up.
+    """min(M, max(0, E - Ē)): the perceptron, which gives up on hopeless items.
 
-    Margin: 0. Can collapse: equal energies cost nothing.
+    Margin: 0. Can collapse: with equal energies the loss is 0.
     Arguments: as `energies`; `ceiling` M >= 0, beyond which there is no gradient.
     Source: LeCun et al. 2006, section 2.2.3; Driancourt, Bottou & Gallinari 1991.
     """
@@ -111,7 +114,7 @@ def lvq2(
 
 
 def mce(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -119,8 +122,8 @@ def mce(
 ) -> Tensor:
     """1 / (1 + exp(-(E - Ē))): a smooth count of the errors.
 
-    Margin: any, the larger the better. Cannot collapse: equal energies cost 1/2, correct answers
-    nothing; but hopeless items send hardly any gradient.
+    Margin: any, the larger the better. Cannot collapse: with equal energies the loss is 1/2, with
+    correct answers almost 0. But hopeless items send hardly any gradient.
     Arguments and errors: as `energies`. Source: Juang, Chou & Lee 1997; LeCun et al. 2006, 2.2.3.
     """
     e = energies_of("mce", interpretations, correct, latent, beta)
@@ -128,7 +131,7 @@ def mce(
 
 
 def square_square(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     margin: float = 1.0,
@@ -137,7 +140,7 @@ def square_square(
 ) -> Tensor:
     """E² + max(0, m - Ē)²: pulls E to 0 and pushes Ē above m.
 
-    Margin: m, if E reaches 0. Cannot collapse: equal energies cost m² / 2 at least. Made for
+    Margin: m, if E reaches 0. Cannot collapse: with equal energies the loss is at least m² / 2. For
     energies that are bounded below by 0, such as distances.
     Arguments: as `energies`; `margin` m >= 0. Source: LeCun & Huang 2005; LeCun et al. 2006, 2.2.3.
     """
@@ -147,7 +150,7 @@ def square_square(
 
 
 def square_exp(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     scale: float = 1.0,
@@ -157,9 +160,9 @@ def square_exp(
 ) -> Tensor:
     """E² + scale · exp(-gamma · Ē): pulls E to 0 and pushes Ē up without end.
 
-    Margin: any, the larger the better. Cannot collapse: equal energies e cost e² + scale ·
-    exp(-gamma · e) > 0, and a lower one for E is always better. Made for energies that are bounded
-    below by 0. Where -gamma · Ē exceeds 60 the exponential goes on as its tangent: it stays finite.
+    Margin: any, the larger the better. Cannot collapse: with equal energies e the loss is e² +
+    scale · exp(-gamma · e) > 0, and a lower E is always better. For energies that are bounded below
+    by 0. Where -gamma · Ē exceeds 60 the exponential continues as its tangent, to stay finite.
     Arguments: as `energies`; `scale` and `gamma` >= 0 (the tutorial's β and γ).
     Source: Osadchy, Miller & LeCun 2005; LeCun et al. 2006, section 2.2.3.
     """
@@ -173,7 +176,7 @@ def square_exp(
 
 
 def nll(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "forward",
@@ -182,7 +185,7 @@ def nll(
     """E - F = E + 1/beta · log Σ exp(-beta · E(y)): -log of the probability of the answer / beta.
 
     Also known as maximum mutual information, and cross-entropy for plain energies. Margin: any,
-    the larger the better. Cannot collapse: equal energies of n answers cost log(n) / beta.
+    the larger the better. Cannot collapse: with n equal energies the loss is log(n) / beta.
     Arguments and errors: as `energies`; latent="viterbi" sums over the best path of every answer,
     and determinizes for it. Source: LeCun et al. 2006, section 2.2.4.
     """
@@ -191,7 +194,7 @@ def nll(
 
 
 def mee(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "forward",
@@ -199,8 +202,8 @@ def mee(
 ) -> Tensor:
     """1 - exp(-beta · E) / Σ exp(-beta · E(y)): the expected error of drawing an answer.
 
-    Margin: any, the larger the better. Cannot collapse: equal energies of n answers cost 1 - 1/n;
-    but hopeless items send hardly any gradient.
+    Margin: any, the larger the better. Cannot collapse: with n equal energies the loss is 1 - 1/n.
+    But hopeless items send hardly any gradient.
     Arguments and errors: as `nll`. Source: LeCun et al. 2006, section 2.2.4 (minimum empirical
     error; Ljolje, Ephraim & Rabiner 1990).
     """

@@ -1,25 +1,27 @@
-"""The energies that losses are made of: the correct answer's, the most offending one's, all."""
+"""The energies that losses are made of: of the correct answer, the most offending one, and all."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from gtnet import _checks
 from gtnet.best_answers import MAX_PREFIXES, restricted
 from gtnet.determinize import determinize
 from gtnet.distance import _is_infinite, forward_score, viterbi_score
-from gtnet.graph import Graph
+from gtnet.graph import Graph, lazy
 from gtnet.losses.answers import Language, Latent, check_latent, offending
 from gtnet.losses.classes import Classes
 from gtnet.rational import project
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 
 def energies(
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     *,
     latent: Latent = "viterbi",
@@ -37,9 +39,9 @@ def energies(
             or float64, +inf for an impossible answer.
         correct: acceptors of the correct answers, over the output labels of `interpretations`,
             taken as languages (their scores do not count; of a transducer, what it writes); a
-            batch of equal size, or of size 1. Where one accepts several answers, all of them are
-            correct and E is the energy of their paths together. For plain energies the index of
-            the correct answer, integers [batch].
+            batch of equal size, or of size 1. If one accepts several answers, all of them are
+            correct and E is the energy of all their paths. For plain energies the index of the
+            correct answer, integers [batch].
         latent: "viterbi" or "forward"; plain energies have no latent variable.
         beta: inverse temperature of F and of latent="forward", as in `forward_score`.
     Result: attributes `correct` (E), `offending` (Ē), `least` and `free` (F), each [batch] and
@@ -55,16 +57,17 @@ def energies(
 
 def energies_of(
     function: str,
-    interpretations: Graph | Tensor,
+    interpretations: Graph | Lattice | Tensor,
     correct: Any,
     latent: Latent,
     beta: float | Tensor,
 ) -> Energies | Classes:
-    """`energies`, for errors that name another function."""
+    """`energies` whose errors name another function."""
     check_latent(function, latent)
     if isinstance(interpretations, Tensor):
         return Classes(function, interpretations, correct, beta)
-    _checks.graph(function, "interpretations", interpretations)
+    if not isinstance(interpretations, Graph):
+        interpretations = lazy(function, "interpretations", interpretations)
     language = Language(function, interpretations, correct)
     return Energies(interpretations, language, latent, beta, _is_infinite(function, beta))
 
@@ -76,7 +79,12 @@ class Energies:
     """
 
     def __init__(
-        self, graph: Graph, language: Language, latent: Latent, beta: float | Tensor, cold: bool
+        self,
+        graph: Graph | Lattice,
+        language: Language,
+        latent: Latent,
+        beta: float | Tensor,
+        cold: bool,
     ) -> None:
         self.graph, self.latent, self.beta = graph, latent, beta
         self._language = language

@@ -43,12 +43,12 @@ LOSSES: dict[str, Loss] = {
 
 
 def register(name: str, loss: Loss) -> None:
-    """Make a loss of your own known by a name: loss(interpretations, correct, **options).
+    """Give your own loss a name: loss(interpretations, correct, **options).
 
     Raises ValueError for a name that is taken by another loss.
     """
     if LOSSES.setdefault(name, loss) is not loss:
-        raise ValueError(f"register: there is a loss {name!r} already")
+        raise ValueError(f"register: there is already a loss {name!r}")
 
 
 def by_name(name: str, **options: Any) -> Loss:

@@ -11,11 +11,11 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._ordinary import without_wrappers
 from gtnet.alignments import asg_batch, bigram_scores, ctc_batch, without_repeats
-from gtnet.compose import MAX_ARCS, compose
+from gtnet.compose import compose
 from gtnet.distance import _is_one, forward_score
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.grids import transducer_batch, transducer_log_softmax
 from gtnet.lattice import Lattice
 from gtnet.losses.batches import (
@@ -32,6 +32,7 @@ from gtnet.losses.batches import (
 )
 from gtnet.losses.elementwise import gap
 from gtnet.padded_alignments import padded_asg, padded_ctc
+from gtnet.product import MAX_ARCS
 
 
 def ctc_loss(
@@ -47,18 +48,18 @@ def ctc_loss(
 ) -> Tensor:
     """Minus the log of the probability of all frame labellings that collapse to the target.
 
-    As `torch.nn.functional.ctc_loss`, and any number of times differentiable: emissions composed
+    As `torch.nn.functional.ctc_loss`, but differentiable any number of times: emissions composed
     with `ctc_graph`, summed without building the product.
 
     Arguments:
         log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item;
             float16 and bfloat16 give a loss of float32 and get their gradient in their dtype.
             Beyond the length of an item nothing is read, and the gradient is 0.
-        targets: integers [batch, longest], padded, or all targets one after another.
+        targets: integers [batch, longest], padded, or all targets concatenated.
         input_lengths, target_lengths: integers [batch] (or one integer for one item). With
-            `log_probs` on a GPU, targets and lengths may be there or on the CPU. Nothing waits for
-            padded targets there, so what is wrong with them gives NaN instead of an error, and
-            frames beyond the last are cut off.
+            `log_probs` on a GPU, targets and lengths may be on that GPU or on the CPU. Padded
+            targets on the GPU are never waited for: wrong ones give NaN instead of an error, and
+            lengths that are too long are clipped.
         blank: the label that writes nothing, one of those of `log_probs`; no target may hold it.
         reduction: "none" gives [batch]; "sum"; "mean" divides each loss by the length of its
             target (at least 1) and averages over the batch.
@@ -70,7 +71,7 @@ def ctc_loss(
     Complexity: O(frames · labels of the target). On the CPU and at a beta of 1 the posteriors are
     computed with the loss if `log_probs` requires grad, and kept for the labels of the target only.
     Gradient: minus the posterior of each label in each frame, with respect to `log_probs` as they
-    are (torch assumes a log_softmax before; behind one both give the same).
+    are (torch assumes that a log_softmax made them; after one both give the same).
     Source: Graves et al. 2006, section 4.
     """
     log_probs, single = frames_first("ctc_loss", "log_probs", log_probs)
@@ -104,8 +105,8 @@ def _ctc_lattice(
 def _ctc_loss_in_one(
     log_probs: Tensor, input_lengths: Lengths, targets: Tensor, target_lengths: Lengths, blank: int
 ) -> Tensor | None:
-    """Minus the forward scores of that lattice in one operator, which builds no more than it needs;
-    None for what only the lattice takes or can say what is wrong with.
+    """Minus the forward scores of that lattice by one operator, which builds no more than it needs;
+    None where only the lattice works, or can say what is wrong.
     """
     given = (input_lengths, targets, target_lengths)
     frames, labels, lengths = (plain_integers(values) for values in given)
@@ -133,7 +134,7 @@ def asg_loss(
     *,
     beta: float | Tensor = 1.0,
 ) -> Tensor:
-    """The automatic segmentation criterion: how much better the target could be aligned than all.
+    """The automatic segmentation criterion: minus the log-probability of the target.
 
     The forward score of all label sequences under bigram scores (`bigram_graph`) minus that of the
     alignments of the target (`asg_graph`): globally normalized, without blanks and without a
@@ -177,8 +178,8 @@ def asg_loss(
 
 def lf_mmi_loss(
     emissions: Emissions,
-    numerator: Graph,
-    denominator: Graph,
+    numerator: Graph | Lattice,
+    denominator: Graph | Lattice,
     reduction: Reduction = "mean",
     zero_infinity: bool = False,
     *,
@@ -189,12 +190,12 @@ def lf_mmi_loss(
 
     Arguments:
         emissions: frames or segments of a network, any scores.
-        numerator: what is right, a graph per item (alignments of the target, with the weights that
-            they have in the denominator), or one for all.
-        denominator: what is possible, usually one graph for all items: a phone n-gram.
+        numerator: the right paths, a graph per item (alignments of the target, with the weights
+            that they have in the denominator), or one for all.
+        denominator: all possible paths, usually one graph for all items: a phone n-gram.
         reduction: "none" gives [batch]; "sum"; "mean" over the batch.
         zero_infinity, beta: as in `ctc_loss`.
-    Result: [] or, for "none", [batch]; +inf where nothing right is possible; negative only where
+    Result: [] or, for "none", [batch]; +inf where no right path is possible; negative only where
     the numerator has weight that the denominator lacks.
     Raises: ValueError or TypeError for wrong types, batches and dtypes.
     Complexity: O(frames · arcs of both). Gradient: posteriors under the denominator minus
@@ -204,8 +205,11 @@ def lf_mmi_loss(
     if not isinstance(emissions, Emissions):
         raise TypeError(f"lf_mmi_loss: emissions must be Emissions, got {type(emissions).__name__}")
     known_reduction("lf_mmi_loss", reduction)
+    numerator, denominator = (
+        built("lf_mmi_loss", name, graph)
+        for name, graph in (("numerator", numerator), ("denominator", denominator))
+    )
     for name, graph in (("numerator", numerator), ("denominator", denominator)):
-        _checks.graph("lf_mmi_loss", name, graph)
         if len(graph) not in (1, len(emissions)):
             raise ValueError(
                 f"lf_mmi_loss: emissions have {len(emissions)} items, {name} has {len(graph)} "
@@ -237,10 +241,10 @@ def transducer_loss(
     beta: float | Tensor = 1.0,
     from_logits: bool = False,
 ) -> Tensor:
-    """The RNN transducer's: minus the log of the probability of all alignments of the target.
+    """The RNN transducer loss: minus the log of the probability of all alignments of the target.
 
-    The forward score of `transducer_graph`, which holds the scores of blanks and of target labels
-    only, so nothing but their gather depends on the number of labels.
+    The forward score of `transducer_graph`, which holds only the scores of blanks and target
+    labels, so that only their gather depends on the number of labels.
 
     Arguments:
         log_probs: float [batch, frames, longest target + 1, labels]: after u labels of the target

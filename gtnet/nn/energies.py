@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
 from gtnet.graph import Graph
 from gtnet.losses.registry import by_name
 
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
+
 
 class EnergyLoss(nn.Module):
     """An energy-based loss by its name: `EnergyLoss("hinge", margin=2.0, latent="forward")`.
 
-    `forward(interpretations, correct)`: as the function `gtnet.losses.<name>`, which any classifier
-    may call with energies [batch, answers] and the index of the correct answer, too.
+    `forward(interpretations, correct)`: as the function `gtnet.losses.<name>`. A classifier passes
+    its energies [batch, answers] and the indices of the correct answers.
 
     Arguments:
         name: a key of `gtnet.losses.LOSSES`.
         reduction: "none" gives [batch]; "sum"; "mean".
-        zero_infinity: items whose correct answer is impossible cost 0; they count in the mean.
+        zero_infinity: items whose correct answer is impossible get loss 0; they count in the mean.
         options: those of the loss. A tensor `beta` becomes a buffer, an `nn.Parameter` is learnt.
     Raises: ValueError for an unknown name or reduction, TypeError for an option it does not have.
     """
@@ -46,7 +49,7 @@ class EnergyLoss(nn.Module):
         elif isinstance(beta, Tensor):
             self.register_buffer("beta", options.pop("beta"))
 
-    def forward(self, interpretations: Graph | Tensor, correct: Any) -> Tensor:
+    def forward(self, interpretations: Graph | Lattice | Tensor, correct: Any) -> Tensor:
         beta = {"beta": self.beta} if hasattr(self, "beta") else {}
         loss = by_name(self.name)(interpretations, correct, **self.options, **beta)
         if self.zero_infinity:

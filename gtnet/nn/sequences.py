@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from gtnet import _checks, _numbers, losses
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
-from gtnet.graph import Graph
+from gtnet.graph import Graph, built
 from gtnet.losses.batches import Lengths, Reduction, known_reduction
+
+if TYPE_CHECKING:
+    from gtnet.lattice import Lattice
 
 
 class _SequenceLoss(nn.Module):
-    """What every loss of sequences is configured with."""
+    """The options that every loss of sequences has."""
 
     def __init__(
         self, reduction: Reduction, zero_infinity: bool, beta: float | Tensor | nn.Parameter
@@ -71,7 +74,7 @@ class CTCLoss(_SequenceLoss):
 class ASGLoss(_SequenceLoss):
     """`gtnet.losses.asg_loss` with its bigram scores: `transitions` [labels, labels], `start`.
 
-    Both are parameters and begin at 0. `forward(scores, targets, input_lengths, target_lengths)`;
+    Both are parameters, initially 0. `forward(scores, targets, input_lengths, target_lengths)`;
     `graph()` is the bigram to decode with.
     """
 
@@ -121,7 +124,7 @@ class LFMMILoss(_SequenceLoss):
 
     def __init__(
         self,
-        denominator: Graph,
+        denominator: Graph | Lattice,
         reduction: Reduction = "mean",
         zero_infinity: bool = False,
         *,
@@ -129,7 +132,7 @@ class LFMMILoss(_SequenceLoss):
         beta: float | Tensor = 1.0,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
-        denominator = denominator.detach()
+        denominator = built("LFMMILoss", "denominator", denominator).detach()
         self._denominator = denominator
         if learn_denominator:
             self.weights = nn.Parameter(denominator.weights.clone())
@@ -156,7 +159,7 @@ class LFMMILoss(_SequenceLoss):
             return
         super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
 
-    def forward(self, emissions: Emissions, numerator: Graph) -> Tensor:
+    def forward(self, emissions: Emissions, numerator: Graph | Lattice) -> Tensor:
         return losses.lf_mmi_loss(
             emissions, numerator, self.graph(), self.reduction, self.zero_infinity, beta=self.beta
         )

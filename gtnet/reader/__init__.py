@@ -1,8 +1,8 @@
 """The check reader: from an image of an amount to an answer, through graphs.
 
-An image is cut into a segmentation graph, a network turns it into a recognition graph, the
-grammar of amounts into an interpretation graph, whose paths are the readings. The whole is
-trained through the difference of two forward scores. Commands: `gtnet train | read | draw`.
+An image is cut into a segmentation graph, a network turns that into a recognition graph, and the
+grammar of amounts into an interpretation graph, whose paths are the readings. All of it is
+trained by the difference of two forward scores. Commands: `gtnet train | read | draw`.
 """
 
 from gtnet.reader.amounts import amount_grammar as amount_grammar

@@ -6,6 +6,6 @@ CLASSES = "0123456789$,.-*/"
 """The characters an amount is drawn with; the index in this string is the label."""
 
 RUBBISH = len(CLASSES)
-"""The label of a segment that is no character: noise, a piece of one, or several together."""
+"""The label of a segment that is not a character: noise, a piece of one, or several together."""
 
 NUM_CLASSES = len(CLASSES) + 1

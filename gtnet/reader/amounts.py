@@ -36,7 +36,7 @@ def text_of(labels: list[int]) -> str:
 
 @dataclass
 class _Arcs:
-    """Named states and arcs, written down in characters and turned into a graph at the end."""
+    """Named states and arcs, collected as characters and turned into a graph at the end."""
 
     names: dict[str, int] = field(default_factory=dict)
     rows: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -75,7 +75,7 @@ def amount_grammar(*, rubbish: float | None = 0.0) -> gtnet.Graph:
 
     What may be drawn, in this order: fillers (`*`, `-`; a drawn `=` is recognized as `-`), a
     currency sign, fillers, whole units, cents, fillers. Whole units have no leading zero and use a
-    thousands separator (`,` or `.`) everywhere or nowhere. Cents are two digits behind the mark
+    thousands separator (`,` or `.`) everywhere or nowhere. Cents are two digits after the mark
     that does not separate thousands (`.00`, `,00`), or a mark and a dash (`.-`), or hundredths
     (`50/100`, also `-50/100`), or nothing. The output is the digits, "." and two digits of cents.
 
@@ -143,7 +143,7 @@ GRAMMARS = {"amount": amount_grammar, "digit_string": digit_string}
 
 
 def _skipping_rubbish(grammar: gtnet.Graph, rubbish: float | None) -> gtnet.Graph:
-    """The grammar behind a transducer that copies characters and drops rubbish.
+    """The grammar after a transducer that copies characters and drops rubbish.
 
     Composition gives each drawn string with rubbish one derivation per derivation without it;
     loops added by hand would count twice wherever the grammar moves without reading.

@@ -1,4 +1,4 @@
-"""Random changes of writing that keep what it says: whole images, and batches of segments."""
+"""Random changes of writing that keep its meaning: of whole images, and of batches of segments."""
 
 from __future__ import annotations
 

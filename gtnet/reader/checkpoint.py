@@ -40,7 +40,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> N
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """The tensors and the state of `save_tensors`.
 
-    Raises ValueError for a file that is missing or no safetensors file.
+    Raises ValueError for a file that is missing or not a safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as file:

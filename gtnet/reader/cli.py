@@ -20,32 +20,32 @@ from gtnet.reader.data import read_image
 from gtnet.reader.reader import Answer, CheckReader
 
 _ABOUT = """\
-Read amounts on checks with a graph transformer network: train a reader, read images with it,
-and look at the graphs in between.
+Read amounts on checks with a graph transformer network: train a reader, read images, and look
+at the graphs.
 
-  gtnet train --demo                     four minutes from nothing to a reader and a report
+  gtnet train --demo                     train a reader and write a report, in four minutes
   gtnet read amount.png --model runs/demo
   gtnet draw amount.png --model runs/demo --out amount.svg
 
-Each command explains itself: gtnet train --help"""
+See also: gtnet train --help, gtnet read --help, gtnet draw --help"""
 
 _TRAIN = """\
-Train a reader in two phases: first its network on isolated characters, then the whole of it on
-amounts, through a loss of their graphs. Prints what the second phase gained."""
+Train a reader in two phases: first its network on isolated characters, then all of it on
+amounts, by a loss on their graphs. Prints how much the second phase gained."""
 
 _TRAIN_MORE = """\
 data sets:
-  digits   amounts made on the spot from the handwritten digits that come with scikit-learn
+  digits   amounts synthesised from the handwritten digits that come with scikit-learn
   car_a    real bank-check amounts (ORAND-CAR-A) in the folder --root; one fold is the test
   folder   your own: --root holds images and labels.tsv with the columns file and amount
-           (tab-separated); a tenth each becomes validation and test amounts
+           (tab-separated); a tenth each becomes the validation and the test set
 
 examples:
   gtnet train --demo
   gtnet train --data digits --size 8000 --epochs 12 --out runs/digits
   gtnet train --data car_a --root car_a --test-fold 0 --out runs/car_a
   gtnet train --data folder --root my_amounts --grammar digit_string --out runs/mine
-  gtnet train --resume --out runs/mine          (goes on after an interruption)
+  gtnet train --resume --out runs/mine          (continues after an interruption)
 
 files in the --out folder:
   model.safetensors       the reader; give the folder to gtnet read --model
@@ -53,13 +53,13 @@ files in the --out folder:
   config.json, data.json  what it was trained with
   history.json            loss and validation accuracy of each epoch
   results.json            test accuracy before and after, error reduction, rejection threshold
-  report.html             all of it with pictures: open it in a browser
+  report.html             all of this with pictures: open it in a browser
   learning.gif            how one image was read after every epoch
   checkpoint.safetensors  what --resume needs"""
 
 _READ = """\
-Read images of amounts: for each the best amount, how sure the reader is of it (its share of the
-total score of all interpretations), and the next best ones."""
+Read images of amounts. Prints for each the best amount, its confidence (its share of the total
+score of all interpretations), and the next best amounts."""
 
 _READ_MORE = """\
 examples:
@@ -67,8 +67,8 @@ examples:
   gtnet read *.png --model runs/digits --best 1 --min-confidence 0.9
   gtnet read check.png --model runs/digits --draw check.html    (the image, its cuts, its graphs)
 
-An image is one line of dark writing on light paper, cropped to the amount. What is below
---min-confidence is marked "rejected"; results.json of the training folder names the confidence
+An image is one line of dark writing on light paper, cropped to the amount. An answer below
+--min-confidence is marked "rejected"; results.json in the training folder has the confidence
 that keeps errors below 1%. Exit code: 0, or 2 if an image could not be opened."""
 
 _DRAW = """\
@@ -83,7 +83,7 @@ examples:
 graphs of an image:
   segmentation    circles are cuts, arrows are pieces of the image that might be one character
   recognition     the same, with what each piece might be
-  interpretation  what the grammar of amounts lets pass; the best path is blue (the default)
+  interpretation  what the grammar of amounts allows; the best path is blue (the default)
 
 A text file holds one arc a line, "source target ilabel [olabel [cost]]", and one final state a
 line, "state [cost]", as OpenFst prints them: label 0 reads nothing, scores are minus costs, the
@@ -91,7 +91,7 @@ first state named is the start. --out ends in .svg, .png or .dot; SVG and PNG ne
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 2 after a sentence on what went wrong, 130 if interrupted."""
+    """Run one command; returns 0, 2 after an error message, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gtnet {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = "; go on with gtnet train --resume" if options.command == "train" else ""
+        again = "; continue with gtnet train --resume" if options.command == "train" else ""
         print(f"gtnet {options.command}: interrupted{again}", file=sys.stderr)
         return 130
 
@@ -137,7 +137,7 @@ def _command(
 def _train_parser(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "train", _TRAIN, _TRAIN_MORE, _train)
     add = parser.add_argument
-    add("--demo", action="store_true", help="a small run on digits with its report, in runs/demo")
+    add("--demo", action="store_true", help="a small run on digits with a report, in runs/demo")
     add("--data", choices=("digits", "car_a", "folder"), help="data set (default: digits)")
     add("--root", metavar="DIR", help="where car_a or your folder is")
     add(
@@ -158,8 +158,8 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
     )
     add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
     add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
-    add("--resume", action="store_true", help="go on with the interrupted run in --out")
-    add("--threads", type=int, metavar="N", help="CPU threads (default: as torch chooses)")
+    add("--resume", action="store_true", help="continue the interrupted run in --out")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
 
 
 def _read_parser(commands: argparse._SubParsersAction) -> None:
@@ -206,7 +206,7 @@ _SETTINGS = (
     "loss",
     "seed",
 )
-"""Options that a run is started with; --resume finds them in the folder of the run."""
+"""The options a run is started with; --resume reads them from the folder of the run."""
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -217,8 +217,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.resume:
         if settings or options.demo:
             raise ValueError(
-                "--resume goes on with the settings of the interrupted run; give --out and nothing"
-                " else"
+                "--resume keeps the settings of the interrupted run: give nothing but --out"
             )
         run = runs.Run.load(options.out or "runs/demo")
     else:
@@ -294,7 +293,7 @@ def _picture(reader: CheckReader, image: np.ndarray, path: Path, which: str, nam
         else (reader.interpretation(emissions), view.interpretation_images)
     )
     gtnet.draw(
-        graph.detach(),
+        graph,
         path,
         isymbols=SYMBOLS,
         osymbols=SYMBOLS,
@@ -308,7 +307,7 @@ def _picture(reader: CheckReader, image: np.ndarray, path: Path, which: str, nam
 
 
 def _page(image: np.ndarray, cuts: np.ndarray, view: report.View, name: str) -> str:
-    """One image with its cuts, its answer and its graphs, as a page that needs no other file."""
+    """One image with its cuts, its answer and its graphs, as one self-contained page."""
     graphs = [
         f"<h2>{title}</h2>{figures.graph_svg(graph, pictures, labels, SYMBOLS)}"
         for title, graph, pictures, labels in (

@@ -1,4 +1,4 @@
-"""Data for the reader: images of amounts with what they say, and isolated characters.
+"""Data for the reader: images of amounts with their texts, and isolated characters.
 
 `load` gives one of the known data sets; your own is any object that satisfies `Dataset`, or a
 folder of images with a table of labels (`FolderDataset`).
@@ -44,7 +44,7 @@ class Characters:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Images of amounts with what they say: all that a reader is trained on.
+    """Images of amounts with their texts: all that a reader is trained on.
 
     A data set may also have a method `characters() -> Characters`; without it the first training
     phase, on isolated characters, is left out.
@@ -64,7 +64,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """An image file as grey uint8 [height, width].
 
     Raises:
-        ValueError: the file is missing or is no image that can be read.
+        ValueError: the file is missing or is not a readable image.
     """
     try:
         with Image.open(path) as file:

@@ -19,11 +19,14 @@ Symbols = Sequence[str] | Mapping[int, str] | None
 
 BEFORE, AFTER = "#d55e00", "#0072b2"
 _SCALE = 2
-_MISSING = "No picture: Graphviz is missing (pip install pygraphviz brings it)."
+_MISSING = "No picture: Graphviz is missing (pip install pygraphviz contains it)."
 
 
 def graph_svg(
-    graph: gtnet.Graph, images: Mapping[int, np.ndarray], max_labels: int, symbols: Symbols
+    graph: gtnet.Graph | gtnet.Lattice,
+    images: Mapping[int, np.ndarray],
+    max_labels: int,
+    symbols: Symbols,
 ) -> str:
     """The useful part of a graph as an SVG element, or a sentence where Graphviz is missing."""
     picture = gtnet.draw(

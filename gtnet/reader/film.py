@@ -53,7 +53,7 @@ class Film:
         """
         cut = self.segmentation
         graphs = [
-            reader.interpretation(recognition_graph(scores, [cut]))
+            reader.interpretation(recognition_graph(scores, [cut])).graph()
             for scores in self.frames.values()
         ]
         crops = segment_images(self.image, cut)

@@ -1,4 +1,4 @@
-"""What training achieved: two readers side by side, as numbers, a table and a report."""
+"""The results of training: two readers side by side, as numbers, a table and a report."""
 
 from __future__ import annotations
 

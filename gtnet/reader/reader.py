@@ -101,8 +101,8 @@ class CheckReader(nn.Module):
         """The batch of recognition graphs; `change` as in `scores`."""
         return recognition_graph(self.scores(segmentations, change), segmentations)
 
-    def interpretation(self, recognition: gtnet.Emissions) -> gtnet.Graph:
-        """The batch of interpretation graphs: all legal ways to read each image."""
+    def interpretation(self, recognition: gtnet.Emissions) -> gtnet.Lattice:
+        """The batch of interpretation graphs, not yet built: all legal ways to read each image."""
         return gtnet.compose(recognition, self.grammar)
 
     def acceptor(self, amount: str) -> gtnet.Graph:
@@ -152,7 +152,7 @@ class CheckReader(nn.Module):
         self.train(was_training)
         return answers
 
-    def answers(self, interpretations: gtnet.Graph) -> list[Answer]:
+    def answers(self, interpretations: gtnet.Graph | gtnet.Lattice) -> list[Answer]:
         """The answer of each interpretation graph.
 
         The candidates are the amounts of the best paths; they are ranked by the forward score of
@@ -195,7 +195,7 @@ def rejection_threshold(
     """The confidence from which answers are accepted so that few of the accepted are wrong.
 
     Choose it on validation data. `error_rate`: greatest share of wrong answers among accepted
-    ones. Returns (threshold, share of all answers accepted); (inf, 0) if no threshold serves.
+    ones. Returns (threshold, share of all answers accepted); (inf, 0) if no threshold is enough.
     Raises ValueError for different lengths or an error rate outside [0, 1].
     """
     if len(confidences) != len(correct):

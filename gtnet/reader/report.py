@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a trained reader: what it learnt, and where it still errs."""
+"""One self-contained HTML page about a trained reader: what it learnt and what it misreads."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class View:
     Attributes:
         answer: its reading; None for no reading.
         confidence: in [0, 1].
-        recognition, interpretation: its graphs, batches of one; None leaves the picture away.
+        recognition, interpretation: its graphs, batches of one; None omits the picture.
         recognition_images, interpretation_images: picture of an arc, by arc number.
     """
 
@@ -74,7 +74,7 @@ class Sample:
         image: [height, width] grey, uint8 or float in [0, 1]; 1 is white.
         truth: the amount.
         cuts: candidate cuts, [cuts, 2, 2]: from (x, y) to (x, y) in pixels.
-        before, after: what the two recognizers made of it; None leaves its graphs away.
+        before, after: what the two recognizers made of it; None omits its graphs.
     """
 
     image: np.ndarray
@@ -124,7 +124,7 @@ class ReportData:
         symbols: names of the labels on the arcs.
         facts: further lines of the last table, such as the data set and the training time.
         error_rate: the share of wrong answers that `Outcome.read` allows.
-        film: HTML of an animation of learning, None leaves it away.
+        film: HTML of an animation of learning; None omits it.
     """
 
     before: Outcome | None
@@ -142,8 +142,8 @@ class ReportData:
 def write_report(path: str | Path, data: ReportData) -> Path:
     """Write the report as one HTML file that needs no other file and no network.
 
-    Where Graphviz is missing, a sentence stands in place of each graph. The file appears
-    whole or not at all.
+    If Graphviz is missing, a sentence replaces each graph. The file is written whole or not at
+    all.
 
     Returns: the path written.
     Raises: OSError when it cannot be written.
@@ -170,7 +170,7 @@ def look(reader: CheckReader, image: np.ndarray, segmentation: Segmentation) -> 
     """
     emissions = reader.recognition([segmentation])
     recognition = emissions.graph()
-    interpretation = reader.interpretation(emissions)
+    interpretation = reader.interpretation(emissions).graph()
     (answer,) = reader.answers(interpretation)
     segments = segment_images(image, segmentation)
     owner = _first_map(recognition)
@@ -360,7 +360,7 @@ def _percent(share: float, digits: int = 1) -> str:
 
 
 def _error_reject(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
-    """(share read, share wrong of those read) as the confidence asked for falls."""
+    """(share read, share wrong of those read) as the required confidence falls."""
     order = np.argsort(-np.asarray(outcome.confidences, dtype=float), kind="stable")
     wrong = ~np.asarray(outcome.correct, dtype=bool)[order]
     count = np.arange(1, len(order) + 1)
@@ -373,11 +373,11 @@ _REJECT = (
 )
 _RECOGNITION = (
     "The recognition graph: circles are cuts, and between two cuts stands what the network makes "
-    "of that segment (▨: not a character). Blue is the best path before the grammar has a say."
+    "of that segment (▨: not a character). Blue is the best path before the grammar is applied."
 )
 _INTERPRETATION = (
-    "The interpretation graph: what the grammar lets pass, the drawn character before the colon, "
-    "what it adds to the amount behind it (ε: nothing). Blue is the best path."
+    "The interpretation graph: what the grammar allows. The drawn character is before the colon, "
+    "what it adds to the amount after it (ε: nothing). Blue is the best path."
 )
 
 _PAGE = """<!DOCTYPE html>

@@ -1,4 +1,4 @@
-"""A training run: its data, its settings, its folder, and what comes out of it."""
+"""A training run: its data, its settings, its folder, and its results."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Run:
         data: str = "digits",
         **chosen: Any,
     ) -> Run:
-        """A run with the usual settings of a data set, but for those given."""
+        """A run with the usual settings of a data set, except for those given."""
         if demo and data != "digits":
             raise ValueError(f"--demo trains on digits, not on {data}")
         source = replace(DEMO if demo else DataConfig(data), **chosen)

@@ -251,7 +251,7 @@ class WholePhase(Phase):
 
 
 class Trainer:
-    """Trains a reader and keeps everything needed to go on after an interruption in one folder.
+    """Trains a reader and keeps everything needed to continue after an interruption in one folder.
 
     Each epoch draws its randomness from (seed, phase, epoch), so a run that is stopped and
     resumed from the checkpoint of its last finished epoch gives what an unbroken run gives.
@@ -298,7 +298,7 @@ class Trainer:
         return phases
 
     def run(self, *, resume: bool = False, epochs: int | None = None) -> CheckReader:
-        """Train through all phases, or go on from the checkpoint in the folder.
+        """Train through all phases, or continue from the checkpoint in the folder.
 
         `epochs`: stop after so many epochs of this call, as if interrupted. Returns the reader
         with the (averaged) weights of the last epoch, in evaluation mode. Raises ValueError when

@@ -8,7 +8,7 @@
 
 #include "core/platform.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
 // The trace of one item over one chunk of frames, read back from where it is kept.
 struct TraceView {
@@ -123,4 +123,4 @@ class LatticeBuilder {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

@@ -12,7 +12,7 @@
 #include "beam/limits.h"
 #include "core/simd_dispatch.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
 // A graph whose leaving arcs are sorted by input label, epsilons first; states, arcs and positions
 // are numbered through the batch.
@@ -409,4 +409,4 @@ class BeamSearch {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

@@ -5,7 +5,7 @@
 #include "beam/limits.h"
 #include "core/score_array.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
 constexpr double kHighest = std::numeric_limits<double>::max();
 constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
@@ -62,7 +62,7 @@ struct Fan {
   }
 };
 
-// As BeamGraph of beam_search.h has it, for all items. States are numbered through the batch in
+// As BeamGraph of beam/cpu/search.h has it, for all items. States are numbered through the batch in
 // `targets`, and within their graph in what the kernels keep of them.
 template <class T>
 struct BeamGrid {
@@ -159,4 +159,4 @@ struct BeamTokens {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

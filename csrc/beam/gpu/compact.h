@@ -4,7 +4,7 @@
 
 #include "beam/gpu/trace.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
 // What stays of all cuts, as the operator returns it. Counts come first, for the offsets.
 struct BeamKept {
@@ -117,7 +117,7 @@ struct BeamKeep {
         block.prefix_sums(cut.count(), shared.parts, silent, [=, this](int64_t i, int64_t before) {
           if (silent(i)) order[before] = int64_t{grid.epsilon_order[cut.state(i)]} << 32 | i;
         });
-    sort_keys(block, order, count);
+    block::sort_keys(block, order, count);
     return count;
   }
 
@@ -220,4 +220,4 @@ struct BeamOffsets {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

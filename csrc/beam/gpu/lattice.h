@@ -1,13 +1,13 @@
-// The lattice of what a beam search kept, by blocks of threads: beam_lattice.h, chunk after chunk,
-// a block per item. Ways back meet in integers that order as distances do, so no order of threads
-// changes them.
+// The lattice of what a beam search kept, by blocks of threads: beam/cpu/lattice.h, chunk after
+// chunk, a block per item. Ways back meet in integers that order as distances do, so no order of
+// threads changes them.
 #pragma once
 
 #include "beam/gpu/trace.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
-// The traces of a batch over one chunk of frames (TraceView of beam_lattice.h, for all items).
+// The traces of a batch over one chunk of frames (TraceView of beam/cpu/lattice.h, for all items).
 struct BeamChunk {
   int64_t frames;
   Span<const int64_t> lengths;
@@ -283,4 +283,4 @@ struct BeamLatticeForward {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

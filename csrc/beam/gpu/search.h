@@ -1,14 +1,14 @@
-// Frame-synchronous beam search, a block per chain through all its frames: beam_search.h for blocks
-// of threads. Survivors are a list, so that a frame costs the arcs that leave them (a thousand of
-// 34,000 states), and of every frame only they are kept; where arcs meet, a table by state serves,
-// one for each item. Arcs that lead to one state meet there in the highest key of a score and the
-// lowest number of an arc, which no order of threads changes; states are listed in the order in
-// which the CPU enters them, so equal scores and numbers are treated as there.
+// Frame-synchronous beam search, a block per chain through all its frames: beam/cpu/search.h for
+// blocks of threads. Survivors are a list, so that a frame costs the arcs that leave them (a
+// thousand of 34,000 states), and of every frame only they are kept; where arcs meet, a table by
+// state serves, one for each item. Arcs that lead to one state meet there in the highest key of a
+// score and the lowest number of an arc, which no order of threads changes; states are listed in
+// the order in which the CPU enters them, so equal scores and numbers are treated as there.
 #pragma once
 
 #include "beam/gpu/workspace.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
 // The survivors from which a search goes on: item i has those from offsets[i] to offsets[i + 1].
 struct BeamBegin {
@@ -149,7 +149,7 @@ class BeamPass {
   // A score that at least so many arcs reach, and not many more; `lowest` where there are fewer.
   GTNET_KERNEL double bound_for(const ScoreBins& bins, int64_t wanted, double lowest) const {
     const Span<int32_t> counts = shared_.bins;
-    const Span<RankedBin> found = shared_.found;
+    const Span<block::RankedBin> found = shared_.found;
     block_.each(1, [=](int64_t) { found[0].bin = kNone; });
     block_.prefix_sums(
         ScoreBins::kCount - 1, shared_.parts, [=](int64_t b) { return counts[b]; },
@@ -234,7 +234,7 @@ class BeamPass {
       queued = block_.seen(counters[round % 2]);
     }
     num_followed_ = block_.seen(counters[2]);
-    sort_keys(block_, room.followed, num_followed_);
+    block::sort_keys(block_, room.followed, num_followed_);
     const Fan fan = epsilons();
     block_.each(fan.arcs, [=, this](int64_t arc) {
       const Fan::Place at = fan[arc];
@@ -285,9 +285,9 @@ class BeamPass {
     const auto key = [=](int64_t i) { return room.best[room.entered[i]]; };
     int64_t least = key_of(grid_.limits.lowest_within(best_)), equal = count_;
     if (count_ > grid_.limits.max_active) {
-      const RankedKey last =
-          key_of_rank(block_, count_, grid_.limits.max_active, key_of(bound_), key_of(best_),
-                      shared_.bins, ScoreBins::kCount, shared_.parts, shared_.found, key);
+      const block::RankedKey last =
+          block::key_of_rank(block_, count_, grid_.limits.max_active, key_of(bound_), key_of(best_),
+                             shared_.bins, ScoreBins::kCount, shared_.parts, shared_.found, key);
       if (last.key >= least) {
         least = last.key;
         equal = last.rank;
@@ -371,4 +371,4 @@ struct BeamForward {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

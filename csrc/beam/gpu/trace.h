@@ -3,10 +3,12 @@
 // from the scores, and no arc is ever stored that does not stay.
 #pragma once
 
+#include <initializer_list>
+
 #include "beam/gpu/batch.h"
 #include "block/sort.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
 // How much worse the best path from each token to the last cut is than the best path through it.
 // Such numbers are not below 0: their bits are in their order.
@@ -235,4 +237,4 @@ struct BeamNeed {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

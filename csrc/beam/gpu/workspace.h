@@ -1,10 +1,12 @@
 // Where a block works on one item of a beam search.
 #pragma once
 
+#include <initializer_list>
+
 #include "beam/gpu/batch.h"
 #include "block/sort.h"
 
-namespace gtnet {
+namespace gtnet::beam {
 
 // What a block keeps of a search, by state of its graph or as lists of such.
 struct BeamRoom {
@@ -42,7 +44,7 @@ struct BeamRoom {
 struct BeamShared {
   Span<int64_t> parts;
   Span<int32_t> bins, counters;  // counters: of the two queues, of the states followed
-  Span<RankedBin> found;
+  Span<block::RankedBin> found;
 
   struct Range {
     double worst, best;
@@ -54,7 +56,7 @@ struct BeamShared {
 
   static int64_t bytes() {
     return Workplace::sized<int64_t>(kWarp) + Workplace::sized<int32_t>(ScoreBins::kCount) +
-           Workplace::sized<int32_t>(3) + Workplace::sized<RankedBin>(1) +
+           Workplace::sized<int32_t>(3) + Workplace::sized<block::RankedBin>(1) +
            Workplace::sized<Range>(kWarp);
   }
   template <class Block>
@@ -62,8 +64,8 @@ struct BeamShared {
       : parts(block.template shared<int64_t>(kWarp)),
         bins(block.template shared<int32_t>(ScoreBins::kCount)),
         counters(block.template shared<int32_t>(3)),
-        found(block.template shared<RankedBin>(1)),
+        found(block.template shared<block::RankedBin>(1)),
         ranges(block.template shared<Range>(kWarp)) {}
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::beam

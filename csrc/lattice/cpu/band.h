@@ -8,14 +8,14 @@
 
 #include "lattice/cpu/emissions.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
-class Reach {
+class ActiveBand {
  public:
   template <class Score>
-  explicit Reach(const LatticeItem<Score>& item)
+  explicit ActiveBand(const LatticeItem<Score>& item)
       : steps_(item.steps), frames_(item.cuts.count - 1) {
-    const Steps& steps = item.steps;
+    const layout::TransitionRows& steps = item.steps;
     limited_ = item.cuts.is_chain && steps.epsilon_entering.num_slices == 0 &&
                steps.up + steps.down < steps.num_positions / 4 && in_order(steps.entering) &&
                in_order(steps.leaving);
@@ -32,22 +32,21 @@ class Reach {
                   last = std::min(starts_.last + before * steps_.up,
                                   accepts_.last + after * steps_.down);
     if (first > last) return {0, 0};
-    return {
-        static_cast<int32_t>(std::max<int64_t>(first, 0) / kRowLanes * kRowLanes),
-        static_cast<int32_t>(
-            std::min<int64_t>(last, steps_.num_positions - 1) / kRowLanes * kRowLanes + kRowLanes)};
+    return {static_cast<int32_t>(std::max<int64_t>(first, 0) / kLanes * kLanes),
+            static_cast<int32_t>(
+                std::min<int64_t>(last, steps_.num_positions - 1) / kLanes * kLanes + kLanes)};
   }
 
  private:
   struct Ends {
     int64_t first = std::numeric_limits<int32_t>::max(), last = -1;
   };
-  const Steps& steps_;
+  const layout::TransitionRows& steps_;
   const int64_t frames_;
   bool limited_;
   Ends starts_, accepts_;
 
-  static bool in_order(const Rows& rows) {
+  static bool in_order(const layout::SlicedRows& rows) {
     return std::all_of(rows.kind, rows.kind + rows.num_slices,
                        [](int32_t kind) { return kind == kInOrder; });
   }
@@ -64,4 +63,4 @@ class Reach {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -8,7 +8,7 @@
 #include "lattice/cpu/emissions.h"
 #include "lattice/cpu/spmv_scaled.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // A number as a factor of many.
 template <class T>
@@ -18,7 +18,7 @@ struct Scale {
 
   static Scale exp(double x) {
     Scale scale;
-    exp_wide(x, scale.m, scale.e);
+    extended::exp(x, scale.m, scale.e);
     return scale;
   }
 };
@@ -38,30 +38,30 @@ struct Meet {
 
   GTNET_INLINE void operator()() const {
     const int32_t begin = window.begin, end = std::min(window.end, num_positions);
-    for (int32_t p = 0; p < begin; p += kRowLanes) clear(p);
+    for (int32_t p = 0; p < begin; p += kLanes) clear(p);
     Lanes<T> total{}, chances;
-    for (int32_t first = begin; first < end; first += kRowLanes) {
+    for (int32_t first = begin; first < end; first += kLanes) {
       GTNET_SIMD()
-      for (int32_t p = first; p < first + kRowLanes; ++p) {
-        const T chance =
-            alpha.m[p] * beta.m[p] * scale.m * power_of_two<T>(alpha.e[p] + beta.e[p] + scale.e);
-        gamma[p] = label[p] == kNoLabel ? T{0} : chance;
+      for (int32_t p = first; p < first + kLanes; ++p) {
+        const T chance = alpha.m[p] * beta.m[p] * scale.m *
+                         extended::power_of_two<T>(alpha.e[p] + beta.e[p] + scale.e);
+        gamma[p] = label[p] == layout::kNoLabel ? T{0} : chance;
         T m = beta.m[p] * factor[label[p]];
         Exponent<T> e = beta.e[p];
-        normalize(m, e);
+        extended::normalize(m, e);
         read.m[p] = m;
         read.e[p] = e;
       }
       load<T>(chances, gamma + first);
       total += chances;
     }
-    for (int32_t p = end; p < num_positions; p += kRowLanes) clear(p);
+    for (int32_t p = end; p < num_positions; p += kLanes) clear(p);
     *sum = sum_of<T>(total);
   }
 
  private:
   GTNET_INLINE void clear(int32_t p) const {
-    for (int i = 0; i < kRowLanes; ++i) gamma[p + i] = 0;
+    for (int i = 0; i < kLanes; ++i) gamma[p + i] = 0;
     clear_lanes(read + p);
   }
 };
@@ -81,14 +81,15 @@ struct MeetThrough {
     for (int32_t p = 0; p < num_positions; ++p) {
       T m = beta.m[p] * emission.m[label[p]];
       Exponent<T> e = beta.e[p] + emission.e[label[p]];
-      normalize(m, e);
-      const T chance = alpha.m[p] * m * scale.m * power_of_two<T>(alpha.e[p] + e + scale.e);
-      gamma[p] = label[p] == kNoLabel ? T{0} : chance;
+      extended::normalize(m, e);
+      const T chance =
+          alpha.m[p] * m * scale.m * extended::power_of_two<T>(alpha.e[p] + e + scale.e);
+      gamma[p] = label[p] == layout::kNoLabel ? T{0} : chance;
       read.m[p] = m;
       read.e[p] = e;
     }
     Lanes<T> total{}, chances;
-    for (int32_t p = 0; p < num_positions; p += kRowLanes) {
+    for (int32_t p = 0; p < num_positions; p += kLanes) {
       load<T>(chances, gamma + p);
       total += chances;
     }
@@ -116,8 +117,8 @@ struct AddNumbers {
       }
       T sum = to.m[p];
       Exponent<T> top = to.e[p];
-      add_wide(sum, top, m, e);
-      normalize(sum, top);
+      extended::add(sum, top, m, e);
+      extended::normalize(sum, top);
       to.m[p] = sum;
       to.e[p] = top;
     }
@@ -133,15 +134,16 @@ struct GraphNumbers {
   double largest = 0, largest_end = 0;  // of the finite |weights| and |start|, |accept|
 
   template <class Score>
-  GraphNumbers(const LatticeItem<Score>& item, const Rows& reading_rows, const Rows& epsilon_rows)
+  GraphNumbers(const LatticeItem<Score>& item, const layout::SlicedRows& reading_rows,
+               const layout::SlicedRows& epsilon_rows)
       : reading(reading_rows, item.weights),
         epsilon(epsilon_rows, item.weights),
         scaled(reading_rows, reading.begin()),
         start(item.steps.num_positions),
         accept(item.steps.num_positions) {
     for (int32_t s = 0; s < item.num_states; ++s) {
-      exp_wide(static_cast<double>(item.start[s]), start.begin().m[s], start.begin().e[s]);
-      exp_wide(static_cast<double>(item.accept[s]), accept.begin().m[s], accept.begin().e[s]);
+      extended::exp(static_cast<double>(item.start[s]), start.begin().m[s], start.begin().e[s]);
+      extended::exp(static_cast<double>(item.accept[s]), accept.begin().m[s], accept.begin().e[s]);
     }
     largest = magnitude(item.weights, item.num_arcs);
     largest_end =
@@ -149,10 +151,10 @@ struct GraphNumbers {
   }
 
   // A bound on the exponents of paths through so many cuts whose emissions spread so far in all.
-  bool fits(const Steps& steps, int64_t cuts, double spread) const {
+  bool fits(const layout::TransitionRows& steps, int64_t cuts, double spread) const {
     const double per_frame = largest * (1.0 + steps.epsilon_entering.num_slices) + 64;
     const double bound = static_cast<double>(cuts) * per_frame + 2 * largest_end + spread;
-    return bound * detail::kLog2e < Wide<T>::kLimit;
+    return bound * detail::kLog2e < extended::Limits<T>::kLimit;
   }
 
  private:
@@ -168,4 +170,4 @@ struct GraphNumbers {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -7,12 +7,12 @@
 #include "lattice/cpu/segmentation.h"
 #include "lattice/cpu/spmv_extended.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // One item of a batch: its frames or segments and its graph, as the caller's arrays.
 template <class Score>
 struct LatticeItem {
-  Steps steps;
+  layout::TransitionRows steps;
   int32_t num_states, num_arcs;
   const Score *weights, *start, *accept;
   Cuts cuts;
@@ -50,13 +50,13 @@ GTNET_INLINE double exp_below(double x, double top) {
 // Arrays by local label: what reads nothing stands in front of the vectors that hold the others.
 struct LabelArray {
   static int64_t whole_vectors(int32_t labels) {
-    return (int64_t{labels} - 1 + kRowLanes - 1) / kRowLanes * kRowLanes;
+    return (int64_t{labels} - 1 + kLanes - 1) / kLanes * kLanes;
   }
-  static int64_t size(int32_t labels) { return kRowLanes + whole_vectors(labels); }
+  static int64_t size(int32_t labels) { return kLanes + whole_vectors(labels); }
 
   template <class Pointer>
   static Pointer first(Pointer begin) {
-    return begin + (kRowLanes - 1);
+    return begin + (kLanes - 1);
   }
 };
 
@@ -78,7 +78,7 @@ struct ReadRow {
     const auto end = static_cast<int32_t>(1 + LabelArray::whole_vectors(num_labels));
     gather(end);
     Lanes<Score> highs = Lanes<Score>{} - kInfinity, lows = -highs, wrongs{};
-    for (int32_t l = 1; l < end; l += kRowLanes) {
+    for (int32_t l = 1; l < end; l += kLanes) {
       Lanes<Score> lanes;
       load<Score>(lanes, x + l);
       wrongs += lanes < kInfinity ? Lanes<Score>{} : Lanes<Score>{} + 1;  // NaN or +inf
@@ -94,9 +94,9 @@ struct ReadRow {
                 wrong = folded<Score>(wrongs, more);
     const double shift = best == -kInfinity ? 0 : static_cast<double>(best);
     const double range = worst == kInfinity ? 0 : shift - static_cast<double>(worst);
-    if (range > Wide<T>::kNarrow) {
+    if (range > extended::Limits<T>::kNarrow) {
       for (int32_t l = 1; l < end; ++l) {
-        exp_wide(static_cast<double>(x[l]) - shift, factor.m[l], factor.e[l]);
+        extended::exp(static_cast<double>(x[l]) - shift, factor.m[l], factor.e[l]);
       }
     } else if constexpr (std::is_same_v<T, Score>) {
       const auto highest = static_cast<T>(shift);
@@ -108,8 +108,8 @@ struct ReadRow {
         factor.m[l] = exp_of<T>(static_cast<double>(x[l]) - shift);
       }
     }
-    for (int i = 0; i < kRowLanes; ++i) factor.m[kNoLabel - i] = 1;
-    factor.e[kNoLabel] = 0;
+    for (int i = 0; i < kLanes; ++i) factor.m[layout::kNoLabel - i] = 1;
+    factor.e[layout::kNoLabel] = 0;
     *top = shift;
     *spread = range;
     *valid = *valid && wrong == 0;
@@ -132,7 +132,7 @@ struct ReadRow {
     const bool contiguous = last - first == num_labels - 2;
     int32_t l = 1;
     if (contiguous) {
-      l += (num_labels - 1) / kRowLanes * kRowLanes;
+      l += (num_labels - 1) / kLanes * kLanes;
       std::copy_n(row + first, l - 1, x + 1);
     }
     GTNET_SIMD()
@@ -152,12 +152,12 @@ struct KeptRows {
 // Emissions of one segment for the labels of a graph, relative to the best of them: factors where
 // their range is narrow, numbers with exponents where it is wide.
 template <class T, class Score>
-class Frame {
+class FrameEmissions {
  public:
   double top = 0, spread = 0;
   bool valid = true;
 
-  Frame(const LatticeItem<Score>& item, KeptRows<T> kept)
+  FrameEmissions(const LatticeItem<Score>& item, KeptRows<T> kept)
       : item_(item),
         steps_(item.steps),
         kept_(kept),
@@ -180,7 +180,8 @@ class Frame {
 
   // The same if it was read before: as it was kept, where that is all of it.
   void read_again(int32_t segment, int32_t next) {
-    if (!kept_.factors || kept_.spread[segment] > Wide<T>::kNarrow) return read(segment, next);
+    if (!kept_.factors || kept_.spread[segment] > extended::Limits<T>::kNarrow)
+      return read(segment, next);
     numbers_ = {factors_of(segment), LabelArray::first(own_.begin()).e};
     top = kept_.top[segment];
     spread = kept_.spread[segment];
@@ -207,13 +208,13 @@ class Frame {
     for (int32_t p = 0; p < steps_.num_positions; ++p) {
       numbers.m[p] *= numbers_.m[steps_.label[p]];
       numbers.e[p] += numbers_.e[steps_.label[p]];
-      normalize(numbers.m[p], numbers.e[p]);
+      extended::normalize(numbers.m[p], numbers.e[p]);
     }
   }
 
  private:
   const LatticeItem<Score>& item_;
-  const Steps& steps_;
+  const layout::TransitionRows& steps_;
   const KeptRows<T> kept_;
   const int64_t size_;
   const Array<T> own_;
@@ -225,7 +226,7 @@ class Frame {
     return LabelArray::first(kept_.factors + segment * size_);
   }
 
-  bool wide() const { return spread > Wide<T>::kNarrow; }
+  bool wide() const { return spread > extended::Limits<T>::kNarrow; }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -5,18 +5,68 @@
 
 #include "lattice/cpu/cut_sums.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
+
+// counts[k] += probability of the arc of entry k: near[its row] * weight * from[other end] * scale.
+template <class T>
+struct CountArcs {
+  using E = Exponent<T>;
+  layout::SlicedRows rows;
+  Numbers<T> weight, near, from;
+  T scale_m;
+  E scale_e;
+  T* counts;
+
+  GTNET_INLINE void operator()() const {
+    for (int32_t k = 0; k < rows.num_slices; ++k) {
+      const int32_t* const to = rows.to + int64_t{k} * kLanes;
+      const bool along = rows.kind[k] == kLongRow;
+      T m[kLanes];
+      E e[kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        const int32_t p = along ? to[0] : to[i] < 0 ? 0 : to[i];
+        m[i] = near.m[p] * scale_m;
+        e[i] = near.e[p] + scale_e;
+      }
+      for (int32_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
+        const int64_t at = int64_t{j} * kLanes;
+        if (rows.access[j] == kBroadcast) {
+          entry<kBroadcast>(m, e, at);
+        } else if (rows.access[j] == kContiguous) {
+          entry<kContiguous>(m, e, at);
+        } else {
+          entry<kGathered>(m, e, at);
+        }
+      }
+    }
+  }
+
+ private:
+  template <layout::Access A>
+  GTNET_INLINE void entry(const T* m, const E* e, int64_t at) const {
+    const int32_t* const other = rows.other + at;
+    const int32_t first = A == kGathered ? 0 : other[0];
+    const T *const wm = weight.m + at, *const fm = from.m + first;
+    const E *const we = weight.e + at, *const fe = from.e + first;
+    T* const count = counts + at;
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) {
+      const int32_t p = A == kGathered ? other[i] : A == kContiguous ? i : 0;
+      count[i] += m[i] * (wm[i] * fm[p]) * extended::power_of_two<T>(e[i] + we[i] + fe[p]);
+    }
+  }
+};
 
 // Sums of probabilities of arcs over cuts: in T for a few, then in double.
 template <class T>
 class ArcCounter {
  public:
-  ArcCounter(const Rows& rows, const RowWeights<T>& weights, const ScaledWeights<T>* scaled,
-             int64_t num_positions, bool counting)
+  ArcCounter(const layout::SlicedRows& rows, const RowWeights<T>& weights,
+             const ScaledWeights<T>* scaled, int64_t num_positions, bool counting)
       : rows_(rows),
         weights_(weights),
         scaled_(scaled && scaled->usable ? scaled : nullptr),
-        size_(counting ? int64_t{rows.num_entries} * kRowLanes : 0),
+        size_(counting ? int64_t{rows.num_entries} * kLanes : 0),
         few_(size_),
         all_(size_, 0.0),
         few_scaled_(scaled_ ? size_ : 0) {
@@ -36,7 +86,7 @@ class ArcCounter {
       const Exponent<T> exponent = near_[frames_].top + from_[frames_].top + scale.e + scaled_->top;
       // What was lost of a factor must not matter in the product.
       if (exponent <= Scaled<T>::kWeights) {
-        scale_[frames_] = scale.m * power_of_two<T>(exponent);
+        scale_[frames_] = scale.m * extended::power_of_two<T>(exponent);
         if (++frames_ == kFrames) count_frames();
         return;
       }
@@ -64,7 +114,7 @@ class ArcCounter {
 
  private:
   static constexpr int kFrames = CountScaled<T>::kFrames;
-  const Rows& rows_;
+  const layout::SlicedRows& rows_;
   const RowWeights<T>& weights_;
   const ScaledWeights<T>* const scaled_;
   const int64_t size_;
@@ -118,4 +168,4 @@ class ArcCounter {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -12,10 +12,12 @@
 #include <limits>
 #include <vector>
 
+#include "core/drivers.h"
 #include "lattice/cpu/band.h"
 #include "lattice/cpu/expected_counts.h"
+#include "lattice/cpu/label_sums.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 struct LatticeScore {
   double score;
@@ -41,7 +43,7 @@ struct ItemGradient {
 
 // What a pass forth leaves for the pass back: alphas and their offsets by cut, and rows.
 template <class T>
-struct Trace {
+struct ForwardTrace {
   Numbers<T> alpha;
   double* offset;
   KeptRows<T> rows;
@@ -52,7 +54,8 @@ struct Trace {
 struct TraceSize {
   int64_t alphas, factors, cuts, segments;
 
-  TraceSize(bool is_chain, int64_t num_cuts, int64_t num_segments, const Steps& steps, bool keep)
+  TraceSize(bool is_chain, int64_t num_cuts, int64_t num_segments,
+            const layout::TransitionRows& steps, bool keep)
       : alphas((!is_chain ? 2 * num_cuts
                 : keep    ? num_cuts
                           : 2) *
@@ -60,7 +63,7 @@ struct TraceSize {
         factors(keep ? num_segments * LabelArray::size(steps.num_labels) : 0),
         cuts(num_cuts),
         segments(keep ? num_segments : 0) {}
-  explicit TraceSize(const Cuts& all, const Steps& steps, bool keep)
+  explicit TraceSize(const Cuts& all, const layout::TransitionRows& steps, bool keep)
       : TraceSize(all.is_chain, all.count, all.num_segments(), steps, keep) {}
 
   int64_t doubles() const { return cuts + 2 * segments; }
@@ -77,13 +80,13 @@ struct TraceSize {
 template <class T>
 class OwnTrace {
  public:
-  OwnTrace(const Cuts& cuts, const Steps& steps, bool keep)
+  OwnTrace(const Cuts& cuts, const layout::TransitionRows& steps, bool keep)
       : size_(cuts, steps, keep),
         alpha_(Array<T>::unwritten(size_.alphas)),
         factors_(size_.factors, false),
         doubles_(size_.doubles()) {}
 
-  Trace<T> get() {
+  ForwardTrace<T> get() {
     return {alpha_.begin(), doubles_.data(), size_.rows(factors_.begin(), doubles_.data())};
   }
 
@@ -100,13 +103,13 @@ class LatticePass {
   using E = Exponent<T>;
 
  public:
-  LatticePass(const LatticeItem<Score>& item, const Trace<T>& trace)
+  LatticePass(const LatticeItem<Score>& item, const ForwardTrace<T>& trace)
       : item_(item),
         cuts_(item.cuts),
         steps_(item.steps),
         trace_(trace),
         frame_(item, trace.rows),
-        reach_(item),
+        band_(item),
         scaled_(item.steps.num_positions) {}
 
   // Fills the trace; the alphas of all cuts of a chain only to `keep` them.
@@ -116,6 +119,7 @@ class LatticePass {
     double* const offset = trace_.offset;
     double spreads = 0;
     Total total;
+    count(graph.scaled.usable ? Driver::kScaledRows : Driver::kExtendedRows);
     std::fill_n(offset, cuts_.count, kUnset);
     for (int32_t c = 0; c < cuts_.count; ++c) {
       if (!cuts_.alone[c]) Array<T>::clear(alpha + c * size, size);
@@ -151,7 +155,7 @@ class LatticePass {
         const double reached = offset[c] + frame_.top;
         if (cuts_.alone[d]) {
           offset[d] = reached;
-          step<true>(graph, steps_.entering, here, to, reach_.at(d));
+          step<true>(graph, steps_.entering, here, to, band_.at(d));
           frame_.scale_wide(to);
           continue;
         }
@@ -173,6 +177,7 @@ class LatticePass {
     const Numbers<T> alpha = trace_.alpha;
     const double* const offset = trace_.offset;
     Total total;
+    count(graph.scaled.usable ? Driver::kScaledRows : Driver::kExtendedRows);
     for (int32_t c = 0; c < cuts_.count; ++c) {
       if (!is_unset(offset[c]) && cuts_.accepts(c)) {
         total.add(*this, graph, alpha + c * size, offset[c] + cuts_.accept[c]);
@@ -219,7 +224,7 @@ class LatticePass {
         const Numbers<T> into = is_read ? parts.begin() : read;
         T met = 0;
         if (cuts_.alone[d]) {
-          vectorized(Meet<T>{steps_.num_positions, reach_.at(d), steps_.label, frame_.factors(),
+          vectorized(Meet<T>{steps_.num_positions, band_.at(d), steps_.label, frame_.factors(),
                              alpha + d * size, beyond, into, of_total(offset[d] + ahead[d]),
                              gamma.begin(), &met});
           frame_.scale_wide(into);
@@ -243,7 +248,7 @@ class LatticePass {
       }
       if (total.m == 0 || is_unset(offset[c])) continue;
       if (is_read) {
-        step<false>(graph, steps_.leaving, read, beta, reach_.at(c), reading.room());
+        step<false>(graph, steps_.leaving, read, beta, band_.at(c), reading.room());
         if (counting) reading.add(here, read, of_total(offset[c] + ahead[c]));
       } else {
         Array<T>::clear(beta, size);
@@ -297,7 +302,7 @@ class LatticePass {
   // The sum of all paths: m * 2^e * exp(offset).
   struct Total {
     T m = 0;
-    E e = Wide<T>::kZero;
+    E e = extended::Limits<T>::kZero;
     double offset = kUnset;
 
     void add(const LatticePass& pass, const GraphNumbers<T>& graph, Numbers<T> here, double at) {
@@ -305,9 +310,9 @@ class LatticePass {
       const Numbers<T> accept = graph.accept.begin();
       for (int32_t s = 0; s < pass.item_.num_states; ++s) {
         if (accept.m[s] == 0 || here.m[s] == 0) continue;
-        add_wide(m, e, here.m[s] * accept.m[s] * scale.m, here.e[s] + accept.e[s] + scale.e);
+        extended::add(m, e, here.m[s] * accept.m[s] * scale.m, here.e[s] + accept.e[s] + scale.e);
       }
-      normalize(m, e);
+      extended::normalize(m, e);
     }
 
     double log() const {
@@ -318,24 +323,24 @@ class LatticePass {
 
   const LatticeItem<Score>& item_;
   const Cuts& cuts_;
-  const Steps& steps_;
-  const Trace<T> trace_;
-  Frame<T, Score> frame_;
-  const Reach reach_;
+  const layout::TransitionRows& steps_;
+  const ForwardTrace<T> trace_;
+  FrameEmissions<T, Score> frame_;
+  const ActiveBand band_;
   ScaledPositions<T> scaled_;
 
   // One step along the arcs that read, times the emission where it is asked for; `room`, if it is
   // not null, is where to scale `from` to.
   template <bool kReading>
-  void step(const GraphNumbers<T>& graph, const Rows& rows, Numbers<T> from, Numbers<T> to,
-            Window window, ScaledPositions<T>* room = nullptr) {
-    const RunRows<T, kReading, false> wide{
+  void step(const GraphNumbers<T>& graph, const layout::SlicedRows& rows, Numbers<T> from,
+            Numbers<T> to, Window window, ScaledPositions<T>* room = nullptr) {
+    const SpmvExtended<T, kReading, false> wide{
         rows,  graph.reading.begin(), from, to, kReading ? frame_.factors() : nullptr, steps_.label,
         window};
     if (graph.scaled.usable) {
       ScaledPositions<T>& scaled = room ? *room : scaled_;
       scaled.set(from);
-      vectorized(ScaledRows<T, kReading>{wide, graph.scaled, scaled});
+      vectorized(SpmvScaled<T, kReading>{wide, graph.scaled, scaled});
     } else {
       vectorized(wide);
     }
@@ -347,10 +352,11 @@ class LatticePass {
     vectorized(AddNumbers<T, false>{steps_.num_positions, to, from, scale, nullptr, {}});
   }
 
-  void epsilons(const Rows& rows, const RowWeights<T>& weights, Numbers<T> numbers) const {
+  void epsilons(const layout::SlicedRows& rows, const RowWeights<T>& weights,
+                Numbers<T> numbers) const {
     if (rows.num_slices == 0) return;
-    vectorized(
-        RunRows<T, false, true>{rows, weights.begin(), numbers, numbers, nullptr, steps_.label});
+    vectorized(SpmvExtended<T, false, true>{rows, weights.begin(), numbers, numbers, nullptr,
+                                            steps_.label});
   }
 
   // The probabilities to begin or end in each state, times grad; returns their sum.
@@ -359,7 +365,8 @@ class LatticePass {
     double sum = 0;
     for (int32_t s = 0; s < item_.num_states; ++s) {
       const T share = score.m[s] * reached.m[s] * scale.m;
-      const T size = share == 0 ? T{0} : power_of_two<T>(score.e[s] + reached.e[s] + scale.e);
+      const T size =
+          share == 0 ? T{0} : extended::power_of_two<T>(score.e[s] + reached.e[s] + scale.e);
       const auto chance = static_cast<double>(share * size);
       sum += chance;
       if (into) into[s] += static_cast<double>(grad) * chance;
@@ -368,4 +375,4 @@ class LatticePass {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

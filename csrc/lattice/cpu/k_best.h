@@ -1,5 +1,5 @@
-// The k best paths of a lattice, given the best distances (lazy_k_best.h): nodes are positions at
-// cuts.
+// The k best paths of a lattice, given the best distances (paths/cpu/k_best_lazy.h): nodes are
+// positions at cuts.
 #pragma once
 
 #include <unordered_map>
@@ -7,29 +7,33 @@
 #include "lattice/cpu/viterbi.h"
 #include "paths/cpu/k_best_lazy.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 template <class Score>
 class LatticeNodes {
  public:
-  struct Way : gtnet::Way {
+  struct Way : lattice::Way {
     int64_t node = kNone;
   };
 
   LatticeNodes(const LatticeItem<Score>& item, const LatticeBest<Score>& distance)
-      : item_(item), num_positions_(item.steps.num_positions), ways_(item), distance_(distance) {}
+      : item_(item),
+        num_positions_(item.steps.num_positions),
+        predecessors_(item),
+        distance_(distance) {}
 
   template <class Visit>
   void ends(const Visit& visit) const {
     each_end(item_, [&](int32_t c, int32_t s, double accept) {
-      visit(at({c, s, kUnitArc, kNone, accept, 0}));
+      visit(at({c, s, layout::kUnitArc, kNone, accept, 0}));
     });
   }
   template <class Visit>
   void each(int64_t node, const Visit& visit) const {
-    ways_.each(cut(node), position(node), [&](const gtnet::Way& way) { return visit(at(way)); });
+    predecessors_.each(cut(node), position(node),
+                       [&](const lattice::Way& way) { return visit(at(way)); });
   }
-  double start(int64_t node) const { return ways_.start(cut(node), position(node)); }
+  double start(int64_t node) const { return predecessors_.start(cut(node), position(node)); }
   double distance(int64_t node) const { return distance_(cut(node), position(node)); }
   int32_t& place(int64_t node) { return places_.try_emplace(node, kNone).first->second; }
 
@@ -39,18 +43,18 @@ class LatticeNodes {
  private:
   const LatticeItem<Score>& item_;
   const int64_t num_positions_;
-  const Ways<Score> ways_;
+  const Predecessors<Score> predecessors_;
   const LatticeBest<Score>& distance_;
   std::unordered_map<int64_t, int32_t> places_;
 
-  Way at(const gtnet::Way& way) const { return {way, way.cut * num_positions_ + way.position}; }
+  Way at(const lattice::Way& way) const { return {way, way.cut * num_positions_ + way.position}; }
 };
 
 template <class Score>
 std::vector<LatticePath> k_best_of(const LatticeItem<Score>& item,
                                    const LatticeBest<Score>& distance, int64_t k) {
   using Nodes = LatticeNodes<Score>;
-  using Search = LazyKBest<Nodes>;
+  using Search = paths::LazyKBest<Nodes>;
   Nodes nodes(item, distance);
   Search search(nodes);
   std::vector<LatticePath> paths;
@@ -71,4 +75,4 @@ std::vector<LatticePath> k_best_of(const LatticeItem<Score>& item,
   return paths;
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -6,7 +6,7 @@
 
 #include "lattice/cpu/emissions.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // Arcs of the operand along a path, and the row of scores that each reads, -1 for an epsilon; the
 // state and the cut in which the path begins and ends.
@@ -16,7 +16,7 @@ struct LatticePath {
   std::vector<int32_t> arcs, rows;
 
   void take(int32_t arc, int32_t row) {
-    if (arc == kUnitArc) return;
+    if (arc == layout::kUnitArc) return;
     arcs.push_back(arc);
     rows.push_back(row);
   }
@@ -35,18 +35,18 @@ struct RowPlace {
   int64_t begin = 0;
   int32_t stride = 0, count = 0;
 
-  static std::vector<RowPlace> of(const Rows& rows, int32_t num_positions) {
+  static std::vector<RowPlace> of(const layout::SlicedRows& rows, int32_t num_positions) {
     std::vector<RowPlace> found(num_positions);
     for (int32_t k = 0; k < rows.num_slices; ++k) {
-      const int64_t begin = int64_t{rows.begin[k]} * kRowLanes;
+      const int64_t begin = int64_t{rows.begin[k]} * kLanes;
       const int32_t entries = rows.begin[k + 1] - rows.begin[k];
-      const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
+      const int32_t* const to = rows.to + int64_t{k} * kLanes;
       if (rows.kind[k] == kLongRow) {
-        found[to[0]] = {begin, 1, entries * kRowLanes};
+        found[to[0]] = {begin, 1, entries * kLanes};
         continue;
       }
-      for (int i = 0; i < kRowLanes; ++i) {
-        if (to[i] >= 0) found[to[i]] = {begin + i, kRowLanes, entries};
+      for (int i = 0; i < kLanes; ++i) {
+        if (to[i] >= 0) found[to[i]] = {begin + i, kLanes, entries};
       }
     }
     return found;
@@ -73,9 +73,9 @@ void each_end(const LatticeItem<Score>& item, const Visit& visit) {
 }
 
 template <class Score>
-class Ways {
+class Predecessors {
  public:
-  explicit Ways(const LatticeItem<Score>& item)
+  explicit Predecessors(const LatticeItem<Score>& item)
       : item_(item),
         steps_(item.steps),
         entering_(item.cuts.entering()),
@@ -85,10 +85,10 @@ class Ways {
   // visit(way) for every way into a position until it returns true.
   template <class Visit>
   void each(int32_t cut, int32_t position, const Visit& visit) const {
-    const auto along = [&](const Rows& rows, const RowPlace& place, Way way) {
+    const auto along = [&](const layout::SlicedRows& rows, const RowPlace& place, Way way) {
       for (int32_t j = 0; j < place.count; ++j) {
         const int64_t k = place.begin + int64_t{j} * place.stride;
-        if (rows.arc[k] == kPadding) continue;
+        if (rows.arc[k] == layout::kPadding) continue;
         way.position = rows.other[k];
         way.arc = rows.arc[k];
         way.weight = way.arc >= 0 ? static_cast<double>(item_.weights[way.arc]) : 0;
@@ -98,7 +98,7 @@ class Ways {
     };
     if (along(steps_.epsilon_entering, epsilon_[position], {cut, 0, 0, kNone, 0, 0})) return;
     const int32_t local = steps_.label[position], label = steps_.labels[local];
-    if (local == kNoLabel) return;
+    if (local == layout::kNoLabel) return;
     for (int32_t i = entering_.begin[cut]; i < entering_.begin[cut + 1]; ++i) {
       const int32_t segment = entering_.segment[i];
       const double emission =
@@ -116,9 +116,9 @@ class Ways {
 
  private:
   const LatticeItem<Score>& item_;
-  const Steps& steps_;
+  const layout::TransitionRows& steps_;
   const Cuts::Entering entering_;
   const std::vector<RowPlace> reading_, epsilon_;
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

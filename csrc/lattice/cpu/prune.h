@@ -5,7 +5,7 @@
 #include "lattice/cpu/viterbi.h"
 #include "lattice/tie_slack.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // Arcs kept, cut by cut, those that read nothing first: the cuts that each leads between, the row
 // that it reads (-1 for an epsilon) and its arc of the graph; the ends kept, of cut and state.
@@ -63,17 +63,18 @@ class LatticePrune {
   struct Arcs {
     std::vector<int32_t> arc, from, to;
 
-    Arcs(const Rows& rows, int32_t num_arcs) : arc(num_arcs, kNone), from(num_arcs), to(num_arcs) {
+    Arcs(const layout::SlicedRows& rows, int32_t num_arcs)
+        : arc(num_arcs, kNone), from(num_arcs), to(num_arcs) {
       for (int32_t k = 0; k < rows.num_slices; ++k) {
-        const int32_t* const ends = rows.to + int64_t{k} * kRowLanes;
-        for (int64_t at = int64_t{rows.begin[k]} * kRowLanes,
-                     end = int64_t{rows.begin[k + 1]} * kRowLanes;
+        const int32_t* const ends = rows.to + int64_t{k} * kLanes;
+        for (int64_t at = int64_t{rows.begin[k]} * kLanes,
+                     end = int64_t{rows.begin[k + 1]} * kLanes;
              at < end; ++at) {
           const int32_t a = rows.arc[at];
           if (a < 0) continue;
           arc[a] = a;
           from[a] = rows.other[at];
-          to[a] = ends[rows.kind[k] == kLongRow ? 0 : at % kRowLanes];
+          to[a] = ends[rows.kind[k] == kLongRow ? 0 : at % kLanes];
         }
       }
       size_t count = 0;
@@ -111,4 +112,4 @@ class LatticePrune {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

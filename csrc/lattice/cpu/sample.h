@@ -8,7 +8,7 @@
 #include "lattice/cpu/predecessors.h"
 #include "paths/sample.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 template <class Score>
 class LatticeSampler {
@@ -17,7 +17,7 @@ class LatticeSampler {
   LatticeSampler(const LatticeItem<Score>& item, Numbers<double> alpha, const double* offset)
       : cuts_(item.cuts),
         num_positions_(item.steps.num_positions),
-        ways_(item),
+        predecessors_(item),
         alpha_(alpha),
         offset_(offset) {
     double best = kNegInf, sum = 0;
@@ -36,14 +36,15 @@ class LatticeSampler {
   // One path per seed; none where no path is possible.
   std::vector<LatticePath> draw(const int64_t* seeds, int64_t count) const {
     std::vector<LatticePath> paths;
-    for (int64_t i = 0; i < count && !ends_.empty(); ++i) paths.push_back(draw(Uniform(seeds[i])));
+    for (int64_t i = 0; i < count && !ends_.empty(); ++i)
+      paths.push_back(draw(paths::Uniform(seeds[i])));
     return paths;
   }
 
  private:
   const Cuts& cuts_;
   const int64_t num_positions_;
-  const Ways<Score> ways_;
+  const Predecessors<Score> predecessors_;
   const Numbers<double> alpha_;
   const double* const offset_;
   std::vector<Way> ends_;
@@ -62,7 +63,7 @@ class LatticeSampler {
     return std::min<size_t>(found - sums.begin(), sums.size() - 1);
   }
 
-  LatticePath draw(Uniform uniform) const {
+  LatticePath draw(paths::Uniform uniform) const {
     LatticePath path;
     const Way end = ends_[chosen(ends_sums_, uniform())];
     int32_t cut = path.last_cut = end.cut, position = path.last = end.position;
@@ -70,11 +71,11 @@ class LatticeSampler {
     std::vector<double> sums;
     for (;;) {
       const double here = distance(cut, position);
-      const double begins = ways_.start(cut, position);
+      const double begins = predecessors_.start(cut, position);
       double sum = begins == kNegInf ? 0 : std::exp(begins - here);
       ways.clear();
       sums.assign(1, sum);
-      ways_.each(cut, position, [&](const Way& way) {
+      predecessors_.each(cut, position, [&](const Way& way) {
         const double score = way.from(distance(way.cut, way.position));
         if (score == kNegInf) return false;
         ways.push_back(way);
@@ -95,4 +96,4 @@ class LatticeSampler {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -6,7 +6,7 @@
 
 #include "core/platform.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // Cuts in an order in which every segment leads on; segments by the cut that they leave.
 struct Cuts {
@@ -102,4 +102,4 @@ struct Cuts {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

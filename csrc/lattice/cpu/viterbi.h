@@ -8,13 +8,13 @@
 
 #include "lattice/cpu/predecessors.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // out[p] = emission[label[p]] + max over the entries k of row p of from[other[k]] + weight[k];
 // kAdding: the value that out[p] held is one more candidate, and there is no emission.
 template <bool kAdding>
 struct BestRows {
-  Rows rows;
+  layout::SlicedRows rows;
   const double *weight, *from;
   double* out;
   const double* emission;
@@ -22,28 +22,28 @@ struct BestRows {
 
   GTNET_INLINE void operator()() const {
     for (int32_t k = 0; k < rows.num_slices; ++k) {
-      double best[kRowLanes];
-      for (int i = 0; i < kRowLanes; ++i) best[i] = kNegInf;
+      double best[kLanes];
+      for (int i = 0; i < kLanes; ++i) best[i] = kNegInf;
       for (int32_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
-        const int64_t at = int64_t{j} * kRowLanes;
+        const int64_t at = int64_t{j} * kLanes;
         const int32_t* const other = rows.other + at;
         const double* const w = weight + at;
         GTNET_SIMD()
-        for (int i = 0; i < kRowLanes; ++i) {
+        for (int i = 0; i < kLanes; ++i) {
           const double x = from[other[i]] + w[i];
           best[i] = x > best[i] ? x : best[i];
         }
       }
-      const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
+      const int32_t* const to = rows.to + int64_t{k} * kLanes;
       if (rows.kind[k] == kLongRow) {
-        for (int i = 1; i < kRowLanes; ++i) best[0] = best[i] > best[0] ? best[i] : best[0];
+        for (int i = 1; i < kLanes; ++i) best[0] = best[i] > best[0] ? best[i] : best[0];
         write(to[0], best[0]);
       } else if (rows.kind[k] == kInOrder && !kAdding) {
         const int32_t first = to[0];
         GTNET_SIMD()
-        for (int i = 0; i < kRowLanes; ++i) out[first + i] = best[i] + emission[label[first + i]];
+        for (int i = 0; i < kLanes; ++i) out[first + i] = best[i] + emission[label[first + i]];
       } else {
-        for (int i = 0; i < kRowLanes; ++i) {
+        for (int i = 0; i < kLanes; ++i) {
           if (to[i] >= 0) write(to[i], best[i]);
         }
       }
@@ -78,11 +78,13 @@ struct BestOf {
 
 // The scores of the arcs of a layout as doubles, put where the entries are.
 template <class Score>
-std::vector<double> entry_scores(const Rows& rows, const Score* scores) {
-  std::vector<double> weights(int64_t{rows.num_entries} * kRowLanes);
+std::vector<double> entry_scores(const layout::SlicedRows& rows, const Score* scores) {
+  std::vector<double> weights(int64_t{rows.num_entries} * kLanes);
   for (size_t k = 0; k < weights.size(); ++k) {
     const int32_t arc = rows.arc[k];
-    weights[k] = arc >= 0 ? static_cast<double>(scores[arc]) : arc == kPadding ? kNegInf : 0.0;
+    weights[k] = arc >= 0                  ? static_cast<double>(scores[arc])
+                 : arc == layout::kPadding ? kNegInf
+                                           : 0.0;
   }
   return weights;
 }
@@ -91,7 +93,7 @@ std::vector<double> entry_scores(const Rows& rows, const Score* scores) {
 template <class Score>
 void read_scores(const LatticeItem<Score>& item, int32_t segment, double* emission) {
   const Score* const row = item.row(segment);
-  emission[kNoLabel] = 0;
+  emission[layout::kNoLabel] = 0;
   for (int32_t l = 1; l < item.steps.num_labels; ++l) {
     const int32_t label = item.steps.labels[l];
     emission[l] = label < item.num_labels ? static_cast<double>(row[label]) : kNegInf;
@@ -188,7 +190,7 @@ class LatticeBest {
   }
 
   // The best path; it goes back from the best end, by an arc that gave the maximum each time.
-  LatticePath path(const Ways<Score>& ways) const {
+  LatticePath path(const Predecessors<Score>& ways) const {
     LatticePath path;
     each_end(item_, [&](int32_t c, int32_t s, double accept) {
       const double score = (*this)(c, s) + accept;
@@ -217,7 +219,7 @@ class LatticeBest {
  private:
   const LatticeItem<Score>& item_;
   const Cuts& cuts_;
-  const Steps& steps_;
+  const layout::TransitionRows& steps_;
   double* const alpha_;
   const std::vector<double> reading_, epsilon_;
   std::vector<double> emission_;
@@ -229,4 +231,4 @@ class LatticeBest {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -8,7 +8,9 @@
 #include "core/score_array.h"
 #include "layout/transition_program.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
+
+using layout::kLanes;
 
 constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
@@ -55,9 +57,10 @@ struct ChainGrid {
   Span<const int64_t> lengths, state_offsets, arc_offsets;
   Span<const int32_t> words;
   Span<const T> weights, start, accept;
-  Span<const Number<T>> entry_weights;  // [entries of forth and back, lanes], by WeighEntries
-  Span<const int32_t> graph_flags;      // what went wrong with the weights of each graph
-  double highest;                       // the largest score that cannot overflow
+  Span<const ExtendedFloat<T>>
+      entry_weights;                // [entries of forth and back, lanes], by WeighEntries
+  Span<const int32_t> graph_flags;  // what went wrong with the weights of each graph
+  double highest;                   // the largest score that cannot overflow
 
   GTNET_HD int64_t graph(int64_t item) const { return num_graphs == 1 ? 0 : item; }
 
@@ -79,25 +82,26 @@ struct ChainGrid {
     return scores_of_states.part(state_offsets[graph], num_states(graph));
   }
 
-  GTNET_HD Number<T> number(T score, int32_t& found) const {
-    return Number<T>::exp(static_cast<double>(score), highest, found).settled(found);
+  GTNET_HD ExtendedFloat<T> number(T score, int32_t& found) const {
+    return ExtendedFloat<T>::exp(static_cast<double>(score), highest, found).settled(found);
   }
 
   // The sum of all paths from what reached the states in the end.
   template <class Block>
-  GTNET_KERNEL Number<T> total(Block& block, Span<Number<T>> last, Span<const T> accepts,
-                               int64_t states, Span<Number<T>> parts, Span<int32_t> flags) const {
+  GTNET_KERNEL ExtendedFloat<T> total(Block& block, Span<ExtendedFloat<T>> last,
+                                      Span<const T> accepts, int64_t states,
+                                      Span<ExtendedFloat<T>> parts, Span<int32_t> flags) const {
     int32_t none = 0;
     return block
         .reduce(
-            states, Number<T>::zero(), parts,
+            states, ExtendedFloat<T>::zero(), parts,
             [=, this](int64_t s) {
               int32_t found = 0;
-              const Number<T> term = last[s] * number(accepts[s], found);
+              const ExtendedFloat<T> term = last[s] * number(accepts[s], found);
               if (found) Block::raise(flags[0], found);
               return term;
             },
-            [](const Number<T>& a, const Number<T>& b) { return a + b; })
+            [](const ExtendedFloat<T>& a, const ExtendedFloat<T>& b) { return a + b; })
         .settled(none);
   }
 };
@@ -108,13 +112,13 @@ struct WeighEntries {
   static constexpr int kThreads = 256;
   static constexpr int64_t kBlocks = 16;  // per graph
   ChainGrid<T> grid;
-  Span<Number<T>> weight;
+  Span<ExtendedFloat<T>> weight;
   Span<int32_t> flags;  // [graphs], 0 on entry
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     const int64_t graph = block.index() / kBlocks, chunk = block.index() % kBlocks;
-    const BlockSteps steps = BlockSteps::read(grid.words, graph);
+    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
     const int64_t first = grid.arc_offsets[graph];
     const Span<const T> own = grid.weights.part(first, grid.arc_offsets[graph + 1] - first);
     weigh(block, steps.forth, chunk, own, graph);
@@ -123,21 +127,21 @@ struct WeighEntries {
 
  private:
   template <class Block>
-  GTNET_KERNEL void weigh(Block& block, const Program& program, int64_t chunk, Span<const T> own,
-                          int64_t graph) const {
-    const int64_t lanes = int64_t{program.entries} * kRowLanes;
+  GTNET_KERNEL void weigh(Block& block, const layout::TransitionProgram& program, int64_t chunk,
+                          Span<const T> own, int64_t graph) const {
+    const int64_t lanes = int64_t{program.entries} * kLanes;
     const int64_t share = (lanes + kBlocks - 1) / kBlocks, begin = chunk * share;
     const int64_t end = begin + share < lanes ? begin + share : lanes;
     if (begin >= end) return;
-    const int64_t before = int64_t{program.weights_before} * kRowLanes;
+    const int64_t before = int64_t{program.weights_before} * kLanes;
     const Span<const int32_t> arc = program.arc;
     block.each(end - begin, [=, this](int64_t i) {
       const int64_t k = begin + i;
       int32_t found = 0;
-      weight[before + k] =
-          arc[k] == kPadding ? Number<T>::zero()
-          : arc[k] < 0 ? Number<T>::one()
-                       : Number<T>::exp(static_cast<double>(own[arc[k]]), grid.highest, found);
+      weight[before + k] = arc[k] == layout::kPadding ? ExtendedFloat<T>::zero()
+                           : arc[k] < 0 ? ExtendedFloat<T>::one()
+                                        : ExtendedFloat<T>::exp(static_cast<double>(own[arc[k]]),
+                                                                grid.highest, found);
       if (found) Block::raise(flags[graph], found);
     });
   }
@@ -145,23 +149,23 @@ struct WeighEntries {
 
 // The scores of a frame for the labels of a graph, exponentiated into `factor`.
 template <class T, class Block>
-GTNET_KERNEL void read_factors(Block& block, const ChainGrid<T>& grid, const BlockSteps& steps,
-                               int64_t item, int64_t t, Span<Number<T>> factor,
-                               Span<int32_t> flags) {
+GTNET_KERNEL void read_factors(Block& block, const ChainGrid<T>& grid,
+                               const layout::TransitionPrograms& steps, int64_t item, int64_t t,
+                               Span<ExtendedFloat<T>> factor, Span<int32_t> flags) {
   constexpr int64_t kAhead = 4;  // frames, to have rows in the cache when they are needed
   const int64_t row = item * grid.item_stride + t * grid.row_stride;
   const int64_t later = t + kAhead < grid.frames ? row + kAhead * grid.row_stride : row;
   const Span<const int32_t> names = steps.names;
   block.each_last(steps.labels, [=, &grid](int64_t l) {
     const int32_t label = names[l];
-    if (l == kNoLabel) {
-      factor[l] = Number<T>::one();
+    if (l == layout::kNoLabel) {
+      factor[l] = ExtendedFloat<T>::one();
     } else if (label >= grid.num_labels) {
-      factor[l] = Number<T>::zero();
+      factor[l] = ExtendedFloat<T>::zero();
     } else {
       Block::prefetch(grid.scores.address(later + label));
       int32_t found = 0;
-      factor[l] = Number<T>::exp(grid.scores[row + label], grid.highest, found);
+      factor[l] = ExtendedFloat<T>::exp(grid.scores[row + label], grid.highest, found);
       if (found) Block::raise(flags[0], found);
     }
   });
@@ -172,13 +176,14 @@ template <class T>
 struct ArcCounts {
   Span<double> counts;  // [entries, lanes] of a program, or by_arc [arcs]
   bool by_arc;
-  Span<const Number<T>> near;  // what reached the position of a row by the frame at hand
-  T inverse;                   // 1 / mantissa of the total
+  Span<const ExtendedFloat<T>> near;  // what reached the position of a row by the frame at hand
+  T inverse;                          // 1 / mantissa of the total
   Exponent<T> total;
   double scale;
 
-  GTNET_HD GTNET_INLINE void add(int64_t entry, int32_t arc, int32_t owner, Number<T> term) const {
-    const Number<T> use = Number<T>{near[owner].m * inverse, near[owner].e} * term;
+  GTNET_HD GTNET_INLINE void add(int64_t entry, int32_t arc, int32_t owner,
+                                 ExtendedFloat<T> term) const {
+    const ExtendedFloat<T> use = ExtendedFloat<T>{near[owner].m * inverse, near[owner].e} * term;
     counts[by_arc ? arc : entry] += static_cast<double>(use.over(total)) * scale;
   }
 };
@@ -186,37 +191,39 @@ struct ArcCounts {
 // One phase of a program: to[p] = factor[label p] * sum of from[other] * weight over p's row.
 // `factor` is null where nothing is read.
 template <class T, class Block>
-GTNET_KERNEL void run_phase(Block& block, const Program& program, const BlockSteps& steps,
-                            Span<const Number<T>> weights, int32_t phase, Span<Number<T>> from,
-                            Span<Number<T>> to, Span<Number<T>> factor, ArcCounts<T> uses,
-                            Span<int32_t> flags) {
-  const Span<const Number<T>> weight = weights.part(int64_t{program.weights_before} * kRowLanes,
-                                                    int64_t{program.entries} * kRowLanes);
-  const Span<Number<T>> source = phase == 0 ? from : to;
+GTNET_KERNEL void run_phase(Block& block, const layout::TransitionProgram& program,
+                            const layout::TransitionPrograms& steps,
+                            Span<const ExtendedFloat<T>> weights, int32_t phase,
+                            Span<ExtendedFloat<T>> from, Span<ExtendedFloat<T>> to,
+                            Span<ExtendedFloat<T>> factor, ArcCounts<T> uses, Span<int32_t> flags) {
+  const Span<const ExtendedFloat<T>> weight =
+      weights.part(int64_t{program.weights_before} * kLanes, int64_t{program.entries} * kLanes);
+  const Span<ExtendedFloat<T>> source = phase == 0 ? from : to;
   const bool reads = factor && phase < program.reading;
   const Span<const int32_t> label = steps.label;
   const int32_t positions = steps.positions;
-  block.template rows<kRowLanes>(
+  block.template rows<kLanes>(
       program.phase_begin[phase], program.phase_begin[phase + 1],
       [=](int32_t slice, int lane) {
         const int32_t kind = program.flags[slice];
-        const int64_t row = int64_t{slice} * kRowLanes + (kind & kTogether ? 0 : lane);
-        Number<T> sum = Number<T>::zero();
+        const int64_t row = int64_t{slice} * kLanes + (kind & layout::kTogether ? 0 : lane);
+        ExtendedFloat<T> sum = ExtendedFloat<T>::zero();
         if (program.to[row] < 0) return sum;
-        if (kind & kKeeps && !(kind & kTogether && lane > 0)) sum = to[program.to[row]];
+        if (kind & layout::kKeeps && !(kind & layout::kTogether && lane > 0))
+          sum = to[program.to[row]];
         const int32_t owner = program.owner[row], end = program.slice_begin[slice + 1];
         for (int32_t j = program.slice_begin[slice]; j < end; ++j) {
-          const int64_t k = int64_t{j} * kRowLanes + lane;
-          const Number<T> term = weight[k] * source[program.other[k]];
+          const int64_t k = int64_t{j} * kLanes + lane;
+          const ExtendedFloat<T> term = weight[k] * source[program.other[k]];
           sum = sum + term;
           if (uses.counts && program.arc[k] >= 0) uses.add(k, program.arc[k], owner, term);
         }
         return sum;
       },
-      [=](int32_t slice) { return (program.flags[slice] & kTogether) != 0; },
-      [](const Number<T>& a, const Number<T>& b) { return a + b; },
-      [=](int32_t slice, int lane, const Number<T>& sum) {
-        const int32_t p = program.to[int64_t{slice} * kRowLanes + lane];
+      [=](int32_t slice) { return (program.flags[slice] & layout::kTogether) != 0; },
+      [](const ExtendedFloat<T>& a, const ExtendedFloat<T>& b) { return a + b; },
+      [=](int32_t slice, int lane, const ExtendedFloat<T>& sum) {
+        const int32_t p = program.to[int64_t{slice} * kLanes + lane];
         if (p < 0) return;
         int32_t found = 0;
         to[p] = (reads && p < positions ? sum * factor[label[p]] : sum).settled(found);
@@ -224,4 +231,4 @@ GTNET_KERNEL void run_phase(Block& block, const Program& program, const BlockSte
       });
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

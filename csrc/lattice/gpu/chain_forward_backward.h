@@ -1,4 +1,4 @@
-// Forward and backward over chains of frames composed with a graph (chain_grid.h):
+// Forward and backward over chains of frames composed with a graph (lattice/gpu/chain.h):
 //   alpha_t(p) = emission_t(label p) * sum over arcs into p of alpha_{t-1}(source) * weight,
 //   beta_t(q) = sum over arcs out of q of weight * emission_{t+1}(label p) * beta_{t+1}(p),
 // epsilon arcs within a frame. A block owns a chain, half a warp a slice of rows of the graph; each
@@ -7,15 +7,15 @@
 
 #include "lattice/gpu/chain.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // The alphas of all frames, [items, frames + 1, slots].
 template <class T>
 struct Alphas {
-  Span<Number<T>> all;
+  Span<ExtendedFloat<T>> all;
   int64_t frames, slots;
 
-  GTNET_HD Span<Number<T>> at(int64_t item, int64_t t, int32_t used) const {
+  GTNET_HD Span<ExtendedFloat<T>> at(int64_t item, int64_t t, int32_t used) const {
     return all.part((item * (frames + 1) + t) * slots, used);
   }
 };
@@ -29,16 +29,18 @@ struct ChainForward {
   bool keep;  // alphas, for the gradient
   Span<double> score;
 
-  static int64_t shared_bytes() { return Room::sized<int32_t>(1) + Room::sized<Number<T>>(kWarp); }
+  static int64_t shared_bytes() {
+    return Room::sized<int32_t>(1) + Room::sized<ExtendedFloat<T>>(kWarp);
+  }
   GTNET_HD static int64_t room_bytes(int64_t slots, int64_t labels) {
-    return Room::sized<Number<T>>(2 * slots) + Room::sized<Number<T>>(2 * labels);
+    return Room::sized<ExtendedFloat<T>>(2 * slots) + Room::sized<ExtendedFloat<T>>(2 * labels);
   }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    using N = Number<T>;
+    using N = ExtendedFloat<T>;
     const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const BlockSteps steps = BlockSteps::read(grid.words, graph);
+    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
     const Span<const T> start = grid.states_of(graph, grid.start),
                         accept = grid.states_of(graph, grid.accept);
     const int64_t states = grid.num_states(graph);
@@ -89,8 +91,8 @@ struct ChainForward {
 
  private:
   template <class Block>
-  GTNET_KERNEL static void copy(Block& block, Span<Number<T>> from, Span<Number<T>> to,
-                                int64_t count) {
+  GTNET_KERNEL static void copy(Block& block, Span<ExtendedFloat<T>> from,
+                                Span<ExtendedFloat<T>> to, int64_t count) {
     block.each(count, [=](int64_t p) { to[p] = from[p]; });
   }
 };
@@ -130,18 +132,19 @@ struct ChainBackward {
   Span<const int64_t> counts_at = nullptr;  // but by entry: where those of each item begin
 
   static int64_t shared_bytes() {
-    return Room::sized<int32_t>(1) + Room::sized<Number<T>>(kWarp) + Room::sized<double>(2 * kWarp);
+    return Room::sized<int32_t>(1) + Room::sized<ExtendedFloat<T>>(kWarp) +
+           Room::sized<double>(2 * kWarp);
   }
   GTNET_HD static int64_t room_bytes(int64_t slots, int64_t labels, int64_t totals) {
-    return Room::sized<Number<T>>(2 * labels) + 2 * Room::sized<Number<T>>(slots) +
+    return Room::sized<ExtendedFloat<T>>(2 * labels) + 2 * Room::sized<ExtendedFloat<T>>(slots) +
            Room::sized<T>(slots) + Room::sized<T>(totals);
   }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    using N = Number<T>;
+    using N = ExtendedFloat<T>;
     const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const BlockSteps steps = BlockSteps::read(grid.words, graph);
+    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
     const Span<const T> start = grid.states_of(graph, grid.start),
                         accept = grid.states_of(graph, grid.accept);
     const int64_t states = grid.num_states(graph);
@@ -193,7 +196,7 @@ struct ChainBackward {
           [=](int64_t p) {
             int32_t found = 0;
             const N meeting = after[p] * beta[p];
-            const T share = label[p] == kNoLabel ? T{0} : meeting.over(total.e) * inverse;
+            const T share = label[p] == layout::kNoLabel ? T{0} : meeting.over(total.e) * inverse;
             gamma[p] = share;
             read[p] = (beta[p] * emission[label[p]]).settled(found);
             return static_cast<double>(share);
@@ -230,23 +233,23 @@ struct ChainBackward {
   }
 
  private:
-  GTNET_HD Span<double> counts_of(int64_t item, const BlockSteps& steps) const {
+  GTNET_HD Span<double> counts_of(int64_t item, const layout::TransitionPrograms& steps) const {
     if (by != CountBy::kEntry) {
       return counts.part(counts_at[item], counts_at[item + 1] - counts_at[item]);
     }
-    const int64_t own = int64_t{steps.back.entries} * kRowLanes;
+    const int64_t own = int64_t{steps.back.entries} * kLanes;
     return counts.part(
-        grid.num_graphs == 1 ? item * own : int64_t{steps.back.counts_before} * kRowLanes, own);
+        grid.num_graphs == 1 ? item * own : int64_t{steps.back.counts_before} * kLanes, own);
   }
 
   // The sums by label of a frame, made to add up to 1, times grad.
   template <class Block>
-  GTNET_KERNEL void write_row(Block& block, const BlockSteps& steps, int64_t item, int64_t t,
-                              Span<T> totals, Span<double> sums) const {
+  GTNET_KERNEL void write_row(Block& block, const layout::TransitionPrograms& steps, int64_t item,
+                              int64_t t, Span<T> totals, Span<double> sums) const {
     const Span<const int32_t> names = steps.names;
     const int64_t row = item * grad_item_stride + t * grad_row_stride;
     block.each_last(steps.labels, [=, this, &block](int64_t l) {
-      if (l == kNoLabel || names[l] >= grid.num_labels) return;
+      if (l == layout::kNoLabel || names[l] >= grid.num_labels) return;
       const double sum = block.total(sums, [](double a, double b) { return a + b; });
       const double scale = sum > 0 ? grad_score[item] / sum : 0;
       grad_scores.write(row + names[l], static_cast<double>(totals[l]) * scale);
@@ -255,23 +258,23 @@ struct ChainBackward {
 
  public:
   template <class Block>
-  GTNET_KERNEL static void sum_by_label(Block& block, const Program& program, int32_t phase,
-                                        Span<T> gamma, Span<T> totals) {
+  GTNET_KERNEL static void sum_by_label(Block& block, const layout::TransitionProgram& program,
+                                        int32_t phase, Span<T> gamma, Span<T> totals) {
     const Span<T> source = phase == 0 ? gamma : totals;
-    block.template rows<kRowLanes>(
+    block.template rows<kLanes>(
         program.phase_begin[phase], program.phase_begin[phase + 1],
         [=](int32_t slice, int lane) {
           T sum = 0;
           for (int32_t j = program.slice_begin[slice]; j < program.slice_begin[slice + 1]; ++j) {
-            const int64_t k = int64_t{j} * kRowLanes + lane;
-            if (program.arc[k] != kPadding) sum += source[program.other[k]];
+            const int64_t k = int64_t{j} * kLanes + lane;
+            if (program.arc[k] != layout::kPadding) sum += source[program.other[k]];
           }
           return sum;
         },
-        [=](int32_t slice) { return (program.flags[slice] & kTogether) != 0; },
+        [=](int32_t slice) { return (program.flags[slice] & layout::kTogether) != 0; },
         [](T a, T b) { return a + b; },
         [=](int32_t slice, int lane, T sum) {
-          const int32_t l = program.to[int64_t{slice} * kRowLanes + lane];
+          const int32_t l = program.to[int64_t{slice} * kLanes + lane];
           if (l >= 0) totals[l] = sum;
         });
   }
@@ -307,14 +310,15 @@ struct ArcGradients {
   GTNET_KERNEL void operator()(Block& block) const {
     const int64_t graph = block.index() / WeighEntries<T>::kBlocks;
     const int64_t chunk = block.index() % WeighEntries<T>::kBlocks;
-    const Program program = BlockSteps::read(grid.words, graph).back;
-    const int64_t lanes = int64_t{program.entries} * kRowLanes;
+    const layout::TransitionProgram program =
+        layout::TransitionPrograms::read(grid.words, graph).back;
+    const int64_t lanes = int64_t{program.entries} * kLanes;
     const int64_t share = (lanes + WeighEntries<T>::kBlocks - 1) / WeighEntries<T>::kBlocks;
     const int64_t begin = chunk * share, end = begin + share < lanes ? begin + share : lanes;
     if (begin >= end) return;
     const bool one = grid.num_graphs == 1;
     const int64_t items = one ? grid.size : 1, first_item = one ? 0 : graph;
-    const int64_t before = one ? 0 : int64_t{program.counts_before} * kRowLanes;
+    const int64_t before = one ? 0 : int64_t{program.counts_before} * kLanes;
     const int64_t first = grid.arc_offsets[graph];
     block.each(end - begin, [=, this](int64_t i) {
       const int32_t arc = program.arc[begin + i];
@@ -357,4 +361,4 @@ struct EndGradients {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

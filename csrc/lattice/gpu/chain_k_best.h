@@ -1,11 +1,11 @@
 // The k best paths over chains of frames composed with a graph, a block per chain: every position
-// keeps its k best at every frame, merged from sorted lists as in k_best_kernels.h.
+// keeps its k best at every frame, merged from sorted lists as in paths/gpu/k_best.h.
 #pragma once
 
 #include "lattice/gpu/chain_viterbi.h"
 #include "paths/gpu/k_best.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // The entry of the layout by which a path came, and the how many-th of those where it comes from it
 // goes on with; kNone where it begins.
@@ -20,14 +20,15 @@ struct ChainKBest {
   ChainGrid<T> grid;
   Room room;
   int64_t slots, k;
-  Span<CameAlong> came;  // [items, frames + 1, slots, k]
-  Span<Ranked> ends;     // [items, k] where paths end, by state
-  Span<int32_t> counts;  // [items]
+  Span<CameAlong> came;      // [items, frames + 1, slots, k]
+  Span<paths::Ranked> ends;  // [items, k] where paths end, by state
+  Span<int32_t> counts;      // [items]
 
   static int64_t shared_bytes() { return Room::sized<int32_t>(1); }
   GTNET_HD static int64_t room_bytes(int64_t slots, int64_t labels, int64_t k) {
     return Room::sized<double>(2 * slots * k) + Room::sized<double>(2 * labels) +
-           Room::sized<int32_t>(2 * slots) + Room::sized<Ranked>(k) + Room::sized<int32_t>(2);
+           Room::sized<int32_t>(2 * slots) + Room::sized<paths::Ranked>(k) +
+           Room::sized<int32_t>(2);
   }
 
   GTNET_HD Span<CameAlong> came_at(int64_t item, int64_t t) const {
@@ -37,7 +38,7 @@ struct ChainKBest {
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const BlockSteps steps = BlockSteps::read(grid.words, graph);
+    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
     const Span<const T> start = grid.states_of(graph, grid.start);
     const int64_t states = grid.num_states(graph);
     const Span<int32_t> flags = block.template shared<int32_t>(1);
@@ -45,7 +46,7 @@ struct ChainKBest {
     const Span<double> scores = left.take<double>(2 * steps.slots * k);
     const Span<double> emissions = left.take<double>(2 * steps.labels);
     const Span<int32_t> sizes = left.take<int32_t>(2 * steps.slots);
-    const Span<Ranked> other_ends = left.take<Ranked>(k);
+    const Span<paths::Ranked> other_ends = left.take<paths::Ranked>(k);
     const Span<int32_t> end_sizes = left.take<int32_t>(2);
     const auto emission = [&](int64_t t) { return in_turn(emissions, t, steps.labels); };
     const auto here = [&](int64_t t) -> Lists {
@@ -57,7 +58,7 @@ struct ChainKBest {
     block.sync();
     block.each(steps.slots, [=, this](int64_t p) {
       const double begins = p < states ? static_cast<double>(start[p]) : kNegInf;
-      first.sizes[p] = is_possible(begins);
+      first.sizes[p] = paths::is_possible(begins);
       first.scores[p * k] = begins;
       from_start[p * k] = {kNone, kNone};
     });
@@ -66,14 +67,14 @@ struct ChainKBest {
     const auto run = [&](int32_t phase, int64_t from, int64_t to, Span<double> read) {
       const Lists source = here(phase == 0 ? from : to), target = here(to);
       const bool reads = read && phase < steps.forth.reading;
-      const Rows rows{steps,
-                      grid.weights_of(graph),
-                      source,
-                      target,
-                      came_at(item, to),
-                      reads ? read : nullptr,
-                      to == 0 ? start : nullptr,
-                      states};
+      const SlicedRows rows{steps,
+                            grid.weights_of(graph),
+                            source,
+                            target,
+                            came_at(item, to),
+                            reads ? read : nullptr,
+                            to == 0 ? start : nullptr,
+                            states};
       merge(block, rows, phase);
     };
     for (int32_t phase = steps.forth.reading; phase < steps.forth.phases; ++phase) {
@@ -101,8 +102,8 @@ struct ChainKBest {
   };
 
   // The rows of a phase, whose ways are entries.
-  struct Rows {
-    const BlockSteps& steps;
+  struct SlicedRows {
+    const layout::TransitionPrograms& steps;
     Span<const T> weights;
     Lists source, target;
     Span<CameAlong> came;
@@ -113,7 +114,7 @@ struct ChainKBest {
 
   // What a row merges: list 0 is the path that begins here, then come its entries.
   struct Row {
-    const Rows& rows;
+    const SlicedRows& rows;
     int64_t first, stride, count;  // entries
     int32_t to;
     double begins, emission;
@@ -122,12 +123,14 @@ struct ChainKBest {
 
     GTNET_HD double weight(int64_t entry) const {
       const int32_t arc = rows.steps.forth.arc[entry];
-      return arc == kPadding ? kNegInf : arc < 0 ? 0 : static_cast<double>(rows.weights[arc]);
+      return arc == layout::kPadding ? kNegInf
+             : arc < 0               ? 0
+                                     : static_cast<double>(rows.weights[arc]);
     }
     GTNET_HD int64_t size(int64_t list) const {
-      if (list == 0) return is_possible(begins);
+      if (list == 0) return paths::is_possible(begins);
       const int64_t k = entry(list);
-      if (!is_possible(emission) || !is_possible(weight(k))) return 0;
+      if (!paths::is_possible(emission) || !paths::is_possible(weight(k))) return 0;
       return rows.source.sizes[rows.steps.forth.other[k]];
     }
     GTNET_HD double score(int64_t list, int64_t i) const {
@@ -138,50 +141,50 @@ struct ChainKBest {
     }
   };
 
-  GTNET_HD static Row row_of(const Rows& rows, int32_t slice, int32_t lane) {
-    const Program& program = rows.steps.forth;
-    const bool together = (program.flags[slice] & kTogether) != 0;
-    const int32_t to = program.to[int64_t{slice} * kRowLanes + (together ? 0 : lane)];
-    const int64_t begin = int64_t{program.slice_begin[slice]} * kRowLanes,
-                  cells = int64_t{program.slice_begin[slice + 1]} * kRowLanes - begin;
-    const bool keeps = (program.flags[slice] & kKeeps) != 0 && rows.start && to >= 0;
+  GTNET_HD static Row row_of(const SlicedRows& rows, int32_t slice, int32_t lane) {
+    const layout::TransitionProgram& program = rows.steps.forth;
+    const bool together = (program.flags[slice] & layout::kTogether) != 0;
+    const int32_t to = program.to[int64_t{slice} * kLanes + (together ? 0 : lane)];
+    const int64_t begin = int64_t{program.slice_begin[slice]} * kLanes,
+                  cells = int64_t{program.slice_begin[slice + 1]} * kLanes - begin;
+    const bool keeps = (program.flags[slice] & layout::kKeeps) != 0 && rows.start && to >= 0;
     const bool emits = rows.emission && to >= 0 && to < rows.steps.positions;
     return {rows,
             together ? begin : begin + lane,
-            together ? 1 : kRowLanes,
-            together ? cells : cells / kRowLanes,
+            together ? 1 : kLanes,
+            together ? cells : cells / kLanes,
             to,
             keeps && to < rows.states ? static_cast<double>(rows.start[to]) : kNegInf,
             emits ? rows.emission[rows.steps.label[to]] : 0};
   }
 
   template <class Block>
-  GTNET_KERNEL void merge(Block& block, const Rows& rows, int32_t phase) const {
-    const Program& program = rows.steps.forth;
+  GTNET_KERNEL void merge(Block& block, const SlicedRows& rows, int32_t phase) const {
+    const layout::TransitionProgram& program = rows.steps.forth;
     const int32_t first = program.phase_begin[phase], last = program.phase_begin[phase + 1];
-    const int64_t begin = int64_t{program.slice_begin[first]} * kRowLanes,
-                  end = int64_t{program.slice_begin[last]} * kRowLanes;
-    block.each(int64_t{last - first} * kRowLanes, [=, this](int64_t i) {
-      const auto slice = static_cast<int32_t>(first + i / kRowLanes);
-      const auto lane = static_cast<int32_t>(i % kRowLanes);
-      const bool twice = lane > 0 && (rows.steps.forth.flags[slice] & kTogether) != 0;
+    const int64_t begin = int64_t{program.slice_begin[first]} * kLanes,
+                  end = int64_t{program.slice_begin[last]} * kLanes;
+    block.each(int64_t{last - first} * kLanes, [=, this](int64_t i) {
+      const auto slice = static_cast<int32_t>(first + i / kLanes);
+      const auto lane = static_cast<int32_t>(i % kLanes);
+      const bool twice = lane > 0 && (rows.steps.forth.flags[slice] & layout::kTogether) != 0;
       const Row row = row_of(rows, slice, lane);
       if (twice || row.to < 0) return;
-      rows.target.sizes[row.to] = size_of_all(row, row.count + 1, k);
+      rows.target.sizes[row.to] = paths::size_of_all(row, row.count + 1, k);
       put(row, 0, 0);
     });
     block.each((end - begin) * k, [=, this](int64_t i) {
       const int64_t entry = begin + i / k;
       const int32_t slice =
-          slice_of(rows.steps.forth, first, last, static_cast<int32_t>(entry / kRowLanes));
-      const Row row = row_of(rows, slice, static_cast<int32_t>(entry % kRowLanes));
+          slice_of(rows.steps.forth, first, last, static_cast<int32_t>(entry / kLanes));
+      const Row row = row_of(rows, slice, static_cast<int32_t>(entry % kLanes));
       if (row.to >= 0) put(row, 1 + (entry - row.first) / row.stride, i % k);
     });
   }
 
   // The slice among [first, last) that has an entry; bisection, for slices may be empty.
-  GTNET_HD static int32_t slice_of(const Program& program, int32_t first, int32_t last,
-                                   int32_t entry) {
+  GTNET_HD static int32_t slice_of(const layout::TransitionProgram& program, int32_t first,
+                                   int32_t last, int32_t entry) {
     while (last - first > 1) {
       const int32_t middle = (first + last) / 2;
       if (program.slice_begin[middle] <= entry) {
@@ -196,7 +199,7 @@ struct ChainKBest {
   GTNET_HD void put(const Row& row, int64_t list, int64_t rank) const {
     if (rank >= row.size(list)) return;
     const double score = row.score(list, rank);
-    const int64_t at = place_of(row, row.count + 1, list, rank, score, k);
+    const int64_t at = paths::place_of(row, row.count + 1, list, rank, score, k);
     if (at >= k) return;
     const int64_t place = row.to * k + at;
     row.rows.target.scores[place] = score;
@@ -210,13 +213,13 @@ struct ChainKBest {
     Lists reached;
     Span<const T> accept;
     int64_t first, states;
-    Span<Ranked> found;
+    Span<paths::Ranked> found;
     Span<int32_t> found_size;  // null in the first round
 
     GTNET_HD int64_t size(int64_t list) const {
       if (list == 0) return found_size ? found_size[0] : 0;
       const int64_t s = first + list - 1;
-      return s < states && is_possible(accept[s]) ? reached.sizes[s] : 0;
+      return s < states && paths::is_possible(accept[s]) ? reached.sizes[s] : 0;
     }
     GTNET_HD double score(int64_t list, int64_t i) const {
       if (list == 0) return found[i].score;
@@ -228,12 +231,13 @@ struct ChainKBest {
   // Merges the best paths to the states, some states in a round; the last into `own` and sizes[0].
   template <class Block>
   GTNET_KERNEL void finish(Block& block, Lists reached, Span<const T> accept, int64_t states,
-                           Span<Ranked> own, Span<Ranked> other, Span<int32_t> sizes) const {
+                           Span<paths::Ranked> own, Span<paths::Ranked> other,
+                           Span<int32_t> sizes) const {
     constexpr int64_t kLists = kEndsAtOnce + 1;
     const int64_t rounds = (states + kEndsAtOnce - 1) / kEndsAtOnce;
     for (int64_t round = 0; round < rounds; ++round) {
       const int64_t to = (rounds - 1 - round) % 2;
-      const Span<Ranked> out = to == 0 ? own : other;
+      const Span<paths::Ranked> out = to == 0 ? own : other;
       const Ends lists{reached,
                        accept,
                        round * kEndsAtOnce,
@@ -242,20 +246,21 @@ struct ChainKBest {
                        round > 0 ? sizes.part(1 - to, 1) : nullptr};
       block.each(kLists * k, [=, this](int64_t i) {
         const int64_t list = i / k, rank = i % k;
-        if (i == 0) sizes[to] = size_of_all(lists, kLists, k);
+        if (i == 0) sizes[to] = paths::size_of_all(lists, kLists, k);
         if (rank >= lists.size(list)) return;
         const double score = lists.score(list, rank);
-        const int64_t at = place_of(lists, kLists, list, rank, score, k);
+        const int64_t at = paths::place_of(lists, kLists, list, rank, score, k);
         if (at >= k) return;
         const auto state = static_cast<int32_t>(lists.first + list - 1);
-        out[at] = list == 0 ? lists.found[rank] : Ranked{score, state, static_cast<int32_t>(rank)};
+        out[at] =
+            list == 0 ? lists.found[rank] : paths::Ranked{score, state, static_cast<int32_t>(rank)};
       });
       block.sync();
     }
   }
 };
 
-// The paths found, for path_kernels.h.
+// The paths found, for paths/path_writer.h.
 template <class T>
 struct ChainKBestPaths {
   static constexpr bool kBackward = true;
@@ -264,18 +269,18 @@ struct ChainKBestPaths {
   GTNET_HD int64_t count(int64_t item) const { return found.counts[item]; }
 
   template <class Visit>
-  GTNET_HD PathEnds follow(int64_t item, int64_t i, const Visit& visit) const {
+  GTNET_HD paths::PathEnds follow(int64_t item, int64_t i, const Visit& visit) const {
     const ChainGrid<T>& grid = found.grid;
     const int64_t graph = grid.graph(item), k = found.k;
-    const BlockSteps steps = BlockSteps::read(grid.words, graph);
-    const Program& program = steps.forth;
-    const int64_t reading = int64_t{program.slice_begin[program.phase_begin[1]]} * kRowLanes;
+    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
+    const layout::TransitionProgram& program = steps.forth;
+    const int64_t reading = int64_t{program.slice_begin[program.phase_begin[1]]} * kLanes;
     const auto arc_before = static_cast<int32_t>(grid.arc_offsets[graph]),
                state_before = static_cast<int32_t>(grid.state_offsets[graph]);
-    const Ranked end = found.ends[item * k + i];
+    const paths::Ranked end = found.ends[item * k + i];
     int32_t p = end.way, rank = end.rank;
     int64_t t = grid.length(item);
-    PathEnds ends{end.score, kNone, 0, state_before + p, static_cast<int32_t>(t)};
+    paths::PathEnds ends{end.score, kNone, 0, state_before + p, static_cast<int32_t>(t)};
     for (;;) {
       const CameAlong step = found.came_at(item, t)[p * k + rank];
       if (step.entry == kNone) break;
@@ -291,4 +296,4 @@ struct ChainKBestPaths {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

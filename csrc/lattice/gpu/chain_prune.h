@@ -1,11 +1,12 @@
-// What lies on a path near the best over chains of frames composed with a graph, as lattice_prune.h
-// finds it: best distances from the start and to the end, then a thread per frame and arc.
+// What lies on a path near the best over chains of frames composed with a graph, as
+// lattice/cpu/prune.h finds it: best distances from the start and to the end, then a thread per
+// frame and arc.
 #pragma once
 
 #include "lattice/gpu/chain_viterbi.h"
 #include "lattice/tie_slack.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // Best distances of all positions at all frames, [items, frames + 1, slots].
 struct Distances {
@@ -34,7 +35,7 @@ struct ChainDistances {
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const BlockSteps steps = BlockSteps::read(grid.words, graph);
+    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
     const Span<const T> start = grid.states_of(graph, grid.start),
                         accept = grid.states_of(graph, grid.accept);
     const int64_t states = grid.num_states(graph);
@@ -44,19 +45,19 @@ struct ChainDistances {
     const Span<double> read = left.take<double>(steps.slots);
     const Span<double> emissions = left.take<double>(2 * steps.labels);
     const auto emission = [&](int64_t t) { return in_turn(emissions, t, steps.labels); };
-    const auto run = [&](const Program& program, int32_t phase, Span<double> from, Span<double> to,
-                         Span<double> emitted) {
+    const auto run = [&](const layout::TransitionProgram& program, int32_t phase, Span<double> from,
+                         Span<double> to, Span<double> emitted) {
       best_rows(block, program, steps, graph, phase, from, to,
                 phase < program.reading ? emitted : nullptr);
       block.sync();
     };
-    const auto all_phases = [&](const Program& program, Span<double> from, Span<double> to,
-                                Span<double> emitted) {
+    const auto all_phases = [&](const layout::TransitionProgram& program, Span<double> from,
+                                Span<double> to, Span<double> emitted) {
       for (int32_t phase = 0; phase < program.phases; ++phase) {
         run(program, phase, from, to, emitted);
       }
     };
-    const auto epsilons = [&](const Program& program, Span<double> at) {
+    const auto epsilons = [&](const layout::TransitionProgram& program, Span<double> at) {
       for (int32_t phase = program.reading; phase < program.phases; ++phase) {
         run(program, phase, at, at, nullptr);
       }
@@ -95,36 +96,36 @@ struct ChainDistances {
  private:
   // to[p] = max of from[other] + weight over p's row, then the emission of its label.
   template <class Block>
-  GTNET_KERNEL void best_rows(Block& block, const Program& program, const BlockSteps& steps,
-                              int64_t graph, int32_t phase, Span<double> from, Span<double> to,
-                              Span<double> emission) const {
+  GTNET_KERNEL void best_rows(Block& block, const layout::TransitionProgram& program,
+                              const layout::TransitionPrograms& steps, int64_t graph, int32_t phase,
+                              Span<double> from, Span<double> to, Span<double> emission) const {
     const Span<double> source = phase == 0 ? from : to;
     const Span<const int32_t> label = steps.label;
     const int32_t positions = steps.positions;
     const Span<const T> weights = grid.weights_of(graph);
-    block.template rows<kRowLanes>(
+    block.template rows<kLanes>(
         program.phase_begin[phase], program.phase_begin[phase + 1],
         [=](int32_t slice, int lane) {
           const int32_t kind = program.flags[slice];
           const int32_t to_slot =
-              program.to[int64_t{slice} * kRowLanes + (kind & kTogether ? 0 : lane)];
+              program.to[int64_t{slice} * kLanes + (kind & layout::kTogether ? 0 : lane)];
           double best = kNegInf;
           if (to_slot < 0) return best;
-          if (kind & kKeeps && !(kind & kTogether && lane > 0)) best = to[to_slot];
+          if (kind & layout::kKeeps && !(kind & layout::kTogether && lane > 0)) best = to[to_slot];
           for (int32_t j = program.slice_begin[slice]; j < program.slice_begin[slice + 1]; ++j) {
-            const int64_t k = int64_t{j} * kRowLanes + lane;
+            const int64_t k = int64_t{j} * kLanes + lane;
             const int32_t arc = program.arc[k];
-            if (arc == kPadding) continue;
+            if (arc == layout::kPadding) continue;
             const double weight = arc < 0 ? 0 : static_cast<double>(weights[arc]);
             const double x = source[program.other[k]] + weight;
             best = x > best ? x : best;
           }
           return best;
         },
-        [=](int32_t slice) { return (program.flags[slice] & kTogether) != 0; },
+        [=](int32_t slice) { return (program.flags[slice] & layout::kTogether) != 0; },
         [](double a, double b) { return a > b ? a : b; },
         [=](int32_t slice, int lane, double best) {
-          const int32_t p = program.to[int64_t{slice} * kRowLanes + lane];
+          const int32_t p = program.to[int64_t{slice} * kLanes + lane];
           if (p >= 0) to[p] = emission && p < positions ? best + emission[label[p]] : best;
         });
   }
@@ -140,14 +141,14 @@ struct ArcPlaces {
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     const int64_t graph = block.index(), first = arc_offsets[graph];
-    const Program program = BlockSteps::read(words, graph).forth;
-    block.template rows<kRowLanes>(
+    const layout::TransitionProgram program = layout::TransitionPrograms::read(words, graph).forth;
+    block.template rows<kLanes>(
         0, program.slices,
         [=, this](int32_t slice, int lane) {
           const int64_t row =
-              int64_t{slice} * kRowLanes + (program.flags[slice] & kTogether ? 0 : lane);
+              int64_t{slice} * kLanes + (program.flags[slice] & layout::kTogether ? 0 : lane);
           for (int32_t j = program.slice_begin[slice]; j < program.slice_begin[slice + 1]; ++j) {
-            const int64_t k = int64_t{j} * kRowLanes + lane;
+            const int64_t k = int64_t{j} * kLanes + lane;
             if (program.arc[k] < 0) continue;
             from[first + program.arc[k]] = program.other[k];
             to[first + program.arc[k]] = program.owner[row];
@@ -218,9 +219,9 @@ struct NearArcs {
     const int64_t b = item(at), t = frame(at), graph = grid.graph(b), arcs = num_arcs(at);
     const bool reads = i >= arcs;
     const int64_t a = grid.arc_offsets[graph] + (reads ? i - arcs : i);
-    const BlockSteps steps = BlockSteps::read(grid.words, graph);
+    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
     const int32_t p = arc_to[a], label = steps.label[p];
-    if (reads != (label != kNoLabel)) return false;
+    if (reads != (label != layout::kNoLabel)) return false;
     double emission = 0;
     if (reads) {
       const int32_t name = steps.names[label];
@@ -317,4 +318,4 @@ struct ItemOffsets {
   GTNET_HD void operator()(int64_t item) const { of_items[item] = of_rows[item * rows]; }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

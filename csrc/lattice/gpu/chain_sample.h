@@ -1,11 +1,11 @@
 // Paths over chains of frames composed with a graph, drawn at random from their ends back as in
-// lattice_sample.h: a thread per path, given the alphas of all frames in float64.
+// lattice/cpu/sample.h: a thread per path, given the alphas of all frames in float64.
 #pragma once
 
 #include "lattice/gpu/chain_forward_backward.h"
 #include "paths/sample.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // The entries by which a slot is entered: first, first + stride, ...
 struct EntriesOf {
@@ -22,15 +22,15 @@ struct RowPlaces {
     return all[(graph * 2 + keeps) * slots + slot];
   }
 
-  GTNET_HD EntriesOf entries(const Program& program, int64_t graph, bool keeps,
+  GTNET_HD EntriesOf entries(const layout::TransitionProgram& program, int64_t graph, bool keeps,
                              int32_t slot) const {
     const int32_t place = at(graph, keeps, slot);
     if (place < 0) return {};
-    const int32_t slice = place / kRowLanes;
-    const int64_t begin = int64_t{program.slice_begin[slice]} * kRowLanes,
-                  cells = int64_t{program.slice_begin[slice + 1]} * kRowLanes - begin;
-    if (program.flags[slice] & kTogether) return {begin, 1, cells};
-    return {begin + place % kRowLanes, kRowLanes, cells / kRowLanes};
+    const int32_t slice = place / kLanes;
+    const int64_t begin = int64_t{program.slice_begin[slice]} * kLanes,
+                  cells = int64_t{program.slice_begin[slice + 1]} * kLanes - begin;
+    if (program.flags[slice] & layout::kTogether) return {begin, 1, cells};
+    return {begin + place % kLanes, kLanes, cells / kLanes};
   }
 };
 
@@ -43,12 +43,12 @@ struct FindRows {
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     const int64_t graph = block.index();
-    const Program program = BlockSteps::read(words, graph).forth;
-    block.each(int64_t{program.slices} * kRowLanes, [=, this](int64_t place) {
-      const int32_t flags = program.flags[place / kRowLanes];
+    const layout::TransitionProgram program = layout::TransitionPrograms::read(words, graph).forth;
+    block.each(int64_t{program.slices} * kLanes, [=, this](int64_t place) {
+      const int32_t flags = program.flags[place / kLanes];
       const int32_t to = program.to[place];
-      if (to < 0 || (flags & kTogether && place % kRowLanes > 0)) return;
-      places.at(graph, (flags & kKeeps) != 0, to) = static_cast<int32_t>(place);
+      if (to < 0 || (flags & layout::kTogether && place % kLanes > 0)) return;
+      places.at(graph, (flags & layout::kKeeps) != 0, to) = static_cast<int32_t>(place);
     });
   }
 };
@@ -68,7 +68,7 @@ struct EndChances {
     const int64_t graph = grid.graph(item), states = grid.num_states(graph);
     const Span<const double> accept = grid.states_of(graph, grid.accept);
     const auto slots = static_cast<int32_t>(alphas.slots);
-    const Span<Number<double>> last = alphas.at(item, grid.length(item), slots);
+    const Span<ExtendedFloat<double>> last = alphas.at(item, grid.length(item), slots);
     const Span<double> own = of(item);
     double best = kNegInf, sum = 0;
     for (int64_t s = 0; s < states; ++s) {
@@ -81,7 +81,7 @@ struct EndChances {
   }
 };
 
-// `each` paths of every item, one per seed, for path_kernels.h.
+// `each` paths of every item, one per seed, for paths/path_writer.h.
 struct ChainSampledPaths {
   static constexpr bool kBackward = true;
   EndChances ends;
@@ -95,18 +95,19 @@ struct ChainSampledPaths {
   }
 
   template <class Visit>
-  GTNET_HD PathEnds follow(int64_t item, int64_t i, const Visit& visit) const {
+  GTNET_HD paths::PathEnds follow(int64_t item, int64_t i, const Visit& visit) const {
     const ChainGrid<double>& grid = ends.grid;
     const int64_t graph = grid.graph(item), states = grid.num_states(graph);
     const auto arc_before = static_cast<int32_t>(grid.arc_offsets[graph]),
                state_before = static_cast<int32_t>(grid.state_offsets[graph]);
-    Uniform uniform(seeds[item * each + i]);
+    paths::Uniform uniform(seeds[item * each + i]);
     const Span<double> chances = ends.of(item);
-    Point point{BlockSteps::read(grid.words, graph), item, graph, grid.length(item), 0};
-    point.position =
-        static_cast<int32_t>(above(chances, 0, states, part_below(uniform(), chances[states - 1])));
-    PathEnds found{kNegInf, kNone, 0, state_before + point.position,
-                   static_cast<int32_t>(point.frame)};
+    Point point{layout::TransitionPrograms::read(grid.words, graph), item, graph, grid.length(item),
+                0};
+    point.position = static_cast<int32_t>(
+        paths::above(chances, 0, states, paths::part_below(uniform(), chances[states - 1])));
+    paths::PathEnds found{kNegInf, kNone, 0, state_before + point.position,
+                          static_cast<int32_t>(point.frame)};
     for (;;) {
       const double begins = begin_chance(point);
       double sum = begins;
@@ -117,7 +118,7 @@ struct ChainSampledPaths {
         return false;
       });
       if (!any) break;
-      const double x = part_below(uniform(), sum);
+      const double x = paths::part_below(uniform(), sum);
       if (begins > x) break;
       Way chosen{};
       double passed = begins;
@@ -137,7 +138,7 @@ struct ChainSampledPaths {
 
  private:
   struct Point {
-    BlockSteps steps;
+    layout::TransitionPrograms steps;
     int64_t item, graph, frame;
     int32_t position;
   };
@@ -165,7 +166,7 @@ struct ChainSampledPaths {
     const double here = distance(point, point.frame, point.position);
     const auto along = [&](bool reads, double emission) {
       return each_entry(point, !reads, [&](int64_t k) {
-        const Program& program = point.steps.forth;
+        const layout::TransitionProgram& program = point.steps.forth;
         const int32_t arc = program.arc[k], other = program.other[k];
         const double weight = arc < 0 ? 0 : ends.grid.weights_of(point.graph)[arc];
         const double score = distance(point, point.frame - reads, other) + weight + emission;
@@ -175,7 +176,7 @@ struct ChainSampledPaths {
     };
     if (along(false, 0)) return;
     const int32_t label = point.steps.label[point.position];
-    if (label == kNoLabel || point.frame == 0) return;
+    if (label == layout::kNoLabel || point.frame == 0) return;
     const ChainGrid<double>& grid = ends.grid;
     const int32_t name = point.steps.names[label];
     const int64_t row = point.item * grid.item_stride + (point.frame - 1) * grid.row_stride;
@@ -185,11 +186,11 @@ struct ChainSampledPaths {
   // The entries of a position's row; where parts of it are rows of their own, those of the parts.
   template <class Visit>
   GTNET_HD bool each_entry(const Point& point, bool keeps, const Visit& visit) const {
-    const Program& program = point.steps.forth;
+    const layout::TransitionProgram& program = point.steps.forth;
     const EntriesOf row = places.entries(program, point.graph, keeps, point.position);
     for (int64_t j = 0; j < row.count; ++j) {
       const int64_t k = row.first + j * row.stride;
-      if (program.arc[k] == kPadding) continue;
+      if (program.arc[k] == layout::kPadding) continue;
       const int32_t other = program.other[k];
       if (other < point.steps.positions) {
         if (visit(k)) return true;
@@ -198,11 +199,11 @@ struct ChainSampledPaths {
       const EntriesOf part = places.entries(program, point.graph, false, other);
       for (int64_t i = 0; i < part.count; ++i) {
         const int64_t entry = part.first + i * part.stride;
-        if (program.arc[entry] != kPadding && visit(entry)) return true;
+        if (program.arc[entry] != layout::kPadding && visit(entry)) return true;
       }
     }
     return false;
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -1,11 +1,11 @@
 // Best paths over chains of frames composed with a graph (Viterbi 1967), a block per chain. Every
-// position keeps the entry it came by, frame by frame; ties as in lattice_best.h.
+// position keeps the entry it came by, frame by frame; ties as in lattice/cpu/viterbi.h.
 #pragma once
 
 #include "lattice/gpu/chain.h"
 #include "paths/path_writer.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 constexpr int64_t kLastEntry = int64_t{1} << 31;
 
@@ -32,15 +32,15 @@ struct CameBy {
 
 // The scores of a frame for the labels of a graph; NaN and +inf are flagged and count as -inf.
 template <class T, class Block>
-GTNET_KERNEL void read_emissions(Block& block, const ChainGrid<T>& grid, const BlockSteps& steps,
-                                 int64_t item, int64_t t, Span<double> emission,
-                                 Span<int32_t> flags) {
+GTNET_KERNEL void read_emissions(Block& block, const ChainGrid<T>& grid,
+                                 const layout::TransitionPrograms& steps, int64_t item, int64_t t,
+                                 Span<double> emission, Span<int32_t> flags) {
   const int64_t row = item * grid.item_stride + t * grid.row_stride;
   const Span<const int32_t> names = steps.names;
   block.each_last(steps.labels, [=, &grid](int64_t l) {
     const int32_t label = names[l];
-    double x = l == kNoLabel ? 0 : kNegInf;
-    if (l != kNoLabel && label < grid.num_labels) x = grid.scores[row + label];
+    double x = l == layout::kNoLabel ? 0 : kNegInf;
+    if (l != layout::kNoLabel && label < grid.num_labels) x = grid.scores[row + label];
     if (!(x < -kNegInf)) {
       Block::raise(flags[0], kNotFinite);
       x = kNegInf;
@@ -66,7 +66,7 @@ struct ChainBestForward {
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     const int64_t item = block.index(), graph = grid.graph(item), frames = grid.length(item);
-    const BlockSteps steps = BlockSteps::read(grid.words, graph);
+    const layout::TransitionPrograms steps = layout::TransitionPrograms::read(grid.words, graph);
     const Span<const T> start = grid.states_of(graph, grid.start),
                         accept = grid.states_of(graph, grid.accept);
     const int64_t states = grid.num_states(graph);
@@ -114,39 +114,39 @@ struct ChainBestForward {
   // One phase of the program: to[p] = emission[label p] + max of from[other] + weight over p's row,
   // or what p held if that is better. `emission` is null where nothing is read.
   template <class Block>
-  GTNET_KERNEL void run(Block& block, const BlockSteps& steps, int64_t graph, int32_t phase,
-                        Span<double> from, Span<double> to, Span<double> emission,
+  GTNET_KERNEL void run(Block& block, const layout::TransitionPrograms& steps, int64_t graph,
+                        int32_t phase, Span<double> from, Span<double> to, Span<double> emission,
                         Span<int32_t> came) const {
-    const Program& program = steps.forth;
+    const layout::TransitionProgram& program = steps.forth;
     const Span<double> source = phase == 0 ? from : to;
     const bool reads = emission && phase < program.reading;
     const Span<const int32_t> label = steps.label;
     const int32_t positions = steps.positions;
     const int64_t first = grid.arc_offsets[graph];
     const Span<const T> weights = grid.weights.part(first, grid.arc_offsets[graph + 1] - first);
-    block.template rows<kRowLanes>(
+    block.template rows<kLanes>(
         program.phase_begin[phase], program.phase_begin[phase + 1],
         [=](int32_t slice, int lane) {
           const int32_t kind = program.flags[slice];
-          const int64_t row = int64_t{slice} * kRowLanes + (kind & kTogether ? 0 : lane);
+          const int64_t row = int64_t{slice} * kLanes + (kind & layout::kTogether ? 0 : lane);
           Candidate best = Candidate::none();
           if (program.to[row] < 0) return best;
           for (int32_t j = program.slice_begin[slice]; j < program.slice_begin[slice + 1]; ++j) {
-            const int64_t k = int64_t{j} * kRowLanes + lane;
+            const int64_t k = int64_t{j} * kLanes + lane;
             const int32_t arc = program.arc[k];
-            if (arc == kPadding) continue;
+            if (arc == layout::kPadding) continue;
             const double weight = arc < 0 ? 0 : static_cast<double>(weights[arc]);
             const double x = source[program.other[k]] + weight;
             if (x > best.score) best = {x, k};
           }
           return best;
         },
-        [=](int32_t slice) { return (program.flags[slice] & kTogether) != 0; },
+        [=](int32_t slice) { return (program.flags[slice] & layout::kTogether) != 0; },
         [](const Candidate& a, const Candidate& b) { return Candidate::better(a, b); },
         [=](int32_t slice, int lane, const Candidate& best) {
-          const int32_t p = program.to[int64_t{slice} * kRowLanes + lane];
+          const int32_t p = program.to[int64_t{slice} * kLanes + lane];
           if (p < 0) return;
-          if (program.flags[slice] & kKeeps) {
+          if (program.flags[slice] & layout::kKeeps) {
             // Equal scores: a start comes before an epsilon, an epsilon before a label.
             if (best.score < to[p] || (came[p] == kNone && best.score == to[p])) return;
             if (best.score == kNegInf) return;
@@ -164,9 +164,10 @@ struct ChainBestForward {
 template <class T, class Visit>
 GTNET_HD int32_t trace_back(const ChainGrid<T>& grid, const CameBy& came_by, int64_t item,
                             int32_t last, const Visit& visit) {
-  const BlockSteps steps = BlockSteps::read(grid.words, grid.graph(item));
-  const Program& program = steps.forth;
-  const int64_t reading = int64_t{program.slice_begin[program.phase_begin[1]]} * kRowLanes;
+  const layout::TransitionPrograms steps =
+      layout::TransitionPrograms::read(grid.words, grid.graph(item));
+  const layout::TransitionProgram& program = steps.forth;
+  const int64_t reading = int64_t{program.slice_begin[program.phase_begin[1]]} * kLanes;
   int32_t p = last;
   for (int64_t t = grid.length(item);;) {
     const int32_t k = came_by.at(item, t, steps.slots)[p];
@@ -223,4 +224,4 @@ struct ChainPathArcs {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

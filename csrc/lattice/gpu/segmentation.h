@@ -4,7 +4,7 @@
 
 #include "lattice/gpu/chain.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // The segments at one end of every cut, cuts and segments numbered through the batch: those at
 // places [begin[c], begin[c + 1]), with the cut at their other end.
@@ -45,15 +45,15 @@ struct CutGrid {
   }
 
   // The score that a segment gives to a local label of the graph that it meets: 0 for none of them.
-  GTNET_HD double score(const BlockSteps& steps, int64_t segment, int64_t l) const {
-    if (l == kNoLabel) return 0;
+  GTNET_HD double score(const layout::TransitionPrograms& steps, int64_t segment, int64_t l) const {
+    if (l == layout::kNoLabel) return 0;
     const int32_t label = steps.names[l];
     return label < chain.num_labels ? chain.scores[segment * chain.row_stride + label] : kNegInf;
   }
 };
 
 // The phases of a program that take arcs which read a label; a graph without states has none.
-GTNET_HD inline int32_t reading_phases(const Program& program) {
+GTNET_HD inline int32_t reading_phases(const layout::TransitionProgram& program) {
   return program.reading < program.phases ? program.reading : program.phases;
 }
 
@@ -72,9 +72,10 @@ template <class T, class Block, class Visit>
 GTNET_KERNEL void each_score(Block& block, const CutGrid<T>& grid, const Visit& visit) {
   block.each_in_grid(grid.num_segments * grid.labels, [=](int64_t i) {
     const int64_t segment = i / grid.labels, l = i % grid.labels, item = grid.item_of(segment);
-    const BlockSteps steps = BlockSteps::read(grid.chain.words, grid.chain.graph(item));
+    const layout::TransitionPrograms steps =
+        layout::TransitionPrograms::read(grid.chain.words, grid.chain.graph(item));
     if (l < steps.labels) visit(item, segment, l, grid.score(steps, segment, l));
   });
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

@@ -1,4 +1,4 @@
-// Forward and backward over segmentations composed with a graph (cut_grid.h):
+// Forward and backward over segmentations composed with a graph (lattice/gpu/segmentation.h):
 //   alpha_d(p) = start + sum over segments k from c to d of emission_k(label p) * led_c(p),
 //   led_c(p) = sum over arcs into p of alpha_c(source) * weight,
 // epsilon arcs within a cut, and back likewise. A block owns a segmentation and takes cut after
@@ -8,7 +8,7 @@
 #include "lattice/gpu/chain_forward_backward.h"
 #include "lattice/gpu/segmentation.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // Exponentiated scores of the labels of all segments; flags [items], 0 on entry, say what went
 // wrong.
@@ -16,14 +16,14 @@ template <class T>
 struct ReadSegments {
   static constexpr int kThreads = 256;
   CutGrid<T> grid;
-  RowsOf<Number<T>> factors;
+  RowsOf<ExtendedFloat<T>> factors;
   Span<int32_t> flags;
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     each_score(block, grid, [=, this](int64_t item, int64_t segment, int64_t l, double score) {
       int32_t found = 0;
-      const Number<T> factor = Number<T>::exp(score, grid.chain.highest, found);
+      const ExtendedFloat<T> factor = ExtendedFloat<T>::exp(score, grid.chain.highest, found);
       factors.at(segment, grid.labels)[l] = factor;
       if (found) Block::raise(flags[item], found);
     });
@@ -33,16 +33,16 @@ struct ReadSegments {
 // What passes over cuts share.
 template <class T>
 struct CutNumbers {
-  RowsOf<Number<T>> alpha, led;  // [cuts, slots]
-  RowsOf<Number<T>> factors;     // [segments, labels]
+  RowsOf<ExtendedFloat<T>> alpha, led;  // [cuts, slots]
+  RowsOf<ExtendedFloat<T>> factors;     // [segments, labels]
 };
 
 // The sum of all paths of an item, from what reached its cuts.
 template <class T, class Block>
-GTNET_KERNEL Number<T> total_of(Block& block, const CutGrid<T>& grid,
-                                const RowsOf<Number<T>>& alpha, int64_t item,
-                                Span<Number<T>> parts) {
-  using N = Number<T>;
+GTNET_KERNEL ExtendedFloat<T> total_of(Block& block, const CutGrid<T>& grid,
+                                       const RowsOf<ExtendedFloat<T>>& alpha, int64_t item,
+                                       Span<ExtendedFloat<T>> parts) {
+  using N = ExtendedFloat<T>;
   const int64_t graph = grid.chain.graph(item), states = grid.chain.num_states(graph);
   const Span<const T> accept = grid.chain.states_of(graph, grid.chain.accept);
   int32_t none = 0;
@@ -68,13 +68,14 @@ struct CutForward {
   Span<int32_t> flags;  // [items]
   Span<double> score;
 
-  static int64_t shared_bytes() { return Room::sized<Number<T>>(kWarp); }
+  static int64_t shared_bytes() { return Room::sized<ExtendedFloat<T>>(kWarp); }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    using N = Number<T>;
+    using N = ExtendedFloat<T>;
     const int64_t item = block.index(), graph = grid.chain.graph(item);
-    const BlockSteps steps = BlockSteps::read(grid.chain.words, graph);
+    const layout::TransitionPrograms steps =
+        layout::TransitionPrograms::read(grid.chain.words, graph);
     const Span<int32_t> flag = flags.part(item, 1);
     const Span<N> parts = block.template shared<N>(kWarp);
     const int64_t cuts = grid.num_cuts(item);
@@ -113,9 +114,9 @@ struct CutForward {
 
  private:
   template <class Block>
-  GTNET_KERNEL void enter(Block& block, const BlockSteps& steps, int64_t graph, int32_t c,
-                          Span<Number<T>> here, Span<int32_t> flag) const {
-    using N = Number<T>;
+  GTNET_KERNEL void enter(Block& block, const layout::TransitionPrograms& steps, int64_t graph,
+                          int32_t c, Span<ExtendedFloat<T>> here, Span<int32_t> flag) const {
+    using N = ExtendedFloat<T>;
     const Span<const T> start = grid.chain.states_of(graph, grid.chain.start);
     const int64_t states = grid.chain.num_states(graph), positions = steps.positions;
     const Span<const int32_t> label = steps.label;
@@ -159,21 +160,22 @@ struct CutBackward {
   static constexpr int kThreads = 1024;
   CutGrid<T> grid;
   CutNumbers<T> numbers;
-  RowsOf<Number<T>> beta;         // [cuts, slots]
-  RowsOf<Number<T>> read;         // [items, slots]
-  Span<Number<T>> totals;         // [items]
+  RowsOf<ExtendedFloat<T>> beta;  // [cuts, slots]
+  RowsOf<ExtendedFloat<T>> read;  // [items, slots]
+  Span<ExtendedFloat<T>> totals;  // [items]
   Span<int32_t> flags;            // [items], not looked at
   Span<double> counts;            // as `by` says, of all items, 0 on entry; may be null
   CountBy by;                     // kFrameAndArc: by the cut in which an arc is taken
   Span<const int64_t> counts_at;  // but by entry: where those of each item begin
 
-  static int64_t shared_bytes() { return Room::sized<Number<T>>(kWarp); }
+  static int64_t shared_bytes() { return Room::sized<ExtendedFloat<T>>(kWarp); }
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    using N = Number<T>;
+    using N = ExtendedFloat<T>;
     const int64_t item = block.index(), graph = grid.chain.graph(item);
-    const BlockSteps steps = BlockSteps::read(grid.chain.words, graph);
+    const layout::TransitionPrograms steps =
+        layout::TransitionPrograms::read(grid.chain.words, graph);
     const Span<N> parts = block.template shared<N>(kWarp);
     const N total = total_of(block, grid, numbers.alpha, item, parts);
     block.each(1, [=, this](int64_t) { totals[item] = total; });
@@ -213,19 +215,19 @@ struct CutBackward {
   }
 
  private:
-  GTNET_HD Span<double> counts_of(int64_t item, const BlockSteps& steps) const {
+  GTNET_HD Span<double> counts_of(int64_t item, const layout::TransitionPrograms& steps) const {
     if (by != CountBy::kEntry) {
       return counts.part(counts_at[item], counts_at[item + 1] - counts_at[item]);
     }
-    const int64_t own = int64_t{steps.back.entries} * kRowLanes;
+    const int64_t own = int64_t{steps.back.entries} * kLanes;
     const bool shared = grid.chain.num_graphs == 1;
-    return counts.part(shared ? item * own : int64_t{steps.back.counts_before} * kRowLanes, own);
+    return counts.part(shared ? item * own : int64_t{steps.back.counts_before} * kLanes, own);
   }
 
   template <class Block>
-  GTNET_KERNEL void leave(Block& block, const BlockSteps& steps, int32_t c,
-                          Span<Number<T>> from) const {
-    using N = Number<T>;
+  GTNET_KERNEL void leave(Block& block, const layout::TransitionPrograms& steps, int32_t c,
+                          Span<ExtendedFloat<T>> from) const {
+    using N = ExtendedFloat<T>;
     const int64_t positions = steps.positions;
     const Span<const int32_t> label = steps.label;
     block.each(steps.slots, [=, this](int64_t p) {
@@ -242,9 +244,9 @@ struct CutBackward {
   }
 
   template <class Block>
-  GTNET_KERNEL void end(Block& block, const BlockSteps& steps, int64_t graph, int32_t c,
-                        Span<Number<T>> here, bool leads_on) const {
-    using N = Number<T>;
+  GTNET_KERNEL void end(Block& block, const layout::TransitionPrograms& steps, int64_t graph,
+                        int32_t c, Span<ExtendedFloat<T>> here, bool leads_on) const {
+    using N = ExtendedFloat<T>;
     const Span<const T> accept = grid.chain.states_of(graph, grid.chain.accept);
     const int64_t states = grid.chain.num_states(graph), positions = steps.positions;
     const bool accepts = grid.accepts(c);
@@ -265,8 +267,8 @@ struct SegmentGradients {
   static constexpr int kThreads = 256;
   CutGrid<T> grid;
   CutNumbers<T> numbers;
-  RowsOf<Number<T>> beta;
-  Span<const Number<T>> totals;
+  RowsOf<ExtendedFloat<T>> beta;
+  Span<const ExtendedFloat<T>> totals;
   Span<const int32_t> source, target;  // [segments] cuts of its item
   Span<const double> grad_score;
   ScoreGradient grad_scores;  // 0 on entry
@@ -281,11 +283,12 @@ struct SegmentGradients {
  private:
   template <class Block>
   GTNET_KERNEL void segment(Block& block, int64_t k) const {
-    using N = Number<T>;
+    using N = ExtendedFloat<T>;
     const int64_t item = grid.item_of(k), origin = grid.cut_offsets[item];
     const N total = totals[item];
     if (total.m == 0) return;
-    const BlockSteps steps = BlockSteps::read(grid.chain.words, grid.chain.graph(item));
+    const layout::TransitionPrograms steps =
+        layout::TransitionPrograms::read(grid.chain.words, grid.chain.graph(item));
     const Span<const N> led = numbers.led.at(origin + source[k], steps.slots),
                         ahead = beta.at(origin + target[k], steps.slots),
                         factor = numbers.factors.at(k, steps.labels);
@@ -296,7 +299,7 @@ struct SegmentGradients {
     block.each(steps.positions, [=](int64_t p) {
       int32_t none = 0;
       const N met = (led[p] * ahead[p]).settled(none) * factor[label[p]];
-      share[p] = label[p] == kNoLabel ? T{0} : met.over(total.e) * inverse;
+      share[p] = label[p] == layout::kNoLabel ? T{0} : met.over(total.e) * inverse;
     });
     block.sync();
     for (int32_t phase = 0; phase < steps.by_label.phases; ++phase) {
@@ -304,7 +307,7 @@ struct SegmentGradients {
       block.sync();
     }
     block.each(steps.labels, [=, this](int64_t l) {
-      if (l == kNoLabel || names[l] >= grid.chain.num_labels) return;
+      if (l == layout::kNoLabel || names[l] >= grid.chain.num_labels) return;
       grad_scores.write(k * grad_stride + names[l],
                         static_cast<double>(by_label[l]) * grad_score[item]);
     });
@@ -317,15 +320,15 @@ template <class T>
 struct CutEnds {
   static constexpr int kThreads = 256;
   CutGrid<T> grid;
-  RowsOf<Number<T>> alpha, beta;
-  Span<const Number<T>> totals;
+  RowsOf<ExtendedFloat<T>> alpha, beta;
+  Span<const ExtendedFloat<T>> totals;
   Span<const double> grad_score;
   Span<double> starts, ends;  // [states] of all items, 0 on entry
   Span<T> first, last;        // [cuts] times grad, 0 on entry
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    using N = Number<T>;
+    using N = ExtendedFloat<T>;
     const int64_t item = block.index(), graph = grid.chain.graph(item);
     const int64_t states = grid.chain.num_states(graph), cuts = grid.num_cuts(item);
     const int64_t before =
@@ -367,4 +370,4 @@ struct CutEnds {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

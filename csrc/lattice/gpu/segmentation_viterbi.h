@@ -1,11 +1,11 @@
 // Best paths over segmentations composed with a graph (Viterbi 1967), a block per segmentation.
-// Every position keeps how it was reached; ties as in lattice_best.h.
+// Every position keeps how it was reached; ties as in lattice/cpu/viterbi.h.
 #pragma once
 
 #include "lattice/gpu/chain_viterbi.h"
 #include "lattice/gpu/segmentation.h"
 
-namespace gtnet {
+namespace gtnet::lattice {
 
 // Scores of the labels of all segments, as doubles; flags [items], 0 on entry.
 template <class T>
@@ -49,7 +49,8 @@ struct CutBestForward {
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
     const int64_t item = block.index(), graph = grid.chain.graph(item);
-    const BlockSteps steps = BlockSteps::read(grid.chain.words, graph);
+    const layout::TransitionPrograms steps =
+        layout::TransitionPrograms::read(grid.chain.words, graph);
     const Span<Candidate> parts = block.template shared<Candidate>(kWarp);
     const int64_t cuts = grid.num_cuts(item), states = grid.chain.num_states(graph);
     const ChainBestForward<T> step{grid.chain, {}, {}, nullptr, nullptr};
@@ -92,8 +93,8 @@ struct CutBestForward {
 
  private:
   template <class Block>
-  GTNET_KERNEL void enter(Block& block, const BlockSteps& steps, int64_t graph, int32_t c,
-                          Span<double> here, Span<int32_t> came) const {
+  GTNET_KERNEL void enter(Block& block, const layout::TransitionPrograms& steps, int64_t graph,
+                          int32_t c, Span<double> here, Span<int32_t> came) const {
     const Span<const T> start = grid.chain.states_of(graph, grid.chain.start);
     const int64_t states = grid.chain.num_states(graph), positions = steps.positions;
     const Span<const int32_t> label = steps.label;
@@ -133,9 +134,10 @@ struct CutTrace {
 
   template <class Visit>
   GTNET_HD Place operator()(int64_t item, Place at, const Visit& visit) const {
-    const BlockSteps steps = BlockSteps::read(grid.chain.words, grid.chain.graph(item));
-    const Program& program = steps.forth;
-    const int64_t reading = int64_t{program.slice_begin[program.phase_begin[1]]} * kRowLanes;
+    const layout::TransitionPrograms steps =
+        layout::TransitionPrograms::read(grid.chain.words, grid.chain.graph(item));
+    const layout::TransitionProgram& program = steps.forth;
+    const int64_t reading = int64_t{program.slice_begin[program.phase_begin[1]]} * kLanes;
     for (;;) {
       int32_t k = came_by.here.at(at.cut, steps.slots)[at.position];
       if (k == kNone) return at;
@@ -200,4 +202,4 @@ struct CutPathArcs {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice

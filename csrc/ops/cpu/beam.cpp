@@ -6,7 +6,7 @@
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 using Tensors = std::vector<Tensor>;
@@ -48,22 +48,22 @@ Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& stat
                   "gtnet: the labels of a frame must be contiguous");
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const state = input<int64_t>(state_offsets);
-  std::vector<BeamTrace> traces(batch);
+  std::vector<beam::BeamTrace> traces(batch);
   with_scores(scores, [&](auto zero) {
     using Score = decltype(zero);
     const auto* const all = static_cast<const Score*>(scores.const_data_ptr());
     for_each_graph(batch, kWorthAThread, [&](int64_t b) {
       const int64_t g = num_graphs == 1 ? 0 : b;
-      const BeamGraph<Score> graph{static_cast<int32_t>(state[g]),
-                                   static_cast<int32_t>(state[g + 1]),
-                                   input<int32_t>(offsets),
-                                   input<int32_t>(arcs),
-                                   input<int32_t>(targets),
-                                   input<int32_t>(labels),
-                                   input<Score>(weights),
-                                   input<Score>(start),
-                                   epsilon_order ? input<int32_t>(*epsilon_order) : nullptr};
-      BeamSearch<Score> search(graph, {beam, lattice_beam, max_active, foresee});
+      const beam::BeamGraph<Score> graph{static_cast<int32_t>(state[g]),
+                                         static_cast<int32_t>(state[g + 1]),
+                                         input<int32_t>(offsets),
+                                         input<int32_t>(arcs),
+                                         input<int32_t>(targets),
+                                         input<int32_t>(labels),
+                                         input<Score>(weights),
+                                         input<Score>(start),
+                                         epsilon_order ? input<int32_t>(*epsilon_order) : nullptr};
+      beam::BeamSearch<Score> search(graph, {beam, lattice_beam, max_active, foresee});
       if (tokens) {
         const int64_t* const begin = input<int64_t>(*token_offsets) + b;
         search.resume(input<int32_t>(*tokens) + begin[0], input<double>(*token_scores) + begin[0],
@@ -78,9 +78,10 @@ Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& stat
       traces[b] = search.finish();
     });
   });
-  const auto token_begin = offsets_of(traces, [](const BeamTrace& t) { return t.states.size(); });
-  const auto arc_begin = offsets_of(traces, [](const BeamTrace& t) { return t.arcs.size(); });
-  const auto cuts_of = [&](std::vector<int64_t> BeamTrace::* part, const auto& begin) {
+  const auto token_begin =
+      offsets_of(traces, [](const beam::BeamTrace& t) { return t.states.size(); });
+  const auto arc_begin = offsets_of(traces, [](const beam::BeamTrace& t) { return t.arcs.size(); });
+  const auto cuts_of = [&](std::vector<int64_t> beam::BeamTrace::* part, const auto& begin) {
     Tensor cuts = empty<int64_t>(lengths, batch * (frames + 2));
     for (int64_t b = 0; b < batch; ++b) {
       int64_t* const row = output<int64_t>(cuts) + b * (frames + 2);
@@ -90,29 +91,30 @@ Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& stat
     }
     return cuts;
   };
-  const auto doubles = [&](std::vector<double> BeamTrace::* part) {
-    const auto begin = offsets_of(traces, [part](const BeamTrace& t) { return (t.*part).size(); });
-    return joined<double>(arcs, traces, begin, [part](const BeamTrace& t, double* out) {
+  const auto doubles = [&](std::vector<double> beam::BeamTrace::* part) {
+    const auto begin =
+        offsets_of(traces, [part](const beam::BeamTrace& t) { return (t.*part).size(); });
+    return joined<double>(arcs, traces, begin, [part](const beam::BeamTrace& t, double* out) {
       std::ranges::copy(t.*part, out);
     });
   };
-  const auto column = [&](auto zero, auto TraceArc::* part) {
+  const auto column = [&](auto zero, auto beam::TraceArc::* part) {
     using Value = decltype(zero);
-    return joined<Value>(arcs, traces, arc_begin, [part](const BeamTrace& trace, Value* out) {
-      for (const TraceArc& arc : trace.arcs) *out++ = arc.*part;
+    return joined<Value>(arcs, traces, arc_begin, [part](const beam::BeamTrace& trace, Value* out) {
+      for (const beam::TraceArc& arc : trace.arcs) *out++ = arc.*part;
     });
   };
-  return {
-      cuts_of(&BeamTrace::cuts, token_begin),
-      cuts_of(&BeamTrace::arc_cuts, arc_begin),
-      joined<int32_t>(arcs, traces, token_begin,
-                      [](const BeamTrace& t, int32_t* out) { std::ranges::copy(t.states, out); }),
-      doubles(&BeamTrace::scores),
-      doubles(&BeamTrace::start_slack),
-      column(int32_t{}, &TraceArc::source),
-      column(int32_t{}, &TraceArc::target),
-      column(int32_t{}, &TraceArc::arc),
-      column(float{}, &TraceArc::slack)};
+  return {cuts_of(&beam::BeamTrace::cuts, token_begin),
+          cuts_of(&beam::BeamTrace::arc_cuts, arc_begin),
+          joined<int32_t>(
+              arcs, traces, token_begin,
+              [](const beam::BeamTrace& t, int32_t* out) { std::ranges::copy(t.states, out); }),
+          doubles(&beam::BeamTrace::scores),
+          doubles(&beam::BeamTrace::start_slack),
+          column(int32_t{}, &beam::TraceArc::source),
+          column(int32_t{}, &beam::TraceArc::target),
+          column(int32_t{}, &beam::TraceArc::arc),
+          column(float{}, &beam::TraceArc::slack)};
 }
 
 // The lattices of the chunks that beam_search returned one after another; `ends` are the scores of
@@ -124,7 +126,7 @@ Tensors beam_lattice(Tensors lengths, Tensors cuts, Tensors arc_cuts, Tensors st
                      Tensor start_slack, Tensor ends, double lattice_beam) {
   const int64_t batch = lengths[0].numel();
   const auto chunks_of = [&](int64_t b) {
-    std::vector<TraceView> chunks;
+    std::vector<beam::TraceView> chunks;
     for (size_t c = 0; c < lengths.size(); ++c) {
       const int64_t row = b * (cuts[c].numel() / batch);
       chunks.push_back({input<int64_t>(lengths[c])[b], input<int64_t>(cuts[c]) + row,
@@ -136,40 +138,41 @@ Tensors beam_lattice(Tensors lengths, Tensors cuts, Tensors arc_cuts, Tensors st
   };
   std::vector<int64_t> first(batch + 1, 0), last(batch + 1, 0);
   for (int64_t b = 0; b < batch; ++b) {
-    const std::vector<TraceView> chunks = chunks_of(b);
+    const std::vector<beam::TraceView> chunks = chunks_of(b);
     first[b + 1] = first[b] + chunks.front().num_tokens(0);
     last[b + 1] = last[b] + chunks.back().num_tokens(chunks.back().num_frames);
   }
-  std::vector<BeamLattice> lattices(batch);
+  std::vector<beam::BeamLattice> lattices(batch);
   for_each_graph(batch, kWorthAThread, [&](int64_t b) {
     const double* const end = input<double>(ends);
-    lattices[b] = LatticeBuilder(chunks_of(b), lattice_beam)
+    lattices[b] = beam::LatticeBuilder(chunks_of(b), lattice_beam)
                       .run(input<double>(start_slack) + first[b],
                            std::vector<double>(end + last[b], end + last[b + 1]));
   });
   const auto state_begin =
-      offsets_of(lattices, [](const BeamLattice& l) { return l.state.size(); });
-  const auto arc_begin = offsets_of(lattices, [](const BeamLattice& l) { return l.arc.size(); });
+      offsets_of(lattices, [](const beam::BeamLattice& l) { return l.state.size(); });
+  const auto arc_begin =
+      offsets_of(lattices, [](const beam::BeamLattice& l) { return l.arc.size(); });
   const Tensor& like = lengths[0];
   Tensors results;
   for (const auto* begin : {&state_begin, &arc_begin}) {
     results.push_back(empty<int64_t>(like, batch + 1));
     std::ranges::copy(*begin, output<int64_t>(results.back()));
   }
-  for (auto part :
-       {&BeamLattice::source, &BeamLattice::target, &BeamLattice::arc, &BeamLattice::frame}) {
+  for (auto part : {&beam::BeamLattice::source, &beam::BeamLattice::target, &beam::BeamLattice::arc,
+                    &beam::BeamLattice::frame}) {
     results.push_back(joined<int32_t>(
         like, lattices, arc_begin,
-        [part](const BeamLattice& l, int32_t* out) { std::ranges::copy(l.*part, out); }));
+        [part](const beam::BeamLattice& l, int32_t* out) { std::ranges::copy(l.*part, out); }));
   }
-  for (auto part : {&BeamLattice::state, &BeamLattice::cut}) {
+  for (auto part : {&beam::BeamLattice::state, &beam::BeamLattice::cut}) {
     results.push_back(joined<int32_t>(
         like, lattices, state_begin,
-        [part](const BeamLattice& l, int32_t* out) { std::ranges::copy(l.*part, out); }));
+        [part](const beam::BeamLattice& l, int32_t* out) { std::ranges::copy(l.*part, out); }));
   }
-  for (auto part : {&BeamLattice::starts, &BeamLattice::accepts}) {
+  for (auto part : {&beam::BeamLattice::starts, &beam::BeamLattice::accepts}) {
     results.push_back(
-        joined<bool>(like, lattices, state_begin, [part](const BeamLattice& l, bool* out) {
+        joined<bool>(like, lattices, state_begin, [part](const beam::BeamLattice& l, bool* out) {
           std::fill_n(out, l.state.size(), false);
           for (const int32_t s : l.*part) out[s] = true;
         }));
@@ -197,4 +200,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("beam_lattice", TORCH_BOX(&beam_lattice));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

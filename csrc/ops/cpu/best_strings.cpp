@@ -8,7 +8,7 @@
 #include "ops/tensors.h"
 #include "paths/cpu/best_strings.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // Whether a graph took too many prefixes; answers per graph; their lengths; their labels.
@@ -21,25 +21,22 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> best_answers(const Tensor& weights, c
                                                         int64_t count, int64_t max_prefixes) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const state = input<int64_t>(state_offsets);
-  std::vector<Answers> found(num_graphs);
+  std::vector<paths::Answers> found(num_graphs);
   if (count > 0) {
     for_each_graph(num_graphs, arcs.numel(), [&](int64_t g) {
-      const Lattice graph{incidence_of(offsets, arcs, states),
-                          input<int32_t>(labels),
-                          input<double>(weights),
-                          input<double>(start),
-                          input<double>(accept),
-                          input<int32_t>(order),
-                          static_cast<int32_t>(state[g]),
-                          static_cast<int32_t>(state[g + 1])};
+      const paths::Lattice graph{
+          csr_of(offsets, arcs, states),  input<int32_t>(labels),
+          input<double>(weights),         input<double>(start),
+          input<double>(accept),          input<int32_t>(order),
+          static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1])};
       std::vector<double> own;
-      if (!rest) own = best_rest(graph);
-      BestAnswers(graph, rest ? input<double>(*rest) + state[g] : own.data())
+      if (!rest) own = paths::best_rest(graph);
+      paths::BestAnswers(graph, rest ? input<double>(*rest) + state[g] : own.data())
           .run(count, max_prefixes, found[g]);
     });
   }
   int64_t num_answers = 0, num_labels = 0;
-  for (const Answers& answers : found) {
+  for (const paths::Answers& answers : found) {
     num_answers += static_cast<int64_t>(answers.lengths.size());
     num_labels += static_cast<int64_t>(answers.labels.size());
   }
@@ -69,4 +66,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("best_answers", TORCH_BOX(&best_answers));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -3,7 +3,7 @@
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // An operand: a batch, or one graph that meets every graph of the other operand.
@@ -13,7 +13,7 @@ class Side {
        const Tensor& labels, const Tensor& start, const bool* is_accept)
       : state_offsets_(input<int64_t>(state_offsets)),
         num_graphs_(graphs(state_offsets)),
-        whole_{incidence_of(offsets, arcs, states),
+        whole_{csr_of(offsets, arcs, states),
                input<int32_t>(labels),
                input<bool>(start),
                is_accept,
@@ -28,8 +28,8 @@ class Side {
   }
 
   // The graph that takes part in item g of the batch.
-  Operand at(int64_t g) const {
-    Operand one = whole_;
+  rewrite::Operand at(int64_t g) const {
+    rewrite::Operand one = whole_;
     one.begin = static_cast<int32_t>(state_offsets_[own(g)]);
     one.end = static_cast<int32_t>(state_offsets_[own(g) + 1]);
     return one;
@@ -42,24 +42,24 @@ class Side {
 
   const int64_t* state_offsets_;
   int64_t num_graphs_;
-  Operand whole_;
+  rewrite::Operand whole_;
   std::vector<char> with_epsilon_;
 };
 
-std::vector<Product> products_of(const Side& a, const Side& b, int64_t num_graphs, int64_t work,
-                                 int64_t max_arcs, bool trimmed) {
-  std::vector<Product> products(num_graphs);
-  Budget budget{max_arcs};
+std::vector<rewrite::Product> products_of(const Side& a, const Side& b, int64_t num_graphs,
+                                          int64_t work, int64_t max_arcs, bool trimmed) {
+  std::vector<rewrite::Product> products(num_graphs);
+  rewrite::Budget budget{max_arcs};
   torch::stable::parallel_for(
       0, num_graphs, grain(num_graphs, work), [&](int64_t begin, int64_t end) {
-        PairTable table;
+        rewrite::PairTable table;
         for (int64_t g = begin; g < end; ++g) {
-          const Operand one = a.at(g), other = b.at(g);
+          const rewrite::Operand one = a.at(g), other = b.at(g);
           const int filters = a.with_epsilon(g) && b.with_epsilon(g) ? 3 : 1;
-          Explore({one, other, {filters}}, budget, table, products[g]).run();
+          rewrite::Explore({one, other, {filters}}, budget, table, products[g]).run();
           if (products[g].too_large || !trimmed) continue;
           const auto explored = static_cast<int64_t>(products[g].arcs.size());
-          trim(one, other, products[g]);
+          rewrite::trim(one, other, products[g]);
           budget.used -= explored - static_cast<int64_t>(products[g].arcs.size());
         }
       });
@@ -72,7 +72,7 @@ struct Packed {
   Tensor too_large, state_offsets, arc_offsets, source, target, arc_a, arc_b, state_a, state_b;
   Tensor filter;
 
-  Packed(const Tensor& like, const std::vector<Product>& products)
+  Packed(const Tensor& like, const std::vector<rewrite::Product>& products)
       : too_large(empty<bool>(like, 1)),
         state_offsets(empty<int64_t>(like, static_cast<int64_t>(products.size()) + 1)),
         arc_offsets(empty<int64_t>(like, static_cast<int64_t>(products.size()) + 1)) {
@@ -97,17 +97,17 @@ struct Packed {
 
   // Writes the products and forgets them; labels(product, its first arc) writes the rest.
   template <class Labels>
-  void fill(std::vector<Product>& products, const Labels& labels) const {
+  void fill(std::vector<rewrite::Product>& products, const Labels& labels) const {
     if (*input<bool>(too_large)) return;
-    const ProductArrays begin{output<int32_t>(source),  output<int32_t>(target),
-                              output<int32_t>(arc_a),   output<int32_t>(arc_b),
-                              output<int32_t>(state_a), output<int32_t>(state_b),
-                              output<int8_t>(filter)};
+    const rewrite::ProductArrays begin{output<int32_t>(source),  output<int32_t>(target),
+                                       output<int32_t>(arc_a),   output<int32_t>(arc_b),
+                                       output<int32_t>(state_a), output<int32_t>(state_b),
+                                       output<int8_t>(filter)};
     const int64_t *const s = input<int64_t>(state_offsets), *const k = input<int64_t>(arc_offsets);
     for_each_graph(static_cast<int64_t>(products.size()), num_arcs, [&](int64_t g) {
-      write(products[g], begin.from(s[g], k[g]));
+      rewrite::write(products[g], begin.from(s[g], k[g]));
       labels(products[g], k[g]);
-      products[g] = Product{};
+      products[g] = rewrite::Product{};
     });
   }
 };
@@ -123,17 +123,17 @@ std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offse
                input<bool>(a_accept));
   const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start,
                input<bool>(b_accept));
-  std::vector<Product> products =
+  std::vector<rewrite::Product> products =
       products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, true);
   const Packed packed(a_arcs, products);
   Tensor ilabels = empty<int32_t>(a_arcs, packed.num_arcs);
   Tensor olabels = empty<int32_t>(a_arcs, acceptors ? 0 : packed.num_arcs);
-  packed.fill(products, [&](const Product& product, int64_t begin) {
-    write_labels(product, &ProductArc::a, input<int32_t>(a_ilabels),
-                 output<int32_t>(ilabels) + begin);
+  packed.fill(products, [&](const rewrite::Product& product, int64_t begin) {
+    rewrite::write_labels(product, &rewrite::ProductArc::a, input<int32_t>(a_ilabels),
+                          output<int32_t>(ilabels) + begin);
     if (acceptors) return;
-    write_labels(product, &ProductArc::b, input<int32_t>(b_olabels),
-                 output<int32_t>(olabels) + begin);
+    rewrite::write_labels(product, &rewrite::ProductArc::b, input<int32_t>(b_olabels),
+                          output<int32_t>(olabels) + begin);
   });
   return {packed.too_large, packed.state_offsets, packed.arc_offsets,
           packed.source,    packed.target,        ilabels,
@@ -149,10 +149,10 @@ std::vector<Tensor> explore(const Tensor& a_state_offsets, const Tensor& a_offse
                             int64_t max_arcs) {
   const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, nullptr);
   const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, nullptr);
-  std::vector<Product> products =
+  std::vector<rewrite::Product> products =
       products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, false);
   const Packed packed(a_arcs, products);
-  packed.fill(products, [](const Product& /*product*/, int64_t /*begin*/) {});
+  packed.fill(products, [](const rewrite::Product& /*product*/, int64_t /*begin*/) {});
   return {packed.too_large, packed.state_offsets, packed.arc_offsets, packed.source,
           packed.target,    packed.arc_a,         packed.arc_b,       packed.state_a,
           packed.state_b,   packed.filter};
@@ -179,4 +179,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("explore", TORCH_BOX(&explore));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

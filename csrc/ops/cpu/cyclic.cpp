@@ -1,5 +1,6 @@
 // The operators of cyclic graphs: their schemas and CPU implementations. A walk goes through the
 // strongly connected components in topological order and closes each that has a cycle.
+#include "core/drivers.h"
 #include "layout/components.h"
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
@@ -7,7 +8,7 @@
 #include "paths/log_distance.h"
 #include "paths/viterbi.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 CyclicWalk cyclic_walk_of(const Tensor& state_offsets, const Tensor& order, bool reverse,
@@ -21,9 +22,10 @@ std::tuple<Tensor, Tensor, Tensor> components(const Tensor& state_offsets, const
   const int64_t num_states = offsets.numel() - 1, num_graphs = graphs(state_offsets);
   Tensor order = empty<int32_t>(offsets, num_states);
   std::vector<std::vector<CyclicComponent>> cyclic(num_graphs);
-  for_each_graph(num_graphs, num_states,
-                 StrongComponents{input<int64_t>(state_offsets), input<int32_t>(offsets),
-                                  input<int32_t>(targets), output<int32_t>(order), cyclic.data()});
+  for_each_graph(
+      num_graphs, num_states,
+      layout::StrongComponents{input<int64_t>(state_offsets), input<int32_t>(offsets),
+                               input<int32_t>(targets), output<int32_t>(order), cyclic.data()});
   Tensor component_offsets = empty<int64_t>(state_offsets, num_graphs + 1);
   int64_t* const counts = output<int64_t>(component_offsets);
   counts[0] = 0;
@@ -48,7 +50,7 @@ Fill fill_of(const int32_t* order, CyclicComponent component, const int32_t* off
   const int32_t size = component.end - component.begin;
   const int32_t* const states = order + component.begin;
   for (int32_t i = 0; i < size; ++i) local[states[i] - base] = i;
-  Elimination elimination(states, size, offsets, targets, local, base);
+  paths::Elimination elimination(states, size, offsets, targets, local, base);
   for (int32_t i = 0; i < size; ++i) local[states[i] - base] = kNone;
   Fill fill;
   fill.too_large = !elimination.run();
@@ -65,7 +67,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
     const Tensor& bounds, const Tensor& offsets, const Tensor& arcs, const Tensor& targets) {
   const int64_t num_states = order.numel(), num_graphs = graphs(state_offsets);
   const CyclicWalk walk = cyclic_walk_of(state_offsets, order, false, component_offsets, bounds);
-  const Incidence leaving = incidence_of(offsets, arcs, targets);
+  const Csr leaving = csr_of(offsets, arcs, targets);
   std::vector<Fill> fills(walk.component_offsets[num_graphs]);
   for_each_graph(num_graphs, num_states, [&](int64_t g) {
     const auto base = static_cast<int32_t>(walk.state_offsets[g]);
@@ -123,8 +125,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
   return {pivots, rows, columns, diagonal, entries, too_large};
 }
 
-Pattern pattern_of(const Tensor& pivots, const Tensor& rows, const Tensor& columns,
-                   const Tensor& diagonal, const Tensor& entries) {
+paths::Pattern pattern_of(const Tensor& pivots, const Tensor& rows, const Tensor& columns,
+                          const Tensor& diagonal, const Tensor& entries) {
   return {input<int32_t>(pivots), input<int64_t>(rows), input<int32_t>(columns),
           input<int64_t>(diagonal), input<int64_t>(entries)};
 }
@@ -132,12 +134,12 @@ Pattern pattern_of(const Tensor& pivots, const Tensor& rows, const Tensor& colum
 // Solves x = b + A x over the states of a component, or x = b + x A in a walk along the arcs. The
 // functor, given x = 0 within the component, makes b of what leads into it.
 template <class Semiring, class Functor, class Weight>
-GTNET_INLINE int32_t close_component(const Pattern& pattern, CyclicComponent component,
+GTNET_INLINE int32_t close_component(const paths::Pattern& pattern, CyclicComponent component,
                                      bool reverse, const Functor& functor, int64_t graph,
-                                     const Incidence& incidence, const Weight* weights, double* x) {
+                                     const Csr& incidence, const Weight* weights, double* x) {
   const int32_t size = component.end - component.begin;
   const int32_t* const states = pattern.pivots + component.begin;
-  Closure<Semiring> closure(pattern, component);
+  paths::Closure<Semiring> closure(pattern, component);
   for (int32_t i = 0; i < size; ++i) {
     for (int32_t k = incidence.offsets[states[i]]; k < incidence.offsets[states[i] + 1]; ++k) {
       const int32_t arc = incidence.arcs[k];
@@ -171,25 +173,26 @@ std::tuple<Tensor, Tensor, Tensor> closed_log_distance(
   Tensor divergent = empty<int32_t>(start, num_graphs);
   int32_t* const failed = output<int32_t>(divergent);
   std::fill(failed, failed + num_graphs, kNone);
-  const Pattern pattern = pattern_of(pivots, rows, columns, diagonal, entries);
+  count(Driver::kComponents, num_graphs);
+  const paths::Pattern pattern = pattern_of(pivots, rows, columns, diagonal, entries);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     const CyclicWalk walk =
         cyclic_walk_of(state_offsets, order, reverse, component_offsets, bounds);
-    const Incidence incidence = incidence_of(offsets, arcs, states);
-    const LogDistance<T> functor{incidence, input<T>(weights), input<T>(start),
-                                 output<double>(alpha)};
+    const Csr incidence = csr_of(offsets, arcs, states);
+    const paths::LogDistance<T> functor{incidence, input<T>(weights), input<T>(start),
+                                        output<double>(alpha)};
     for_each_component(
         walk, num_states, functor,
         [&](int64_t graph, CyclicComponent component) __attribute__((always_inline)) {
           const int32_t state =
-              close_component<Log>(pattern, component, reverse, functor, graph, incidence,
-                                   input<T>(weights), output<double>(alpha));
+              close_component<paths::Log>(pattern, component, reverse, functor, graph, incidence,
+                                          input<T>(weights), output<double>(alpha));
           if (failed[graph] == kNone) failed[graph] = state;
         });
     for_each_graph(num_graphs, num_states,
-                   LogTotal<T>{walk.state_offsets, input<T>(accept), output<double>(alpha),
-                               output<double>(score)});
+                   paths::LogTotal<T>{walk.state_offsets, input<T>(accept), output<double>(alpha),
+                                      output<double>(score)});
   });
   return {alpha, score, divergent};
 }
@@ -200,14 +203,15 @@ Tensor closed_recursion(const Tensor& p, const Tensor& b, const Tensor& state_of
                         const Tensor& bounds, const Tensor& pivots, const Tensor& rows,
                         const Tensor& columns, const Tensor& diagonal, const Tensor& entries) {
   Tensor x = empty<double>(b, b.numel());
-  const Pattern pattern = pattern_of(pivots, rows, columns, diagonal, entries);
-  const Incidence incidence = incidence_of(offsets, arcs, states);
-  const Recursion functor{incidence, input<double>(p), input<double>(b), output<double>(x)};
+  count(Driver::kComponents, graphs(state_offsets));
+  const paths::Pattern pattern = pattern_of(pivots, rows, columns, diagonal, entries);
+  const Csr incidence = csr_of(offsets, arcs, states);
+  const paths::Recursion functor{incidence, input<double>(p), input<double>(b), output<double>(x)};
   for_each_component(cyclic_walk_of(state_offsets, order, reverse, component_offsets, bounds),
                      b.numel(), functor,
                      [&](int64_t graph, CyclicComponent component) __attribute__((always_inline)) {
-                       close_component<Real>(pattern, component, reverse, functor, graph, incidence,
-                                             input<double>(p), output<double>(x));
+                       close_component<paths::Real>(pattern, component, reverse, functor, graph,
+                                                    incidence, input<double>(p), output<double>(x));
                      });
   return x;
 }
@@ -221,17 +225,19 @@ std::tuple<Tensor, Tensor, Tensor> closed_best_distance(
   Tensor divergent = empty<int32_t>(start, num_graphs);
   int32_t* const failed = output<int32_t>(divergent);
   std::fill(failed, failed + num_graphs, kNone);
+  count(Driver::kComponents, num_graphs);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     const CyclicWalk walk =
         cyclic_walk_of(state_offsets, order, reverse, component_offsets, bounds);
-    const BestDistance<T> functor{incidence_of(offsets, arcs, states), input<T>(weights),
-                                  input<T>(start), output<double>(alpha), output<int32_t>(came_by)};
+    const paths::BestDistance<T> functor{csr_of(offsets, arcs, states), input<T>(weights),
+                                         input<T>(start), output<double>(alpha),
+                                         output<int32_t>(came_by)};
     std::vector<int32_t> marks(num_states, 0);
     for_each_component(walk, num_states, functor,
                        [&](int64_t graph, CyclicComponent component)
                            __attribute__((always_inline)) {
-                             BestCycles<T> cycles(functor, walk.order, marks.data());
+                             paths::BestCycles<T> cycles(functor, walk.order, marks.data());
                              if (!cycles(component, reverse) && failed[graph] == kNone) {
                                failed[graph] = walk.order[component.begin];
                              }
@@ -270,4 +276,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("closed_best_distance", TORCH_BOX(&closed_best_distance));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

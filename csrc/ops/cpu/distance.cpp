@@ -3,14 +3,15 @@
 #pragma GCC target("tune=haswell")  // or else the compiler gathers without gather instructions
 #endif
 
+#include "core/drivers.h"
 #include "layout/state_slices.h"
 #include "ops/cpu/executor.h"
+#include "ops/log_gradients.h"
 #include "ops/tensors.h"
 #include "paths/cpu/log_posteriors.h"
-#include "paths/log_distance.h"
 #include "paths/viterbi.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // How to take the states of each graph together, or nothing where taking them one by one is best.
@@ -18,24 +19,26 @@ Tensor slices(const Tensor& state_offsets, const Tensor& order, const Tensor& of
               const Tensor& arcs, const Tensor& states, bool reverse, bool runs_only) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const state = input<int64_t>(state_offsets);
-  std::vector<SlicePlanner> planners;
+  std::vector<layout::SlicePlanner> planners;
   for (int64_t g = 0; g < num_graphs; ++g) {
-    planners.emplace_back(incidence_of(offsets, arcs, states), input<int32_t>(order),
+    planners.emplace_back(csr_of(offsets, arcs, states), input<int32_t>(order),
                           static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1]),
                           reverse);
   }
   for_each_graph(num_graphs, order.numel(), [&](int64_t g) {
     runs_only ? planners[g].plan_runs() : planners[g].plan_slices();
   });
-  if (std::none_of(planners.begin(), planners.end(), std::mem_fn(&SlicePlanner::pays))) {
+  if (std::none_of(planners.begin(), planners.end(), std::mem_fn(&layout::SlicePlanner::pays))) {
     return empty<int32_t>(order, 0);
   }
-  std::vector<int64_t> begin{whole_lanes(num_graphs + 1)};
-  for (const SlicePlanner& planner : planners) begin.push_back(begin.back() + planner.size());
+  std::vector<int64_t> begin{layout::whole_lanes(num_graphs + 1)};
+  for (const layout::SlicePlanner& planner : planners)
+    begin.push_back(begin.back() + planner.size());
   Tensor plan = empty<int32_t>(order, begin.back());
   int32_t* const words = output<int32_t>(plan);
   std::fill_n(words, begin[0], 0);
-  for (int64_t g = 0; g <= num_graphs; ++g) words[g] = static_cast<int32_t>(begin[g] / kLanes);
+  for (int64_t g = 0; g <= num_graphs; ++g)
+    words[g] = static_cast<int32_t>(begin[g] / layout::kLanes);
   for_each_graph(num_graphs, order.numel(),
                  [&](int64_t g) { planners[g].write(words + begin[g]); });
   return plan;
@@ -45,7 +48,9 @@ Tensor slices(const Tensor& state_offsets, const Tensor& order, const Tensor& of
 template <class Functor>
 void each_state(const Tensor& state_offsets, const Tensor& order, const std::optional<Tensor>& plan,
                 bool reverse, const Functor& functor) {
-  if (plan && plan->dim() == 1) {
+  const bool is_planned = plan && plan->dim() == 1;
+  count(is_planned ? Driver::kSlices : Driver::kStateByState, graphs(state_offsets));
+  if (is_planned) {
     for_each_slice({graphs(state_offsets), input<int32_t>(*plan)}, order.numel(), functor);
   } else {
     for_each_state(walk_of(state_offsets, order, reverse), order.numel(), functor);
@@ -62,11 +67,11 @@ std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& sta
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     each_state(state_offsets, order, plan, reverse,
-               LogDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights),
-                              input<T>(start), output<double>(alpha)});
+               paths::LogDistance<T>{csr_of(offsets, arcs, states), input<T>(weights),
+                                     input<T>(start), output<double>(alpha)});
     for_each_graph(num_graphs, num_states,
-                   LogTotal<T>{input<int64_t>(state_offsets), input<T>(accept),
-                               output<double>(alpha), output<double>(score)});
+                   paths::LogTotal<T>{input<int64_t>(state_offsets), input<T>(accept),
+                                      output<double>(alpha), output<double>(score)});
   });
   return {alpha, score};
 }
@@ -79,19 +84,20 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
   LogGradients out(weights, start, accept);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    const Incidence leaving = incidence_of(offsets, arcs, states);
+    const Csr leaving = csr_of(offsets, arcs, states);
     if (grad_alpha) {
+      count(Driver::kStateByState, graphs(state_offsets));
       for_each_state(
           walk_of(state_offsets, order, reverse), start.numel(),
           out.functor<T>(leaving, weights, start, accept, alpha, score, grad_alpha, grad_score));
       return;
     }
-    each_state(
-        state_offsets, order, plan, reverse,
-        LogPosteriors<T>{leaving, input<T>(weights), input<T>(start), input<T>(accept),
-                         input<double>(alpha), input<double>(score), input<double>(grad_score),
-                         output<double>(out.flow), output<T>(out.weights), output<T>(out.start),
-                         output<T>(out.accept)});
+    each_state(state_offsets, order, plan, reverse,
+               paths::LogPosteriors<T>{leaving, input<T>(weights), input<T>(start),
+                                       input<T>(accept), input<double>(alpha), input<double>(score),
+                                       input<double>(grad_score), output<double>(out.flow),
+                                       output<T>(out.weights), output<T>(out.start),
+                                       output<T>(out.accept)});
   });
   return {out.weights, out.start, out.accept};
 }
@@ -100,9 +106,10 @@ Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, 
                  const std::optional<Tensor>& /*plan*/, const Tensor& offsets, const Tensor& arcs,
                  const Tensor& states, bool reverse) {
   Tensor x = empty<double>(b, b.numel());
+  count(Driver::kStateByState, graphs(state_offsets));
   for_each_state(walk_of(state_offsets, order, reverse), b.numel(),
-                 Recursion{incidence_of(offsets, arcs, states), input<double>(p), input<double>(b),
-                           output<double>(x)});
+                 paths::Recursion{csr_of(offsets, arcs, states), input<double>(p), input<double>(b),
+                                  output<double>(x)});
   return x;
 }
 
@@ -114,9 +121,10 @@ std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& st
   Tensor alpha = empty<double>(start, num_states), came_by = empty<int32_t>(start, num_states);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    each_state(state_offsets, order, plan, reverse,
-               BestDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights),
-                               input<T>(start), output<double>(alpha), output<int32_t>(came_by)});
+    each_state(
+        state_offsets, order, plan, reverse,
+        paths::BestDistance<T>{csr_of(offsets, arcs, states), input<T>(weights), input<T>(start),
+                               output<double>(alpha), output<int32_t>(came_by)});
   });
   return {alpha, came_by};
 }
@@ -130,11 +138,12 @@ std::tuple<Tensor, Tensor, Tensor> best_end(const Tensor& alpha, const Tensor& c
   Tensor length = empty<int64_t>(accept, with_lengths ? num_graphs : 0);
   with_scores(accept, [&](auto zero) {
     using T = decltype(zero);
-    for_each_graph(num_graphs, accept.numel(),
-                   BestEnd<T>{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                              input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
-                              output<double>(score), output<int32_t>(last),
-                              with_lengths ? output<int64_t>(length) : nullptr});
+    for_each_graph(
+        num_graphs, accept.numel(),
+        paths::BestEnd<T>{input<int64_t>(state_offsets), csr_of(offsets, arcs, states),
+                          input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
+                          output<double>(score), output<int32_t>(last),
+                          with_lengths ? output<int64_t>(length) : nullptr});
   });
   return {score, last, length};
 }
@@ -143,10 +152,10 @@ std::tuple<Tensor, Tensor> trace(const Tensor& came_by, const Tensor& last,
                                  const Tensor& path_offsets, const Tensor& offsets,
                                  const Tensor& arcs, const Tensor& states, int64_t num_arcs) {
   Tensor path_arcs = empty<int32_t>(last, num_arcs), first = empty<int32_t>(last, last.numel());
-  for_each_graph(
-      last.numel(), num_arcs,
-      Trace{incidence_of(offsets, arcs, states), input<int32_t>(came_by), input<int32_t>(last),
-            input<int64_t>(path_offsets), output<int32_t>(path_arcs), output<int32_t>(first)});
+  for_each_graph(last.numel(), num_arcs,
+                 paths::Backtrace{csr_of(offsets, arcs, states), input<int32_t>(came_by),
+                                  input<int32_t>(last), input<int64_t>(path_offsets),
+                                  output<int32_t>(path_arcs), output<int32_t>(first)});
   return {path_arcs, first};
 }
 
@@ -190,4 +199,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("trace", TORCH_BOX(&trace));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -8,7 +8,7 @@
 #include "core/topology.h"
 #include "layout/state_slices.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
 constexpr int64_t kStatesPerThread = 4096;  // fewer states than this are not worth a thread
 
@@ -44,7 +44,8 @@ void for_each_state(const Walk& walk, int64_t num_states, const Functor& functor
 }
 
 template <class Functor>
-GTNET_INLINE void take_slice(const Functor& functor, int64_t graph, const Slice& slice) {
+GTNET_INLINE void take_slice(const Functor& functor, int64_t graph,
+                             const layout::StateSlice& slice) {
   if constexpr (requires { functor.slice(graph, slice); }) {
     functor.slice(graph, slice);
   } else {
@@ -55,19 +56,20 @@ GTNET_INLINE void take_slice(const Functor& functor, int64_t graph, const Slice&
 // The same along a plan: functor.slice or functor.run where the plan lays states or arcs side by
 // side. Each state's result is the same bit for bit.
 template <class Functor>
-void for_each_slice(const SliceWalk& walk, int64_t num_states, const Functor& functor) {
+void for_each_slice(const layout::StateSliceWalk& walk, int64_t num_states,
+                    const Functor& functor) {
   for_each_graph(walk.num_graphs, num_states, [&](int64_t graph) {
     const auto body = [&]() __attribute__((always_inline)) {
       for (const int32_t *at = walk.begin(graph), *const end = walk.begin(graph + 1); at < end;) {
         const int32_t kind = at[0], count = at[1];
-        if (kind == kSlice) {
-          take_slice(functor, graph, Slice(at));
-        } else if (kind == kRun) {
+        if (kind == layout::kSlice) {
+          take_slice(functor, graph, layout::StateSlice(at));
+        } else if (kind == layout::kRun) {
           functor.run(graph, {at[2], at[3], at[4], count});
         } else {
-          for (int32_t i = 0; i < count; ++i) functor(graph, at[kLanes + i]);
+          for (int32_t i = 0; i < count; ++i) functor(graph, at[layout::kLanes + i]);
         }
-        at += block_size(kind, count, kind == kSlice && at[6] != 0);
+        at += layout::block_size(kind, count, kind == layout::kSlice && at[6] != 0);
       }
     };
     Vectorized<decltype(body)>::run(body);
@@ -109,4 +111,4 @@ void for_each_component(const CyclicWalk& walk, int64_t num_states, const Functo
   });
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -4,7 +4,7 @@
 #include "rewrite/cpu/difference.h"
 #include "rewrite/cpu/equivalence.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // The first state of the graph that takes part in item g of the batch: its own, or the only one.
@@ -19,23 +19,23 @@ std::vector<Tensor> difference(const Tensor& a_state_offsets, const Tensor& a_of
                                const Tensor& b_states, const Tensor& b_labels,
                                const Tensor& b_start, const Tensor& b_accept,
                                const Tensor& b_possible, int64_t num_graphs, int64_t max_arcs) {
-  const Incidence leaving_a = incidence_of(a_offsets, a_arcs, a_states);
-  const Incidence leaving_b = incidence_of(b_offsets, b_arcs, b_states);
-  std::vector<Remainder> found(num_graphs);
-  Budget budget{max_arcs};
+  const Csr leaving_a = csr_of(a_offsets, a_arcs, a_states);
+  const Csr leaving_b = csr_of(b_offsets, b_arcs, b_states);
+  std::vector<rewrite::Remainder> found(num_graphs);
+  rewrite::Budget budget{max_arcs};
   for_each_graph(num_graphs, a_arcs.numel(), [&](int64_t g) {
     const int64_t *const a = states_of(a_state_offsets, g), *const b =
                                                                 states_of(b_state_offsets, g);
-    const Operand left{leaving_a, input<int32_t>(a_labels),   input<bool>(a_start),
-                       nullptr,   static_cast<int32_t>(a[0]), static_cast<int32_t>(a[1])};
-    const Operand right{leaving_b,
-                        input<int32_t>(b_labels),
-                        input<bool>(b_start),
-                        input<bool>(b_accept),
-                        static_cast<int32_t>(b[0]),
-                        static_cast<int32_t>(b[1])};
-    Subsets subsets(right, input<bool>(b_possible));
-    subtract(left, subsets, budget, found[g]);
+    const rewrite::Operand left{leaving_a, input<int32_t>(a_labels),   input<bool>(a_start),
+                                nullptr,   static_cast<int32_t>(a[0]), static_cast<int32_t>(a[1])};
+    const rewrite::Operand right{leaving_b,
+                                 input<int32_t>(b_labels),
+                                 input<bool>(b_start),
+                                 input<bool>(b_accept),
+                                 static_cast<int32_t>(b[0]),
+                                 static_cast<int32_t>(b[1])};
+    rewrite::Subsets subsets(right, input<bool>(b_possible));
+    rewrite::subtract(left, subsets, budget, found[g]);
   });
   Tensor too_large = empty<bool>(a_arcs, 1);
   Tensor state_offsets = empty<int64_t>(a_arcs, num_graphs + 1);
@@ -68,16 +68,13 @@ std::vector<Tensor> difference(const Tensor& a_state_offsets, const Tensor& a_of
           arc_map,   state_map,     first,       accepted};
 }
 
-Deterministic deterministic(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
-                            const Tensor& states, const Tensor& labels, const Tensor& weights,
-                            const Tensor& start, const Tensor& accept, int64_t g) {
+rewrite::DeterministicView deterministic(const Tensor& state_offsets, const Tensor& offsets,
+                                         const Tensor& arcs, const Tensor& states,
+                                         const Tensor& labels, const Tensor& weights,
+                                         const Tensor& start, const Tensor& accept, int64_t g) {
   const int64_t* const state = states_of(state_offsets, g);
-  return {incidence_of(offsets, arcs, states),
-          input<int32_t>(labels),
-          input<double>(weights),
-          input<double>(start),
-          input<double>(accept),
-          static_cast<int32_t>(state[0]),
+  return {csr_of(offsets, arcs, states), input<int32_t>(labels), input<double>(weights),
+          input<double>(start),          input<double>(accept),  static_cast<int32_t>(state[0]),
           static_cast<int32_t>(state[1])};
 }
 
@@ -90,11 +87,11 @@ Tensor equivalent(const Tensor& a_state_offsets, const Tensor& a_offsets, const 
   Tensor same = empty<bool>(a_arcs, num_graphs);
   bool* const answer = output<bool>(same);
   for_each_graph(num_graphs, a_start.numel() + b_start.numel(), [&](int64_t g) {
-    answer[g] = Equivalence(deterministic(a_state_offsets, a_offsets, a_arcs, a_states, a_labels,
-                                          a_weights, a_start, a_accept, g),
-                            deterministic(b_state_offsets, b_offsets, b_arcs, b_states, b_labels,
-                                          b_weights, b_start, b_accept, g),
-                            tolerance)
+    answer[g] = rewrite::Equivalence(deterministic(a_state_offsets, a_offsets, a_arcs, a_states,
+                                                   a_labels, a_weights, a_start, a_accept, g),
+                                     deterministic(b_state_offsets, b_offsets, b_arcs, b_states,
+                                                   b_labels, b_weights, b_start, b_accept, g),
+                                     tolerance)
                     .run();
   });
   return same;
@@ -121,4 +118,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("equivalent", TORCH_BOX(&equivalent));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -11,7 +11,7 @@
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
 using Tensors = std::vector<Tensor>;
 
@@ -85,14 +85,16 @@ struct LatticeBatch : LaidOutGraphs<Score> {
     return is_chain ? lengths[item] + 1 : cut_offsets[item + 1] - cut_offsets[item];
   }
 
-  Steps steps(int64_t item) const { return StepsReader(words + word_offsets[graph(item)]).read(); }
+  layout::TransitionRows steps(int64_t item) const {
+    return layout::TransitionRowsReader(words + word_offsets[graph(item)]).read();
+  }
 
-  Cuts cuts_of(int64_t b) const {
-    if (is_chain) return Cuts::chain(lengths[b]);
+  lattice::Cuts cuts_of(int64_t b) const {
+    if (is_chain) return lattice::Cuts::chain(lengths[b]);
     const int64_t s = cut_offsets[b], a = row_offsets[b];
-    return Cuts::segmentation(static_cast<int32_t>(num_cuts(b)),
-                              static_cast<int32_t>(row_offsets[b + 1] - a), order + s, s,
-                              source + a, target + a, first + s, last + s);
+    return lattice::Cuts::segmentation(static_cast<int32_t>(num_cuts(b)),
+                                       static_cast<int32_t>(row_offsets[b + 1] - a), order + s, s,
+                                       source + a, target + a, first + s, last + s);
   }
 
   // Where the rows of an item begin in an array laid out with these strides.
@@ -101,7 +103,7 @@ struct LatticeBatch : LaidOutGraphs<Score> {
     return rows + (is_chain ? b * item : row_offsets[b] * row);
   }
 
-  LatticeItem<Score> item(int64_t b) const {
+  lattice::LatticeItem<Score> item(int64_t b) const {
     const int64_t g = graph(b), s = state_offsets[g], a = arc_offsets[g];
     return {steps(b),
             static_cast<int32_t>(num_states(b)),
@@ -140,24 +142,25 @@ struct LatticeBatch : LaidOutGraphs<Score> {
 template <class T, class Score>
 class GraphsOf {
  public:
-  GraphsOf(const LatticeBatch<Score>& batch, Rows Steps::* reading, Rows Steps::* epsilon)
+  GraphsOf(const LatticeBatch<Score>& batch, layout::SlicedRows layout::TransitionRows::* reading,
+           layout::SlicedRows layout::TransitionRows::* epsilon)
       : reading_(reading), epsilon_(epsilon) {
     if (batch.num_graphs == 1 && batch.size > 1) {
-      const LatticeItem<Score> item = batch.item(0);
+      const lattice::LatticeItem<Score> item = batch.item(0);
       only_.emplace(item, item.steps.*reading_, item.steps.*epsilon_);
     }
   }
 
   template <class Functor>
-  auto with(const LatticeItem<Score>& item, const Functor& functor) const {
+  auto with(const lattice::LatticeItem<Score>& item, const Functor& functor) const {
     if (only_) return functor(*only_);
-    return functor(GraphNumbers<T>(item, item.steps.*reading_, item.steps.*epsilon_));
+    return functor(lattice::GraphNumbers<T>(item, item.steps.*reading_, item.steps.*epsilon_));
   }
 
  private:
-  Rows Steps::* reading_;
-  Rows Steps::* epsilon_;
-  std::optional<GraphNumbers<T>> only_;
+  layout::SlicedRows layout::TransitionRows::* reading_;
+  layout::SlicedRows layout::TransitionRows::* epsilon_;
+  std::optional<lattice::GraphNumbers<T>> only_;
 };
 
 // Where the traces of the items lie inside tensors that hold all: alphas with margins, behind their
@@ -173,7 +176,7 @@ class Traces {
                         alphas_,
                         factors_,
                         doubles_});
-      alphas_ += items_[b].size.alphas + 2 * kMargin;
+      alphas_ += items_[b].size.alphas + 2 * lattice::kMargin;
       factors_ += items_[b].size.factors;
       doubles_ += items_[b].size.doubles();
     }
@@ -183,18 +186,19 @@ class Traces {
   int64_t exponents() const { return alphas_; }
   int64_t doubles() const { return doubles_; }
 
-  Trace<T> of(int64_t b, const Tensor& m, const Tensor& e, const Tensor& doubles) const {
+  lattice::ForwardTrace<T> of(int64_t b, const Tensor& m, const Tensor& e,
+                              const Tensor& doubles) const {
     const Item& item = items_[b];
-    const Numbers<T> alpha{output<T>(m) + item.alphas + kMargin,
-                           output<Exponent<T>>(e) + item.alphas + kMargin};
-    Array<T>::clear_margins(alpha, item.size.alphas);
+    const lattice::Numbers<T> alpha{output<T>(m) + item.alphas + lattice::kMargin,
+                                    output<Exponent<T>>(e) + item.alphas + lattice::kMargin};
+    lattice::Array<T>::clear_margins(alpha, item.size.alphas);
     double* const known = output<double>(doubles) + item.doubles;
     return {alpha, known, item.size.rows(output<T>(m) + alphas_ + item.factors, known)};
   }
 
  private:
   struct Item {
-    TraceSize size;
+    lattice::TraceSize size;
     int64_t alphas, factors, doubles;  // where they begin
   };
   std::vector<Item> items_;
@@ -219,16 +223,17 @@ inline void expect_writes(const Tensor& tensor, int64_t bytes) {
 constexpr int64_t kKeptPositions = int64_t{1} << 18;
 
 template <class T, class Score>
-LatticeScore score_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
-                        const Trace<T>& trace, bool keep) {
-  return graphs.with(item, [&](const GraphNumbers<T>& graph) {
-    return LatticePass<T, Score>(item, trace).forward(graph, keep);
+lattice::LatticeScore score_item(const lattice::LatticeItem<Score>& item,
+                                 const GraphsOf<T, Score>& graphs,
+                                 const lattice::ForwardTrace<T>& trace, bool keep) {
+  return graphs.with(item, [&](const lattice::GraphNumbers<T>& graph) {
+    return lattice::LatticePass<T, Score>(item, trace).forward(graph, keep);
   });
 }
 
 // What a forward score leaves for its gradient: of items done alone their traces, of items abreast
 // what their walks keep.
-struct Left {
+struct SavedForBackward {
   Tensor alpha_m, alpha_e, offset;
 };
 
@@ -243,16 +248,18 @@ void clear_behind(const LatticeBatch<Score>& batch, int64_t b, Score* rows, int6
 
 // The same with alphas of its own; they are forgotten.
 template <class T, class Score>
-LatticeScore score_anew(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs) {
-  OwnTrace<T> trace(item.cuts, item.steps, false);
+lattice::LatticeScore score_anew(const lattice::LatticeItem<Score>& item,
+                                 const GraphsOf<T, Score>& graphs) {
+  lattice::OwnTrace<T> trace(item.cuts, item.steps, false);
   return score_item<T, Score>(item, graphs, trace.get(), false);
 }
 
 template <class T, class Score>
-bool differentiate_item(const LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
-                        const Trace<T>& trace, Score grad, const ItemGradient<Score>& out) {
-  return graphs.with(item, [&](const GraphNumbers<T>& graph) {
-    return LatticePass<T, Score>(item, trace).backward(graph, grad, out);
+bool differentiate_item(const lattice::LatticeItem<Score>& item, const GraphsOf<T, Score>& graphs,
+                        const lattice::ForwardTrace<T>& trace, Score grad,
+                        const lattice::ItemGradient<Score>& out) {
+  return graphs.with(item, [&](const lattice::GraphNumbers<T>& graph) {
+    return lattice::LatticePass<T, Score>(item, trace).backward(graph, grad, out);
   });
 }
 
@@ -262,18 +269,19 @@ struct BothWays {
   GraphsOf<T, Score> forth, back;
 
   explicit BothWays(const LatticeBatch<Score>& batch)
-      : forth(batch, &Steps::entering, &Steps::epsilon_entering),
-        back(batch, &Steps::leaving, &Steps::epsilon_leaving) {}
+      : forth(batch, &layout::TransitionRows::entering, &layout::TransitionRows::epsilon_entering),
+        back(batch, &layout::TransitionRows::leaving, &layout::TransitionRows::epsilon_leaving) {}
 };
 
 // From the start, with alphas of its own; it fits only if both passes do.
 template <class T, class Score>
-LatticeScore differentiate_anew(const LatticeItem<Score>& item, const BothWays<T, Score>& graphs,
-                                Score grad, const ItemGradient<Score>& out) {
-  OwnTrace<T> trace(item.cuts, item.steps, true);
-  LatticeScore result = score_item<T, Score>(item, graphs.forth, trace.get(), true);
+lattice::LatticeScore differentiate_anew(const lattice::LatticeItem<Score>& item,
+                                         const BothWays<T, Score>& graphs, Score grad,
+                                         const lattice::ItemGradient<Score>& out) {
+  lattice::OwnTrace<T> trace(item.cuts, item.steps, true);
+  lattice::LatticeScore result = score_item<T, Score>(item, graphs.forth, trace.get(), true);
   result.fits = differentiate_item<T, Score>(item, graphs.back, trace.get(), grad, out);
   return result;
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

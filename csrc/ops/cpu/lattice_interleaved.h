@@ -6,23 +6,24 @@
 #include "lattice/cpu/interleaved/group.h"
 #include "ops/cpu/lattice.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
 template <class T>
-class AbreastBatch {
+class InterleavedBatch {
  public:
   // Nothing where items are better done alone.
-  static std::unique_ptr<AbreastBatch> of(const LatticeBatch<T>& batch) {
+  static std::unique_ptr<InterleavedBatch> of(const LatticeBatch<T>& batch) {
     if (!batch.is_chain || batch.num_graphs != 1 || batch.size < kFewest) return {};
-    const LatticeItem<T> item = batch.item(0);
-    const Rows& rows = item.steps.entering;
+    const lattice::LatticeItem<T> item = batch.item(0);
+    const layout::SlicedRows& rows = item.steps.entering;
     if (rows.num_entries == 0 || rows.num_entries < kEntries * rows.num_slices) return {};
-    auto result = std::make_unique<AbreastBatch>(batch, item);
+    auto result = std::make_unique<InterleavedBatch>(batch, item);
     return result->graph_.usable() ? std::move(result) : nullptr;
   }
 
-  AbreastBatch(const LatticeBatch<T>& batch, const LatticeItem<T>& item) : graph_(item), work_(0) {
-    std::vector<AbreastItem<T>> items;
+  InterleavedBatch(const LatticeBatch<T>& batch, const lattice::LatticeItem<T>& item)
+      : graph_(item), work_(0) {
+    std::vector<lattice::interleaved::Item<T>> items;
     for (int64_t b = 0; b < batch.size; ++b) {
       items.push_back({b, static_cast<int32_t>(batch.lengths[b]),
                        batch.rows_of(b, batch.scores, batch.item_stride, batch.row_stride)});
@@ -39,23 +40,25 @@ class AbreastBatch {
   }
 
   // Numbers kept between score and gradient, and what is to be known about them.
-  int64_t num_values() const { return total(&AbreastGroup<T>::num_values); }
-  int64_t num_about() const { return total(&AbreastGroup<T>::num_about); }
+  int64_t num_values() const { return total(&lattice::interleaved::Group<T>::num_values); }
+  int64_t num_about() const { return total(&lattice::interleaved::Group<T>::num_about); }
 
   // The score of each item, NaN where it is to be done alone.
   void score(T* values, double* about, double* scores) const {
     keep(values, about);
-    each_half([&](AbreastGroup<T>& group, bool forth) { group.score(forth); });
+    each_half([&](lattice::interleaved::Group<T>& group, bool forth) { group.score(forth); });
     for (const auto& group : groups_) group->join(scores);
   }
 
   // Gradients of the sum of grad * score, for the items that `done` names in the end: into
   // rows[item] and, where counting, added to the sums.
   void differentiate(T* values, double* about, const double* grad, T* const* rows,
-                     int64_t row_stride, bool counting, const ArcGradient& sums, char* done) const {
+                     int64_t row_stride, bool counting,
+                     const lattice::interleaved::ArcGradient& sums, char* done) const {
     keep(values, about);
     for (const auto& group : groups_) group->aim(rows, row_stride, grad, counting);
-    each_half([&](AbreastGroup<T>& group, bool forth) { group.differentiate(forth); });
+    each_half(
+        [&](lattice::interleaved::Group<T>& group, bool forth) { group.differentiate(forth); });
     for (const auto& group : groups_) group->collect(sums, done);
   }
 
@@ -63,22 +66,24 @@ class AbreastBatch {
   static constexpr int64_t kFewest = 3;   // items
   static constexpr int32_t kEntries = 4;  // of an average row
 
-  AbreastGraph<T> graph_;
+  lattice::interleaved::Graph<T> graph_;
   int64_t work_;  // positions of all cuts
-  std::vector<std::unique_ptr<AbreastGroup<T>>> groups_;
+  std::vector<std::unique_ptr<lattice::interleaved::Group<T>>> groups_;
 
   // A group of up to L items; returns how many.
   template <int L>
-  int64_t add(const LatticeBatch<T>& batch, const std::vector<AbreastItem<T>>& items, int64_t first,
-              bool keep_all) {
+  int64_t add(const LatticeBatch<T>& batch, const std::vector<lattice::interleaved::Item<T>>& items,
+              int64_t first, bool keep_all) {
     const auto count = static_cast<int>(std::min<int64_t>(L, batch.size - first));
-    const AbreastItem<T>* const begin = items.data() + first;
-    const AbreastItems<T, L> frames(begin, count, batch.row_stride, batch.num_labels);
-    groups_.push_back(std::make_unique<AbreastGroupOf<T, L>>(graph_, begin, frames, keep_all));
+    const lattice::interleaved::Item<T>* const begin = items.data() + first;
+    const lattice::interleaved::Items<T, L> frames(begin, count, batch.row_stride,
+                                                   batch.num_labels);
+    groups_.push_back(
+        std::make_unique<lattice::interleaved::GroupOf<T, L>>(graph_, begin, frames, keep_all));
     return count;
   }
 
-  int64_t total(int64_t (AbreastGroup<T>::*number)() const) const {
+  int64_t total(int64_t (lattice::interleaved::Group<T>::*number)() const) const {
     int64_t sum = 0;
     for (const auto& group : groups_) sum += (*group.*number)();
     return sum;
@@ -102,9 +107,11 @@ class AbreastBatch {
 
 // Scores, NaN where an item is to be done alone, and what is left for the gradient.
 template <class Score>
-Left score_abreast(const AbreastBatch<Score>& abreast, const Tensor& scores, double* score) {
-  const Left left{empty<Score>(scores, abreast.num_values()), empty<Exponent<Score>>(scores, 0),
-                  empty<double>(scores, abreast.num_about())};
+SavedForBackward score_abreast(const InterleavedBatch<Score>& abreast, const Tensor& scores,
+                               double* score) {
+  const SavedForBackward left{empty<Score>(scores, abreast.num_values()),
+                              empty<Exponent<Score>>(scores, 0),
+                              empty<double>(scores, abreast.num_about())};
   expect_writes(left.alpha_m, left.alpha_m.numel() * static_cast<int64_t>(sizeof(Score)));
   abreast.score(output<Score>(left.alpha_m), output<double>(left.offset), score);
   return left;
@@ -117,9 +124,10 @@ struct SharedSums {
 };
 
 template <class Score>
-SharedSums differentiate_abreast(const AbreastBatch<Score>& abreast,
+SharedSums differentiate_abreast(const InterleavedBatch<Score>& abreast,
                                  const LatticeBatch<Score>& batch, const double* grad_score,
-                                 const Left& left, const Tensor& grad_scores, bool counting) {
+                                 const SavedForBackward& left, const Tensor& grad_scores,
+                                 bool counting) {
   SharedSums sums;
   sums.weights.resize(counting ? batch.num_arcs(0) : 0);
   sums.start.resize(counting ? batch.num_states(0) : 0);
@@ -138,4 +146,4 @@ SharedSums differentiate_abreast(const AbreastBatch<Score>& abreast,
   return sums;
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

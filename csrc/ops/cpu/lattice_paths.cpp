@@ -1,10 +1,11 @@
 // Operators that find paths of lattices without building them.
+#include "core/drivers.h"
 #include "lattice/cpu/k_best.h"
 #include "lattice/cpu/prune.h"
 #include "lattice/cpu/sample.h"
 #include "ops/cpu/lattice.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // The paths of all items, one after another: how many each item has, then of the paths score,
@@ -12,11 +13,11 @@ namespace {
 // numbered through the batch, rows within the item.
 template <class Score>
 Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
-                     const std::vector<std::vector<LatticePath>>& found) {
+                     const std::vector<std::vector<lattice::LatticePath>>& found) {
   int64_t count = 0, length = 0;
   for (const auto& paths : found) {
     count += static_cast<int64_t>(paths.size());
-    for (const LatticePath& path : paths) length += static_cast<int64_t>(path.arcs.size());
+    for (const lattice::LatticePath& path : paths) length += static_cast<int64_t>(path.arcs.size());
   }
   Tensor score = empty<double>(like, count), offsets = empty<int64_t>(like, count + 1);
   Tensor arcs = empty<int32_t>(like, length), rows = empty<int32_t>(like, length);
@@ -29,7 +30,7 @@ Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
                arc = static_cast<int32_t>(batch.arc_offsets[batch.graph(b)]),
                cut = static_cast<int32_t>(batch.is_chain ? 0 : batch.cut_offsets[b]);
     output<int64_t>(counts)[b] = static_cast<int64_t>(found[b].size());
-    for (const LatticePath& path : found[b]) {
+    for (const lattice::LatticePath& path : found[b]) {
       output<double>(score)[i] = path.score;
       const int32_t where[4] = {path.first, path.first_cut, path.last, path.last_cut};
       for (int end = 0; end < 4; ++end) {
@@ -48,8 +49,8 @@ Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
 
 // Room for the best distances of an item.
 template <class Score>
-Tensor best_room(const LatticeItem<Score>& item, const Tensor& like) {
-  const int64_t room = LatticeBest<Score>::room(item);
+Tensor best_room(const lattice::LatticeItem<Score>& item, const Tensor& like) {
+  const int64_t room = lattice::LatticeBest<Score>::room(item);
   Tensor alpha = empty<double>(like, room);
   expect_writes(alpha, room * static_cast<int64_t>(sizeof(double)));
   return alpha;
@@ -65,11 +66,12 @@ Tensors best_paths(const Tensor& scores, const Tensors& cuts, const Tensor& word
     using Score = decltype(zero);
     const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
                                     weights, start, accept);
-    std::vector<std::vector<LatticePath>> paths(batch.size);
+    std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
+    count(Driver::kLatticeViterbi, batch.size);
     batch.for_each_item([&](int64_t b) {
-      const LatticeItem<Score> item = batch.item(b);
+      const lattice::LatticeItem<Score> item = batch.item(b);
       const Tensor alpha = best_room(item, scores);
-      LatticeBest<Score> best(item, output<double>(alpha));
+      lattice::LatticeBest<Score> best(item, output<double>(alpha));
       best.distances();
       paths[b] = functor(item, best);
     });
@@ -80,18 +82,19 @@ Tensors best_paths(const Tensor& scores, const Tensors& cuts, const Tensor& word
 Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                      Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                      Tensor accept) {
-  return best_paths(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
-                    accept, [](const auto& item, const auto& best) {
-                      return std::vector<LatticePath>{best.path(Ways(item))};
-                    });
+  return best_paths(
+      scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start, accept,
+      [](const auto& item, const auto& best) {
+        return std::vector<lattice::LatticePath>{best.path(lattice::Predecessors(item))};
+      });
 }
 
 Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                        Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                        Tensor accept, int64_t k) {
-  return best_paths(scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start,
-                    accept,
-                    [k](const auto& item, const auto& best) { return k_best_of(item, best, k); });
+  return best_paths(
+      scores, cuts, words, word_offsets, state_offsets, arc_offsets, weights, start, accept,
+      [k](const auto& item, const auto& best) { return lattice::k_best_of(item, best, k); });
 }
 
 // `seeds` [items * n], in float64.
@@ -100,14 +103,15 @@ Tensors lattice_sample(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
                        Tensor accept, Tensor seeds, int64_t n) {
   const LatticeBatch<double> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
                                    weights, start, accept);
-  std::vector<std::vector<LatticePath>> paths(batch.size);
-  const GraphsOf<double, double> forth(batch, &Steps::entering, &Steps::epsilon_entering);
+  std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
+  const GraphsOf<double, double> forth(batch, &layout::TransitionRows::entering,
+                                       &layout::TransitionRows::epsilon_entering);
   batch.for_each_item([&](int64_t b) {
-    const LatticeItem<double> item = batch.item(b);
-    OwnTrace<double> own(item.cuts, item.steps, true);
-    const Trace<double> trace = own.get();
+    const lattice::LatticeItem<double> item = batch.item(b);
+    lattice::OwnTrace<double> own(item.cuts, item.steps, true);
+    const lattice::ForwardTrace<double> trace = own.get();
     score_item<double, double>(item, forth, trace, true);
-    paths[b] = LatticeSampler<double>(item, trace.alpha, trace.offset)
+    paths[b] = lattice::LatticeSampler<double>(item, trace.alpha, trace.offset)
                    .draw(input<int64_t>(seeds) + b * n, n);
   });
   return path_tensors(batch, scores, paths);
@@ -122,17 +126,18 @@ Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
     using Score = decltype(zero);
     const LatticeBatch<Score> batch(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
                                     weights, start, accept);
-    std::vector<LatticeKept> kept(batch.size);
+    std::vector<lattice::LatticeKept> kept(batch.size);
     batch.for_each_item([&](int64_t b) {
-      const LatticeItem<Score> item = batch.item(b);
+      const lattice::LatticeItem<Score> item = batch.item(b);
       const Tensor alpha = best_room(item, scores), beta = best_room(item, scores);
-      LatticeBest<Score> before(item, output<double>(alpha)), after(item, output<double>(beta));
+      lattice::LatticeBest<Score> before(item, output<double>(alpha)),
+          after(item, output<double>(beta));
       before.distances();
       after.distances_to_end();
-      kept[b] = LatticePrune<Score>(item, before, after).run(beam);
+      kept[b] = lattice::LatticePrune<Score>(item, before, after).run(beam);
     });
     Tensors result;
-    using Column = std::vector<int32_t> LatticeKept::*;
+    using Column = std::vector<int32_t> lattice::LatticeKept::*;
     const auto add = [&](std::vector<Column> columns) {
       const std::vector<int64_t> begin =
           batch.offsets([&](int64_t b) { return (kept[b].*columns[0]).size(); });
@@ -141,14 +146,15 @@ Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
       for (const Column column : columns) {
         result.push_back(empty<int32_t>(scores, begin.back()));
         int32_t* out = output<int32_t>(result.back());
-        for (const LatticeKept& item : kept) {
+        for (const lattice::LatticeKept& item : kept) {
           out = std::copy((item.*column).begin(), (item.*column).end(), out);
         }
       }
     };
-    add({&LatticeKept::from, &LatticeKept::to, &LatticeKept::row, &LatticeKept::arc});
-    add({&LatticeKept::start_cut, &LatticeKept::start_state});
-    add({&LatticeKept::accept_cut, &LatticeKept::accept_state});
+    add({&lattice::LatticeKept::from, &lattice::LatticeKept::to, &lattice::LatticeKept::row,
+         &lattice::LatticeKept::arc});
+    add({&lattice::LatticeKept::start_cut, &lattice::LatticeKept::start_state});
+    add({&lattice::LatticeKept::accept_cut, &lattice::LatticeKept::accept_state});
     return result;
   });
 }
@@ -181,4 +187,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("lattice_prune", TORCH_BOX(&lattice_prune));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -1,7 +1,8 @@
 // Operators that sum over the paths of lattices without building them.
+#include "core/drivers.h"
 #include "ops/cpu/lattice_interleaved.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // Why an item has no score; the largest one of a batch is reported.
@@ -9,31 +10,35 @@ enum Trouble : int64_t { kNone_, kTooWide, kNotANumber };
 
 // Fills in the scores that are NaN so far.
 template <class Score>
-Left score_alone(const LatticeBatch<Score>& batch, const Tensor& scores, bool keep, double* score,
-                 const Tensor& trouble) {
+SavedForBackward score_alone(const LatticeBatch<Score>& batch, const Tensor& scores, bool keep,
+                             double* score, const Tensor& trouble) {
   const Traces<Score> traces(batch);
   const bool kept = keep && traces.exponents() <= std::max(kKeptPositions, scores.numel());
-  const Left left{empty<Score>(scores, kept ? traces.mantissas() : 0),
-                  empty<Exponent<Score>>(scores, kept ? traces.exponents() : 0),
-                  empty<double>(scores, kept ? traces.doubles() : 0)};
+  const SavedForBackward left{empty<Score>(scores, kept ? traces.mantissas() : 0),
+                              empty<Exponent<Score>>(scores, kept ? traces.exponents() : 0),
+                              empty<double>(scores, kept ? traces.doubles() : 0)};
   for (const Tensor& tensor : {left.alpha_m, left.alpha_e}) {
     expect_writes(tensor, tensor.numel() * static_cast<int64_t>(sizeof(Score)));
   }
   std::vector<Trouble> troubles(batch.size, kNone_);
-  const GraphsOf<Score, Score> graphs(batch, &Steps::entering, &Steps::epsilon_entering);
+  const GraphsOf<Score, Score> graphs(batch, &layout::TransitionRows::entering,
+                                      &layout::TransitionRows::epsilon_entering);
   batch.for_each_item([&](int64_t b) {
     if (!std::isnan(score[b])) return;
-    const LatticeItem<Score> item = batch.item(b);
-    LatticeScore result;
+    const lattice::LatticeItem<Score> item = batch.item(b);
+    lattice::LatticeScore result;
     if (kept) {
-      const Trace<Score> trace = traces.of(b, left.alpha_m, left.alpha_e, left.offset);
+      const lattice::ForwardTrace<Score> trace =
+          traces.of(b, left.alpha_m, left.alpha_e, left.offset);
       result = score_item<Score, Score>(item, graphs, trace, true);
     } else {
       result = score_anew<Score, Score>(item, graphs);
     }
     if constexpr (!std::is_same_v<Score, double>) {
       if (!result.fits && result.valid) {
-        const GraphsOf<double, Score> exact(batch, &Steps::entering, &Steps::epsilon_entering);
+        const GraphsOf<double, Score> exact(batch, &layout::TransitionRows::entering,
+                                            &layout::TransitionRows::epsilon_entering);
+        count(Driver::kDouble);
         result = score_anew<double, Score>(item, exact);
       }
     }
@@ -56,15 +61,16 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
     const Tensor found = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
     double* const score = output<double>(found);
     std::fill_n(score, batch.size, std::numeric_limits<double>::quiet_NaN());
-    const auto abreast = AbreastBatch<Score>::of(batch);
+    const auto abreast = InterleavedBatch<Score>::of(batch);
     if (!abreast) {
-      const Left left = score_alone(batch, scores, keep, score, trouble);
+      const SavedForBackward left = score_alone(batch, scores, keep, score, trouble);
       return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
     }
-    const Left left = score_abreast(*abreast, scores, score);
-    const bool all =
-        std::none_of(score, score + batch.size, [](double x) { return std::isnan(x); });
-    if (!all) score_alone(batch, scores, false, score, trouble);
+    const SavedForBackward left = score_abreast(*abreast, scores, score);
+    const int64_t alone =
+        std::count_if(score, score + batch.size, [](double x) { return std::isnan(x); });
+    count(Driver::kInterleaved, batch.size - alone);
+    if (alone > 0) score_alone(batch, scores, false, score, trouble);
     if (keep) return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
     return {found, empty<Score>(scores, 0), left.alpha_e, empty<double>(scores, 0), trouble};
   });
@@ -79,9 +85,9 @@ struct ItemSums {
 
 // Gradients of the items of a batch that are not done, into `grad_scores` and the sums returned.
 template <class Score>
-ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score, const Left& left,
-                       const Tensor& grad_scores, bool counting, bool by_cut,
-                       const std::vector<char>& done) {
+ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_score,
+                       const SavedForBackward& left, const Tensor& grad_scores, bool counting,
+                       bool by_cut, const std::vector<char>& done) {
   ItemSums sums;
   sums.cuts_at = batch.all_cuts();
   sums.arcs_at = batch.offsets([&](int64_t b) {
@@ -103,20 +109,22 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
   const int64_t item_stride = batch.is_chain ? grad_scores.stride(0) : 0;
   batch.for_each_item([&](int64_t b) {
     if (done[b]) return;
-    const LatticeItem<Score> item = batch.item(b);
-    const ItemGradient<Score> out{batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
-                                  stride,
-                                  nullptr,
-                                  counting ? sums.weights.data() + sums.arcs_at[b] : nullptr,
-                                  counting ? sums.start.data() + sums.states_at[b] : nullptr,
-                                  counting ? sums.accept.data() + sums.states_at[b] : nullptr,
-                                  ends ? sums.first.data() + sums.cuts_at[b] : nullptr,
-                                  ends ? sums.last.data() + sums.cuts_at[b] : nullptr,
-                                  by_cut};
+    const lattice::LatticeItem<Score> item = batch.item(b);
+    const lattice::ItemGradient<Score> out{
+        batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
+        stride,
+        nullptr,
+        counting ? sums.weights.data() + sums.arcs_at[b] : nullptr,
+        counting ? sums.start.data() + sums.states_at[b] : nullptr,
+        counting ? sums.accept.data() + sums.states_at[b] : nullptr,
+        ends ? sums.first.data() + sums.cuts_at[b] : nullptr,
+        ends ? sums.last.data() + sums.cuts_at[b] : nullptr,
+        by_cut};
     const auto grad = static_cast<Score>(grad_score[b]);
     bool exact = false;
     if (left.alpha_e.numel() > 0) {
-      const Trace<Score> trace = traces.of(b, left.alpha_m, left.alpha_e, left.offset);
+      const lattice::ForwardTrace<Score> trace =
+          traces.of(b, left.alpha_m, left.alpha_e, left.offset);
       exact = differentiate_item<Score, Score>(item, graphs.back, trace, grad, out);
     } else {
       exact = differentiate_anew<Score, Score>(item, graphs, grad, out).fits;
@@ -131,6 +139,7 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
         clear(sums.accept, sums.states_at);
         clear(sums.first, sums.cuts_at);
         clear(sums.last, sums.cuts_at);
+        count(Driver::kDouble);
         exact = differentiate_anew<double>(item, BothWays<double, Score>(batch), grad, out).fits;
       }
     }
@@ -172,11 +181,12 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor alpha_e
                                     weights, start, accept);
     Tensor grad_scores = torch::stable::empty_like(scores);
     expect_writes(grad_scores, grad_scores.numel() * static_cast<int64_t>(sizeof(Score)));
-    const Left left{alpha_m, alpha_e, offset};
+    const SavedForBackward left{alpha_m, alpha_e, offset};
     const double* const grad = input<double>(grad_score);
     SharedSums shared{{}, {}, {}, std::vector<char>(batch.size, 0)};
-    if (const auto abreast = AbreastBatch<Score>::of(batch)) {
+    if (const auto abreast = InterleavedBatch<Score>::of(batch)) {
       shared = differentiate_abreast(*abreast, batch, grad, left, grad_scores, counting);
+      count(Driver::kInterleaved, std::count(shared.done.begin(), shared.done.end(), 1));
     }
     const ItemSums sums =
         differentiate(batch, grad, left, grad_scores, counting, false, shared.done);
@@ -242,4 +252,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("lattice_posteriors", TORCH_BOX(&lattice_posteriors));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -1,11 +1,11 @@
 // The layout of a batch of graphs as tensors.
 #pragma once
 
-#include "layout/transition_rows.h"
+#include "layout/transition_rows_builder.h"
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
 struct LaidOut {
   Tensor words, offsets;
@@ -23,8 +23,9 @@ LaidOut lay_out(const Tensor& like, const int64_t* states, const int64_t* arcs, 
   for (int64_t g = 0; g < num_graphs; ++g) {  // on threads it waits for the allocator
     prepare(g);
     const int64_t a = arcs[g];
-    StepsBuilder builder(static_cast<int32_t>(states[g + 1] - states[g]),
-                         static_cast<int32_t>(arcs[g + 1] - a), source + a, target + a, labels + a);
+    layout::TransitionRowsBuilder builder(static_cast<int32_t>(states[g + 1] - states[g]),
+                                          static_cast<int32_t>(arcs[g + 1] - a), source + a,
+                                          target + a, labels + a);
     on_cycle[g] = builder.build(laid_out[g]);
   }
   int64_t* const begin = output<int64_t>(offsets);
@@ -39,4 +40,4 @@ LaidOut lay_out(const Tensor& like, const int64_t* states, const int64_t* arcs, 
   return {words, offsets, on_cycle};
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -7,11 +7,11 @@
 #include "ops/tensors.h"
 #include "paths/cpu/path_list.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
-inline PackedPaths packed(const std::vector<Paths>& found, const Tensor& like) {
+inline PackedPaths packed(const std::vector<paths::Paths>& found, const Tensor& like) {
   int64_t num_paths = 0, num_arcs = 0;
-  for (const Paths& paths : found) {
+  for (const paths::Paths& paths : found) {
     num_paths += paths.count();
     num_arcs += static_cast<int64_t>(paths.arcs.size());
   }
@@ -21,7 +21,7 @@ inline PackedPaths packed(const std::vector<Paths>& found, const Tensor& like) {
   int64_t *count = output<int64_t>(counts), *length = output<int64_t>(lengths);
   int32_t* arc = output<int32_t>(path_arcs);
   int32_t *head = output<int32_t>(first), *tail = output<int32_t>(last);
-  for (const Paths& paths : found) {
+  for (const paths::Paths& paths : found) {
     *count++ = paths.count();
     length = std::copy(paths.lengths.begin(), paths.lengths.end(), length);
     arc = std::copy(paths.arcs.begin(), paths.arcs.end(), arc);
@@ -31,4 +31,4 @@ inline PackedPaths packed(const std::vector<Paths>& found, const Tensor& like) {
   return {counts, lengths, path_arcs, first, last};
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

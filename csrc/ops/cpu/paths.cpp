@@ -7,7 +7,7 @@
 #include "paths/cpu/k_best.h"
 #include "paths/viterbi.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Tensor& accept,
@@ -16,27 +16,28 @@ PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Ten
                            const Tensor& arcs, const Tensor& states, bool reverse, int64_t k) {
   const int64_t num_graphs = graphs(state_offsets), num_states = start.numel();
   const int64_t* const state = input<int64_t>(state_offsets);
-  const Incidence entering = incidence_of(offsets, arcs, states);
-  std::vector<Paths> found(num_graphs);
+  const Csr entering = csr_of(offsets, arcs, states);
+  std::vector<paths::Paths> found(num_graphs);
   const Tensor alpha = empty<double>(start, num_states), by = empty<int32_t>(start, num_states);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     for_each_state(walk_of(state_offsets, order, reverse), num_states,
-                   BestDistance<T>{entering, input<T>(weights), input<T>(start),
-                                   output<double>(alpha), output<int32_t>(by)});
+                   paths::BestDistance<T>{entering, input<T>(weights), input<T>(start),
+                                          output<double>(alpha), output<int32_t>(by)});
     for_each_graph(num_graphs, num_states, [&](int64_t g) {
-      graph_k_best(GraphWays<T>(entering, input<T>(weights), input<T>(start), input<T>(accept),
-                                input<double>(alpha), state[g], state[g + 1]),
-                   k, found[g]);
+      paths::graph_k_best(
+          paths::GraphWays<T>(entering, input<T>(weights), input<T>(start), input<T>(accept),
+                              input<double>(alpha), state[g], state[g + 1]),
+          k, found[g]);
     });
   });
   return packed(found, start);
 }
 
 // The i-th path of a graph; without arcs if it was given up.
-void draw(const SampledPaths& paths, int64_t graph, int64_t i, Paths& found) {
+void draw(const paths::SampledPaths& paths, int64_t graph, int64_t i, paths::Paths& found) {
   const size_t begin = found.arcs.size();
-  const PathEnds ends =
+  const paths::PathEnds ends =
       paths.follow(graph, i, [&](int32_t arc, int32_t) { found.arcs.push_back(arc); });
   if (ends.first == kNone) found.arcs.resize(begin);
   found.lengths.push_back(static_cast<int64_t>(found.arcs.size() - begin));
@@ -52,8 +53,8 @@ PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& st
   const Sampling drawn(to_end, state_offsets, offsets, arcs, states, seeds, count);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    const StartChances<T> starting = drawn.starting<T>(start);
-    const StepChances<T> going_on = drawn.going_on<T>(weights, accept);
+    const paths::StartChances<T> starting = drawn.starting<T>(start);
+    const paths::StepChances<T> going_on = drawn.going_on<T>(weights, accept);
     for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
       starting(g);
       for (int64_t s = starting.state_offsets[g]; s < starting.state_offsets[g + 1]; ++s) {
@@ -61,8 +62,8 @@ PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& st
       }
     });
   });
-  const SampledPaths paths = drawn.paths(count, max_length);
-  std::vector<Paths> found(num_graphs);
+  const paths::SampledPaths paths = drawn.paths(count, max_length);
+  std::vector<paths::Paths> found(num_graphs);
   for_each_graph(num_graphs, start.numel() + seeds.numel(), [&](int64_t g) {
     for (int64_t i = 0; i < paths.count(g); ++i) draw(paths, g, i, found[g]);
   });
@@ -75,18 +76,19 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> enumerate_paths(
     const Tensor& in_arcs, const Tensor& in_states, int64_t limit, int64_t max_length) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const state = input<int64_t>(state_offsets);
-  const Incidence leaving = incidence_of(offsets, arcs, states);
-  const Incidence entering = incidence_of(in_offsets, in_arcs, in_states);
-  std::vector<Paths> found(num_graphs);
+  const Csr leaving = csr_of(offsets, arcs, states);
+  const Csr entering = csr_of(in_offsets, in_arcs, in_states);
+  std::vector<paths::Paths> found(num_graphs);
   Tensor outcome = empty<int8_t>(start, num_graphs);
   int8_t* const status = output<int8_t>(outcome);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
-      status[g] = static_cast<int8_t>(
-          Enumerate<T>(leaving, entering, input<T>(weights), input<T>(start), input<T>(accept),
-                       static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1]))
-              .run(limit, max_length, found[g]));
+      status[g] = static_cast<int8_t>(paths::Enumerate<T>(leaving, entering, input<T>(weights),
+                                                          input<T>(start), input<T>(accept),
+                                                          static_cast<int32_t>(state[g]),
+                                                          static_cast<int32_t>(state[g + 1]))
+                                          .run(limit, max_length, found[g]));
     });
   });
   return std::tuple_cat(std::make_tuple(outcome), packed(found, start));
@@ -117,4 +119,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("enumerate_paths", TORCH_BOX(&enumerate_paths));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -4,14 +4,14 @@
 
 #include "ops/cpu/executor.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 std::tuple<Tensor, Tensor> rational_sections(const Tensor& graph_of, const Tensor& state_offsets,
                                              const Tensor& arc_offsets, const Tensor& exits,
                                              const Tensor& entries, int64_t num_parts,
                                              int64_t kind) {
-  const Arrangement all =
+  const rewrite::Arrangement all =
       arrangement_of(graph_of, state_offsets, arc_offsets, exits, entries, num_parts, kind);
   const int64_t sections = num_sections(all, graph_of);
   Tensor state_begin = empty<int64_t>(graph_of, sections + 1),
@@ -31,15 +31,15 @@ std::vector<Tensor> rational(const Tensor& graph_of, const Tensor& state_offsets
                              const Tensor& arc_begin, const Tensor& source, const Tensor& target,
                              const Tensor& ilabels, const std::optional<Tensor>& olabels,
                              int64_t operand_states, int64_t num_states, int64_t num_arcs) {
-  const Arrangement all =
+  const rewrite::Arrangement all =
       arrangement_of(graph_of, state_offsets, arc_offsets, exits, entries, num_parts, kind);
   const Arranged made(all, state_begin, arc_begin, source, target, ilabels, olabels, operand_states,
                       num_states, num_arcs);
   const In<int64_t> states = input<int64_t>(state_begin), arcs = input<int64_t>(arc_begin);
   for_each_graph(num_sections(all, graph_of), num_states + num_arcs, [&](int64_t number) {
-    const ArrangedArc arc = made.arcs;  // copies, which no store can reach
-    const ArrangedState state = made.states;
-    const Arrangement::Section section = all.section(number);
+    const rewrite::ArrangedArc arc = made.arcs;  // copies, which no store can reach
+    const rewrite::ArrangedState state = made.states;
+    const rewrite::Arrangement::Section section = all.section(number);
     const int64_t last_arc = arcs[number + 1] - arcs[number];
     const int64_t last_state = states[number + 1] - states[number];
     for (int64_t i = 0; i < last_arc; ++i) arc(section, i);
@@ -66,4 +66,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("rational", TORCH_BOX(&rational));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

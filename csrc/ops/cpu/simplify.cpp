@@ -7,7 +7,7 @@
 #include "rewrite/cpu/minimize.h"
 #include "rewrite/cpu/push_labels.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // The parts of all graphs one after another, each entry but kNone raised by `shift(graph)`.
@@ -71,11 +71,11 @@ std::vector<Tensor> epsilon_pairs_of(const Tensor& state_offsets, const Tensor& 
                                      const Tensor& wanted) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const first = input<int64_t>(state_offsets);
-  const Incidence leaving = incidence_of(offsets, arcs, states);
-  std::vector<EpsilonPairs> found(num_graphs);
+  const Csr leaving = csr_of(offsets, arcs, states);
+  std::vector<rewrite::EpsilonPairs> found(num_graphs);
   for_each_graph(num_graphs, wanted.numel(), [&](int64_t g) {
-    found[g] = epsilon_pairs(leaving, input<bool>(wanted), static_cast<int32_t>(first[g]),
-                             static_cast<int32_t>(first[g + 1]));
+    found[g] = rewrite::epsilon_pairs(leaving, input<bool>(wanted), static_cast<int32_t>(first[g]),
+                                      static_cast<int32_t>(first[g + 1]));
   });
   return {joined(arcs, found, [](const auto& f) -> auto& { return f.sources; }),
           joined_offsets(arcs, found, [](const auto& f) -> auto& { return f.state_begin; }),
@@ -93,18 +93,18 @@ std::vector<Tensor> determinize(const Tensor& weights, const Tensor& start, cons
                                 double delta, int64_t max_states) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const first = input<int64_t>(state_offsets);
-  const DeterminizeOptions options{tropical, identical, delta, max_states};
-  std::vector<Deterministic> made(num_graphs);
+  const rewrite::DeterminizeOptions options{tropical, identical, delta, max_states};
+  std::vector<rewrite::DeterminizeResult> made(num_graphs);
   for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
-    const Nondeterministic graph{incidence_of(offsets, arcs, states),
-                                 input<int32_t>(labels),
-                                 outputs ? input<int32_t>(*outputs) : nullptr,
-                                 input<double>(weights),
-                                 input<double>(start),
-                                 input<double>(accept),
-                                 static_cast<int32_t>(first[g]),
-                                 static_cast<int32_t>(first[g + 1])};
-    Determinize(graph, options, made[g]).run();
+    const rewrite::Nondeterministic graph{csr_of(offsets, arcs, states),
+                                          input<int32_t>(labels),
+                                          outputs ? input<int32_t>(*outputs) : nullptr,
+                                          input<double>(weights),
+                                          input<double>(start),
+                                          input<double>(accept),
+                                          static_cast<int32_t>(first[g]),
+                                          static_cast<int32_t>(first[g + 1])};
+    rewrite::Determinize(graph, options, made[g]).run();
   });
   const auto states_before = counted(made, [](const auto& m) { return m.accept.size(); });
   const auto arcs_before = counted(made, [](const auto& m) { return m.target.size(); });
@@ -158,7 +158,7 @@ std::tuple<Tensor, Tensor, Tensor> determinize_backward(
   Tensor grad_in = zeros<double>(accept, accept.numel());
   Tensor grad_accept = zeros<double>(accept, accept.numel());
   Tensor flow = zeros<double>(entry_score, entry_score.numel());
-  const DeterminizeGradient gradient{
+  const rewrite::DeterminizeGradient gradient{
       input<int64_t>(state_offsets), input<int64_t>(arc_begin),      input<int64_t>(entry_begin),
       input<int32_t>(target),        input<int32_t>(entry_state),    input<double>(entry_score),
       input<int64_t>(term_begin),    input<int32_t>(term_entry),     input<int32_t>(term_arc),
@@ -177,25 +177,26 @@ Tensor minimize(const Tensor& state_offsets, const Tensor& arc_offsets, const Te
                 double delta) {
   const int64_t num_states = offsets.numel() - 1;
   Tensor block = empty<int32_t>(source, num_states);
-  for_each_graph(
-      graphs(state_offsets), num_states,
-      Minimize{input<int64_t>(state_offsets), input<int64_t>(arc_offsets), input<int32_t>(source),
-               input<int32_t>(labels), incidence_of(offsets, arcs, states), accept_scores.size(0),
-               num_states, source.numel(), input<double>(arc_scores), input<double>(accept_scores),
-               delta, output<int32_t>(block)});
+  for_each_graph(graphs(state_offsets), num_states,
+                 rewrite::Minimize{input<int64_t>(state_offsets), input<int64_t>(arc_offsets),
+                                   input<int32_t>(source), input<int32_t>(labels),
+                                   csr_of(offsets, arcs, states), accept_scores.size(0), num_states,
+                                   source.numel(), input<double>(arc_scores),
+                                   input<double>(accept_scores), delta, output<int32_t>(block)});
   return block;
 }
 
 // Strings one after another: where each begins, and their labels.
-std::tuple<Tensor, Tensor> ragged(const Tensor& like, const std::vector<LabelString>& strings) {
+std::tuple<Tensor, Tensor> ragged(const Tensor& like,
+                                  const std::vector<rewrite::LabelString>& strings) {
   int64_t size = 0;
-  for (const LabelString& string : strings) size += static_cast<int64_t>(string.size());
+  for (const rewrite::LabelString& string : strings) size += static_cast<int64_t>(string.size());
   Tensor offsets = empty<int64_t>(like, static_cast<int64_t>(strings.size()) + 1);
   Tensor labels = empty<int32_t>(like, size);
   int64_t* offset = output<int64_t>(offsets);
   int32_t* label = output<int32_t>(labels);
   *offset = 0;
-  for (const LabelString& string : strings) {
+  for (const rewrite::LabelString& string : strings) {
     offset[1] = offset[0] + static_cast<int64_t>(string.size());
     ++offset;
     label = std::copy(string.begin(), string.end(), label);
@@ -208,13 +209,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> push_labels(
     const Tensor& leaving_states, const Tensor& entering_offsets, const Tensor& entering_arcs,
     const Tensor& entering_states, const Tensor& outputs, const Tensor& is_accept) {
   const int64_t* const first = input<int64_t>(state_offsets);
-  const Incidence leaving = incidence_of(leaving_offsets, leaving_arcs, leaving_states);
-  const Incidence entering = incidence_of(entering_offsets, entering_arcs, entering_states);
-  std::vector<LabelString> of_state(is_accept.numel()), of_arc(outputs.numel());
+  const Csr leaving = csr_of(leaving_offsets, leaving_arcs, leaving_states);
+  const Csr entering = csr_of(entering_offsets, entering_arcs, entering_states);
+  std::vector<rewrite::LabelString> of_state(is_accept.numel()), of_arc(outputs.numel());
   for_each_graph(graphs(state_offsets), is_accept.numel(), [&](int64_t g) {
     const auto begin = static_cast<int32_t>(first[g]), end = static_cast<int32_t>(first[g + 1]);
-    const CommonPrefixes prefixes(leaving, entering, input<int32_t>(outputs),
-                                  input<bool>(is_accept), begin, end);
+    const rewrite::CommonPrefixes prefixes(leaving, entering, input<int32_t>(outputs),
+                                           input<bool>(is_accept), begin, end);
     for (int32_t s = begin; s < end; ++s) {
       of_state[s] = prefixes.of(s);
       for (int32_t k = leaving.offsets[s]; k < leaving.offsets[s + 1]; ++k) {
@@ -262,4 +263,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("push_labels", TORCH_BOX(&push_labels));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -7,7 +7,7 @@
 #include "rewrite/cpu/reachable.h"
 #include "rewrite/gather_scores.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 std::tuple<Tensor, Tensor, Tensor> incidence(const Tensor& state_offsets, const Tensor& arc_offsets,
@@ -17,10 +17,11 @@ std::tuple<Tensor, Tensor, Tensor> incidence(const Tensor& state_offsets, const 
   Tensor offsets = empty<int32_t>(by, num_states + 1);
   Tensor arcs = empty<int32_t>(by, num_arcs), states = empty<int32_t>(by, num_arcs);
   output<int32_t>(offsets)[num_states] = static_cast<int32_t>(num_arcs);
-  for_each_graph(graphs(state_offsets), num_states,
-                 GroupArcs{input<int64_t>(state_offsets), input<int64_t>(arc_offsets),
-                           input<int32_t>(by), input<int32_t>(other), output<int32_t>(offsets),
-                           output<int32_t>(arcs), output<int32_t>(states)});
+  for_each_graph(
+      graphs(state_offsets), num_states,
+      layout::GroupArcs{input<int64_t>(state_offsets), input<int64_t>(arc_offsets),
+                        input<int32_t>(by), input<int32_t>(other), output<int32_t>(offsets),
+                        output<int32_t>(arcs), output<int32_t>(states)});
   return {offsets, arcs, states};
 }
 
@@ -31,10 +32,11 @@ std::tuple<Tensor, Tensor, Tensor> sort_by_label(const Tensor& state_offsets, co
   Tensor sorted_arcs = empty<int32_t>(arcs, num_arcs),
          sorted_states = empty<int32_t>(arcs, num_arcs);
   Tensor sorted_labels = empty<int32_t>(arcs, num_arcs);
-  for_each_graph(graphs(state_offsets), offsets.numel() - 1,
-                 SortByLabel{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                             input<int32_t>(labels), output<int32_t>(sorted_arcs),
-                             output<int32_t>(sorted_states), output<int32_t>(sorted_labels)});
+  for_each_graph(
+      graphs(state_offsets), offsets.numel() - 1,
+      layout::SortByLabel{input<int64_t>(state_offsets), csr_of(offsets, arcs, states),
+                          input<int32_t>(labels), output<int32_t>(sorted_arcs),
+                          output<int32_t>(sorted_states), output<int32_t>(sorted_labels)});
   return {sorted_arcs, sorted_states, sorted_labels};
 }
 
@@ -42,19 +44,20 @@ std::tuple<Tensor, Tensor> topological_order(const Tensor& state_offsets, const 
                                              const Tensor& sources) {
   const int64_t num_states = offsets.numel() - 1, num_graphs = graphs(state_offsets);
   Tensor order = empty<int32_t>(offsets, num_states), cyclic = empty<int64_t>(offsets, num_graphs);
-  for_each_graph(
-      num_graphs, num_states,
-      TopologicalOrder{input<int64_t>(state_offsets), input<int32_t>(offsets),
-                       input<int32_t>(sources), output<int32_t>(order), output<int64_t>(cyclic)});
+  for_each_graph(num_graphs, num_states,
+                 layout::TopologicalOrder{input<int64_t>(state_offsets), input<int32_t>(offsets),
+                                          input<int32_t>(sources), output<int32_t>(order),
+                                          output<int64_t>(cyclic)});
   return {order, cyclic};
 }
 
 Tensor depths(const Tensor& state_offsets, const Tensor& entering, const Tensor& leaving,
               const Tensor& targets) {
   Tensor depth = empty<int32_t>(targets, entering.numel() - 1);
-  for_each_graph(graphs(state_offsets), depth.numel(),
-                 Depths{input<int64_t>(state_offsets), input<int32_t>(entering),
-                        input<int32_t>(leaving), input<int32_t>(targets), output<int32_t>(depth)});
+  for_each_graph(
+      graphs(state_offsets), depth.numel(),
+      layout::Depths{input<int64_t>(state_offsets), input<int32_t>(entering),
+                     input<int32_t>(leaving), input<int32_t>(targets), output<int32_t>(depth)});
   return depth;
 }
 
@@ -64,13 +67,14 @@ PackedPaths k_best(const Tensor& to_end, const Tensor& weights, const Tensor& st
                    const Tensor& states, int64_t k) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const begin = input<int64_t>(state_offsets);
-  const Incidence leaving = incidence_of(offsets, arcs, states);
-  std::vector<Paths> found(num_graphs);
+  const Csr leaving = csr_of(offsets, arcs, states);
+  std::vector<paths::Paths> found(num_graphs);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
-      KBest<T>(leaving, input<T>(weights), input<T>(start), input<T>(accept), input<double>(to_end),
-               labels.has_value(), labels ? input<int32_t>(*labels) : nullptr, k)
+      paths::KBest<T>(leaving, input<T>(weights), input<T>(start), input<T>(accept),
+                      input<double>(to_end), labels.has_value(),
+                      labels ? input<int32_t>(*labels) : nullptr, k)
           .run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]), found[g]);
     });
   });
@@ -80,10 +84,10 @@ PackedPaths k_best(const Tensor& to_end, const Tensor& weights, const Tensor& st
 Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
              const Tensor& states, const Tensor& seeds, const std::optional<Tensor>& open) {
   Tensor reached = zeros<bool>(seeds, seeds.numel());
-  for_each_graph(
-      graphs(state_offsets), seeds.numel(),
-      Reach{input<int64_t>(state_offsets), incidence_of(offsets, arcs, states), input<bool>(seeds),
-            open ? input<bool>(*open) : nullptr, output<bool>(reached)});
+  for_each_graph(graphs(state_offsets), seeds.numel(),
+                 rewrite::Reachable{input<int64_t>(state_offsets), csr_of(offsets, arcs, states),
+                                    input<bool>(seeds), open ? input<bool>(*open) : nullptr,
+                                    output<bool>(reached)});
   return reached;
 }
 
@@ -91,7 +95,7 @@ Tensor take(const Tensor& values, const Tensor& index) {
   Tensor result = torch::stable::new_empty(values, {index.numel()}, values.scalar_type());
   with_scores(values, [&](auto zero) {
     using T = decltype(zero);
-    const Take<T> one{input<T>(values), input<int32_t>(index), output<T>(result)};
+    const rewrite::Take<T> one{input<T>(values), input<int32_t>(index), output<T>(result)};
     torch::stable::parallel_for(0, index.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) one(i);
     });
@@ -110,7 +114,8 @@ Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optiona
     const T* const value = input<T>(grad);
     T* const total = output<T>(result);
     if (by_index) {
-      const TakeGradient<T> one{place, input<int64_t>(*by_index), value, total, index.numel()};
+      const rewrite::TakeGradient<T> one{place, input<int64_t>(*by_index), value, total,
+                                         index.numel()};
       for (int64_t j = 0; j < size; ++j) one(j);
       return;
     }
@@ -158,4 +163,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("take_backward", TORCH_BOX(&take_backward));
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -10,7 +10,7 @@
 
 #include "block/cuda.cuh"
 
-namespace gtnet {
+namespace gtnet::ops {
 
 inline cudaStream_t current_stream(int32_t device) {
   void* stream = nullptr;
@@ -28,7 +28,7 @@ inline int64_t shared_limit(int32_t device) {
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads) run_blocks(const Kernel kernel) {
   extern __shared__ __align__(16) char shared[];
-  Block block(shared);
+  block::Block block(shared);
   kernel(block);
 }
 
@@ -52,8 +52,8 @@ void launch(int32_t device, int64_t blocks, int threads, int64_t shared_bytes,
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads)
     run_teams(const Kernel kernel, const int64_t size, int32_t* const arrived) {
-  Block block(nullptr);
-  Team team(block, size, arrived);
+  block::Block block(nullptr);
+  block::Team team(block, size, arrived);
   kernel(team);
 }
 
@@ -94,4 +94,4 @@ T read_back(int32_t device, const T* address) {
   return read_back(device, address, 1)[0];
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

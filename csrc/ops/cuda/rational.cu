@@ -1,10 +1,10 @@
 #include "ops/cuda/executor.cuh"
 #include "ops/gpu/rational.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CUDA, m) {
   register_rewrites(m);
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -1,19 +1,19 @@
-// The executor that stands in for a GPU: blocks one after another on this thread.
+// The executor of the emulated GPU: blocks one after another on this thread.
 #pragma once
 
 #include "block/emulated.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 
 inline int64_t shared_limit(int32_t /*device*/) {
-  return standin().shared_bytes;
+  return block::emulation().shared_bytes;
 }
 
 template <class Kernel>
 void launch(int32_t /*device*/, int64_t blocks, int threads, int64_t shared_bytes,
             const Kernel& kernel) {
-  for (int64_t index : standin().ordered(blocks)) {
-    Block block(index, blocks, threads, shared_bytes);
+  for (int64_t index : block::emulation().ordered(blocks)) {
+    block::Block block(index, blocks, threads, shared_bytes);
     kernel(block);
   }
 }
@@ -26,8 +26,8 @@ int64_t blocks_at_once(int32_t /*device*/) {
 template <class Kernel>
 void launch_teams(int32_t /*device*/, int64_t teams, int64_t size, int32_t* /*arrived*/,
                   const Kernel& kernel) {
-  for (int64_t index : standin().ordered(teams)) {
-    Team team(index, teams, size, Kernel::kThreads);
+  for (int64_t index : block::emulation().ordered(teams)) {
+    block::Team team(index, teams, size, Kernel::kThreads);
     kernel(team);
   }
 }
@@ -42,4 +42,4 @@ T read_back(int32_t /*device*/, const T* address) {
   return *address;
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -10,12 +10,12 @@
 #include "ops/gpu/rational.h"
 #include "ops/gpu/topology.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
-void standin_settings(int64_t order, int64_t shared_bytes) {
-  standin().order = static_cast<Order>(order);
-  standin().shared_bytes = shared_bytes;
+void emulated_settings(int64_t order, int64_t shared_bytes) {
+  block::emulation().order = static_cast<block::Order>(order);
+  block::emulation().shared_bytes = shared_bytes;
 }
 
 // Kernels with one fault each, for a test of what is meant to find them.
@@ -24,7 +24,7 @@ struct Faulty {
   int64_t fault;
   Span<int64_t> out;
 
-  void operator()(Block& block) const {
+  void operator()(block::Block& block) const {
     const Span<int64_t> shared = block.shared<int64_t>(kThreads);
     if (fault == 0) block.each(out.size() + 1, [*this](int64_t i) { out[i] = i; });
     if (fault == 1) block.each(1, [*this](int64_t) { out[-1] = 0; });
@@ -37,7 +37,7 @@ struct Faulty {
   }
 };
 
-Tensor standin_faulty(const Tensor& like, int64_t fault) {
+Tensor emulated_faulty(const Tensor& like, int64_t fault) {
   Tensor out = torch::stable::new_zeros(like, {32}, ScalarType::Long);
   launch(0, 1, Faulty::kThreads, Faulty::kThreads * 8, Faulty{fault, output<int64_t>(out)});
   return out;
@@ -49,26 +49,27 @@ struct Ordered {
   int64_t rank;
   Span<int64_t> keys, found;
 
-  void operator()(Block& block) const {
+  void operator()(block::Block& block) const {
     constexpr int64_t kBins = 16;
     const Span<int64_t> parts = block.shared<int64_t>(kWarp), ends = block.shared<int64_t>(2);
     const Span<int32_t> bins = block.shared<int32_t>(kBins);
-    const Span<RankedBin> bin = block.shared<RankedBin>(1);
+    const Span<block::RankedBin> bin = block.shared<block::RankedBin>(1);
     block.each(2, [=](int64_t i) { ends[i] = i == 0 ? INT64_MAX : INT64_MIN; });
     block.sync();
     block.each(keys.size(), [=, *this](int64_t i) {
-      Block::lower(ends[0], keys[i]);
-      Block::lift(ends[1], keys[i]);
+      block::Block::lower(ends[0], keys[i]);
+      block::Block::lift(ends[1], keys[i]);
     });
     const int64_t lowest = block.seen(ends[0]), highest = block.seen(ends[1]);
-    const RankedKey of = key_of_rank(block, keys.size(), rank, lowest, highest, bins, kBins, parts,
-                                     bin, [*this](int64_t i) { return keys[i]; });
+    const block::RankedKey of =
+        block::key_of_rank(block, keys.size(), rank, lowest, highest, bins, kBins, parts, bin,
+                           [*this](int64_t i) { return keys[i]; });
     block.each(1, [=, *this](int64_t) { found[0] = of.key, found[1] = of.rank; });
-    sort_keys(block, keys, keys.size());
+    block::sort_keys(block, keys, keys.size());
   }
 };
 
-Tensor standin_ordered(Tensor keys, int64_t rank) {
+Tensor emulated_ordered(Tensor keys, int64_t rank) {
   Tensor found = empty<int64_t>(keys, 2);
   const Ordered kernel{rank, writable<int64_t>(keys), writable<int64_t>(found)};
   launch(0, 1, Ordered::kThreads, 1024, kernel);
@@ -77,16 +78,16 @@ Tensor standin_ordered(Tensor keys, int64_t rank) {
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY(gtnet_standin, m) {
+STABLE_TORCH_LIBRARY(gtnet_emulated, m) {
   m.def("settings(int order, int shared_bytes) -> ()");
   m.def("faulty(Tensor like, int fault) -> Tensor");
   m.def("ordered(Tensor(a!) keys, int rank) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(gtnet_standin, CompositeExplicitAutograd, m) {
-  m.impl("settings", TORCH_BOX(&standin_settings));
-  m.impl("faulty", TORCH_BOX(&standin_faulty));
-  m.impl("ordered", TORCH_BOX(&standin_ordered));
+STABLE_TORCH_LIBRARY_IMPL(gtnet_emulated, CompositeExplicitAutograd, m) {
+  m.impl("settings", TORCH_BOX(&emulated_settings));
+  m.impl("faulty", TORCH_BOX(&emulated_faulty));
+  m.impl("ordered", TORCH_BOX(&emulated_ordered));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
@@ -100,4 +101,4 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
   register_rewrites(m);
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::ops

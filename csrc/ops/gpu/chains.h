@@ -8,21 +8,21 @@
 #include "ops/gpu/device.h"
 #include "paths/path_writer.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 using Tensors = std::vector<Tensor>;
 
 template <class T>
-Span<Number<T>> numbers(const Tensor& tensor) {
-  return {
-      static_cast<Number<T>*>(tensor.mutable_data_ptr()),
-      tensor.numel() * static_cast<int64_t>(sizeof(T)) / static_cast<int64_t>(sizeof(Number<T>))};
+Span<ExtendedFloat<T>> numbers(const Tensor& tensor) {
+  return {static_cast<ExtendedFloat<T>*>(tensor.mutable_data_ptr()),
+          tensor.numel() * static_cast<int64_t>(sizeof(T)) /
+              static_cast<int64_t>(sizeof(ExtendedFloat<T>))};
 }
 
 template <class T>
 Tensor empty_numbers(const Tensor& like, int64_t count) {
-  return empty<T>(like, count * static_cast<int64_t>(sizeof(Number<T>) / sizeof(T)));
+  return empty<T>(like, count * static_cast<int64_t>(sizeof(ExtendedFloat<T>) / sizeof(T)));
 }
 
 // The elements that a strided tensor reaches over.
@@ -69,10 +69,11 @@ inline ScoreGradient gradient_of(const Tensor& scores) {
 }
 
 template <class T>
-ChainGrid<T> chain_grid(const Tensor& scores, const Tensor& lengths, const Tensor& words,
-                        const Tensor& sizes, const Tensor& state_offsets, const Tensor& arc_offsets,
-                        const Tensor& weights, const Tensor& start, const Tensor& accept) {
-  const int64_t phases = 1 + view<int64_t>(sizes)[kMostPhases];
+lattice::ChainGrid<T> chain_grid(const Tensor& scores, const Tensor& lengths, const Tensor& words,
+                                 const Tensor& sizes, const Tensor& state_offsets,
+                                 const Tensor& arc_offsets, const Tensor& weights,
+                                 const Tensor& start, const Tensor& accept) {
+  const int64_t phases = 1 + view<int64_t>(sizes)[layout::kMostPhases];
   const int64_t factors = 2 * (scores.size(1) + 1) * phases + 2;
   return {scores.size(0),
           scores.size(1),
@@ -90,7 +91,7 @@ ChainGrid<T> chain_grid(const Tensor& scores, const Tensor& lengths, const Tenso
           view<T>(accept),
           nullptr,
           nullptr,
-          Number<T>::highest(factors)};
+          ExtendedFloat<T>::highest(factors)};
 }
 
 // The exponentiated weights of the entries, and which graphs have none.
@@ -99,27 +100,27 @@ struct Weighed {
 };
 
 template <class T>
-Weighed weigh(ChainGrid<T>& grid, const Tensor& weights, int64_t entries) {
-  Weighed made{empty_numbers<T>(weights, entries * kRowLanes),
+Weighed weigh(lattice::ChainGrid<T>& grid, const Tensor& weights, int64_t entries) {
+  Weighed made{empty_numbers<T>(weights, entries * layout::kLanes),
                zeros<int32_t>(weights, grid.num_graphs)};
-  launch(weights.get_device_index(), grid.num_graphs * WeighEntries<T>::kBlocks,
-         WeighEntries<T>::kThreads, 0,
-         WeighEntries<T>{grid, numbers<T>(made.weights), writable<int32_t>(made.flags)});
+  launch(weights.get_device_index(), grid.num_graphs * lattice::WeighEntries<T>::kBlocks,
+         lattice::WeighEntries<T>::kThreads, 0,
+         lattice::WeighEntries<T>{grid, numbers<T>(made.weights), writable<int32_t>(made.flags)});
   grid.entry_weights = numbers<T>(made.weights);
   grid.graph_flags = view<int32_t>(made.flags);
   return made;
 }
 
-// Threads of a block: a slice of the first phase is kRowLanes wide, and labels are read besides.
+// Threads of a block: a slice of the first phase is kLanes wide, and labels are read besides.
 inline int threads_of(Span<const int64_t> sizes, int most) {
-  const int64_t wanted = sizes[kMostSlices] * kRowLanes + sizes[kMostLabels];
+  const int64_t wanted = sizes[layout::kMostSlices] * layout::kLanes + sizes[layout::kMostLabels];
   const int64_t warps = std::clamp<int64_t>((wanted + kWarp - 1) / kWarp, 2, most / kWarp);
   return static_cast<int>(warps) * kWarp;
 }
 
 // Where blocks keep what they work on: in shared memory if it fits, else in `scratch`.
 struct PlacedRoom {
-  Room room;
+  lattice::Room room;
   int64_t shared_bytes;
   Tensor scratch;
 };
@@ -147,14 +148,14 @@ struct ChainScores {
 };
 
 template <class T>
-ChainScores score_chains(const ChainGrid<T>& grid, const Tensor& weights, Span<const int64_t> sizes,
-                         bool keep) {
-  using Kernel = ChainForward<T>;
-  const int64_t slots = sizes[kMostSlots], frames = grid.frames, items = grid.size;
+ChainScores score_chains(const lattice::ChainGrid<T>& grid, const Tensor& weights,
+                         Span<const int64_t> sizes, bool keep) {
+  using Kernel = lattice::ChainForward<T>;
+  const int64_t slots = sizes[layout::kMostSlots], frames = grid.frames, items = grid.size;
   const ChainScores out{empty<double>(weights, items),
                         empty_numbers<T>(weights, keep ? items * (frames + 1) * slots : 0)};
-  const PlacedRoom placed =
-      place(weights, items, Kernel::shared_bytes(), Kernel::room_bytes(slots, sizes[kMostLabels]));
+  const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
+                                  Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
   launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
          placed.shared_bytes,
          Kernel{grid,
@@ -171,15 +172,16 @@ struct ChainUses {
 };
 
 template <class T>
-ChainUses differentiate_chains(const ChainGrid<T>& grid, const Tensor& alpha,
+ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& alpha,
                                const Tensor& grad_score, const Tensor& scores,
                                const Tensor& weights, Span<const int64_t> sizes, int64_t num_counts,
-                               int64_t num_states, CountBy by, Span<const int64_t> counts_at) {
-  using Kernel = ChainBackward<T>;
-  const int64_t slots = sizes[kMostSlots], items = grid.size;
+                               int64_t num_states, lattice::CountBy by,
+                               Span<const int64_t> counts_at) {
+  using Kernel = lattice::ChainBackward<T>;
+  const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
   const PlacedRoom placed =
       place(weights, items, Kernel::shared_bytes(),
-            Kernel::room_bytes(slots, sizes[kMostLabels], sizes[kMostTotals]));
+            Kernel::room_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]));
   const ChainUses out{torch::stable::empty_like(scores), zeros<double>(weights, num_counts),
                       zeros<double>(weights, num_states), zeros<double>(weights, num_states)};
   Tensor grad_scores = out.scores;
@@ -208,7 +210,7 @@ ChainUses differentiate_chains(const ChainGrid<T>& grid, const Tensor& alpha,
 // Running sums of sizes, by one thread, and their total, for which it waits.
 inline int64_t sums_of(int32_t device, const Tensor& sizes, const Tensor& offsets) {
   const int64_t count = sizes.numel();
-  for_each(device, 1, Offsets{count, view<int64_t>(sizes), writable<int64_t>(offsets)});
+  for_each(device, 1, paths::Offsets{count, view<int64_t>(sizes), writable<int64_t>(offsets)});
   return read_back(device, view<int64_t>(offsets).data() + count);
 }
 
@@ -216,11 +218,11 @@ inline int64_t sums_of(int32_t device, const Tensor& sizes, const Tensor& offset
 template <class T>
 Tensor rounded_by_item(const Tensor& score, const Tensor& all, const Tensor& at) {
   const Tensor result = empty<T>(score, all.numel());
-  launch(
-      score.get_device_index(), score.numel(), Rounded<T>::kThreads, 0,
-      Rounded<T>{view<double>(score), view<double>(all), view<int64_t>(at), writable<T>(result)});
+  launch(score.get_device_index(), score.numel(), lattice::Rounded<T>::kThreads, 0,
+         lattice::Rounded<T>{view<double>(score), view<double>(all), view<int64_t>(at),
+                             writable<T>(result)});
   return result;
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

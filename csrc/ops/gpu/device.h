@@ -1,21 +1,22 @@
-// What operators on a device of blocks share; an executor is included before.
+// What operators on a device of blocks share.
 #pragma once
 
 #include <algorithm>
 
 #include "block/for_each.h"
+#include "ops/gpu/executor.h"
 #include "ops/tensors.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // functor(i) for 0 <= i < count.
 template <class Functor>
 void for_each(int32_t device, int64_t count, const Functor& functor) {
-  constexpr int kThreads = Each<Functor>::kThreads;
+  constexpr int kThreads = block::Each<Functor>::kThreads;
   constexpr int64_t kMostBlocks = 65535;
   const int64_t blocks = std::min((count + kThreads - 1) / kThreads, kMostBlocks);
-  launch(device, blocks, kThreads, 0, Each<Functor>{count, functor});
+  launch(device, blocks, kThreads, 0, block::Each<Functor>{count, functor});
 }
 
 // A block for each graph of a batch, or item of one.
@@ -29,12 +30,12 @@ void by_graph(int32_t device, const Kernel& kernel) {
 // functor(graph, state) for every state, layer by layer.
 template <class Functor>
 void for_each_state(int32_t device, const LayeredWalk& walk, const Functor& functor) {
-  launch(device, walk.num_graphs, EachState<Functor>::kThreads, 0,
-         EachState<Functor>{walk, functor});
+  launch(device, walk.num_graphs, block::EachState<Functor>::kThreads, 0,
+         block::EachState<Functor>{walk, functor});
 }
 
 // From so many states on another block is worth while for a graph.
-#ifdef GTNET_STANDIN
+#ifdef GTNET_EMULATED
 constexpr int64_t kStatesPerBlock = 2;
 #else
 constexpr int64_t kStatesPerBlock = 4096;
@@ -45,7 +46,7 @@ template <class Functor>
 void for_each_state(const Tensor& like, const LayeredWalk& walk, const Functor& functor) {
   const int32_t device = like.get_device_index();
   const int64_t worth = walk.num_states / std::max<int64_t>(walk.num_graphs, 1) / kStatesPerBlock;
-  using Kernel = EachStateByTeams<Functor>;
+  using Kernel = block::EachStateByTeams<Functor>;
   const int64_t size =
       worth > 1 ? std::min(blocks_at_once<Kernel>(device) / walk.num_graphs, worth) : 1;
   if (size <= 1) return for_each_state(device, walk, functor);
@@ -89,4 +90,4 @@ Tensor empty_elements(const Tensor& like, int64_t count) {
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -1,13 +1,13 @@
-// Operators on a device of blocks: the CUDA implementations of schemas that ops_cpu.cpp defines,
-// and what stands in for them on a CPU. An executor is included before. Walks come with their
-// layers.
+// Path sums and distances on a device of blocks: what ops/cpu/distance.cpp has schemas for. Walks
+// come with their layers.
 #pragma once
 
 #include "ops/gpu/device.h"
+#include "ops/log_gradients.h"
 #include "paths/gpu/totals.h"
 #include "rewrite/gather_scores.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& start,
@@ -22,11 +22,11 @@ std::tuple<Tensor, Tensor> log_distance(const Tensor& weights, const Tensor& sta
     using T = decltype(zero);
     const LayeredWalk walk = walk_of(state_offsets, order, bounds, reverse);
     for_each_state(weights, walk,
-                   LogDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights),
-                                  input<T>(start), output<double>(alpha)});
-    by_graph(device, LogTotals<T>{num_graphs,
-                                  {walk.state_offsets, input<T>(accept), output<double>(alpha),
-                                   output<double>(score)}});
+                   paths::LogDistance<T>{csr_of(offsets, arcs, states), input<T>(weights),
+                                         input<T>(start), output<double>(alpha)});
+    by_graph(device, paths::LogTotals<T>{num_graphs,
+                                         {walk.state_offsets, input<T>(accept),
+                                          output<double>(alpha), output<double>(score)}});
   });
   return {alpha, score};
 }
@@ -40,8 +40,8 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_backward(
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     for_each_state(weights, walk_of(state_offsets, order, bounds, reverse),
-                   out.functor<T>(incidence_of(offsets, arcs, states), weights, start, accept,
-                                  alpha, score, grad_alpha, grad_score));
+                   out.functor<T>(csr_of(offsets, arcs, states), weights, start, accept, alpha,
+                                  score, grad_alpha, grad_score));
   });
   return {out.weights, out.start, out.accept};
 }
@@ -51,8 +51,8 @@ Tensor recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets, 
                  const Tensor& states, bool reverse) {
   Tensor x = empty<double>(b, b.numel());
   for_each_state(b, walk_of(state_offsets, order, bounds, reverse),
-                 Recursion{incidence_of(offsets, arcs, states), input<double>(p), input<double>(b),
-                           output<double>(x)});
+                 paths::Recursion{csr_of(offsets, arcs, states), input<double>(p), input<double>(b),
+                                  output<double>(x)});
   return x;
 }
 
@@ -66,8 +66,8 @@ std::tuple<Tensor, Tensor> best_distance(const Tensor& weights, const Tensor& st
     using T = decltype(zero);
     for_each_state(
         weights, walk_of(state_offsets, order, bounds, reverse),
-        BestDistance<T>{incidence_of(offsets, arcs, states), input<T>(weights), input<T>(start),
-                        output<double>(alpha), output<int32_t>(came_by)});
+        paths::BestDistance<T>{csr_of(offsets, arcs, states), input<T>(weights), input<T>(start),
+                               output<double>(alpha), output<int32_t>(came_by)});
   });
   return {alpha, came_by};
 }
@@ -82,11 +82,11 @@ std::tuple<Tensor, Tensor, Tensor> best_end(const Tensor& alpha, const Tensor& c
   with_scores(accept, [&](auto zero) {
     using T = decltype(zero);
     by_graph(accept.get_device_index(),
-             BestEnds<T>{num_graphs,
-                         {input<int64_t>(state_offsets), incidence_of(offsets, arcs, states),
-                          input<T>(accept), input<double>(alpha), input<int32_t>(came_by),
-                          output<double>(score), output<int32_t>(last),
-                          with_lengths ? output<int64_t>(length) : Out<int64_t>{}}});
+             paths::BestEnds<T>{
+                 num_graphs,
+                 {input<int64_t>(state_offsets), csr_of(offsets, arcs, states), input<T>(accept),
+                  input<double>(alpha), input<int32_t>(came_by), output<double>(score),
+                  output<int32_t>(last), with_lengths ? output<int64_t>(length) : Out<int64_t>{}}});
   });
   return {score, last, length};
 }
@@ -96,8 +96,9 @@ std::tuple<Tensor, Tensor> trace(const Tensor& came_by, const Tensor& last,
                                  const Tensor& arcs, const Tensor& states, int64_t num_arcs) {
   Tensor path_arcs = empty<int32_t>(last, num_arcs), first = empty<int32_t>(last, last.numel());
   for_each(last.get_device_index(), last.numel(),
-           Trace{incidence_of(offsets, arcs, states), input<int32_t>(came_by), input<int32_t>(last),
-                 input<int64_t>(path_offsets), output<int32_t>(path_arcs), output<int32_t>(first)});
+           paths::Backtrace{csr_of(offsets, arcs, states), input<int32_t>(came_by),
+                            input<int32_t>(last), input<int64_t>(path_offsets),
+                            output<int32_t>(path_arcs), output<int32_t>(first)});
   return {path_arcs, first};
 }
 
@@ -106,7 +107,7 @@ Tensor take(const Tensor& values, const Tensor& index) {
   with_scores(values, [&](auto zero) {
     using T = decltype(zero);
     for_each(values.get_device_index(), index.numel(),
-             Take<T>{input<T>(values), input<int32_t>(index), output<T>(result)});
+             rewrite::Take<T>{input<T>(values), input<int32_t>(index), output<T>(result)});
   });
   return result;
 }
@@ -118,8 +119,8 @@ Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optiona
   with_scores(grad, [&](auto zero) {
     using T = decltype(zero);
     for_each(grad.get_device_index(), size,
-             TakeGradient<T>{input<int32_t>(index), input<int64_t>(*by_index), input<T>(grad),
-                             output<T>(result), index.numel()});
+             rewrite::TakeGradient<T>{input<int32_t>(index), input<int64_t>(*by_index),
+                                      input<T>(grad), output<T>(result), index.numel()});
   });
   return result;
 }
@@ -136,4 +137,4 @@ void register_walks(torch::stable::detail::StableLibrary& m) {
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

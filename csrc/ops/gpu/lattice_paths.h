@@ -1,5 +1,5 @@
 // Posteriors and paths of chains of emissions composed with a graph, on a device of blocks; an
-// executor is included before. Arguments as in ops_chains.h.
+// executor is included before. Arguments as in ops/gpu/chains.h.
 #pragma once
 
 #include "lattice/gpu/chain_k_best.h"
@@ -8,7 +8,7 @@
 #include "ops/gpu/path_tensors.h"
 #include "ops/gpu/segmentation_posteriors.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
@@ -22,21 +22,21 @@ Tensors lattice_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor wor
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
-                                      arc_offsets, weights, start, accept);
+    lattice::ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
+                                               arc_offsets, weights, start, accept);
     const int64_t items = grid.size;
-    const CountBy by = by_cut ? CountBy::kFrameAndArc : CountBy::kArc;
+    const lattice::CountBy by = by_cut ? lattice::CountBy::kFrameAndArc : lattice::CountBy::kArc;
     const Tensor arcs = empty<int64_t>(weights, items), states = empty<int64_t>(weights, items);
     const Tensor arcs_at = empty<int64_t>(weights, items + 1),
                  states_at = empty<int64_t>(weights, items + 1);
     for_each(device, items,
-             CountSizes<T>{grid, by, writable<int64_t>(arcs), writable<int64_t>(states)});
+             lattice::CountSizes<T>{grid, by, writable<int64_t>(arcs), writable<int64_t>(states)});
     const int64_t num_arcs = sums_of(device, arcs, arcs_at),
                   num_states = sums_of(device, states, states_at);
-    const Weighed weighed = weigh(grid, weights, sizes[kAllWeights]);
+    const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
     const ChainScores found = score_chains(grid, weights, sizes, true);
     const Tensor ones = empty<double>(weights, items);
-    for_each(device, items, Fill<double>{1, writable<double>(ones)});
+    for_each(device, items, block::Fill<double>{1, writable<double>(ones)});
     const ChainUses uses = differentiate_chains(grid, found.alpha, ones, scores, weights, sizes,
                                                 num_arcs, num_states, by, view<int64_t>(arcs_at));
     const auto rounded = [&](const Tensor& all, const Tensor& at) {
@@ -57,27 +57,29 @@ Tensors lattice_k_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
                        Tensor accept, int64_t k) {
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
-    using Kernel = ChainKBest<T>;
+    using Kernel = lattice::ChainKBest<T>;
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets,
-                                            state_offsets, arc_offsets, weights, start, accept);
-    const int64_t slots = sizes[kMostSlots], items = grid.size;
-    const Tensor came = empty_elements<CameAlong>(weights, items * (grid.frames + 1) * slots * k),
-                 ends = empty_elements<Ranked>(weights, items * k),
+    const lattice::ChainGrid<T> grid =
+        chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets, arc_offsets,
+                      weights, start, accept);
+    const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
+    const Tensor came = empty_elements<lattice::CameAlong>(weights,
+                                                           items * (grid.frames + 1) * slots * k),
+                 ends = empty_elements<paths::Ranked>(weights, items * k),
                  counts = zeros<int32_t>(weights, items);
     const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[kMostLabels], k));
+                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels], k));
     const Kernel kernel{grid,
                         placed.room,
                         slots,
                         k,
-                        elements<CameAlong>(came),
-                        elements<Ranked>(ends),
+                        elements<lattice::CameAlong>(came),
+                        elements<paths::Ranked>(ends),
                         writable<int32_t>(counts)};
     if (k > 0) {
       launch(weights.get_device_index(), items, Kernel::kThreads, placed.shared_bytes, kernel);
     }
-    return write_paths(weights, items, k, true, ChainKBestPaths<T>{kernel}).of_lattices();
+    return write_paths(weights, items, k, true, lattice::ChainKBestPaths<T>{kernel}).of_lattices();
   });
 }
 
@@ -87,29 +89,32 @@ Tensors lattice_sample(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
                        Tensor accept, Tensor seeds, int64_t n) {
   const int32_t device = weights.get_device_index();
   const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-  ChainGrid<double> grid = chain_grid<double>(scores, lengths_of(cuts), words, word_offsets,
-                                              state_offsets, arc_offsets, weights, start, accept);
-  const int64_t slots = sizes[kMostSlots], items = grid.size;
-  const Weighed weighed = weigh(grid, weights, sizes[kAllWeights]);
+  lattice::ChainGrid<double> grid =
+      chain_grid<double>(scores, lengths_of(cuts), words, word_offsets, state_offsets, arc_offsets,
+                         weights, start, accept);
+  const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
+  const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
   const ChainScores found = score_chains(grid, weights, sizes, true);
   const Tensor rows = empty<int32_t>(weights, grid.num_graphs * 2 * slots),
                ends = empty<double>(weights, start.numel() * (grid.num_graphs == 1 ? items : 1));
-  const RowPlaces places{writable<int32_t>(rows), slots};
-  for_each(device, rows.numel(), Fill<int32_t>{-1, places.all});
-  launch(device, grid.num_graphs, FindRows::kThreads, 0, FindRows{grid.words, places});
-  const EndChances chances{
+  const lattice::RowPlaces places{writable<int32_t>(rows), slots};
+  for_each(device, rows.numel(), block::Fill<int32_t>{-1, places.all});
+  launch(device, grid.num_graphs, lattice::FindRows::kThreads, 0,
+         lattice::FindRows{grid.words, places});
+  const lattice::EndChances chances{
       grid, {numbers<double>(found.alpha), grid.frames, slots}, writable<double>(ends)};
   for_each(device, items, chances);
   return write_paths(weights, items, n, true,
-                     ChainSampledPaths{chances, places, view<int64_t>(seeds), n})
+                     lattice::ChainSampledPaths{chances, places, view<int64_t>(seeds), n})
       .of_lattices();
 }
 
 // offsets[i] of rows of these sizes, by one block.
 inline Tensor offsets_of(const Tensor& sizes) {
   const Tensor offsets = empty<int64_t>(sizes, sizes.numel() + 1);
-  launch(sizes.get_device_index(), 1, ManyOffsets::kThreads, ManyOffsets::shared_bytes(),
-         ManyOffsets{sizes.numel(), view<int64_t>(sizes), writable<int64_t>(offsets)});
+  launch(sizes.get_device_index(), 1, lattice::ManyOffsets::kThreads,
+         lattice::ManyOffsets::shared_bytes(),
+         lattice::ManyOffsets{sizes.numel(), view<int64_t>(sizes), writable<int64_t>(offsets)});
   return offsets;
 }
 
@@ -124,15 +129,17 @@ void add_kept(Tensors& result, const Tensor& like, int64_t items, int64_t rows_o
   Tensors kept(columns, empty<int32_t>(like, 0));
   using Near = decltype(near(kept));
   const Tensor counts = empty<int64_t>(like, rows), of_items = empty<int64_t>(like, items + 1);
-  launch(device, blocks, CountNear<Near>::kThreads, CountNear<Near>::shared_bytes(),
-         CountNear<Near>{near(kept), writable<int64_t>(counts), rows});
+  launch(device, blocks, lattice::CountNear<Near>::kThreads,
+         lattice::CountNear<Near>::shared_bytes(),
+         lattice::CountNear<Near>{near(kept), writable<int64_t>(counts), rows});
   const Tensor offsets = offsets_of(counts);
   for_each(device, items + 1,
-           ItemOffsets{rows_of_item, view<int64_t>(offsets), writable<int64_t>(of_items)});
+           lattice::ItemOffsets{rows_of_item, view<int64_t>(offsets), writable<int64_t>(of_items)});
   const int64_t total = read_back(device, view<int64_t>(offsets).data() + rows);
   for (Tensor& column : kept) column = empty<int32_t>(like, total);
-  launch(device, blocks, WriteNear<Near>::kThreads, WriteNear<Near>::shared_bytes(),
-         WriteNear<Near>{near(kept), view<int64_t>(offsets), rows});
+  launch(device, blocks, lattice::WriteNear<Near>::kThreads,
+         lattice::WriteNear<Near>::shared_bytes(),
+         lattice::WriteNear<Near>{near(kept), view<int64_t>(offsets), rows});
   result.push_back(of_items);
   result.insert(result.end(), kept.begin(), kept.end());
 }
@@ -142,42 +149,44 @@ Tensors lattice_prune(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
                       Tensor accept, double beam) {
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
-    using Kernel = ChainDistances<T>;
+    using Kernel = lattice::ChainDistances<T>;
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const ChainGrid<T> grid = chain_grid<T>(scores, lengths_of(cuts), words, word_offsets,
-                                            state_offsets, arc_offsets, weights, start, accept);
-    const int64_t slots = sizes[kMostSlots], items = grid.size, rows = grid.frames + 1;
+    const lattice::ChainGrid<T> grid =
+        chain_grid<T>(scores, lengths_of(cuts), words, word_offsets, state_offsets, arc_offsets,
+                      weights, start, accept);
+    const int64_t slots = sizes[layout::kMostSlots], items = grid.size, rows = grid.frames + 1;
     const Tensor before = empty<double>(weights, items * rows * slots),
                  after = empty<double>(weights, items * rows * slots),
                  best = empty<double>(weights, items);
     const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[kMostLabels]));
-    const NearBest<T> near{grid,
-                           {writable<double>(before), grid.frames, slots},
-                           {writable<double>(after), grid.frames, slots},
-                           view<double>(best),
-                           beam};
+                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
+    const lattice::NearBest<T> near{grid,
+                                    {writable<double>(before), grid.frames, slots},
+                                    {writable<double>(after), grid.frames, slots},
+                                    view<double>(best),
+                                    beam};
     launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
            Kernel{grid, placed.room, near.before, near.after, writable<double>(best)});
     const Tensor from = empty<int32_t>(weights, weights.numel()),
                  to = empty<int32_t>(weights, weights.numel());
-    launch(device, grid.num_graphs, ArcPlaces::kThreads, 0,
-           ArcPlaces{grid.words, grid.arc_offsets, writable<int32_t>(from), writable<int32_t>(to)});
+    launch(device, grid.num_graphs, lattice::ArcPlaces::kThreads, 0,
+           lattice::ArcPlaces{grid.words, grid.arc_offsets, writable<int32_t>(from),
+                              writable<int32_t>(to)});
     Tensors result;
     const auto column = [](const Tensors& columns, int i) { return writable<int32_t>(columns[i]); };
     add_kept(result, weights, items, rows, 4, [&](const Tensors& columns) {
-      return NearArcs<T>{near,
-                         view<int32_t>(from),
-                         view<int32_t>(to),
-                         column(columns, 0),
-                         column(columns, 1),
-                         column(columns, 2),
-                         column(columns, 3)};
+      return lattice::NearArcs<T>{near,
+                                  view<int32_t>(from),
+                                  view<int32_t>(to),
+                                  column(columns, 0),
+                                  column(columns, 1),
+                                  column(columns, 2),
+                                  column(columns, 3)};
     });
     for (const bool at_end : {false, true}) {
       add_kept(result, weights, items, 1, 2, [&](const Tensors& columns) {
-        return NearEnds<T>{near, at_end, column(columns, 0), column(columns, 1)};
+        return lattice::NearEnds<T>{near, at_end, column(columns, 0), column(columns, 1)};
       });
     }
     return result;
@@ -192,4 +201,4 @@ void register_chain_paths(torch::stable::detail::StableLibrary& m) {
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

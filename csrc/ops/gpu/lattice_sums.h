@@ -6,7 +6,7 @@
 #include "ops/gpu/chains.h"
 #include "ops/gpu/segmentation_sums.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
@@ -19,9 +19,9 @@ Tensors lattice_score(Tensor scores, Tensors cuts, Tensor words, Tensor word_off
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
-                                      arc_offsets, weights, start, accept);
-    const Weighed weighed = weigh(grid, weights, sizes[kAllWeights]);
+    lattice::ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
+                                               arc_offsets, weights, start, accept);
+    const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
     const ChainScores found = score_chains(grid, weights, sizes, keep);
     return {found.score, found.alpha, empty<int32_t>(weights, 0), empty<double>(weights, 0),
             zeros<int64_t>(weights, 1)};
@@ -40,27 +40,29 @@ Tensors lattice_score_backward(Tensor grad_score, Tensor alpha_m, Tensor /*alpha
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
-                                      arc_offsets, weights, start, accept);
+    lattice::ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
+                                               arc_offsets, weights, start, accept);
     const int64_t items = grid.size, copies = grid.num_graphs == 1 ? items : 1;
-    const int64_t lanes = sizes[kAllCounts] * kRowLanes, states = start.numel();
-    const Weighed weighed = weigh(grid, weights, sizes[kAllWeights]);
+    const int64_t lanes = sizes[layout::kAllCounts] * layout::kLanes, states = start.numel();
+    const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
     const ChainUses uses = differentiate_chains(
         grid, alpha_m, grad_score, scores, weights, sizes, counting ? copies * lanes : 0,
-        counting ? copies * states : 0, CountBy::kEntry, nullptr);
+        counting ? copies * states : 0, lattice::CountBy::kEntry, nullptr);
     Tensor grad_weights = zeros<T>(weights, counting ? weights.numel() : 0),
            grad_start = empty<T>(weights, counting ? states : 0),
            grad_accept = empty<T>(weights, counting ? states : 0);
     if (counting) {
-      launch(device, grid.num_graphs * WeighEntries<T>::kBlocks, ArcGradients<T>::kThreads, 0,
-             ArcGradients<T>{grid, view<double>(grad_score), view<double>(uses.counts),
-                             writable<T>(grad_weights)});
+      launch(device, grid.num_graphs * lattice::WeighEntries<T>::kBlocks,
+             lattice::ArcGradients<T>::kThreads, 0,
+             lattice::ArcGradients<T>{grid, view<double>(grad_score), view<double>(uses.counts),
+                                      writable<T>(grad_weights)});
       const bool one = grid.num_graphs == 1;
       for (const auto& [sums, grad] :
            {std::pair{uses.starts, grad_start}, {uses.ends, grad_accept}}) {
         for_each(device, states,
-                 EndGradients<T>{one, items, grid.num_graphs, states, grid.state_offsets,
-                                 view<double>(grad_score), view<double>(sums), writable<T>(grad)});
+                 lattice::EndGradients<T>{one, items, grid.num_graphs, states, grid.state_offsets,
+                                          view<double>(grad_score), view<double>(sums),
+                                          writable<T>(grad)});
       }
     }
     return {uses.scores, grad_weights,         grad_start,
@@ -77,33 +79,34 @@ Tensors lattice_best(Tensor scores, Tensors cuts, Tensor words, Tensor word_offs
   }
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
-    using Kernel = ChainBestForward<T>;
+    using Kernel = lattice::ChainBestForward<T>;
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    const ChainGrid<T> grid = chain_grid<T>(scores, cuts[0], words, word_offsets, state_offsets,
-                                            arc_offsets, weights, start, accept);
-    const int64_t slots = sizes[kMostSlots], items = grid.size;
+    const lattice::ChainGrid<T> grid = chain_grid<T>(
+        scores, cuts[0], words, word_offsets, state_offsets, arc_offsets, weights, start, accept);
+    const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
     Tensor score = empty<double>(weights, items), length = empty<int64_t>(weights, items),
            offsets = empty<int64_t>(weights, items + 1);
     Tensor first = empty<int32_t>(weights, items), first_cut = torch::stable::empty_like(first),
            last = torch::stable::empty_like(first), last_cut = torch::stable::empty_like(first);
     Tensor counts = torch::stable::empty_like(length);
     Tensor entries = empty<int32_t>(weights, items * (grid.frames + 1) * slots);
-    const CameBy came_by{writable<int32_t>(entries), grid.frames, slots};
+    const lattice::CameBy came_by{writable<int32_t>(entries), grid.frames, slots};
     const PlacedRoom placed = place(weights, items, Kernel::shared_bytes(),
-                                    Kernel::room_bytes(slots, sizes[kMostLabels]));
+                                    Kernel::room_bytes(slots, sizes[layout::kMostLabels]));
     launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
            Kernel{grid, placed.room, came_by, writable<double>(score), writable<int32_t>(last)});
-    for_each(device, items,
-             ChainPathLength<T>{grid, came_by, view<int32_t>(last), writable<int64_t>(length)});
-    for_each(device, 1, Offsets{items, view<int64_t>(length), writable<int64_t>(offsets)});
+    for_each(
+        device, items,
+        lattice::ChainPathLength<T>{grid, came_by, view<int32_t>(last), writable<int64_t>(length)});
+    for_each(device, 1, paths::Offsets{items, view<int64_t>(length), writable<int64_t>(offsets)});
     const int64_t num_arcs = read_back(device, view<int64_t>(offsets).data() + items);
     Tensor arcs = empty<int32_t>(weights, num_arcs), frames = empty<int32_t>(weights, num_arcs);
     for_each(device, items,
-             ChainPathArcs<T>{grid, came_by, view<int64_t>(offsets), writable<int32_t>(arcs),
-                              writable<int32_t>(frames), writable<int32_t>(first),
-                              writable<int32_t>(first_cut), writable<int32_t>(last),
-                              writable<int32_t>(last_cut), writable<int64_t>(counts)});
+             lattice::ChainPathArcs<T>{
+                 grid, came_by, view<int64_t>(offsets), writable<int32_t>(arcs),
+                 writable<int32_t>(frames), writable<int32_t>(first), writable<int32_t>(first_cut),
+                 writable<int32_t>(last), writable<int32_t>(last_cut), writable<int64_t>(counts)});
     return {counts, score, offsets, arcs, frames, first, first_cut, last, last_cut};
   });
 }
@@ -115,4 +118,4 @@ void register_chains(torch::stable::detail::StableLibrary& m) {
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

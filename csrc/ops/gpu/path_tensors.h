@@ -1,10 +1,10 @@
-// Paths that threads follow, as tensors, on a device of blocks; an executor is included before.
+// Paths that threads follow, as tensors, on a device of blocks.
 #pragma once
 
 #include "ops/gpu/device.h"
 #include "paths/path_writer.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 // Paths of all items, and how many there are of each item and arcs of each path.
@@ -24,18 +24,20 @@ WrittenPaths write_paths(const Tensor& like, int64_t items, int64_t most, bool i
                          const Follow& follow) {
   const int32_t device = like.get_device_index();
   const Tensor length = empty<int64_t>(like, items * most), totals = empty<int64_t>(like, items);
-  const Tensor ends = empty_elements<PathEnds>(like, items * most);
+  const Tensor ends = empty_elements<paths::PathEnds>(like, items * most);
   const Tensor first_path = empty<int64_t>(like, items + 1),
                first_arc = empty<int64_t>(like, items + 1);
   WrittenPaths out;
   out.counts = empty<int64_t>(like, items);
   for_each(device, items * most,
-           MeasurePaths<Follow>{follow, most, writable<int64_t>(length), elements<PathEnds>(ends)});
+           paths::MeasurePaths<Follow>{follow, most, writable<int64_t>(length),
+                                       elements<paths::PathEnds>(ends)});
   for_each(device, items,
-           SumPaths<Follow>{follow, most, view<int64_t>(length), writable<int64_t>(out.counts),
-                            writable<int64_t>(totals)});
-  for_each(device, 1, Offsets{items, view<int64_t>(out.counts), writable<int64_t>(first_path)});
-  for_each(device, 1, Offsets{items, view<int64_t>(totals), writable<int64_t>(first_arc)});
+           paths::SumPaths<Follow>{follow, most, view<int64_t>(length),
+                                   writable<int64_t>(out.counts), writable<int64_t>(totals)});
+  for_each(device, 1,
+           paths::Offsets{items, view<int64_t>(out.counts), writable<int64_t>(first_path)});
+  for_each(device, 1, paths::Offsets{items, view<int64_t>(totals), writable<int64_t>(first_arc)});
   const int64_t num_paths = read_back(device, view<int64_t>(first_path).data() + items),
                 num_arcs = read_back(device, view<int64_t>(first_arc).data() + items),
                 num_ends = in_lattice ? num_paths : 0;
@@ -48,21 +50,21 @@ WrittenPaths write_paths(const Tensor& like, int64_t items, int64_t most, bool i
   out.last = empty<int32_t>(like, num_paths);
   out.first_cut = empty<int32_t>(like, num_ends);
   out.last_cut = empty<int32_t>(like, num_ends);
-  for_each(
-      device, items,
-      PlacePaths{most, view<int64_t>(length), view<int64_t>(first_path), view<int64_t>(first_arc),
-                 writable<int64_t>(out.offsets), writable<int64_t>(out.lengths)});
+  for_each(device, items,
+           paths::PlacePaths{most, view<int64_t>(length), view<int64_t>(first_path),
+                             view<int64_t>(first_arc), writable<int64_t>(out.offsets),
+                             writable<int64_t>(out.lengths)});
   const auto asked = [&](const Tensor& tensor) -> Span<int32_t> {
     return in_lattice ? writable<int32_t>(tensor) : nullptr;
   };
   for_each(device, items * most,
-           WritePaths<Follow>{follow, most, view<int64_t>(first_path), view<int64_t>(out.offsets),
-                              elements<PathEnds>(ends), writable<int32_t>(out.arcs),
-                              asked(out.rows), in_lattice ? writable<double>(out.score) : nullptr,
-                              writable<int32_t>(out.first), asked(out.first_cut),
-                              writable<int32_t>(out.last), asked(out.last_cut)});
+           paths::WritePaths<Follow>{
+               follow, most, view<int64_t>(first_path), view<int64_t>(out.offsets),
+               elements<paths::PathEnds>(ends), writable<int32_t>(out.arcs), asked(out.rows),
+               in_lattice ? writable<double>(out.score) : nullptr, writable<int32_t>(out.first),
+               asked(out.first_cut), writable<int32_t>(out.last), asked(out.last_cut)});
   return out;
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -1,4 +1,4 @@
-// Operators that take paths out of graphs, on a device of blocks; an executor is included before.
+// Operators that take paths out of graphs, on a device of blocks.
 #pragma once
 
 #include "ops/gpu/device.h"
@@ -6,7 +6,7 @@
 #include "ops/sample.h"
 #include "paths/gpu/k_best.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Tensor& accept,
@@ -15,35 +15,36 @@ PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Ten
                            const Tensor& arcs, const Tensor& states, bool reverse, int64_t k) {
   return with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    using Kernel = KBestLists<T>;
+    using Kernel = paths::KBestLists<T>;
     const int32_t device = weights.get_device_index();
     const int64_t num_graphs = graphs(state_offsets), num_nodes = start.numel() + num_graphs;
     const int64_t num_merged = Kernel::num_merged(arcs.numel() + start.numel());
     const Tensor goals = empty<int32_t>(weights, start.numel()),
                  num_goals = empty<int32_t>(weights, num_graphs);
-    const Tensor lists = empty_elements<Ranked>(weights, num_nodes * k),
-                 merged = empty_elements<Ranked>(weights, num_merged * k);
+    const Tensor lists = empty_elements<paths::Ranked>(weights, num_nodes * k),
+                 merged = empty_elements<paths::Ranked>(weights, num_merged * k);
     const Tensor sizes = zeros<int32_t>(weights, num_nodes),
                  merged_sizes = empty<int32_t>(weights, num_merged);
-    const KBestNodes<T> nodes{incidence_of(offsets, arcs, states),
-                              input<int64_t>(state_offsets),
-                              writable<int32_t>(goals),
-                              writable<int32_t>(num_goals),
-                              view<T>(weights),
-                              view<T>(start),
-                              view<T>(accept),
-                              start.numel(),
-                              arcs.numel(),
-                              k,
-                              elements<Ranked>(lists),
-                              writable<int32_t>(sizes)};
+    const paths::KBestNodes<T> nodes{csr_of(offsets, arcs, states),
+                                     input<int64_t>(state_offsets),
+                                     writable<int32_t>(goals),
+                                     writable<int32_t>(num_goals),
+                                     view<T>(weights),
+                                     view<T>(start),
+                                     view<T>(accept),
+                                     start.numel(),
+                                     arcs.numel(),
+                                     k,
+                                     elements<paths::Ranked>(lists),
+                                     writable<int32_t>(sizes)};
     if (k > 0) {
-      launch(device, num_graphs, Goals<T>::kThreads, Goals<T>::shared_bytes(), Goals<T>{nodes});
+      launch(device, num_graphs, paths::Goals<T>::kThreads, paths::Goals<T>::shared_bytes(),
+             paths::Goals<T>{nodes});
       launch(device, num_graphs, Kernel::kThreads, Kernel::shared_bytes(),
-             Kernel{nodes, walk_of(state_offsets, order, bounds, reverse), elements<Ranked>(merged),
-                    writable<int32_t>(merged_sizes)});
+             Kernel{nodes, walk_of(state_offsets, order, bounds, reverse),
+                    elements<paths::Ranked>(merged), writable<int32_t>(merged_sizes)});
     }
-    return write_paths(weights, num_graphs, k, false, KBestPaths<T>{nodes}).packed();
+    return write_paths(weights, num_graphs, k, false, paths::KBestPaths<T>{nodes}).packed();
   });
 }
 
@@ -68,4 +69,4 @@ void register_paths(torch::stable::detail::StableLibrary& m) {
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

@@ -4,7 +4,7 @@
 
 #include "ops/gpu/segmentations.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 Tensors cut_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
@@ -14,21 +14,22 @@ Tensors cut_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
     using T = decltype(zero);
     const int32_t device = weights.get_device_index();
     const Span<const int64_t> sizes = view<int64_t>(word_offsets);
-    CutGrid<T> grid = cut_grid<T>(scores, cuts, words, word_offsets, state_offsets, arc_offsets,
-                                  weights, start, accept);
+    lattice::CutGrid<T> grid = cut_grid<T>(scores, cuts, words, word_offsets, state_offsets,
+                                           arc_offsets, weights, start, accept);
     const int64_t items = grid.chain.size;
-    const CountBy by = by_cut ? CountBy::kFrameAndArc : CountBy::kArc;
+    const lattice::CountBy by = by_cut ? lattice::CountBy::kFrameAndArc : lattice::CountBy::kArc;
     const Tensor arcs = empty<int64_t>(weights, items), states = empty<int64_t>(weights, items);
     const Tensor arcs_at = empty<int64_t>(weights, items + 1),
                  states_at = empty<int64_t>(weights, items + 1);
-    for_each(device, items,
-             CutCountSizes<T>{grid, by, writable<int64_t>(arcs), writable<int64_t>(states)});
+    for_each(
+        device, items,
+        lattice::CutCountSizes<T>{grid, by, writable<int64_t>(arcs), writable<int64_t>(states)});
     const int64_t num_arcs = sums_of(device, arcs, arcs_at),
                   num_states = sums_of(device, states, states_at);
-    const Weighed weighed = weigh(grid.chain, weights, sizes[kAllWeights]);
+    const Weighed weighed = weigh(grid.chain, weights, sizes[layout::kAllWeights]);
     const CutScores found = score_cuts(grid, weights, sizes, cuts[kCutOrder].numel());
     const Tensor ones = empty<double>(weights, items);
-    for_each(device, items, Fill<double>{1, writable<double>(ones)});
+    for_each(device, items, block::Fill<double>{1, writable<double>(ones)});
     const CutUses uses = differentiate_cuts(grid, found.alpha, ones, scores, cuts, weights, sizes,
                                             true, num_arcs, num_states, by, view<int64_t>(arcs_at));
     const auto rounded = [&](const Tensor& all, const Tensor& at) {
@@ -45,4 +46,4 @@ Tensors cut_posteriors(Tensor scores, Tensors cuts, Tensor words, Tensor word_of
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

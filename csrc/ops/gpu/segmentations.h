@@ -7,7 +7,7 @@
 #include "lattice/gpu/segmentation_forward_backward.h"
 #include "ops/gpu/chains.h"
 
-namespace gtnet {
+namespace gtnet::ops {
 namespace {
 
 enum CutArgument : size_t {
@@ -25,23 +25,23 @@ enum CutArgument : size_t {
 };
 
 template <class T>
-CutGrid<T> cut_grid(const Tensor& scores, const Tensors& cuts, const Tensor& words,
-                    const Tensor& word_offsets, const Tensor& state_offsets,
-                    const Tensor& arc_offsets, const Tensor& weights, const Tensor& start,
-                    const Tensor& accept) {
+lattice::CutGrid<T> cut_grid(const Tensor& scores, const Tensors& cuts, const Tensor& words,
+                             const Tensor& word_offsets, const Tensor& state_offsets,
+                             const Tensor& arc_offsets, const Tensor& weights, const Tensor& start,
+                             const Tensor& accept) {
   STD_TORCH_CHECK(cuts.size() == kCutArguments && scores.dim() == 2,
                   "gtnet: on a GPU segmentations need the segments of every cut");
   const Span<const int64_t> sizes = view<int64_t>(word_offsets);
   // A path takes as many steps as there are cuts, each with an emission, and two ends of each kind.
-  const int64_t steps = (view<int64_t>(cuts[kMostCuts])[0] + 2) * (1 + sizes[kMostPhases]);
+  const int64_t steps = (view<int64_t>(cuts[kMostCuts])[0] + 2) * (1 + sizes[layout::kMostPhases]);
   const auto segments = [&](size_t at) {
-    return Segments{view<int32_t>(cuts[at]), view<int32_t>(cuts[at + 1]),
-                    view<int32_t>(cuts[at + 2])};
+    return lattice::Segments{view<int32_t>(cuts[at]), view<int32_t>(cuts[at + 1]),
+                             view<int32_t>(cuts[at + 2])};
   };
   return {{graphs(cuts[kCutOffsets]), 0, scores.size(1), graphs(state_offsets), scores_of(scores),
            0, scores.stride(0), nullptr, view<int64_t>(state_offsets), view<int64_t>(arc_offsets),
            view<int32_t>(words), view<T>(weights), view<T>(start), view<T>(accept), nullptr,
-           nullptr, Number<T>::highest(2 * steps + 2)},
+           nullptr, ExtendedFloat<T>::highest(2 * steps + 2)},
           scores.size(0),
           view<int64_t>(cuts[kCutOffsets]),
           view<int64_t>(cuts[kSegmentOffsets]),
@@ -50,13 +50,13 @@ CutGrid<T> cut_grid(const Tensor& scores, const Tensors& cuts, const Tensor& wor
           segments(kLeaving),
           view<T>(cuts[kCutStart]),
           view<T>(cuts[kCutAccept]),
-          sizes[kMostSlots],
-          sizes[kMostLabels]};
+          sizes[layout::kMostSlots],
+          sizes[layout::kMostLabels]};
 }
 
 // Blocks enough for all scores of all segments.
 template <class Kernel, class T>
-void read_segments(int32_t device, const CutGrid<T>& grid, const Kernel& kernel) {
+void read_segments(int32_t device, const lattice::CutGrid<T>& grid, const Kernel& kernel) {
   constexpr int64_t kMostBlocks = 65535;
   const int64_t count = grid.num_segments * grid.labels;
   const int64_t blocks = std::min((count + kernel.kThreads - 1) / kernel.kThreads, kMostBlocks);
@@ -64,10 +64,11 @@ void read_segments(int32_t device, const CutGrid<T>& grid, const Kernel& kernel)
 }
 
 template <class T>
-CutNumbers<T> cut_numbers(const CutGrid<T>& grid, const Tensor& alpha, const Tensor& factors) {
-  const Span<Number<T>> all = numbers<T>(alpha);
-  const int64_t half =
-      alpha.numel() * static_cast<int64_t>(sizeof(T)) / static_cast<int64_t>(2 * sizeof(Number<T>));
+lattice::CutNumbers<T> cut_numbers(const lattice::CutGrid<T>& grid, const Tensor& alpha,
+                                   const Tensor& factors) {
+  const Span<ExtendedFloat<T>> all = numbers<T>(alpha);
+  const int64_t half = alpha.numel() * static_cast<int64_t>(sizeof(T)) /
+                       static_cast<int64_t>(2 * sizeof(ExtendedFloat<T>));
   return {{all.part(0, half), grid.slots},
           {all.part(half, half), grid.slots},
           {numbers<T>(factors), grid.labels}};
@@ -79,18 +80,20 @@ struct CutScores {
 };
 
 template <class T>
-CutScores score_cuts(const CutGrid<T>& grid, const Tensor& weights, Span<const int64_t> sizes,
-                     int64_t num_cuts) {
+CutScores score_cuts(const lattice::CutGrid<T>& grid, const Tensor& weights,
+                     Span<const int64_t> sizes, int64_t num_cuts) {
   const int32_t device = weights.get_device_index();
   const int64_t items = grid.chain.size;
   const CutScores out{empty<double>(weights, items),
                       empty_numbers<T>(weights, 2 * num_cuts * grid.slots)};
   Tensor flags = zeros<int32_t>(weights, items),
          factors = empty_numbers<T>(weights, grid.num_segments * grid.labels);
-  const CutNumbers<T> made = cut_numbers(grid, out.alpha, factors);
-  read_segments(device, grid, ReadSegments<T>{grid, made.factors, writable<int32_t>(flags)});
-  launch(device, items, threads_of(sizes, CutForward<T>::kThreads), CutForward<T>::shared_bytes(),
-         CutForward<T>{grid, made, writable<int32_t>(flags), writable<double>(out.score)});
+  const lattice::CutNumbers<T> made = cut_numbers(grid, out.alpha, factors);
+  read_segments(device, grid,
+                lattice::ReadSegments<T>{grid, made.factors, writable<int32_t>(flags)});
+  launch(device, items, threads_of(sizes, lattice::CutForward<T>::kThreads),
+         lattice::CutForward<T>::shared_bytes(),
+         lattice::CutForward<T>{grid, made, writable<int32_t>(flags), writable<double>(out.score)});
   return out;
 }
 
@@ -101,10 +104,11 @@ struct CutUses {
 };
 
 template <class T>
-CutUses differentiate_cuts(const CutGrid<T>& grid, const Tensor& alpha, const Tensor& grad_score,
-                           const Tensor& scores, const Tensors& cuts, const Tensor& weights,
-                           Span<const int64_t> sizes, bool counting, int64_t num_counts,
-                           int64_t num_states, CountBy by, Span<const int64_t> counts_at) {
+CutUses differentiate_cuts(const lattice::CutGrid<T>& grid, const Tensor& alpha,
+                           const Tensor& grad_score, const Tensor& scores, const Tensors& cuts,
+                           const Tensor& weights, Span<const int64_t> sizes, bool counting,
+                           int64_t num_counts, int64_t num_states, lattice::CountBy by,
+                           Span<const int64_t> counts_at) {
   constexpr int64_t kMostBlocks = 2048;
   const int32_t device = weights.get_device_index();
   const int64_t items = grid.chain.size, num_cuts = cuts[kCutOrder].numel();
@@ -120,40 +124,42 @@ CutUses differentiate_cuts(const CutGrid<T>& grid, const Tensor& alpha, const Te
       zeros<T>(weights, counting ? num_cuts : 0), zeros<T>(weights, counting ? num_cuts : 0)};
   Tensor grad_scores = out.scores;
   torch::stable::zero_(grad_scores);
-  const CutNumbers<T> made = cut_numbers(grid, alpha, factors);
-  const RowsOf<Number<T>> beta{numbers<T>(betas), grid.slots};
-  read_segments(device, grid, ReadSegments<T>{grid, made.factors, writable<int32_t>(flags)});
-  launch(device, items, threads_of(sizes, CutBackward<T>::kThreads), CutBackward<T>::shared_bytes(),
-         CutBackward<T>{grid,
-                        made,
-                        beta,
-                        {numbers<T>(reads), grid.slots},
-                        numbers<T>(totals),
-                        writable<int32_t>(flags),
-                        counting ? writable<double>(out.counts) : nullptr,
-                        by,
-                        counts_at});
+  const lattice::CutNumbers<T> made = cut_numbers(grid, alpha, factors);
+  const lattice::RowsOf<ExtendedFloat<T>> beta{numbers<T>(betas), grid.slots};
+  read_segments(device, grid,
+                lattice::ReadSegments<T>{grid, made.factors, writable<int32_t>(flags)});
+  launch(device, items, threads_of(sizes, lattice::CutBackward<T>::kThreads),
+         lattice::CutBackward<T>::shared_bytes(),
+         lattice::CutBackward<T>{grid,
+                                 made,
+                                 beta,
+                                 {numbers<T>(reads), grid.slots},
+                                 numbers<T>(totals),
+                                 writable<int32_t>(flags),
+                                 counting ? writable<double>(out.counts) : nullptr,
+                                 by,
+                                 counts_at});
   Tensor gamma = empty<T>(weights, blocks * grid.slots),
-         sums = empty<T>(weights, blocks * sizes[kMostTotals]);
-  launch(device, blocks, SegmentGradients<T>::kThreads, 0,
-         SegmentGradients<T>{grid,
-                             made,
-                             beta,
-                             numbers<T>(totals),
-                             view<int32_t>(cuts[kCutSource]),
-                             view<int32_t>(cuts[kCutTarget]),
-                             view<double>(grad_score),
-                             gradient_of(grad_scores),
-                             grad_scores.stride(0),
-                             {writable<T>(gamma), grid.slots},
-                             {writable<T>(sums), sizes[kMostTotals]}});
+         sums = empty<T>(weights, blocks * sizes[layout::kMostTotals]);
+  launch(device, blocks, lattice::SegmentGradients<T>::kThreads, 0,
+         lattice::SegmentGradients<T>{grid,
+                                      made,
+                                      beta,
+                                      numbers<T>(totals),
+                                      view<int32_t>(cuts[kCutSource]),
+                                      view<int32_t>(cuts[kCutTarget]),
+                                      view<double>(grad_score),
+                                      gradient_of(grad_scores),
+                                      grad_scores.stride(0),
+                                      {writable<T>(gamma), grid.slots},
+                                      {writable<T>(sums), sizes[layout::kMostTotals]}});
   if (!counting) return out;
-  launch(device, items, CutEnds<T>::kThreads, 0,
-         CutEnds<T>{grid, made.alpha, beta, numbers<T>(totals), view<double>(grad_score),
-                    writable<double>(out.starts), writable<double>(out.ends),
-                    writable<T>(out.first), writable<T>(out.last)});
+  launch(device, items, lattice::CutEnds<T>::kThreads, 0,
+         lattice::CutEnds<T>{grid, made.alpha, beta, numbers<T>(totals), view<double>(grad_score),
+                             writable<double>(out.starts), writable<double>(out.ends),
+                             writable<T>(out.first), writable<T>(out.last)});
   return out;
 }
 
 }  // namespace
-}  // namespace gtnet
+}  // namespace gtnet::ops

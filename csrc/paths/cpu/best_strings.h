@@ -11,7 +11,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // log(exp(a) + exp(b))
 inline double log_sum(double a, double b) {
@@ -28,7 +28,7 @@ struct Answers {
 // A graph whose epsilon arcs lead forward in an order of its states; labels stand beside the
 // positions of `leaving`, sorted within a state, epsilons first.
 struct Lattice {
-  Incidence leaving;
+  Csr leaving;
   const int32_t* labels;
   const double *weights, *start, *accept;
   const int32_t* order;
@@ -209,4 +209,4 @@ class BestAnswers {
   std::priority_queue<int32_t> open_;  // minus the ranks, so that the first comes first
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

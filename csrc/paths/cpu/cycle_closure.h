@@ -13,7 +13,7 @@
 #include "core/math.h"
 #include "layout/components.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // The states of every component in the order of their elimination, and which entries of the
 // matrix a[source, target] are ever nonzero on the way. Rows and columns are positions.
@@ -319,4 +319,4 @@ class Elimination {
   int32_t whole_ = std::numeric_limits<int32_t>::max();  // from this place on all pairs are there
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

@@ -6,14 +6,14 @@
 
 #include "paths/cpu/path_list.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 enum class Enumerated : int8_t { kAll = 0, kTooMany = 1, kCycle = 2 };
 
 template <class T>
 class Enumerate {
  public:
-  Enumerate(const Incidence& leaving, const Incidence& entering, const T* weights, const T* start,
+  Enumerate(const Csr& leaving, const Csr& entering, const T* weights, const T* start,
             const T* accept, int32_t begin, int32_t end)
       : leaving_(leaving),
         weights_(weights),
@@ -96,7 +96,7 @@ class Enumerate {
     return Enumerated::kAll;
   }
 
-  const Incidence leaving_;
+  const Csr leaving_;
   const T *weights_, *start_, *accept_;
   const int32_t begin_, end_;
   std::vector<int32_t> to_end_;  // arcs of the shortest way from each state to acceptance
@@ -104,4 +104,4 @@ class Enumerate {
   bool bounded_ = false;
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

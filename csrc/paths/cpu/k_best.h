@@ -4,7 +4,7 @@
 #include "paths/cpu/k_best_lazy.h"
 #include "paths/cpu/path_list.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // The ways into the states of one graph, for LazyKBest.
 template <class T>
@@ -18,7 +18,7 @@ class GraphWays {
   };
 
   // Of the states [begin, end).
-  GraphWays(const Incidence& entering, const T* weights, const T* start, const T* accept,
+  GraphWays(const Csr& entering, const T* weights, const T* start, const T* accept,
             const double* distance, int64_t begin, int64_t end)
       : entering_(entering),
         weights_(weights),
@@ -47,7 +47,7 @@ class GraphWays {
   int32_t& place(int64_t s) { return places_[s - begin_]; }
 
  private:
-  const Incidence& entering_;
+  const Csr& entering_;
   const T *weights_, *start_, *accept_;
   const double* distance_;
   const int64_t begin_, end_;
@@ -72,4 +72,4 @@ void graph_k_best(GraphWays<T> ways, int64_t k, Paths& paths) {
   }
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

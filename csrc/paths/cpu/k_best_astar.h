@@ -9,15 +9,15 @@
 
 #include "paths/cpu/path_list.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // If `unique`, paths that spell the same `labels` (epsilons dropped) count once, by the best of
 // them: a prefix that reaches a state with a spelling seen there before is never expanded again.
 template <class T>
 class KBest {
  public:
-  KBest(const Incidence& leaving, const T* weights, const T* start, const T* accept,
-        const double* to_end, bool unique, const int32_t* labels, int64_t k)
+  KBest(const Csr& leaving, const T* weights, const T* start, const T* accept, const double* to_end,
+        bool unique, const int32_t* labels, int64_t k)
       : leaving_(leaving),
         weights_(weights),
         start_(start),
@@ -133,7 +133,7 @@ class KBest {
     paths.lengths.push_back(static_cast<int64_t>(paths.arcs.size() - begin));
   }
 
-  const Incidence& leaving_;
+  const Csr& leaving_;
   const T *weights_, *start_, *accept_;
   const double* to_end_;
   const bool unique_;
@@ -147,4 +147,4 @@ class KBest {
   std::unordered_set<uint64_t> seen_;
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

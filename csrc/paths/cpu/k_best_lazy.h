@@ -9,7 +9,7 @@
 
 #include "core/platform.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // A Graph has nodes, numbered, and ways into them: a Way has the `node` that it comes from and the
 // score from(distance) of a path over it. The Graph knows
@@ -146,4 +146,4 @@ class LazyKBest {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

@@ -5,7 +5,9 @@
 #include "core/topology.h"
 #include "layout/state_slices.h"
 
-namespace gtnet {
+namespace gtnet::paths {
+
+using layout::kLanes;
 
 // The same sum in an order that vectors are quicker at.
 GTNET_INLINE double sum_in_pairs(const double* lanes) {
@@ -16,15 +18,15 @@ GTNET_INLINE double sum_in_pairs(const double* lanes) {
          ((eight[1] + eight[5]) + (eight[3] + eight[7]));
 }
 
-// The gradient of distance.h where only the scores have one: with rest[s] the log of what passes
-// through s over its distance, each arc from s to t has the chance exp(alpha[s] + weight +
+// The gradient of paths/log_distance.h where only the scores have one: with rest[s] the log of what
+// passes through s over its distance, each arc from s to t has the chance exp(alpha[s] + weight +
 // rest[t]), and
 //   rest[s] = log(chance of ending in s + chances of its leaving arcs) - alpha[s].
 // One exponential per arc, and rest[t] the one random access: taking states one by one, lanes are
 // arcs, is as fast as any slices.
 template <class T>
 struct LogPosteriors {
-  Incidence leaving;
+  Csr leaving;
   const T* weights;
   const T* start;
   const T* accept;
@@ -38,7 +40,7 @@ struct LogPosteriors {
 
   GTNET_INLINE void operator()(int64_t graph, int32_t s) const {
     const int32_t begin = leaving.offsets[s], end = leaving.offsets[s + 1];
-    if (end - begin >= kManyArcs && is_run(leaving, begin, end)) {
+    if (end - begin >= layout::kManyArcs && layout::is_run(leaving, begin, end)) {
       run(graph, {s, leaving.states[begin], leaving.arcs[begin], end - begin});
       return;
     }
@@ -56,7 +58,7 @@ struct LogPosteriors {
     close(graph, s, chance + sum_in_pairs(lanes));
   }
 
-  GTNET_INLINE void run(int64_t graph, const Run& run) const {
+  GTNET_INLINE void run(int64_t graph, const layout::Run& run) const {
     const T scale = grad_score[graph];
     const T* const w = weights + run.first_arc;
     T* const grads = grad_weights + run.first_arc;
@@ -133,4 +135,4 @@ struct LogPosteriors {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

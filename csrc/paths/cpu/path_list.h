@@ -5,7 +5,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 struct Paths {
   std::vector<int32_t> arcs;         // of all paths, one after another
@@ -15,4 +15,4 @@ struct Paths {
   int64_t count() const { return static_cast<int64_t>(lengths.size()); }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

@@ -1,12 +1,13 @@
-// The k best paths to every state of acyclic graphs, in the order of lazy_k_best.h. A state merges
-// the sorted lists of the states that its arcs come from: a thread takes one element of one list
-// and finds its place by counting, by bisection, those in the other lists that come before it.
+// The k best paths to every state of acyclic graphs, in the order of paths/cpu/k_best_lazy.h. A
+// state merges the sorted lists of the states that its arcs come from: a thread takes one element
+// of one list and finds its place by counting, by bisection, those in the other lists that come
+// before it.
 #pragma once
 
 #include "core/topology.h"
 #include "paths/path_writer.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // One of the best paths to somewhere: its score, by which way it came, and the how many-th of those
 // where the way comes from it goes on with; both are kNone where it begins.
@@ -63,7 +64,7 @@ GTNET_HD GTNET_INLINE bool is_possible(double score) {
 // The states of a batch, then an end for each of its graphs; and the ways into them.
 template <class T>
 struct KBestNodes {
-  Incidence entering;
+  Csr entering;
   In<int64_t> state_offsets;
   Span<int32_t> goals, num_goals;  // the states in which paths may end, by Goals
   Span<const T> weights, start, accept;
@@ -221,7 +222,7 @@ struct KBestLists {
   }
 };
 
-// The paths found, for path_kernels.h.
+// The paths found, for paths/path_writer.h.
 template <class T>
 struct KBestPaths {
   static constexpr bool kBackward = true;
@@ -249,4 +250,4 @@ struct KBestPaths {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

@@ -4,7 +4,7 @@
 #include "paths/log_distance.h"
 #include "paths/viterbi.h"
 
-namespace gtnet {
+namespace gtnet::paths {
 
 // LogTotal by the threads of a block.
 template <class T>
@@ -57,4 +57,4 @@ struct BestEnds {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::paths

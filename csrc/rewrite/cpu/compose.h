@@ -9,7 +9,7 @@
 
 #include "rewrite/matching.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 struct ProductArc {
   int32_t target;
@@ -306,4 +306,4 @@ inline void write_labels(const Product& product, int32_t ProductArc::* arc_of_op
   }
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

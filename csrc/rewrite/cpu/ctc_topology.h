@@ -5,7 +5,7 @@
 
 #include "core/platform.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // State 2i of a target is the blank before its label i, state 2i + 1 that label. Every state has a
 // loop and an arc from the state before; a blank between different labels may be skipped.
@@ -80,4 +80,4 @@ struct CtcTargets {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -16,11 +16,11 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // One graph to be determinized: no arc of score -inf, every state on an accepting path.
 struct Nondeterministic {
-  Incidence leaving;       // the arcs of each state sorted by label
+  Csr leaving;             // the arcs of each state sorted by label
   const int32_t* labels;   // by position in `leaving`
   const int32_t* outputs;  // by arc, null in an acceptor
   const double* weights;   // by arc
@@ -41,7 +41,7 @@ enum class DeterminizeEnd : int32_t { kDone, kTooLarge, kNotFunctional };
 // The result and its record. Arcs are by source state and label; the term t of arc e says that
 // entry term_entry[t] and the old arc term_arc[t] are summed into e and, where e was the first to
 // reach its target, into the entry term_into[t] (else kNone).
-struct Deterministic {
+struct DeterminizeResult {
   DeterminizeEnd end = DeterminizeEnd::kDone;
   int32_t witness = kNone;  // the old state with two outputs for one string
   double start = kNegInf;
@@ -92,7 +92,7 @@ class Strings {
 class Determinize {
  public:
   Determinize(const Nondeterministic& graph, const DeterminizeOptions& options,
-              Deterministic& result)
+              DeterminizeResult& result)
       : graph_(graph), options_(options), out_(result), alone_(graph.end - graph.begin, kNone) {}
 
   void run() {
@@ -106,7 +106,7 @@ class Determinize {
     follow();
     for (int32_t s = 0; s < num_states() && out_.end == DeterminizeEnd::kDone; ++s) expand(s);
     if (out_.end != DeterminizeEnd::kDone) {
-      Deterministic failed;
+      DeterminizeResult failed;
       failed.end = out_.end;
       failed.witness = out_.witness;
       out_ = std::move(failed);
@@ -349,7 +349,7 @@ class Determinize {
 
   const Nondeterministic& graph_;
   const DeterminizeOptions& options_;
-  Deterministic& out_;
+  DeterminizeResult& out_;
   std::vector<int32_t> alone_;  // the state of the result whose only entry is this state
   std::unordered_map<uint64_t, int32_t> buckets_;
   std::vector<int32_t> next_;   // the next state of the result in the same bucket
@@ -362,4 +362,4 @@ class Determinize {
   std::vector<int32_t> common_;
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -1,11 +1,11 @@
-// The gradient of determinization, along the record that it left (determinize.h).
+// The gradient of determinization, along the record that it left (rewrite/cpu/determinize.h).
 #pragma once
 
 #include <cmath>
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // The adjoint, walking the record of one graph from its last state to its first: `flow[i]` is the
 // gradient of the residual of entry i, complete before the arc that made the entry is reached.
@@ -91,4 +91,4 @@ struct DeterminizeGradient {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -8,7 +8,7 @@
 
 #include "rewrite/cpu/compose.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // The sets of states of b, numbered as they are met; set 0 is where b starts.
 class Subsets {
@@ -127,4 +127,4 @@ inline void subtract(const Operand& a, Subsets& b, Budget& budget, Remainder& re
   }
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

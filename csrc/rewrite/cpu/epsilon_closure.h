@@ -5,7 +5,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // For every source, a copy of the part of the epsilon graph that it reaches: its states, the source
 // first, and its arcs, whose ends are numbered within the copy.
@@ -15,7 +15,7 @@ struct EpsilonPairs {
 };
 
 // The pairs of the states of one graph that `wanted` marks. O(states + copies made).
-inline EpsilonPairs epsilon_pairs(const Incidence& leaving, const bool* wanted, int32_t begin,
+inline EpsilonPairs epsilon_pairs(const Csr& leaving, const bool* wanted, int32_t begin,
                                   int32_t end) {
   EpsilonPairs out;
   std::vector<int32_t> place(end - begin, kNone);
@@ -46,4 +46,4 @@ inline EpsilonPairs epsilon_pairs(const Incidence& leaving, const bool* wanted, 
   return out;
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -8,11 +8,11 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // One graph, trimmed and deterministic: arcs of a state sorted by label, none impossible.
-struct Deterministic {
-  Incidence leaving;
+struct DeterministicView {
+  Csr leaving;
   const int32_t* labels;  // at the positions of `leaving`
   const double *weights, *start, *accept;
   int32_t begin, end;
@@ -55,7 +55,7 @@ class OffsetClasses {
 
 class Equivalence {
  public:
-  Equivalence(const Deterministic& a, const Deterministic& b, double tolerance)
+  Equivalence(const DeterministicView& a, const DeterministicView& b, double tolerance)
       : a_(a), b_(b), tolerance_(tolerance), classes_(a.end - a.begin + b.end - b.begin) {}
 
   bool run() {
@@ -76,7 +76,7 @@ class Equivalence {
     double more;   // by how much q's continuations must exceed p's
   };
 
-  static int32_t only_start(const Deterministic& graph) {
+  static int32_t only_start(const DeterministicView& graph) {
     for (int32_t s = graph.begin; s < graph.end; ++s) {
       if (graph.start[s] > kNegInf) return s;
     }
@@ -111,10 +111,10 @@ class Equivalence {
     return true;
   }
 
-  const Deterministic a_, b_;
+  const DeterministicView a_, b_;
   const double tolerance_;
   OffsetClasses classes_;
   std::vector<Difference> merged_;
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

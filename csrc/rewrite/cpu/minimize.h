@@ -11,7 +11,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // Refines `classes` so that members of one also agree in `scores`: they span at most delta.
 inline void refine(std::vector<int32_t>& classes, const double* scores, double delta) {
@@ -118,7 +118,7 @@ struct Minimize {
   const int64_t* arc_offsets;
   const int32_t* source;  // within the graph
   const int32_t* labels;
-  Incidence entering;
+  Csr entering;
   int64_t rows, num_states, num_arcs;
   const double* arc_scores;     // [rows, num_arcs]
   const double* accept_scores;  // [rows, num_states]
@@ -156,4 +156,4 @@ struct Minimize {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

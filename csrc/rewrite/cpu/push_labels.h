@@ -7,7 +7,7 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 using LabelString = std::vector<int32_t>;
 
@@ -15,7 +15,7 @@ using LabelString = std::vector<int32_t>;
 // s, and empty where s accepts: the largest solution, reached by strings that only get shorter.
 class CommonPrefixes {
  public:
-  CommonPrefixes(const Incidence& leaving, const Incidence& entering, const int32_t* outputs,
+  CommonPrefixes(const Csr& leaving, const Csr& entering, const int32_t* outputs,
                  const bool* is_accept, int32_t begin, int32_t end)
       : outputs_(outputs), begin_(begin), prefix_(end - begin), known_(end - begin, 0) {
     std::vector<int32_t> queue;
@@ -80,4 +80,4 @@ class CommonPrefixes {
   std::vector<char> known_;
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -5,12 +5,12 @@
 
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // Marks the states of one graph that are reached from `seeds` along `arcs`. O(states + arcs).
-struct Reach {
+struct Reachable {
   const int64_t* state_offsets;
-  Incidence arcs;
+  Csr arcs;
   const bool* seeds;
   const bool* open;  // which arcs may be taken, all if null
   bool* reached;     // false on entry
@@ -36,4 +36,4 @@ struct Reach {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -1,15 +1,15 @@
-// Composition by blocks of threads: the arcs and numbers of compose.h's Explore.
+// Composition by blocks of threads: the arcs and numbers of rewrite/cpu/compose.h's Explore.
 //
 // A block explores the product of one pair of graphs. It takes pairs of states in the order of
 // their numbers, as many as it has threads, and deals their arcs out evenly. Arcs are numbered in
-// the order of matching.h; of the arcs that lead to a new pair the first discovers it, and new
-// pairs are numbered in the order of the arcs that discover them: breadth first, as on the CPU.
+// the order of rewrite/matching.h; of the arcs that lead to a new pair the first discovers it, and
+// new pairs are numbered in the order of the arcs that discover them: breadth first, as on the CPU.
 #pragma once
 
 #include "block/load_balance.h"
 #include "rewrite/gpu/state_pair_table.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // A batch of graphs, or one that meets every graph of the other operand.
 struct Side {
@@ -17,7 +17,7 @@ struct Side {
 
   int64_t num_graphs;
   In<int64_t> state_offsets;
-  Incidence leaving;
+  Csr leaving;
   In<int32_t> labels;
   In<int32_t> starts;  // from each graph's first place on: its start states, numbered within it
   In<int32_t> facts;   // [graphs, kFacts]
@@ -176,7 +176,7 @@ struct Expansion {
         if (part == here) placed(i, arcs + found);
       });
       const auto finds = [=](int64_t i, int64_t& pair) {
-        const int64_t part = owner_of(x.arc_begin, here, i);
+        const int64_t part = block::owner_of(x.arc_begin, here, i);
         pair = x.pair_of_part[part];
         const uint64_t key = x.pairs[pair];
         return Meeting::of(moves, key)
@@ -197,7 +197,7 @@ struct Expansion {
                                int64_t here) const {
     const Expansion x = *this;
     block.each(here, [=](int64_t i) {
-      const int64_t pair = owner_of(x.part_begin, count, first + i);
+      const int64_t pair = block::owner_of(x.part_begin, count, first + i);
       x.pair_of_part[i] = static_cast<int32_t>(pair);
       x.arc_begin[i] =
           Meeting::of(moves, x.pairs[pair]).arcs(moves, first + i - x.part_begin[pair], x.place[i]);
@@ -446,4 +446,4 @@ struct WriteProducts {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -3,7 +3,7 @@
 
 #include "rewrite/rational.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // Where the states and the arcs of each section begin, and in the end how many there are. One
 // block.
@@ -51,4 +51,4 @@ struct BySection {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -4,7 +4,7 @@
 #include "block/load_balance.h"
 #include "core/topology.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // States found by the block of a graph, in a list that may be in any order: nobody sees it.
 struct Frontier {
@@ -52,10 +52,10 @@ GTNET_KERNEL void breadth_first(Block& block, const Spread& spread, const Fronti
 // Marks the states that are reached from `seeds` along open arcs.
 struct ReachKernel {
   static constexpr int kThreads = 512;
-  static constexpr int64_t kBytes = Spread<kThreads>::kBytes;
+  static constexpr int64_t kBytes = block::Spread<kThreads>::kBytes;
   int64_t num_graphs;
   In<int64_t> state_offsets;
-  Incidence arcs;
+  Csr arcs;
   In<bool> seeds;
   In<bool> open;        // which arcs may be taken, all if null
   Out<int32_t> marked;  // [states], 0 on entry
@@ -64,7 +64,7 @@ struct ReachKernel {
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    const auto spread = Spread<kThreads>::in(block);
+    const auto spread = block::Spread<kThreads>::in(block);
     for (int64_t graph = block.index(); graph < num_graphs; graph += block.count()) {
       const int64_t begin = state_offsets[graph], end = state_offsets[graph + 1];
       block.each(end - begin, [=, this](int64_t i) {
@@ -91,7 +91,7 @@ struct ReachKernel {
 // states on cycles and behind them.
 struct DepthKernel {
   static constexpr int kThreads = 512;
-  static constexpr int64_t kBytes = Spread<kThreads>::kBytes;
+  static constexpr int64_t kBytes = block::Spread<kThreads>::kBytes;
   int64_t num_graphs;
   In<int64_t> state_offsets;
   In<int32_t> entering;  // offsets
@@ -103,7 +103,7 @@ struct DepthKernel {
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    const auto spread = Spread<kThreads>::in(block);
+    const auto spread = block::Spread<kThreads>::in(block);
     for (int64_t graph = block.index(); graph < num_graphs; graph += block.count()) {
       const int64_t begin = state_offsets[graph], end = state_offsets[graph + 1];
       block.each(end - begin, [=, this](int64_t i) {
@@ -123,4 +123,4 @@ struct DepthKernel {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -3,7 +3,7 @@
 
 #include "rewrite/matching.h"
 
-namespace gtnet {
+namespace gtnet::rewrite {
 
 // A pair and its filter state in one word, numbered within the graphs they are of.
 struct PairKey {
@@ -59,4 +59,4 @@ struct PairNumbers {
   GTNET_HD int64_t next(int64_t i) const { return (i + 1) & (size - 1); }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::rewrite

@@ -2,25 +2,25 @@
 
     import gtnet.compat.gtn as gtn
 
-or, where imports are out of reach, `sys.modules["gtn"] = gtnet.compat.gtn` before them.
+or, if you cannot edit the imports, `sys.modules["gtn"] = gtnet.compat.gtn` before them.
 Every function builds on one of gtnet's; the tape of gradients (`calc_grad`, `grad`, `backward`)
 holds one step of torch's autograd per function. `graph.core` is the `gtnet.Graph` of a graph and
-`Graph.of` leads back, so that a program can move over piece by piece. The names are those of gtn's
-last version (2022); `linear_graph` and `scalar_graph` also take the arguments, and `equal` ignores
-the order of arcs, as in the versions before it.
+`Graph.of` makes the way back, so that you can port a program piece by piece. The names are those of
+gtn's last version (2022); `linear_graph` and `scalar_graph` also take the arguments, and `equal`
+ignores the order of arcs, as in the versions before it.
 
-What differs from gtn, because gtnet is right or raises:
+Differences from gtn, where gtnet is right or raises:
 
 - Cycles. `forward_score` and `viterbi_score` of a cyclic graph are exact where the sum exists and
   raise ValueError where it does not; gtn raised for some cycles and returned wrong numbers for
-  others. The closure of a graph that accepts the empty string has such a sum without end. A node
-  that nothing leads to is no error and takes no gradient away from other arcs.
+  others. The closure of a graph that accepts the empty string has no finite sum. A node that
+  nothing leads to is not an error, and other arcs keep their gradient.
 - Sums run in float64 and are rounded once, to float32; gtn's drift with the length of the graph.
 - Impossible paths. The gradient of a score of -inf is 0, not NaN. NaN and +inf are refused as
   weights; only a scalar loss may be +inf (`negate` and `subtract` of -inf).
 - `set_weights` reads arrays and tensors of any strides, dtype and shape by their elements, and
   raises ValueError if their number is not that of the arcs; gtn read strided arrays as if they
-  were contiguous and short ones beyond their end. An address is believed, as in gtn.
+  were contiguous and short ones beyond their end. An address is not checked, as in gtn.
 - `add_arc` raises ValueError for nodes that do not exist and labels below epsilon. Nodes and arcs
   cannot be added to the result of an operation as long as its gradient is recorded.
 - `remove` keeps the weights: an arc gets the log-sum of the removed paths before it, and accepting
@@ -32,11 +32,11 @@ What differs from gtn, because gtnet is right or raises:
   `arc_sort` and `mark_arc_sorted` do nothing.
 - `union`, `concat`, `closure`, `compose` and `remove` give the same language as gtn with other
   node numbers, and fewer epsilons where many ends meet many starts.
-- Gradients belong to the weights at the time of the operation, also when `set_weights` was called
+- Gradients belong to the weights at the time of the operation, even if `set_weights` was called
   since. `grad` of a result of `calc_grad=False` raises as in gtn.
 - `sample` walks only where it can still accept, and takes its random numbers from torch
   (`torch.manual_seed`).
-- `savetxt` writes as many digits as float32 needs to come back (gtn: six); `loadtxt` also reads
+- `savetxt` writes enough digits to read the same float32 back (gtn: six); `loadtxt` also reads
   graphs without start or accept nodes, and wrong files raise ValueError.
 - `draw` writes .dot, .svg, .png and .pdf, in the style of `gtnet.draw`.
 - Lists run on as many threads as `torch.get_num_threads()` says. A graph on a GPU supports what

@@ -174,7 +174,7 @@ def _without(core: gtnet.Graph, ilabel: int, olabel: int) -> gtnet.Graph:
     removed = (core.ilabels == ilabel) & (core.olabels == olabel)
     silent = (core.ilabels == epsilon) & (core.olabels == epsilon)
     labels = torch.cat([core.ilabels, core.olabels]).tolist()
-    kept = max(labels, default=0) + 1  # stands for the epsilons that are to stay
+    kept = max(labels, default=0) + 1  # in place of the epsilons that should stay
     ilabels, olabels = (
         labels.masked_fill(silent, kept).masked_fill(removed, epsilon)
         for labels in (core.ilabels, core.olabels)
@@ -214,7 +214,7 @@ def viterbi_path(g: Graph) -> Graph:
 
 
 def sample(g: Graph, max_length: int = 1000) -> Graph:
-    """An accepting path as a chain, every choice on the way uniform, whatever the weights.
+    """An accepting path as a chain, where every choice is uniform, whatever the weights.
 
     Empty where there is no path or the walk gets longer than `max_length`. The random numbers
     are torch's: `torch.manual_seed` repeats them.

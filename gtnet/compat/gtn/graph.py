@@ -15,6 +15,7 @@ from torch import Tensor
 
 import gtnet
 from gtnet.compat.gtn.device import Device
+from gtnet.graph import built
 from gtnet.interop import gtn
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ class Graph:
         self._end_grads: list[Tensor | None] = []  # of start and accept scores
 
     @classmethod
-    def of(cls, core: gtnet.Graph, calc_grad: bool = True) -> Graph:
+    def of(cls, core: gtnet.Graph | gtnet.Lattice, calc_grad: bool = True) -> Graph:
         """A graph made of a `gtnet.Graph`, which stays as it is: topology shared, scores copied.
 
         Raises ValueError for a batch of more or less than one graph.
         """
+        core = built("Graph.of", "core", core)
         if len(core) != 1:
             raise ValueError(f"Graph.of: one graph is needed, got a batch of {len(core)}")
         weights, start, accept = (scores.detach() for scores in scores_of(core))
@@ -79,7 +81,7 @@ class Graph:
         reads, `add_arc(src, dst, ilabel, olabel, weight=0.0)` any.
 
         Raises ValueError for nodes that do not exist, labels below `epsilon`, and weights that
-        are NaN or +inf; TypeError for labels that are no integers and for a weight without
+        are NaN or +inf; TypeError for labels that are not integers and for a weight without
         `olabel`.
         """
         if (ilabel is None) == (label is None):
@@ -115,9 +117,8 @@ class Graph:
         """This graph as a `gtnet.Graph`, valid until nodes or arcs are added. O(nodes + arcs)."""
         builder = self._builder
         if builder is not None:
-            self._core = builder.build(
-                torch.float32
-            )  # before the builder goes: other threads may look
+            # Before the builder is dropped: other threads may read it.
+            self._core = builder.build(torch.float32)
             self._builder = None
         assert self._core is not None
         return self._core
@@ -149,7 +150,7 @@ class Graph:
         return np.array(self.labels_to_list(ilabel), dtype=np.int32)
 
     def arc_sort(self, olabel: bool = False) -> None:
-        """Nothing: composition here needs no order."""
+        """Does nothing: composition here needs no order."""
 
     def mark_arc_sorted(self, olabel: bool = False) -> None:
         """Nothing: composition here needs no order."""

@@ -20,7 +20,7 @@ class Step:
     result: gtnet.Graph | None
 
     def pull_back(self, grad: Graph, retain: bool) -> None:
-        """Add to the gradients of the inputs what that of the result makes of them."""
+        """Pull the gradient of the result back, and add it to those of the inputs."""
         assert self.result is not None and grad._grad is not None
         given = [grad._grad.core.weights, *grad._end_grads]
         pairs = [
@@ -60,7 +60,7 @@ def record(function: Callable[..., gtnet.Graph], *inputs: Graph, checked: bool =
 
 
 def _operand(graph: Graph, checked: bool) -> gtnet.Graph:
-    """The core with scores of its own: writing new weights later leaves the tape alone."""
+    """The core with its own copy of the scores: new weights set later do not change the tape."""
     core, made = graph.core, graph._step.result if graph._step is not None else None
     weights = core.weights.clone().requires_grad_(graph.calc_grad)
     start, accept = core.start, core.accept

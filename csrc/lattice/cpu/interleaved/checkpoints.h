@@ -3,14 +3,13 @@
 
 #include "lattice/cpu/interleaved/walk.h"
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 // Which cuts the two walks keep: every so many from the middle on.
-struct AbreastPlan {
+struct Plan {
   int32_t longest, middle, stride;
 
-  AbreastPlan(int32_t longest_, bool keep_all)
-      : longest(longest_), middle(longest_ / 2), stride(1) {
+  Plan(int32_t longest_, bool keep_all) : longest(longest_), middle(longest_ / 2), stride(1) {
     while (!keep_all && stride * stride < middle) ++stride;
   }
 
@@ -28,8 +27,8 @@ struct AbreastPlan {
 
 // What is kept of a group of items between the score and its gradient.
 template <class T, int L>
-struct AbreastKept {
-  AbreastPlan plan;
+struct Kept {
+  Plan plan;
   int64_t size;   // of the values of a cut
   T* values;      // [cuts kept, size]
   double* about;  // the state of both walks at each cut, then the totals
@@ -39,14 +38,14 @@ struct AbreastKept {
 
   T* at(bool forth, int32_t cut) const { return values + plan.place(forth, cut) * size; }
 
-  void save(int32_t cut, const AbreastState<T, L>& state) const {
+  void save(int32_t cut, const WalkState<T, L>& state) const {
     for (int i = 0; i < L; ++i) {
       exponents(cut)[i] = state.exponent[i];
       exponents(cut)[L + i] = static_cast<double>(state.most[i]);
     }
   }
-  AbreastState<T, L> restore(int32_t cut) const {
-    AbreastState<T, L> state;
+  WalkState<T, L> restore(int32_t cut) const {
+    WalkState<T, L> state;
     for (int i = 0; i < L; ++i) {
       state.exponent[i] = exponents(cut)[i];
       state.most[i] = static_cast<T>(exponents(cut)[L + i]);
@@ -65,17 +64,16 @@ struct AbreastKept {
 // What a walk passed on its first half, from the middle on outwards, computed again where it was
 // not kept.
 template <class T, int L>
-class AbreastPast {
+class Past {
  public:
-  AbreastPast(const AbreastGraph<T>& graph, const AbreastItems<T, L>& items,
-              const AbreastKept<T, L>& kept, bool forth)
+  Past(const Graph<T>& graph, const Items<T, L>& items, const Kept<T, L>& kept, bool forth)
       : kept_(kept),
         forth_(forth),
         again_(graph, items, forth),
         block_(kept.plan.stride > 1 ? kept.plan.stride * kept.size : 0) {}
 
   const T* at(int32_t cut) {
-    const AbreastPlan& plan = kept_.plan;
+    const Plan& plan = kept_.plan;
     if (plan.is_kept(forth_, cut)) return kept_.at(forth_, cut);
     const int32_t distance = plan.distance(forth_, cut), block = distance / plan.stride;
     if (block != held_) fill(block);
@@ -83,14 +81,14 @@ class AbreastPast {
   }
 
  private:
-  const AbreastKept<T, L>& kept_;
+  const Kept<T, L>& kept_;
   const bool forth_;
-  AbreastWalk<T, L> again_;
+  Walk<T, L> again_;
   Aligned<T> block_;
   int32_t held_ = -1;
 
   void fill(int32_t block) {
-    const AbreastPlan& plan = kept_.plan;
+    const Plan& plan = kept_.plan;
     const int32_t begin = std::min((block + 1) * plan.stride, plan.farthest(forth_));
     const T* from = nullptr;
     int32_t distance = begin;
@@ -113,4 +111,4 @@ class AbreastPast {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

@@ -7,11 +7,11 @@
 #include "lattice/cpu/emissions.h"
 #include "lattice/cpu/interleaved/spmm.h"
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 // One item: its number in the batch and its frames.
 template <class T>
-struct AbreastItem {
+struct Item {
   int64_t number;
   int32_t length;
   const T* scores;
@@ -19,13 +19,13 @@ struct AbreastItem {
 
 // Up to L items, the longest first, whose frames are so far apart and so large.
 template <class T, int L>
-struct AbreastItems {
+struct Items {
   int count;
   int32_t length[L];  // -1 where there is no item
   const T* scores[L] = {};
   int64_t row_stride, row_size;
 
-  AbreastItems(const AbreastItem<T>* items, int count_, int64_t row_stride_, int64_t row_size_)
+  Items(const Item<T>* items, int count_, int64_t row_stride_, int64_t row_size_)
       : count(count_), row_stride(row_stride_), row_size(row_size_) {
     std::fill_n(length, L, -1);
     for (int i = 0; i < count; ++i) length[i] = items[i].length, scores[i] = items[i].scores;
@@ -42,7 +42,7 @@ GTNET_INLINE int32_t labels_below(int64_t size, const int32_t* labels, int32_t n
 
 // factor[label, item] = exp(score - top) * lift, and the smallest of them that is not 0.
 template <class T, int L>
-struct ReadAbreast {
+struct Read {
   int32_t num_labels;
   const int32_t* labels;
   const T* const* row;
@@ -70,7 +70,7 @@ struct ReadAbreast {
     for (int i = 0; i < L; ++i) {
       top[i] = best[i] == -kInfinity ? T{0} : best[i];
       const T low = worst[i] == kInfinity ? top[i] : worst[i];
-      wrong[i] |= top[i] - low <= static_cast<T>(Wide<T>::kNarrow) ? 0 : 1;
+      wrong[i] |= top[i] - low <= static_cast<T>(extended::Limits<T>::kNarrow) ? 0 : 1;
       least[i] = exp_below(low, top[i]) * lift[i];
       factor[i] = lift[i];
     }
@@ -97,7 +97,7 @@ struct ReadAbreast {
 
   GTNET_INLINE void gather_block(int32_t l) const {
     for (int half = 0; half < L; half += 8) {
-      Abreast<T, 8> x[8];
+      Vector<T, 8> x[8];
       for (int i = 0; i < 8; ++i) fetch(x[i], row[half + i] + labels[l]);
       transpose<T>(x);
       for (int i = 0; i < 8; ++i) put(x[i], factor + (l + i) * L + half);
@@ -107,12 +107,12 @@ struct ReadAbreast {
 
 // Emissions of one frame of all items, as factors with `lift` in them.
 template <class T, int L>
-class AbreastFrame {
+class FrameEmissions {
  public:
   T top[L], least[L];
   int32_t wrong[L] = {};
 
-  AbreastFrame(const Steps& steps, const AbreastItems<T, L>& items)
+  FrameEmissions(const layout::TransitionRows& steps, const Items<T, L>& items)
       : steps_(steps),
         items_(items),
         nothing_(items.row_size, -std::numeric_limits<T>::infinity()),
@@ -124,8 +124,8 @@ class AbreastFrame {
       const bool inside = frame < items_.length[i];
       rows[i] = inside ? items_.scores[i] + frame * items_.row_stride : nothing_.data();
     }
-    vectorized(ReadAbreast<T, L>{steps_.num_labels, steps_.labels, rows, items_.row_size, lift,
-                                 factor_.begin(), top, least, wrong});
+    vectorized(Read<T, L>{steps_.num_labels, steps_.labels, rows, items_.row_size, lift,
+                          factor_.begin(), top, least, wrong});
   }
 
   // No frame: before the first.
@@ -140,15 +140,15 @@ class AbreastFrame {
   const T* factors() const { return factor_.begin(); }
 
  private:
-  const Steps& steps_;
-  const AbreastItems<T, L>& items_;
+  const layout::TransitionRows& steps_;
+  const Items<T, L>& items_;
   std::vector<T> nothing_;
   Aligned<T> factor_;
 };
 
 // row[labels[l]] = totals[l, item] * share, 0 elsewhere; where there is a row.
 template <class T, int L>
-struct SpreadAbreast {
+struct Spread {
   int32_t num_labels;
   const int32_t* labels;
   const T* totals;
@@ -175,7 +175,7 @@ struct SpreadAbreast {
  private:
   GTNET_INLINE void spread_block(int32_t l) const {
     for (int half = 0; half < L; half += 8) {
-      Abreast<T, 8> x[8], factor;
+      Vector<T, 8> x[8], factor;
       fetch(factor, share + half);
       for (int i = 0; i < 8; ++i) {
         fetch(x[i], totals + (l + i) * L + half);
@@ -189,4 +189,4 @@ struct SpreadAbreast {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

@@ -5,14 +5,14 @@
 
 #include "lattice/cpu/interleaved/spmm.h"
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 // counts[entry] += sum of near[row] * from[other] over vectors of items, of a few cuts, which are
 // `size` numbers apart.
 template <class T>
-struct CountAbreast {
+struct Count {
   static constexpr int L = 16;
-  const AbreastRows<T>& rows;
+  const Rows<T>& rows;
   int vectors;
   int64_t size;
   const T *near, *from;
@@ -33,14 +33,14 @@ struct CountAbreast {
  private:
   // Eight entries at once, of R rows each.
   template <int R>
-  GTNET_INLINE void together(const typename AbreastRows<T>::Block& block) const {
+  GTNET_INLINE void together(const typename Rows<T>::Block& block) const {
     constexpr int J = 8 / R;
     const T* const here = near + int64_t{block.row} * L;
     const int32_t* const other = rows.other() + block.other;
     double* count = counts + block.begin;
     int32_t j = 0;
     for (; j + J <= block.entries; j += J, count += 8) {
-      Abreast<T, L> sum[8] = {}, x[R], y;
+      Vector<T, L> sum[8] = {}, x[R], y;
       for (int c = 0; c < vectors; ++c) {
         for (int i = 0; i < R; ++i) fetch(x[i], here + c * size + i * L);
         for (int k = 0; k < J; ++k) {
@@ -48,7 +48,7 @@ struct CountAbreast {
           for (int i = 0; i < R; ++i) sum[k * R + i] += x[i] * y;
         }
       }
-      Abreast<T, 8> sums;
+      Vector<T, 8> sums;
       add_up<T>(sum, sums);
       for (int i = 0; i < 8; ++i) count[i] += static_cast<double>(sums[i]);
     }
@@ -58,7 +58,7 @@ struct CountAbreast {
   }
 
   GTNET_INLINE double alone(const T* x, const T* y) const {
-    Abreast<T, L> sum{}, a, b;
+    Vector<T, L> sum{}, a, b;
     for (int c = 0; c < vectors; ++c) {
       fetch(a, x + c * size);
       fetch(b, y + c * size);
@@ -72,13 +72,13 @@ struct CountAbreast {
 
 // to = from * scale of the item, 0 where that is 0, into vectors of sixteen.
 template <class T, int L>
-struct ScaleAbreast {
+struct Scale {
   int64_t num_positions;
   const T *from, *scale;
   T* to;
 
   GTNET_INLINE void operator()() const {
-    Abreast<T, L> factor, x;
+    Vector<T, L> factor, x;
     fetch(factor, scale);
     for (int64_t p = 0; p < num_positions; ++p) {
       fetch(x, from + p * L);
@@ -91,9 +91,9 @@ struct ScaleAbreast {
 // How often paths take each arc, times the grad of their item. The weights of the arcs are left for
 // the end. Two cuts of eight items share vectors of sixteen.
 template <class T, int L>
-class AbreastCounter {
+class ArcCounter {
  public:
-  AbreastCounter(const AbreastRows<T>& rows, int64_t num_positions, bool counting)
+  ArcCounter(const Rows<T>& rows, int64_t num_positions, bool counting)
       : rows_(rows),
         positions_(num_positions),
         most_(static_cast<int>(std::clamp<int64_t>(kHeld / size(), 4, 16)) * kShare),
@@ -105,8 +105,8 @@ class AbreastCounter {
   void add(const T* near, const T* near_scale, const T* from, const T* from_scale) {
     if (counts_.empty()) return;
     const int64_t at = held_ / kShare * size() + held_ % kShare * L;
-    vectorized(ScaleAbreast<T, L>{positions_, near, near_scale, near_.begin() + at});
-    vectorized(ScaleAbreast<T, L>{positions_, from, from_scale, from_.begin() + at});
+    vectorized(Scale<T, L>{positions_, near, near_scale, near_.begin() + at});
+    vectorized(Scale<T, L>{positions_, from, from_scale, from_.begin() + at});
     if (++held_ == most_) count();
   }
 
@@ -123,7 +123,7 @@ class AbreastCounter {
   static constexpr int kShare = 16 / L;      // cuts
   static constexpr int64_t kHeld = 1 << 15;  // numbers
 
-  const AbreastRows<T>& rows_;
+  const Rows<T>& rows_;
   const int64_t positions_;
   const int most_;  // cuts counted at once
   std::vector<double> counts_;
@@ -144,10 +144,10 @@ class AbreastCounter {
 
   void count() {
     if (held_ == 0) return;
-    vectorized(CountAbreast<T>{rows_, held_ / kShare, size(), near_.begin(), from_.begin(),
-                               counts_.data()});
+    vectorized(
+        Count<T>{rows_, held_ / kShare, size(), near_.begin(), from_.begin(), counts_.data()});
     held_ = 0;
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

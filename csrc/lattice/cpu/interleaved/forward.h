@@ -1,24 +1,23 @@
 // The forward score of items abreast: two walks, from the first cut forth and from the last one
 // back, meet in the middle. Each may then go on to the other end through what the other one kept on
-// its way, which gives the gradient (abreast_gradient.h). So two threads share the work of a group
-// of items, and nothing is computed twice but what was too much to keep.
+// its way, which gives the gradient (lattice/cpu/interleaved/gradient.h). So two threads share the
+// work of a group of items, and nothing is computed twice but what was too much to keep.
 #pragma once
 
 #include "lattice/cpu/interleaved/checkpoints.h"
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 template <class T, int L>
-class AbreastScore {
+class ForwardScore {
  public:
-  AbreastScore(const AbreastGraph<T>& graph, const AbreastItems<T, L>& items,
-               const AbreastKept<T, L>& kept)
+  ForwardScore(const Graph<T>& graph, const Items<T, L>& items, const Kept<T, L>& kept)
       : graph_(graph), items_(items), kept_(kept) {}
 
   // One of the walks up to the middle. Those forth and back may run side by side.
   void half(bool forth) const {
-    const AbreastPlan& plan = kept_.plan;
-    AbreastWalk<T, L> walk(graph_, items_, forth);
+    const Plan& plan = kept_.plan;
+    Walk<T, L> walk(graph_, items_, forth);
     const Aligned<T> spare(plan.stride > 1 ? 2 * kept_.size : 0);
     const T* from = nullptr;
     if (forth) std::fill_n(kept_.total_m(), L, 0.0);
@@ -42,7 +41,7 @@ class AbreastScore {
 
   // The score of each item after both, NaN where it is to be done alone.
   void join(double* score) const {
-    const AbreastPlan& plan = kept_.plan;
+    const Plan& plan = kept_.plan;
     if (plan.longest > plan.middle) meet();
     for (int i = 0; i < items_.count; ++i) {
       const double m = kept_.total_m()[i], tops = kept_.tops(true)[i] + kept_.tops(false)[i];
@@ -55,13 +54,13 @@ class AbreastScore {
 
  private:
   static constexpr double kLn2 = 0.69314718055994530942;
-  const AbreastGraph<T>& graph_;
-  const AbreastItems<T, L>& items_;
-  const AbreastKept<T, L>& kept_;
+  const Graph<T>& graph_;
+  const Items<T, L>& items_;
+  const Kept<T, L>& kept_;
 
   // The total of items that end before the middle is that of their last cut.
   void finish(int i, const T* values, double exponent) const {
-    const AbreastEnds<T>& accept = graph_.accept;
+    const Ends<T>& accept = graph_.accept;
     double sum = 0;
     for (size_t s = 0; s < accept.values.size(); ++s) {
       sum += product(values[s * L + i], accept.values[s]);
@@ -71,9 +70,9 @@ class AbreastScore {
 
   // That of the others is what leads to the cut behind the middle times what comes after it.
   void meet() const {
-    const AbreastPlan& plan = kept_.plan;
+    const Plan& plan = kept_.plan;
     const int32_t cut = plan.middle + 1;
-    AbreastWalk<T, L> walk(graph_, items_, true);
+    Walk<T, L> walk(graph_, items_, true);
     walk.state = kept_.restore(plan.middle);
     const T *const sums = walk.sum(cut, kept_.at(true, plan.middle)), *const values =
                                                                           kept_.at(false, cut);
@@ -89,7 +88,7 @@ class AbreastScore {
 
   // Two values multiplied without overflow, relative to 2^(2 kUsual).
   static double product(T a, T b) {
-    const T down = power_of_two<T>(-AbreastRange<T>::kUsual);
+    const T down = extended::power_of_two<T>(-ExponentRange<T>::kUsual);
     return static_cast<double>(a * down) * static_cast<double>(b * down);
   }
 
@@ -97,10 +96,10 @@ class AbreastScore {
   void total(int i, double sum, double exponent) const {
     int e = 0;
     const double m = std::frexp(sum, &e);
-    const double relative = static_cast<double>(e) + 2.0 * AbreastRange<T>::kUsual;
-    kept_.total_m()[i] = relative >= -static_cast<double>(AbreastRange<T>::kMeeting) ? m : 0;
+    const double relative = static_cast<double>(e) + 2.0 * ExponentRange<T>::kUsual;
+    kept_.total_m()[i] = relative >= -static_cast<double>(ExponentRange<T>::kMeeting) ? m : 0;
     kept_.total_e()[i] = exponent + relative;
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

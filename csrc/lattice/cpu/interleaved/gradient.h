@@ -4,22 +4,22 @@
 #include "lattice/cpu/interleaved/checkpoints.h"
 #include "lattice/cpu/interleaved/expected_counts.h"
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 // totals[label] = sum of kept * near * sums * far over the positions that it leads to.
 template <class T, int L>
-struct MeetAbreast {
+struct Meet {
   int32_t num_labels;
   const int32_t *label_begin, *position;
   const T *kept, *near, *sums, *far;
   T *totals, *all;
 
   GTNET_INLINE void operator()() const {
-    Abreast<T, L> near_scale, far_scale, every{}, total, x, y;
+    Vector<T, L> near_scale, far_scale, every{}, total, x, y;
     fetch(near_scale, near);
     fetch(far_scale, far);
     for (int32_t l = 1; l < num_labels; ++l) {
-      total = Abreast<T, L>{};
+      total = Vector<T, L>{};
       for (int32_t k = label_begin[l]; k < label_begin[l + 1]; ++k) {
         fetch(x, kept + int64_t{position[k]} * L);
         fetch(y, sums + int64_t{position[k]} * L);
@@ -34,7 +34,7 @@ struct MeetAbreast {
 
 // What a gradient is written into, and what multiplies it.
 template <class T, int L>
-struct AbreastOutput {
+struct Output {
   T* scores[L];
   int64_t row_stride;
   T grad[L];
@@ -48,11 +48,10 @@ struct ArcGradient {
 
 // One of the walks from the middle on to the other end.
 template <class T, int L>
-class AbreastGradient {
+class Gradient {
  public:
-  AbreastGradient(const AbreastGraph<T>& graph, const AbreastItems<T, L>& items,
-                  const AbreastKept<T, L>& kept, const AbreastOutput<T, L>& out, bool forth,
-                  bool counting)
+  Gradient(const Graph<T>& graph, const Items<T, L>& items, const Kept<T, L>& kept,
+           const Output<T, L>& out, bool forth, bool counting)
       : graph_(graph),
         items_(items),
         kept_(kept),
@@ -68,7 +67,7 @@ class AbreastGradient {
         ended_(counting ? graph.accept.values.size() : 0, 0.0) {}
 
   void run() {
-    const AbreastPlan& plan = kept_.plan;
+    const Plan& plan = kept_.plan;
     const int32_t middle = plan.last(forth_), last = forth_ ? plan.longest : 0;
     const Aligned<T> values(2 * kept_.size);
     const T* from = nullptr;
@@ -98,14 +97,14 @@ class AbreastGradient {
 
  private:
   static constexpr double kTolerance = 1e-4;
-  const AbreastGraph<T>& graph_;
-  const AbreastItems<T, L>& items_;
-  const AbreastKept<T, L>& kept_;
-  const AbreastOutput<T, L>& out_;
+  const Graph<T>& graph_;
+  const Items<T, L>& items_;
+  const Kept<T, L>& kept_;
+  const Output<T, L>& out_;
   const bool forth_, counting_;
-  AbreastWalk<T, L> walk_;
-  AbreastPast<T, L> past_;
-  AbreastCounter<T, L> reading_, epsilon_;
+  Walk<T, L> walk_;
+  Past<T, L> past_;
+  ArcCounter<T, L> reading_, epsilon_;
   Aligned<T> totals_;
   std::vector<double> begun_, ended_;  // [states] grad * how often a path begins and ends there
 
@@ -119,11 +118,11 @@ class AbreastGradient {
     for (int i = 0; i < items_.count; ++i) {
       if (!out_.active[i] || cut > items_.length[i]) continue;
       const double sum = walk_.state.exponent[i] + kept_.exponents(cut)[i] - kept_.total_e()[i];
-      if (!(sum <= static_cast<double>(AbreastRange<T>::kMeeting))) walk_.failed[i] = 1;
+      if (!(sum <= static_cast<double>(ExponentRange<T>::kMeeting))) walk_.failed[i] = 1;
       const auto exponent = static_cast<Exponent<T>>(std::min(sum, 0.0));
-      result.far[i] = power_of_two<T>(exponent / 2);
+      result.far[i] = extended::power_of_two<T>(exponent / 2);
       result.near[i] =
-          power_of_two<T>(exponent - exponent / 2) / static_cast<T>(kept_.total_m()[i]);
+          extended::power_of_two<T>(exponent - exponent / 2) / static_cast<T>(kept_.total_m()[i]);
     }
     return result;
   }
@@ -160,12 +159,11 @@ class AbreastGradient {
   // All paths go through a frame: the probabilities of its labels are made to add up to 1, and the
   // scales with them.
   void spread(int32_t frame, const T* kept, const T* sums, Scales& scales) {
-    const Steps& steps = graph_.steps;
+    const layout::TransitionRows& steps = graph_.steps;
     T all[L], share[L];
     T* rows[L];
-    vectorized(MeetAbreast<T, L>{steps.num_labels, graph_.label_begin.data(),
-                                 graph_.position.data(), kept, scales.near, sums, scales.far,
-                                 totals_.begin(), all});
+    vectorized(Meet<T, L>{steps.num_labels, graph_.label_begin.data(), graph_.position.data(), kept,
+                          scales.near, sums, scales.far, totals_.begin(), all});
     for (int i = 0; i < L; ++i) {
       const bool inside = out_.active[i] && frame < items_.length[i];
       rows[i] = inside ? out_.scores[i] + frame * out_.row_stride : nullptr;
@@ -173,12 +171,12 @@ class AbreastGradient {
       if (inside) scales.near[i] /= all[i];
       if (inside && !(std::abs(static_cast<double>(all[i]) - 1) < kTolerance)) walk_.failed[i] = 1;
     }
-    vectorized(SpreadAbreast<T, L>{steps.num_labels, steps.labels, totals_.begin(), share, rows,
-                                   items_.row_size});
+    vectorized(Spread<T, L>{steps.num_labels, steps.labels, totals_.begin(), share, rows,
+                            items_.row_size});
   }
 
   // Counts how often an item begins or ends in each state, given the sums on the other side.
-  void end(int i, std::vector<double>& counts, const AbreastEnds<T>& ends, const T* sums,
+  void end(int i, std::vector<double>& counts, const Ends<T>& ends, const T* sums,
            double exponent) const {
     if (!out_.active[i]) return;
     const double e = exponent + static_cast<double>(ends.exponent) - kept_.total_e()[i];
@@ -190,4 +188,4 @@ class AbreastGradient {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

@@ -7,13 +7,13 @@
 #include "lattice/cpu/interleaved/forward.h"
 #include "lattice/cpu/interleaved/gradient.h"
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 // What a group does, in this order. Halves forth and back may run side by side.
 template <class T>
-class AbreastGroup {
+class Group {
  public:
-  virtual ~AbreastGroup() = default;
+  virtual ~Group() = default;
 
   // Numbers kept between score and gradient, and what is to be known about them.
   virtual int64_t num_values() const = 0;
@@ -32,10 +32,9 @@ class AbreastGroup {
 };
 
 template <class T, int L>
-class AbreastGroupOf final : public AbreastGroup<T> {
+class GroupOf final : public Group<T> {
  public:
-  AbreastGroupOf(const AbreastGraph<T>& graph, const AbreastItem<T>* items,
-                 const AbreastItems<T, L>& frames, bool keep_all)
+  GroupOf(const Graph<T>& graph, const Item<T>* items, const Items<T, L>& frames, bool keep_all)
       : graph_(graph),
         items_(frames),
         kept_{{items_.longest(), keep_all}, int64_t{graph.steps.num_positions} * L, {}, {}} {
@@ -46,11 +45,11 @@ class AbreastGroupOf final : public AbreastGroup<T> {
   int64_t num_about() const override { return kept_.num_about(); }
   void keep(T* values, double* about) override { kept_.values = values, kept_.about = about; }
 
-  void score(bool forth) const override { AbreastScore<T, L>(graph_, items_, kept_).half(forth); }
+  void score(bool forth) const override { ForwardScore<T, L>(graph_, items_, kept_).half(forth); }
 
   void join(double* scores) const override {
     double found[L];
-    AbreastScore<T, L>(graph_, items_, kept_).join(found);
+    ForwardScore<T, L>(graph_, items_, kept_).join(found);
     for (int i = 0; i < items_.count; ++i) scores[number_[i]] = found[i];
   }
 
@@ -75,13 +74,13 @@ class AbreastGroupOf final : public AbreastGroup<T> {
   }
 
  private:
-  const AbreastGraph<T>& graph_;
-  const AbreastItems<T, L> items_;
+  const Graph<T>& graph_;
+  const Items<T, L> items_;
   int64_t number_[L] = {};
-  AbreastKept<T, L> kept_;
-  AbreastOutput<T, L> out_;
+  Kept<T, L> kept_;
+  Output<T, L> out_;
   bool counting_ = false;
-  std::optional<AbreastGradient<T, L>> walks_[2];
+  std::optional<Gradient<T, L>> walks_[2];
 
   bool drop_failed() {
     bool any = false;
@@ -95,4 +94,4 @@ class AbreastGroupOf final : public AbreastGroup<T> {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

@@ -11,15 +11,15 @@
 #endif
 #endif
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 // One number for each of L items, in a register or two.
 template <class T, int L>
-struct AbreastOf {
+struct VectorOf {
   typedef T type __attribute__((vector_size(L * sizeof(T))));
 };
 template <class T, int L>
-using Abreast = typename AbreastOf<T, L>::type;
+using Vector = typename VectorOf<T, L>::type;
 
 // Numbers next to each other in memory, and back.
 template <class Vector, class T>
@@ -33,9 +33,9 @@ GTNET_INLINE void put(const Vector& numbers, T* to) {
 
 // v[i][j] and v[j][i] change places.
 template <class T>
-GTNET_INLINE void transpose(Abreast<T, 8> (&v)[8]) {
+GTNET_INLINE void transpose(Vector<T, 8> (&v)[8]) {
 #ifdef GTNET_SHUFFLES
-  Abreast<T, 8> a[8], b[8];
+  Vector<T, 8> a[8], b[8];
   for (int i = 0; i < 8; i += 2) {
     a[i] = __builtin_shufflevector(v[i], v[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
     a[i + 1] = __builtin_shufflevector(v[i], v[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
@@ -62,13 +62,13 @@ GTNET_INLINE void transpose(Abreast<T, 8> (&v)[8]) {
 
 // Eight sums over items.
 template <class T>
-GTNET_INLINE void add_up(Abreast<T, 8> (&v)[8], Abreast<T, 8>& sums) {
+GTNET_INLINE void add_up(Vector<T, 8> (&v)[8], Vector<T, 8>& sums) {
   transpose<T>(v);
   sums = ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
 }
 template <class T>
-GTNET_INLINE void add_up(Abreast<T, 16> (&v)[8], Abreast<T, 8>& sums) {
-  Abreast<T, 8> halves[8], half;
+GTNET_INLINE void add_up(Vector<T, 16> (&v)[8], Vector<T, 8>& sums) {
+  Vector<T, 8> halves[8], half;
   for (int i = 0; i < 8; ++i) {
     fetch(halves[i], reinterpret_cast<const T*>(&v[i]));
     fetch(half, reinterpret_cast<const T*>(&v[i]) + 8);
@@ -78,8 +78,8 @@ GTNET_INLINE void add_up(Abreast<T, 16> (&v)[8], Abreast<T, 8>& sums) {
 }
 
 // x[2 i] = x[2 i + 1] = from[i]
-GTNET_INLINE void doubled(const float* from, Abreast<float, 16>& x) {
-  Abreast<float, 8> once;
+GTNET_INLINE void doubled(const float* from, Vector<float, 16>& x) {
+  Vector<float, 8> once;
   fetch(once, from);
 #ifdef GTNET_SHUFFLES
   x = __builtin_shufflevector(once, once, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
@@ -89,19 +89,19 @@ GTNET_INLINE void doubled(const float* from, Abreast<float, 16>& x) {
 }
 
 // What stands at even places goes to to[0, 8), the rest behind it.
-GTNET_INLINE void parted(const Abreast<float, 16>& x, float* to, bool adding) {
-  Abreast<float, 16> parts;
+GTNET_INLINE void parted(const Vector<float, 16>& x, float* to, bool adding) {
+  Vector<float, 16> parts;
 #ifdef GTNET_SHUFFLES
   parts = __builtin_shufflevector(x, x, 0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
 #else
   for (int i = 0; i < 16; ++i) parts[i] = x[i % 8 * 2 + i / 8];
 #endif
   if (adding) {
-    Abreast<float, 16> there;
+    Vector<float, 16> there;
     fetch(there, to);
     parts += there;
   }
   put(parts, to);
 }
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

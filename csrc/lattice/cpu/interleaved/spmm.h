@@ -10,22 +10,22 @@
 #include "lattice/cpu/interleaved/lanes.h"
 #include "lattice/cpu/spmv_extended.h"
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 // Binary exponents. Weights reach from 2^-kWeights to 1, values from 2^kLowest to 2^kHighest, so
 // that no product is lost. The largest value of a cut is brought near 2^kUsual by the next step.
 template <class T>
-struct AbreastRange;
+struct ExponentRange;
 
 template <>
-struct AbreastRange<float> {
+struct ExponentRange<float> {
   static constexpr int32_t kWeights = 40, kLowest = -86, kUsual = 80, kHighest = 100;
   static constexpr int32_t kMostLift = 120;
   static constexpr int32_t kMeeting = -60;  // the scale of a product of two values is no larger
 };
 
 template <>
-struct AbreastRange<double> {
+struct ExponentRange<double> {
   static constexpr int64_t kWeights = 300, kLowest = -700, kUsual = 600, kHighest = 900;
   static constexpr int64_t kMostLift = 1000;
   static constexpr int64_t kMeeting = -400;
@@ -33,14 +33,15 @@ struct AbreastRange<double> {
 
 // visit(row, other, arc) for every entry of a layout that is not padding.
 template <class Visit>
-void for_each_entry(const Rows& rows, const Visit& visit) {
+void for_each_entry(const layout::SlicedRows& rows, const Visit& visit) {
   for (int32_t k = 0; k < rows.num_slices; ++k) {
-    const int32_t* const to = rows.to + int64_t{k} * kRowLanes;
+    const int32_t* const to = rows.to + int64_t{k} * kLanes;
     const bool along = rows.kind[k] == kLongRow;
     for (int64_t j = rows.begin[k]; j < rows.begin[k + 1]; ++j) {
-      for (int i = 0; i < kRowLanes; ++i) {
-        const int64_t at = j * kRowLanes + i;
-        if (rows.arc[at] != kPadding) visit(to[along ? 0 : i], rows.other[at], rows.arc[at]);
+      for (int i = 0; i < kLanes; ++i) {
+        const int64_t at = j * kLanes + i;
+        if (rows.arc[at] != layout::kPadding)
+          visit(to[along ? 0 : i], rows.other[at], rows.arc[at]);
       }
     }
   }
@@ -49,7 +50,7 @@ void for_each_entry(const Rows& rows, const Visit& visit) {
 // The rows of a layout without its padding, in its order. Rows that follow one another and read
 // the same positions are a block, so that these are loaded once for all of its rows.
 template <class T>
-class AbreastRows {
+class Rows {
  public:
   struct Block {
     int32_t row, rows, entries;
@@ -63,7 +64,7 @@ class AbreastRows {
   // Given the exponentials of the scores of all arcs. `absolute` weights are relative to 1, and
   // rows without arcs are left out: epsilon arcs add to what is there. Of other arcs every position
   // has a row.
-  AbreastRows(const Rows& rows, int32_t num_positions, Numbers<T> arcs, bool absolute) {
+  Rows(const layout::SlicedRows& rows, int32_t num_positions, Numbers<T> arcs, bool absolute) {
     lay_out(rows, num_positions, !absolute);
     scale(arcs, absolute);
   }
@@ -74,7 +75,7 @@ class AbreastRows {
   const std::vector<int32_t>& arcs() const { return arcs_; }  // of the weights
 
  private:
-  static constexpr int32_t kTogether = 8;
+  static constexpr int32_t kMostTogether = 8;
   std::vector<Block> blocks_;
   std::vector<int32_t> other_, arcs_;
   std::vector<T> weights_;
@@ -83,7 +84,7 @@ class AbreastRows {
     int32_t other, arc;
   };
 
-  void lay_out(const Rows& rows, int32_t num_positions, bool every) {
+  void lay_out(const layout::SlicedRows& rows, int32_t num_positions, bool every) {
     std::vector<int32_t> order, begin(num_positions + 1, 0);
     std::vector<char> seen(num_positions, 0);
     for_each_entry(rows, [&](int32_t row, int32_t, int32_t) {
@@ -115,8 +116,8 @@ class AbreastRows {
                  entries.begin() + begin[row], [](Entry a, Entry b) { return a.other == b.other; });
     };
     size_t together = 1;
-    while (together < kTogether && alike(together)) ++together;
-    together = together == kTogether ? kTogether : together >= 4 ? 4 : 1;
+    while (together < kMostTogether && alike(together)) ++together;
+    together = together == kMostTogether ? kMostTogether : together >= 4 ? 4 : 1;
     blocks_.push_back({row, static_cast<int32_t>(together), count,
                        static_cast<int32_t>(other_.size()), static_cast<int32_t>(arcs_.size())});
     for (int32_t j = 0; j < count; ++j) {
@@ -129,7 +130,7 @@ class AbreastRows {
   }
 
   void scale(Numbers<T> arcs, bool absolute) {
-    Exponent<T> most = Wide<T>::kZero, least = -Wide<T>::kZero;
+    Exponent<T> most = extended::Limits<T>::kZero, least = -extended::Limits<T>::kZero;
     for (const int32_t arc : arcs_) {
       const Exponent<T> e = arc < 0 ? 0 : arcs.e[arc];
       if (arc >= 0 && arcs.m[arc] == 0) continue;
@@ -138,11 +139,11 @@ class AbreastRows {
     }
     if (most < least) most = least = 0;
     top = absolute ? 0 : most;
-    usable = top - least <= AbreastRange<T>::kWeights && most - top <= AbreastRange<T>::kWeights;
+    usable = top - least <= ExponentRange<T>::kWeights && most - top <= ExponentRange<T>::kWeights;
     for (const int32_t arc : arcs_) {
       const T m = arc < 0 ? T{1} : arcs.m[arc];
       const Exponent<T> e = arc < 0 ? 0 : arcs.e[arc];
-      weights_.push_back(usable && m != 0 ? m * power_of_two<T>(e - top) : T{0});
+      weights_.push_back(usable && m != 0 ? m * extended::power_of_two<T>(e - top) : T{0});
     }
   }
 };
@@ -150,8 +151,8 @@ class AbreastRows {
 // sums[row] = sum of weight * from[other] over its entries; kAdding: on top of what is there, row
 // after row, as epsilon arcs need it.
 template <class T, int L, bool kAdding>
-struct AbreastSums {
-  const AbreastRows<T>& rows;
+struct Spmm {
+  const Rows<T>& rows;
   const T* from;
   T* sums;
 
@@ -169,12 +170,12 @@ struct AbreastSums {
 
  private:
   template <int R>
-  GTNET_INLINE void together(const typename AbreastRows<T>::Block& block) const {
+  GTNET_INLINE void together(const typename Rows<T>::Block& block) const {
     if constexpr (L == 8 && std::is_same_v<T, float>) return in_pairs<R>(block);
     T* const out = sums + int64_t{block.row} * L;
     const int32_t* const other = rows.other() + block.other;
     const T* w = rows.weights() + block.begin;
-    Abreast<T, L> sum[R] = {}, x;
+    Vector<T, L> sum[R] = {}, x;
     for (int i = 0; i < R && kAdding; ++i) fetch(sum[i], out + i * L);
     for (int32_t j = 0; j < block.entries; ++j, w += R) {
       fetch(x, from + int64_t{other[j]} * L);
@@ -186,18 +187,18 @@ struct AbreastSums {
   // Two rows of eight items in a vector of sixteen, item by item; their weights are one number of
   // twice the size.
   template <int R>
-  GTNET_INLINE void in_pairs(const typename AbreastRows<T>::Block& block) const {
+  GTNET_INLINE void in_pairs(const typename Rows<T>::Block& block) const {
     T* const out = sums + int64_t{block.row} * L;
     const int32_t* const other = rows.other() + block.other;
     const T* w = rows.weights() + block.begin;
-    Abreast<T, 16> sum[R / 2] = {}, late[R / 2] = {}, x;
-    const auto add = [&](Abreast<T, 16>(&to)[R / 2], int32_t j) __attribute__((always_inline)) {
+    Vector<T, 16> sum[R / 2] = {}, late[R / 2] = {}, x;
+    const auto add = [&](Vector<T, 16>(&to)[R / 2], int32_t j) __attribute__((always_inline)) {
       doubled(from + int64_t{other[j]} * L, x);
       for (int i = 0; i < R / 2; ++i) {
         int64_t pair;
         std::memcpy(&pair, w + j * R + 2 * i, sizeof pair);
-        const Abreast<int64_t, 8> pairs = {pair, pair, pair, pair, pair, pair, pair, pair};
-        Abreast<T, 16> weights;
+        const Vector<int64_t, 8> pairs = {pair, pair, pair, pair, pair, pair, pair, pair};
+        Vector<T, 16> weights;
         std::memcpy(&weights, &pairs, sizeof pairs);
         to[i] += weights * x;
       }
@@ -215,11 +216,11 @@ struct AbreastSums {
   }
 
   // Four sums side by side: one would wait for itself.
-  GTNET_INLINE void alone(const typename AbreastRows<T>::Block& block) const {
+  GTNET_INLINE void alone(const typename Rows<T>::Block& block) const {
     T* const out = sums + int64_t{block.row} * L;
     const int32_t* const other = rows.other() + block.other;
     const T* const w = rows.weights() + block.begin;
-    Abreast<T, L> sum[4] = {}, x[4];
+    Vector<T, L> sum[4] = {}, x[4];
     if constexpr (kAdding) fetch(sum[0], out);
     int32_t j = 0;
     for (; j + 4 <= block.entries; j += 4) {
@@ -237,4 +238,4 @@ struct AbreastSums {
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

@@ -9,7 +9,7 @@
 #include "lattice/cpu/cut_sums.h"
 #include "lattice/cpu/interleaved/emissions.h"
 
-namespace gtnet {
+namespace gtnet::lattice::interleaved {
 
 // number[k] = exp(scores[k])
 template <class T>
@@ -21,47 +21,48 @@ struct ExpScores {
   GTNET_INLINE void operator()() const {
     GTNET_SIMD()
     for (int64_t k = 0; k < count; ++k) {
-      exp_wide(static_cast<double>(scores[k]), numbers.m[k], numbers.e[k]);
+      extended::exp(static_cast<double>(scores[k]), numbers.m[k], numbers.e[k]);
     }
   }
 };
 
 // Scores to begin or end with: values[state] * 2^exponent.
 template <class T>
-struct AbreastEnds {
+struct Ends {
   bool usable = true;
   Exponent<T> exponent = 0;
   std::vector<T> values;  // [states]
 
-  AbreastEnds(const T* scores, int32_t num_states) : values(num_states, T{0}) {
+  Ends(const T* scores, int32_t num_states) : values(num_states, T{0}) {
     const Array<T> array = Array<T>::unwritten(num_states);
     const Numbers<T> numbers = array.begin();
     vectorized(ExpScores<T>{num_states, scores, numbers});
-    Exponent<T> most = Wide<T>::kZero, least = -Wide<T>::kZero;
+    Exponent<T> most = extended::Limits<T>::kZero, least = -extended::Limits<T>::kZero;
     for (int32_t s = 0; s < num_states; ++s) {
       if (numbers.m[s] == 0) continue;
       most = std::max(most, numbers.e[s]);
       least = std::min(least, numbers.e[s]);
     }
     if (most < least) return;
-    usable = most - least < AbreastRange<T>::kUsual - AbreastRange<T>::kLowest;
-    exponent = most - AbreastRange<T>::kUsual;
+    usable = most - least < ExponentRange<T>::kUsual - ExponentRange<T>::kLowest;
+    exponent = most - ExponentRange<T>::kUsual;
     for (int32_t s = 0; s < num_states && usable; ++s) {
-      if (numbers.m[s] != 0) values[s] = numbers.m[s] * power_of_two<T>(numbers.e[s] - exponent);
+      if (numbers.m[s] != 0)
+        values[s] = numbers.m[s] * extended::power_of_two<T>(numbers.e[s] - exponent);
     }
   }
 };
 
 // The scores of a graph, laid out for items abreast.
 template <class T>
-struct AbreastGraph {
-  const Steps steps;
-  AbreastRows<T> entering, leaving, epsilon_entering, epsilon_leaving;
-  AbreastEnds<T> start, accept;
+struct Graph {
+  const layout::TransitionRows steps;
+  Rows<T> entering, leaving, epsilon_entering, epsilon_leaving;
+  Ends<T> start, accept;
   std::vector<int32_t> label_begin, position;  // [labels + 1], the positions that each leads to
 
-  explicit AbreastGraph(const LatticeItem<T>& item)
-      : AbreastGraph(item, exponentials(item.weights, item.num_arcs)) {}
+  explicit Graph(const LatticeItem<T>& item)
+      : Graph(item, exponentials(item.weights, item.num_arcs)) {}
 
   bool usable() const {
     return entering.usable && epsilon_entering.usable && start.usable && accept.usable;
@@ -74,7 +75,7 @@ struct AbreastGraph {
     return numbers;
   }
 
-  AbreastGraph(const LatticeItem<T>& item, const Array<T>& arcs)
+  Graph(const LatticeItem<T>& item, const Array<T>& arcs)
       : steps(item.steps),
         entering(steps.entering, steps.num_positions, arcs.begin(), false),
         leaving(steps.leaving, steps.num_positions, arcs.begin(), false),
@@ -93,23 +94,23 @@ struct AbreastGraph {
 
 // values = sums * factor of their label; the largest value, and the smallest sum that is not 0.
 template <class T, int L>
-struct EmitAbreast {
+struct Emit {
   int32_t num_positions;
   const int32_t* label;
   const T *sums, *factor;
   T *values, *most, *least;
 
   GTNET_INLINE void operator()() const {
-    Abreast<T, L> largest{}, smallest = Abreast<T, L>{} + std::numeric_limits<T>::max(),
-                             none = smallest;
-    Abreast<T, L> sum, x;
+    Vector<T, L> largest{}, smallest = Vector<T, L>{} + std::numeric_limits<T>::max(),
+                            none = smallest;
+    Vector<T, L> sum, x;
     for (int32_t p = 0; p < num_positions; ++p) {
       fetch(sum, sums + int64_t{p} * L);
       fetch(x, factor + int64_t{label[p]} * L);
       x *= sum;
       put(x, values + int64_t{p} * L);
       largest = x > largest ? x : largest;
-      const Abreast<T, L> possible = sum > 0 ? sum : none;
+      const Vector<T, L> possible = sum > 0 ? sum : none;
       smallest = possible < smallest ? possible : smallest;
     }
     put(largest, most);
@@ -119,18 +120,18 @@ struct EmitAbreast {
 
 // The largest value, and the smallest that is not 0.
 template <class T, int L>
-struct ExtentAbreast {
+struct Extent {
   int32_t num_positions;
   const T* values;
   T *most, *least;
 
   GTNET_INLINE void operator()() const {
-    Abreast<T, L> largest{}, smallest = Abreast<T, L>{} + std::numeric_limits<T>::max(),
-                             none = smallest, x;
+    Vector<T, L> largest{}, smallest = Vector<T, L>{} + std::numeric_limits<T>::max(),
+                            none = smallest, x;
     for (int32_t p = 0; p < num_positions; ++p) {
       fetch(x, values + int64_t{p} * L);
       largest = x > largest ? x : largest;
-      const Abreast<T, L> possible = x > 0 ? x : none;
+      const Vector<T, L> possible = x > 0 ? x : none;
       smallest = possible < smallest ? possible : smallest;
     }
     put(largest, most);
@@ -140,25 +141,25 @@ struct ExtentAbreast {
 
 // Where a walk is: what its values are relative to, and the largest of them.
 template <class T, int L>
-struct AbreastState {
+struct WalkState {
   double exponent[L] = {};
   T most[L] = {};
 };
 
 // A walk in one direction.
 template <class T, int L>
-class AbreastWalk {
+class Walk {
  public:
-  AbreastState<T, L> state;
+  WalkState<T, L> state;
   double tops[L] = {};     // sums of what emissions are relative to
   int32_t failed[L] = {};  // items for which something may be lost
 
-  AbreastWalk(const AbreastGraph<T>& graph, const AbreastItems<T, L>& items, bool forth)
+  Walk(const Graph<T>& graph, const Items<T, L>& items, bool forth)
       : graph_(graph), items_(items), forth_(forth), frame_(graph.steps, items), sums_(size()) {}
 
   int64_t size() const { return int64_t{graph_.steps.num_positions} * L; }
-  const AbreastRows<T>& reading() const { return forth_ ? graph_.entering : graph_.leaving; }
-  const AbreastRows<T>& epsilon() const {
+  const Rows<T>& reading() const { return forth_ ? graph_.entering : graph_.leaving; }
+  const Rows<T>& epsilon() const {
     return forth_ ? graph_.epsilon_entering : graph_.epsilon_leaving;
   }
   int32_t first() const { return forth_ ? 0 : items_.longest(); }
@@ -175,52 +176,52 @@ class AbreastWalk {
     if (from == nullptr) {
       std::fill_n(sums_.begin(), size(), T{0});
     } else {
-      vectorized(AbreastSums<T, L, false>{reading(), from, sums_.begin()});
+      vectorized(Spmm<T, L, false>{reading(), from, sums_.begin()});
       for (double& e : state.exponent) e += static_cast<double>(reading().top);
     }
     for (int i = 0; i < items_.count; ++i) {
       if (cut == (forth_ ? 0 : items_.length[i])) begin(i);
     }
-    if (!forth_) vectorized(AbreastSums<T, L, true>{epsilon(), sums_.begin(), sums_.begin()});
+    if (!forth_) vectorized(Spmm<T, L, true>{epsilon(), sums_.begin(), sums_.begin()});
     return sums_.begin();
   }
 
   // Values at the cut of these sums.
   void emit(int32_t cut, T* to) {
-    const Steps& steps = graph_.steps;
+    const layout::TransitionRows& steps = graph_.steps;
     T lift[L], least[L];
     for (int i = 0; i < L; ++i) {
       T m = state.most[i];
       Exponent<T> e = 0;
-      normalize(m, e);
+      extended::normalize(m, e);
       const Exponent<T> up =
-          m == 0 ? 0 : std::min(AbreastRange<T>::kUsual - e, AbreastRange<T>::kMostLift);
-      lift[i] = power_of_two<T>(up);
+          m == 0 ? 0 : std::min(ExponentRange<T>::kUsual - e, ExponentRange<T>::kMostLift);
+      lift[i] = extended::power_of_two<T>(up);
       state.exponent[i] -= static_cast<double>(up);
     }
     cut > 0 ? frame_.read(cut - 1, lift) : frame_.pass(lift);
-    vectorized(EmitAbreast<T, L>{steps.num_positions, steps.label, sums_.begin(), frame_.factors(),
-                                 to, state.most, least});
+    vectorized(Emit<T, L>{steps.num_positions, steps.label, sums_.begin(), frame_.factors(), to,
+                          state.most, least});
     for (int i = 0; i < L; ++i) {
       tops[i] += static_cast<double>(frame_.top[i]);
       failed[i] |= frame_.wrong[i];
       check(i, least[i] * frame_.least[i]);
     }
     if (!forth_ || epsilon().blocks().empty()) return;
-    vectorized(AbreastSums<T, L, true>{epsilon(), to, to});
-    vectorized(ExtentAbreast<T, L>{steps.num_positions, to, state.most, least});
+    vectorized(Spmm<T, L, true>{epsilon(), to, to});
+    vectorized(Extent<T, L>{steps.num_positions, to, state.most, least});
     for (int i = 0; i < L; ++i) check(i, least[i]);
   }
 
  private:
-  const AbreastGraph<T>& graph_;
-  const AbreastItems<T, L>& items_;
+  const Graph<T>& graph_;
+  const Items<T, L>& items_;
   const bool forth_;
-  AbreastFrame<T, L> frame_;
+  FrameEmissions<T, L> frame_;
   Aligned<T> sums_;
 
   void begin(int item) {
-    const AbreastEnds<T>& ends = forth_ ? graph_.start : graph_.accept;
+    const Ends<T>& ends = forth_ ? graph_.start : graph_.accept;
     state.exponent[item] = static_cast<double>(ends.exponent);
     for (size_t s = 0; s < ends.values.size(); ++s) {
       sums_.begin()[s * L + item] = ends.values[s];
@@ -228,10 +229,10 @@ class AbreastWalk {
   }
 
   void check(int item, T least) {
-    const bool within = least >= power_of_two<T>(AbreastRange<T>::kLowest) &&
-                        state.most[item] < power_of_two<T>(AbreastRange<T>::kHighest);
+    const bool within = least >= extended::power_of_two<T>(ExponentRange<T>::kLowest) &&
+                        state.most[item] < extended::power_of_two<T>(ExponentRange<T>::kHighest);
     failed[item] |= within ? 0 : 1;
   }
 };
 
-}  // namespace gtnet
+}  // namespace gtnet::lattice::interleaved

@@ -1,6 +1,6 @@
-"""What runs on a GPU, under tests with tensors on the CPU: by its stand-in, or on a real GPU.
+"""What runs on a GPU, under tests with tensors on the CPU: emulated, or on a real GPU.
 
-By default operators that have a CUDA implementation run on their stand-in (csrc/block/emulated.h), three
+By default operators that have a CUDA implementation are emulated (csrc/block/emulated.h), three
 times, with threads and blocks in other orders and other bytes in memory that nobody wrote. With
 `pytest --device cuda` they run on the GPU, twice. In both cases results must agree bit for bit.
 """
@@ -20,13 +20,13 @@ import gtnet
 from gtnet import _ops
 from gtnet._ops import library
 
-LIBRARY = Path(gtnet.__file__).parent / "_standin.abi3.so"
-KEYS = {"standin": "PrivateUse1", "cuda": "CUDA"}
+LIBRARY = Path(gtnet.__file__).parent / "_emulated.abi3.so"
+KEYS = {"emulated": "PrivateUse1", "cuda": "CUDA"}
 ORDERS = range(3)
 SHARED_BYTES = 48 << 10
 UNWRITTEN = {"lattice_score": {1}}  # results with gaps: alphas behind the length of an item
 
-device = "standin"  # or "cuda": conftest.py asks the command line
+device = "emulated"  # or "cuda": conftest.py asks the command line
 
 if LIBRARY.exists():
     torch.ops.load_library(str(LIBRARY))
@@ -49,10 +49,10 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def of_standin(on_gpu: None) -> None:
-    """For tests of what only the stand-in has."""
-    if device != "standin":
-        pytest.skip("only the stand-in has this")
+def emulated_only(on_gpu: None) -> None:
+    """For tests of what only the emulation has."""
+    if device != "emulated":
+        pytest.skip("only the emulation has this")
 
 
 def runs_there(func: Any) -> bool:
@@ -101,7 +101,7 @@ class OnGpu(TorchDispatchMode):
                 yield tree_map_only(Tensor, Tensor.cpu, func(*moved))
             return
         for order in ORDERS:
-            torch.ops.gtnet_standin.settings(order, self.shared_bytes)
+            torch.ops.gtnet_emulated.settings(order, self.shared_bytes)
             yield func._op_dk(torch._C.DispatchKey.PrivateUse1, *args)
 
 

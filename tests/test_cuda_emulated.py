@@ -1,11 +1,11 @@
-"""The CUDA kernels without a GPU: their stand-in under the tests of the CPU's operators."""
+"""The CUDA kernels without a GPU: emulated, under the tests of the CPU's operators."""
 
 from __future__ import annotations
 
 import re
 
+import emulated
 import pytest
-import standin
 import test_beam_search
 import test_compose
 import test_distance
@@ -14,7 +14,7 @@ import test_ops
 import test_paths
 import torch
 
-# Tests of other files, here on the stand-in; left out are those of what no GPU kernel does.
+# Tests of other files, here emulated; left out are those of what no GPU kernel does.
 BORROWED = {
     test_compose: "memory|gradgrad",
     test_beam_search: "gradients|threads|errors",
@@ -31,7 +31,7 @@ for _module, _without in BORROWED.items():
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(on_gpu):
-    with standin.OnGpu():
+    with emulated.OnGpu():
         yield
 
 
@@ -39,29 +39,29 @@ def _as_on_a_gpu(on_gpu):
 
 
 @pytest.mark.parametrize("fault", [0, 1])
-def test_indices_out_of_range_are_found(fault, of_standin):
+def test_indices_out_of_range_are_found(fault, emulated_only):
     with pytest.raises(IndexError, match="reached for 1 element"):
-        torch.ops.gtnet_standin.faulty(torch.empty(0), fault)
+        torch.ops.gtnet_emulated.faulty(torch.empty(0), fault)
 
 
 @pytest.mark.parametrize(("fault", "differs"), [(2, True), (3, False), (4, True)])
-def test_missing_barriers_and_unwritten_memory_are_found(fault, differs, of_standin):
+def test_missing_barriers_and_unwritten_memory_are_found(fault, differs, emulated_only):
     found = []
-    for order in standin.ORDERS:
-        torch.ops.gtnet_standin.settings(order, standin.SHARED_BYTES)
-        found.append(torch.ops.gtnet_standin.faulty(torch.empty(0), fault))
+    for order in emulated.ORDERS:
+        torch.ops.gtnet_emulated.settings(order, emulated.SHARED_BYTES)
+        found.append(torch.ops.gtnet_emulated.faulty(torch.empty(0), fault))
     assert any(not torch.equal(found[0], other) for other in found) == differs
 
 
-@pytest.mark.parametrize("order", standin.ORDERS)
+@pytest.mark.parametrize("order", emulated.ORDERS)
 @pytest.mark.parametrize(("size", "most"), [(1, 1), (2, 9), (63, 9), (200, 2**62), (257, 400)])
-def test_blocks_sort_keys_and_find_ranks(size, most, order, of_standin):
+def test_blocks_sort_keys_and_find_ranks(size, most, order, emulated_only):
     keys = torch.randint(-most, most, (size,))
     down = keys.sort(descending=True).values
-    torch.ops.gtnet_standin.settings(order, standin.SHARED_BYTES)
+    torch.ops.gtnet_emulated.settings(order, emulated.SHARED_BYTES)
     for rank in {1, size // 2 + 1, size}:
         ours = keys.clone()
-        key, of_equals = torch.ops.gtnet_standin.ordered(ours, rank).tolist()
+        key, of_equals = torch.ops.gtnet_emulated.ordered(ours, rank).tolist()
         assert key == down[rank - 1]
         assert of_equals == rank - int((keys > key).sum())
         assert torch.equal(ours, down.flip(0))
@@ -72,14 +72,14 @@ def test_blocks_sort_keys_and_find_ranks(size, most, order, of_standin):
 
 def names() -> list[str]:
     ops = (getattr(torch.ops.gtnet, name).default for name in sorted(test_ops.registered()))
-    found = [op._schema.name.removeprefix("gtnet::") for op in ops if standin.runs_there(op)]
+    found = [op._schema.name.removeprefix("gtnet::") for op in ops if emulated.runs_there(op)]
     return [name for name in found if name != "lattice_score_backward"]  # its alphas are its own
 
 
 @pytest.mark.parametrize("name", names())
 def test_every_operator_equals_that_of_the_cpu(name):
     operator = getattr(torch.ops.gtnet, name).default
-    kept = standin.UNWRITTEN.get(name, ())
+    kept = emulated.UNWRITTEN.get(name, ())
     for arguments in test_ops.cases()[name]:
         ours = operator(*arguments)
         with torch.utils._python_dispatch._disable_current_modes():
