@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import NEG_INF
 from gtnet.topology import Topology
 
+_MANY_STATES = 2**22
 Ends = Tensor | dict[int, Any]  # scores of all states, states on a GPU, or states and their scores
 
 
@@ -34,7 +36,8 @@ def graph_parts(
         if len(array) != num_arcs:
             raise ValueError(f"Graph: source has {num_arcs} arcs, {name} has {len(array)}")
     if weights is None:
-        weights = torch.zeros(num_arcs, device=arrays["source"].device)
+        device = arrays["source"].device
+        weights = torch.zeros(num_arcs, dtype=_numbers.float_dtype(), device=device)
     weights = _checks.floats("Graph", "weights", weights, num_arcs)
     ends = {"start": _ends("start", start, weights), "accept": _ends("accept", accept, weights)}
     given = {name: end for name, end in ends.items() if isinstance(end, Tensor)}
@@ -46,6 +49,7 @@ def graph_parts(
         num_states = _checks.count("Graph", "num_states", num_states)
     else:
         num_states = _smallest_size(ends, seen)
+        _plausible(num_states, num_arcs, ends)
     for name in ("source", "target"):
         _checks.inside("Graph", name, arrays[name], num_states, "the states of the graph", seen)
     for name in arrays.keys() - {"source", "target"}:
@@ -68,30 +72,27 @@ def graph_parts(
 
 def _ends(name: str, given: Any, like: Tensor) -> Ends:
     """Start or accept states in one of three forms."""
-    if _is_scores(given):
-        return _checks.floats("Graph", name, given, dtype=like.dtype)
     if isinstance(given, Mapping):
-        for score in given.values():
-            if not isinstance(score, (int, float, Tensor)):
-                raise TypeError(f"Graph: {name} must give scores as numbers, got {score!r}")
-        return {int(state): score for state, score in given.items()}
-    if isinstance(given, str):
+        return {
+            _checks.count("Graph", name, state): _numbers.number(
+                "Graph", f"scores of {name}", score
+            )
+            for state, score in given.items()
+        }
+    if given is None or isinstance(given, str | bytes):
         raise TypeError(f"Graph: {name} must be states or scores, got {given!r}")
-    if (torch.is_tensor(given) and given.ndim == 0) or not hasattr(given, "__len__"):
+    if not hasattr(given, "__len__") or (isinstance(given, Tensor) and given.ndim == 0):
         return {_checks.count("Graph", name, given): 0.0}
-    if torch.is_tensor(given) and given.device.type != "cpu":
-        return _checks.integral("Graph", name, given)
-    return dict.fromkeys(_checks.integers("Graph", name, given).tolist(), 0.0)
-
-
-def _is_scores(given: Any) -> bool:
-    """Whether there is a score per state rather than the names of states."""
-    if isinstance(given, Sequence):
-        return any(isinstance(score, float) for score in given)
-    if isinstance(given, Mapping) or not hasattr(given, "__len__"):
-        return False
-    tensor = torch.as_tensor(given)
-    return tensor.ndim > 0 and tensor.is_floating_point()
+    tensor = _numbers.tensor_of("Graph", name, given)
+    if tensor.ndim == 0:  # of numpy
+        return {_checks.count("Graph", name, tensor): 0.0}
+    if tensor.is_floating_point() and (tensor.numel() or isinstance(given, Tensor | np.ndarray)):
+        return _checks.floats("Graph", name, given, dtype=like.dtype)
+    if tensor.device.type != "cpu":
+        return _checks.integral("Graph", name, tensor)
+    if tensor.numel() == 0:
+        tensor = tensor.to(torch.int32)
+    return dict.fromkeys(_checks.integers("Graph", name, tensor).tolist(), 0.0)
 
 
 def _smallest_size(ends: Mapping[str, Ends], seen: _checks.Extremes) -> int:
@@ -105,6 +106,16 @@ def _smallest_size(ends: Mapping[str, Ends], seen: _checks.Extremes) -> int:
         elif name in seen:
             largest.append(int(seen[name][1]))
     return max(largest) + 1
+
+
+def _plausible(num_states: int, num_arcs: int, ends: Mapping[str, Ends]) -> None:
+    """Refuse far more states than anything names: a stray number would take all memory."""
+    named = 2 * num_arcs + sum(len(end) for end in ends.values())
+    if num_states > _MANY_STATES and num_states > 64 * named:
+        raise ValueError(
+            f"Graph: state {num_states - 1} makes {num_states} states of which arcs and ends name "
+            f"at most {named}: number them from 0, or say num_states={num_states}"
+        )
 
 
 def _state_scores(
@@ -123,8 +134,9 @@ def _state_scores(
     if not end:
         return scores
     _checks.inside("Graph", name, torch.tensor(list(end)), num_states, of)
-    if list(end.values()) == [0.0]:
-        scores[next(iter(end))] = 0  # fills in place, while an index would have to be copied there
+    only = next(iter(end.values()))
+    if len(end) == 1 and not isinstance(only, Tensor) and only == 0:
+        scores[next(iter(end))] = 0  # fills where it is, while an index would have to get there
         return scores
     given = [torch.as_tensor(score, dtype=like.dtype) for score in end.values()]
     values = torch.stack(given)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sized
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from gtnet import _numbers
 
 if TYPE_CHECKING:
     from gtnet.graph import Graph
 
 EPSILON = -1
 NEG_INF = float("-inf")
-SHORT = (torch.float16, torch.bfloat16)  # emissions on a GPU may have these dtypes
+SHORT = _numbers.SHORT  # emissions may have these dtypes, on a GPU as they are
 LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
 
 
@@ -22,17 +24,30 @@ Extremes = dict[str, tuple[float, float]]  # of named tensors that are not empty
 
 
 def extremes(tensors: Mapping[str, Tensor]) -> Extremes:
-    """The smallest and the largest number of each; for tensors on a GPU it waits once."""
-    found = {name: t.detach().aminmax() for name, t in tensors.items() if t.numel()}
+    """The smallest and the largest number of each; waits once for those on a GPU.
+
+    Of none where torch.compile traces, which does not look at data.
+    """
+    if torch.compiler.is_compiling():
+        return {}
+    found = {name: plain(t).aminmax() for name, t in tensors.items() if t.numel()}
     if not found or next(iter(found.values())).min.device.type == "cpu":
         return {name: (low.item(), high.item()) for name, (low, high) in found.items()}
     table = torch.stack([torch.stack(pair).double() for pair in found.values()]).tolist()
     return {name: (low, high) for name, (low, high) in zip(found, table)}
 
 
+def plain(tensor: Tensor) -> Tensor:
+    """All the numbers of a tensor, also of one that torch.func differentiates or maps."""
+    if torch._C._are_functorch_transforms_active():
+        while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor.detach()
+
+
 def integral(function: str, name: str, values: object) -> Tensor:
     """`values` as a one-dimensional tensor of integers; floats and booleans are refused."""
-    tensor = torch.as_tensor(values)
+    tensor = _numbers.tensor_of(function, name, values)
     if tensor.numel() == 0 and not isinstance(values, Tensor):
         tensor = tensor.to(torch.int32)
     if tensor.dtype not in (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64):
@@ -66,12 +81,15 @@ def floats(
 ) -> Tensor:
     """`values` as a float32 or float64 tensor, whatever it holds.
 
-    Python numbers have no dtype of their own and take `dtype`, by default torch's default.
+    Python numbers have no dtype of their own and take `dtype`, by default torch's default. Under
+    autocast half precision becomes float32, as for torch's own losses.
     """
-    if isinstance(values, Sequence):
-        tensor = torch.tensor(values, dtype=dtype or torch.get_default_dtype())
+    if isinstance(values, Tensor):
+        tensor = values
     else:
-        tensor = torch.as_tensor(values)
+        tensor = _numbers.tensor_of(function, name, values, _numbers.float_dtype(dtype))
+    if tensor.dtype in SHORT and torch.is_autocast_enabled(tensor.device.type):
+        tensor = tensor.float()
     if tensor.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{function}: {name} must be float32 or float64, got {tensor.dtype}")
     if size is not None and tuple(tensor.shape) != (size,):
@@ -111,19 +129,73 @@ def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | No
         seen = extremes({name: tensor}) if tensor.device.type == "cpu" else {}
     largest = seen.get(name, (0.0, 0.0))[1]  # NaN where there is any
     if largest == float("inf") or largest != largest:
-        bad = int((~(tensor.detach() < float("inf"))).flatten().nonzero()[0])
+        bad = int((~(plain(tensor) < float("inf"))).flatten().nonzero()[0])
         raise ValueError(
             f"{function}: {name} must not hold NaN or +inf, got {largest} at position {bad}"
         )
 
 
+def emissions(function: str, name: str, values: object) -> Tensor:
+    """Scores of a network, unread: float32, float64, or of half precision.
+
+    That stays as it is on a GPU, whose operators read it, and becomes float32 elsewhere.
+    """
+    if not isinstance(values, Tensor):
+        return floats(function, name, values)
+    if values.dtype in SHORT:
+        return values if values.is_cuda else values.float()
+    return floats(function, name, values)
+
+
+def widened(scores: Tensor) -> Tensor:
+    """Learnt scores of half precision as float32, anything else as it is."""
+    short = isinstance(scores, Tensor) and scores.dtype in SHORT
+    return scores.float() if short else scores
+
+
+def one_of(function: str, name: str, value: object, size: int, of: str = "labels") -> int:
+    """`value` as a number of one of `size` things."""
+    number = count(function, name, value)
+    if number >= size:
+        raise ValueError(f"{function}: {name} must be one of the {size} {of}, got {number}")
+    return number
+
+
+def known_labels(function: str, name: str, largest: int | None, num_labels: int) -> None:
+    """Refuse a graph that holds a label for which emissions have no score; None is not known."""
+    if largest is not None and largest >= num_labels:
+        raise ValueError(
+            f"{function}: {name} has label {largest}, the emissions have scores of {num_labels} "
+            f"labels, counted from 0: widen the scores or relabel the graph"
+        )
+
+
+def integer(function: str, name: str, value: object) -> int:
+    """`value` as an integer; floats, booleans and arrays of several are refused."""
+    if _numbers.flag(value) is None and hasattr(value, "__index__"):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{function}: {name} must be an integer, got {value!r}")
+
+
 def count(function: str, name: str, value: object) -> int:
     """`value` as a count from 0 to the largest int32."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{function}: {name} must be an integer, got {value!r}")
-    number = operator.index(value)
+    number = integer(function, name, value)
     if not 0 <= number <= LARGEST:
         raise ValueError(f"{function}: {name} must lie in [0, {LARGEST}], got {number}")
+    return number
+
+
+def label(function: str, name: str, value: object) -> int:
+    """`value` as a label, or EPSILON."""
+    number = integer(function, name, value)
+    if not EPSILON <= number <= LARGEST:
+        raise ValueError(
+            f"{function}: {name} must be a label in [0, {LARGEST}] or EPSILON ({EPSILON}), "
+            f"got {number}"
+        )
     return number
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet import _checks, _ops, distance, paths
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
+from gtnet._ordinary import ordinary_tensors
 from gtnet.connect import connect
 from gtnet.distance import finite_temperature
 from gtnet.emissions import Emissions
@@ -123,7 +124,7 @@ def _paths_read(
     weights, read = _scores_of(emissions, operand, item, found.rows, found.arcs, shared)
     ends = (found.offsets, found.arcs, found.first, found.last)
     path = linear_paths(operand, *ends, weights)
-    path.arc_maps = (read, found.arcs)
+    path.arc_maps = ordinary_tensors(read, found.arcs)
     if emissions.lengths is not None:
         return path
     cuts, exists = emissions.segmentation, found.first >= 0

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, overload
 import torch
 from torch import Tensor
 
+from gtnet._ordinary import ordinary_tensors
+
 if TYPE_CHECKING:
     from gtnet.graph import Graph
 
@@ -21,7 +23,7 @@ class Origins(Sequence[Tensor]):
     """
 
     def __init__(self, place: Tensor, sizes: Sequence[int]) -> None:
-        self._place = place
+        (self._place,) = ordinary_tensors(place)
         self._ends = [0, *accumulate(sizes)]
 
     def __len__(self) -> int:
@@ -38,7 +40,8 @@ class Origins(Sequence[Tensor]):
             raise IndexError(f"maps: index {index} of {len(self)} operands")
         begin, end = self._ends[index % len(self)], self._ends[index % len(self) + 1]
         inside = (self._place >= begin) & (self._place < end)
-        return torch.where(inside, self._place - begin, -1)
+        (found,) = ordinary_tensors(torch.where(inside, self._place - begin, -1))
+        return found
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[k] for k in range(len(self)))
@@ -67,9 +70,11 @@ def each_map(
 def traced(graph: Graph, before: Graph) -> Graph:
     """`graph`, which was made from `before`, with the maps back to what `before` was made from."""
     if before.arc_maps is not None and graph.arc_maps is not None:
-        graph.arc_maps = tuple(_through(graph.arc_maps[0], old) for old in before.arc_maps)
+        maps = (_through(graph.arc_maps[0], old) for old in before.arc_maps)
+        graph.arc_maps = ordinary_tensors(*maps)
     if before.state_maps is not None and graph.state_maps is not None:
-        graph.state_maps = tuple(_through(graph.state_maps[0], old) for old in before.state_maps)
+        maps = (_through(graph.state_maps[0], old) for old in before.state_maps)
+        graph.state_maps = ordinary_tensors(*maps)
     return graph
 
 

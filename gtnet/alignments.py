@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gtnet import _checks, _ops
+from gtnet import _checks, _numbers, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.build import Labels, flat_labels
 from gtnet.graph import Graph
@@ -20,7 +20,7 @@ def ctc_graph(
     *,
     optional_blank: bool = False,
     repeats: bool = True,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The CTC topologies of label sequences: all frame labellings that collapse to the target.
 
@@ -37,6 +37,7 @@ def ctc_graph(
             one frame per label), equal labels need no blank between them.
     Raises ValueError if a target holds the blank. Complexity: O(labels).
     """
+    dtype = _numbers.float_dtype(dtype)
     if blank is not None:
         blank = _checks.count("ctc_graph", "blank", blank)
     flat, lengths = flat_labels("ctc_graph", targets)
@@ -100,7 +101,7 @@ def asg_graph(
     transitions: Tensor | None = None,
     start: Tensor | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The alignments of the automatic segmentation criterion: every label lasts at least one frame.
 
@@ -113,6 +114,7 @@ def asg_graph(
     Raises ValueError for labels outside of `transitions`. Complexity: O(labels).
     Gradient: that of a gather. Source: Collobert, Puhrsch & Synnaeve 2016.
     """
+    dtype = _numbers.float_dtype(dtype)
     flat, lengths = flat_labels("asg_graph", targets)
     return asg_batch("asg_graph", flat, lengths, transitions, start, dtype)
 
@@ -152,14 +154,14 @@ def bigram_scores(
     if transitions is None:
         assert start is not None
         transitions = start.new_zeros(len(start), len(start))
-    transitions = _checks.scores(function, "transitions", transitions)
+    transitions = _checks.scores(function, "transitions", _checks.widened(transitions))
     if transitions.ndim != 2 or transitions.shape[0] != transitions.shape[1]:
         raise ValueError(
             f"{function}: transitions must be [labels, labels], got {list(transitions.shape)}"
         )
     if start is None:
         start = transitions.new_zeros(len(transitions))
-    start = _checks.scores(function, "start", start, len(transitions))
+    start = _checks.scores(function, "start", _checks.widened(start), len(transitions))
     _checks.same_device(function, transitions=transitions, start=start)
     _checks.same_dtype(function, transitions=transitions, start=start)
     return transitions, start
@@ -172,7 +174,7 @@ def hmm_graph(
     loop: float | Tensor = 0.0,
     step: float | Tensor = 0.0,
     skip: float | Tensor | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """Left-to-right hidden Markov models of label sequences, `num_states` emissions per label.
 
@@ -188,6 +190,7 @@ def hmm_graph(
     Raises ValueError for emissions outside of the tensors. Complexity: O(labels · num_states).
     Gradient: that of a gather. Source: Bakis 1976; Rabiner 1989, section IV.
     """
+    dtype = _numbers.float_dtype(dtype)
     flat, lengths = flat_labels("hmm_graph", targets)
     without_blank("hmm_graph", flat, lengths, None)
     num_states = _checks.count("hmm_graph", "num_states", num_states)
@@ -241,7 +244,7 @@ def star_graph(
     insertion: float | Tensor | None = 0.0,
     substitution: float | Tensor | None = None,
     exclusive: bool = False,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """Label sequences with stars: words may be missing from the transcript, or be wrong.
 
@@ -256,6 +259,7 @@ def star_graph(
     Source: Pratap et al. 2022 (star temporal classification, insertions; exclusive); Gao et al.
     2023 (omni-temporal classification, both).
     """
+    dtype = _numbers.float_dtype(dtype)
     star = _checks.count("star_graph", "star", star)
     flat, lengths = flat_labels("star_graph", targets)
     if len(flat) and int(flat.max()) >= star:
@@ -342,7 +346,11 @@ def _left_to_right(
     )
     scores = torch.stack([loop, band.step.expand(size), skip], 1)
     here = torch.stack([states.place >= back for back in range(3)], 1)
-    here &= scores.detach() > NEG_INF
+    if _ops.transformed():  # which arcs there are must not depend on what is mapped
+        here[:, 0] &= (band.reads != EPSILON) & (band.loop is not None)
+        here[:, 2] &= band.skip is not None
+    else:
+        here &= scores.detach() > NEG_INF
     state, back = here.nonzero(as_tuple=True)
     counts = torch.zeros_like(states.offsets).index_add(0, states.graph + 1, here.sum(1))
     writes = band.reads if writes is None else writes
@@ -375,6 +383,18 @@ def without_blank(function: str, targets: Tensor, lengths: Tensor, blank: int | 
         held = targets[int(ends[item] - lengths[item]) : int(ends[item])].tolist()
         what = "EPSILON" if blank is None else f"the blank {blank} or EPSILON"
         raise ValueError(f"{function}: a target must not hold {what}, got {held}")
+
+
+def without_repeats(function: str, targets: Tensor, lengths: Tensor) -> None:
+    """Refuse targets in which a label follows itself: two alignments would read the same."""
+    item = torch.repeat_interleave(lengths, output_size=len(targets))
+    again = (targets[1:] == targets[:-1]) & (item[1:] == item[:-1])
+    if bool(again.any()):
+        place = int(again.nonzero()[0])
+        raise ValueError(
+            f"{function}: target {int(item[place])} holds label {int(targets[place])} twice in a "
+            f"row, which no alignment tells from once: pack_repetitions writes it otherwise"
+        )
 
 
 def _placed(where: Tensor, values: Tensor) -> Tensor:

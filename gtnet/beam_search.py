@@ -57,8 +57,9 @@ def beam_search(
     end in none of the last survivors of an item, its graph has no states, and a UserWarning names
     the item.
     Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
-    segmentation graph (use `prune(emissions @ graph, beam=...)` there) and for an epsilon
-    cycle. Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
+    segmentation graph (use `prune(emissions @ graph, beam=...)` there), for an epsilon cycle and
+    for labels that the emissions have no scores of, as `compose` does.
+    Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
     them); items run on threads. On a GPU a block searches an item, which takes O(items · states)
     more memory, and the host waits a few times per chunk for sizes. Results, ties and the numbering
     of states and arcs are those of the CPU, but scores are not checked for NaN and +inf, which
@@ -166,6 +167,8 @@ class BeamSearch:
             _checks.same_dtype("beam_search", scores=scores, graph=graph.weights)
         if scores.is_cuda:
             lengths = lengths.clamp(0, scores.shape[1])  # they are not checked there
+        largest = graph.topology.largest("ilabels")
+        _checks.known_labels("beam_search", "graph", largest, scores.shape[2])
         if self._chunks:
             first = self._chunks[0].scores
             if (first.shape[0], first.shape[2]) != (scores.shape[0], scores.shape[2]):

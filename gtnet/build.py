@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -19,10 +20,10 @@ class GraphBuilder:
     """Builds one graph state by state and arc by arc; for many arcs, `Graph(...)` takes arrays."""
 
     def __init__(self) -> None:
-        self._start: list[float] = []
-        self._accept: list[float] = []
+        self._start: list[float | Tensor] = []
+        self._accept: list[float | Tensor] = []
         self._arcs: list[tuple[int, int, int, int]] = []
-        self._weights: list[float] = []
+        self._weights: list[float | Tensor] = []
 
     @property
     def num_states(self) -> int:
@@ -34,10 +35,17 @@ class GraphBuilder:
         """Arcs added so far."""
         return len(self._arcs)
 
-    def add_state(self, start: bool | float = False, accept: bool | float = False) -> int:
-        """Add a state and return its number; True means a score of 0, a float is the score."""
-        self._start.append(_score(start))
-        self._accept.append(_score(accept))
+    def add_state(
+        self, start: bool | float | Tensor = False, accept: bool | float | Tensor = False
+    ) -> int:
+        """Add a state and return its number; True means a score of 0, a float is the score.
+
+        A tensor [] is a score that stays in autograd. Raises TypeError for anything else, integers
+        among them: 0 might be a score or mean no.
+        """
+        scores = (_score("start", start), _score("accept", accept))
+        self._start.append(scores[0])
+        self._accept.append(scores[1])
         return len(self._start) - 1
 
     def add_arc(
@@ -46,44 +54,72 @@ class GraphBuilder:
         target: int,
         ilabel: int,
         olabel: int | None = None,
-        weight: float = 0.0,
+        weight: float | Tensor = 0.0,
     ) -> int:
-        """Add an arc and return its number; without `olabel` it writes what it reads."""
-        for name, state in (("source", source), ("target", target)):
+        """Add an arc and return its number; without `olabel` it writes what it reads.
+
+        A tensor [] as `weight` stays in autograd.
+        """
+        ends = {"source": source, "target": target}
+        ends = {name: _checks.integer("add_arc", name, state) for name, state in ends.items()}
+        for name, state in ends.items():
             if not 0 <= state < len(self._start):
                 raise ValueError(
                     f"add_arc: {name} must be one of the {len(self._start)} states, got {state}"
                 )
-        self._arcs.append((source, target, ilabel, ilabel if olabel is None else olabel))
-        self._weights.append(weight)
+        reads = _checks.label("add_arc", "ilabel", ilabel)
+        writes = reads if olabel is None else _checks.label("add_arc", "olabel", olabel)
+        score = _numbers.number("add_arc", "weight", weight)
+        self._arcs.append((ends["source"], ends["target"], reads, writes))
+        self._weights.append(score)
         return len(self._arcs) - 1
 
-    def build(self, dtype: torch.dtype = torch.float32) -> Graph:
-        """The graph of everything added so far; the builder can still be used."""
-        source, target, ilabels, olabels = zip(*self._arcs) if self._arcs else ((), (), (), ())
+    def build(self, dtype: torch.dtype | None = None) -> Graph:
+        """The graph of what was added, of torch's default dtype unless one is given.
+
+        The builder may go on being used. Gradients flow to the scores that were given as tensors.
+        """
+        dtype = _numbers.float_dtype(dtype)
+        scores = (self._weights, self._start, self._accept)
+        weights, start, accept = (
+            _numbers.tensor_of("build", "scores", list(column), dtype).to(dtype)
+            for column in scores
+        )
+        device = next((t.device for t in (weights, start, accept) if t.device.type != "cpu"), None)
+        if device is not None:
+            weights, start, accept = (t.to(device) for t in (weights, start, accept))
+        columns = torch.tensor(self._arcs, dtype=torch.int64, device=device).reshape(-1, 4)
+        source, target, ilabels, olabels = columns.unbind(1)
         return Graph(
             source,
             target,
             ilabels,
-            None if ilabels == olabels else olabels,
-            torch.tensor(self._weights, dtype=dtype),
-            start=torch.tensor(self._start, dtype=dtype),
-            accept=torch.tensor(self._accept, dtype=dtype),
+            None if torch.equal(ilabels, olabels) else olabels,
+            weights,
+            start=start,
+            accept=accept,
             num_states=self.num_states,
         )
 
 
-def _score(given: bool | float) -> float:
-    if isinstance(given, bool):
-        return 0.0 if given else NEG_INF
-    return float(given)
+def _score(name: str, given: object) -> float | Tensor:
+    flag = _numbers.flag(given)
+    if flag is not None:
+        return 0.0 if flag else NEG_INF
+    whole = isinstance(given, int | np.integer)
+    if whole or (isinstance(given, Tensor) and not given.is_floating_point()):
+        raise TypeError(
+            f"add_state: {name} must be a boolean or a float score, got {given!r}: say True, False "
+            f"or a float such as 0.0"
+        )
+    return _numbers.number("add_state", name, given)
 
 
 def linear(
     labels: Labels,
     weights: Tensor | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The acceptor of one label sequence, or a batch of acceptors for a list of sequences.
 
@@ -100,16 +136,26 @@ def linear(
 
 def label_rows(function: str, name: str, labels: Labels) -> list[Tensor]:
     """The label sequences of a batch, from one sequence or several; EPSILON and up."""
-    if isinstance(labels, Tensor):
-        several = labels.ndim != 1
-    else:
-        several = len(labels) > 0 and hasattr(labels[0], "__len__")
-    rows = {f"{name}[{i}]": row for i, row in enumerate(labels)} if several else {name: labels}
-    return _checks.label_arrays(function, rows)
+    if isinstance(labels, str | bytes) or not hasattr(labels, "__len__"):
+        raise TypeError(
+            f"{function}: {name} must be a sequence of integers, or several of them, got {labels!r}"
+        )
+    rows = _numbers.tensor_of(function, name, labels) if isinstance(labels, np.ndarray) else labels
+    if isinstance(rows, Tensor) and rows.ndim == 0:
+        raise TypeError(f"{function}: {name} must be integers [length], got {labels!r}")
+    several = rows.ndim != 1 if isinstance(rows, Tensor) else any(map(_is_row, rows))
+    arrays = {f"{name}[{i}]": row for i, row in enumerate(rows)} if several else {name: rows}
+    return _checks.label_arrays(function, arrays)
+
+
+def _is_row(row: object) -> bool:
+    return row.ndim > 0 if isinstance(row, Tensor) else hasattr(row, "__len__")
 
 
 def flat_labels(function: str, targets: Labels, name: str = "targets") -> tuple[Tensor, Tensor]:
     """All targets one after another, int32, and their lengths, int64; on their device."""
+    if isinstance(targets, np.ndarray):
+        targets = _numbers.tensor_of(function, name, targets)
     if isinstance(targets, Tensor) and targets.ndim == 2:
         (flat,) = _checks.label_arrays(function, {name: targets.reshape(-1)})
         return flat, torch.full((len(targets),), targets.shape[1], device=targets.device)
@@ -125,12 +171,13 @@ def _chains(
     source: Tensor,
     lengths: Tensor,
     weights: Tensor | None,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
 ) -> Graph:
     num_arcs, num_states = len(labels), len(labels) + len(lengths)
     if weights is None:
-        weights = torch.zeros(num_arcs, dtype=dtype, device=labels.device)
-    weights = _checks.scores("linear", "weights", weights, num_arcs)
+        kind = _numbers.float_dtype(dtype)
+        weights = torch.zeros(num_arcs, dtype=kind, device=labels.device)
+    weights = _checks.scores("linear", "weights", weights, num_arcs, dtype)
     _checks.same_device("linear", labels=labels, weights=weights)
     zero = lengths.new_zeros(1)
     state_offsets = torch.cat([zero, (lengths + 1).cumsum(0)])
@@ -150,7 +197,7 @@ def _chains(
     return Graph.from_topology(topology, weights, start, accept)
 
 
-def trie(words: Sequence[Sequence[int]], *, dtype: torch.dtype = torch.float32) -> Graph:
+def trie(words: Sequence[Sequence[int]], *, dtype: torch.dtype | None = None) -> Graph:
     """The transducer from token sequences to word numbers, with shared prefixes.
 
     The last arc of the path of word i writes label i; every other arc writes EPSILON. Every word

@@ -35,7 +35,8 @@ def compose(a: Operand, b: Operand, *, max_arcs: int = MAX_ARCS) -> Graph | Latt
     Emissions on the left and a graph on the right give a `Lattice`, which is not multiplied out
     until its `graph()` is asked for; path sums and paths do without that.
     Raises: ValueError where the product has more than `max_arcs` arcs or the batches do not
-    match; TypeError for mixed dtypes.
+    match, and where a graph has labels that emissions have no scores of (on a GPU only if it came
+    from the CPU: nothing waits, and such arcs count as -inf); TypeError for mixed dtypes.
     Complexity: O(pairs of states reached + arcs of the product), and O(log degree) to find a
     match where the labels of a state have gaps. If `a` writes a label late, paths are followed that
     `b` then refuses; `push(a, what="labels")` avoids most of them, for example for lexicon @
@@ -75,8 +76,12 @@ def intersect(a: Operand, b: Operand, *, max_arcs: int = MAX_ARCS) -> Graph | La
 def _composed(function: str, a: Operand, b: Operand, max_arcs: int) -> Graph | Lattice:
     """The product; with emissions on the left a `Lattice`."""
     if not isinstance(a, Emissions) or isinstance(b, Emissions):
-        return product(function, _graph(function, "a", a), _graph(function, "b", b), max_arcs)
+        left = _graph(function, "a", a)
+        if isinstance(b, Emissions) and not isinstance(a, Emissions):
+            _checks.known_labels(function, "a", left.topology.largest("olabels"), b.num_labels)
+        return product(function, left, _graph(function, "b", b), max_arcs)
     b = built(function, "b", b)
+    _checks.known_labels(function, "b", b.topology.largest("ilabels"), a.num_labels)
     _checks.batches(function, a, b)
     _checks.same_device(function, a=a.scores, b=b.weights)
     if a.scores.dtype not in _checks.SHORT or b.dtype != torch.float32:

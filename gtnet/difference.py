@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
+from gtnet._ordinary import ordinary_tensors
 from gtnet.connect import connect, gathered
 from gtnet.graph import Graph, built
 from gtnet.product import MAX_ARCS
@@ -70,6 +71,6 @@ def difference(a: Graph | Lattice, b: Graph | Lattice, *, max_arcs: int = MAX_AR
     trimmed = connect(explored)
     assert trimmed.arc_maps is not None
     assert trimmed.state_maps is not None
-    trimmed.arc_maps = (arcs[trimmed.arc_maps[0]],)
-    trimmed.state_maps = (states[trimmed.state_maps[0]],)
+    trimmed.arc_maps = ordinary_tensors(arcs[trimmed.arc_maps[0]])
+    trimmed.state_maps = ordinary_tensors(states[trimmed.state_maps[0]])
     return trimmed

@@ -206,9 +206,7 @@ def scaled_to_accept(function: str, graph: Graph, beta: float | Tensor) -> tuple
 def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tuple[Tensor, Tensor]:
     """Distances [states] from the start, or on to acceptance, and the total [batch], float64."""
     weights, start, accept = graph.weights, graph.start, graph.accept
-    differentiable = torch.is_grad_enabled() and (
-        weights.requires_grad or start.requires_grad or accept.requires_grad
-    )
+    differentiable = _ops.learning(weights, start, accept)
     walk = graph.topology.cyclic_walk(function, reverse=to_accept, both_ways=differentiable)
     ends = (accept, start) if to_accept else (start, accept)
     return _ops.log_distance(weights, *ends, walk)
@@ -226,10 +224,10 @@ def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True
     useful = torch.ones_like(graph.start, dtype=torch.bool)
     if from_start:
         leaving = topology.leaving.by_state()
-        useful &= _ops.reach(offsets, *leaving, graph.start > NEG_INF, open_arcs)
+        useful = useful & _ops.reach(offsets, *leaving, graph.start > NEG_INF, open_arcs)
     if to_accept:
         entering = topology.entering.by_state()
-        useful &= _ops.reach(offsets, *entering, graph.accept > NEG_INF, open_arcs)
+        useful = useful & _ops.reach(offsets, *entering, graph.accept > NEG_INF, open_arcs)
     useless_arcs = ~(useful[topology.global_source] & useful[topology.global_target])
     return Graph.from_topology(
         topology,
@@ -248,7 +246,9 @@ def _is_infinite(function: str, beta: float | Tensor) -> bool:
             raise ValueError(
                 f"{function}: beta must have shape [] or [batch], got {list(beta.shape)}"
             )
-        if beta.device.type == "cpu" and not bool(((beta > 0) & (beta < math.inf)).all()):
+        value = _checks.plain(beta)
+        seen = beta.device.type == "cpu" and not torch.compiler.is_compiling()
+        if seen and not bool(((value > 0) & (value < math.inf)).all()):
             raise ValueError(f"{function}: a tensor beta must be positive and finite, got {beta}")
         return False
     if not isinstance(beta, (int, float)):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._ordinary import ordinary
 from gtnet.build import GraphBuilder, Labels, label_rows
 from gtnet.compose import compose
 from gtnet.determinize import MAX_STATES, determinize
@@ -31,7 +32,7 @@ def edit_transducer(
     insertion: float = 1.0,
     deletion: float = 1.0,
     substitution: float = 1.0,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The transducer from every label sequence to every other, scored by minus the cost of edits.
 
@@ -43,6 +44,7 @@ def edit_transducer(
     The costs are >= 0. Complexity: (labels + 1)² arcs. Source: Mohri 2003, "Edit-distance of
     weighted automata"; Levenshtein 1966.
     """
+    dtype = _numbers.float_dtype(dtype)
     alphabet = _alphabet("edit_transducer", labels)
     costs = {"insertion": insertion, "deletion": deletion, "substitution": substitution}
     for name, cost in costs.items():
@@ -76,25 +78,23 @@ def edit_distance(a: Graph | Lattice, b: Graph | Lattice) -> Tensor:
     return -viterbi_score(compose(compose(a, edits), b))
 
 
-def mismatch_costs(
-    answers: Labels, labels: Alphabet, *, dtype: torch.dtype = torch.float32
-) -> Graph:
+def mismatch_costs(answers: Labels, labels: Alphabet, *, dtype: torch.dtype | None = None) -> Graph:
     """Acceptors of all label sequences, scored 0 for the answer and 1 for every other.
 
     Arguments: `answers`, one label sequence or a batch of them; `labels` as in `edit_transducer`.
     Result: a batch, deterministic. Complexity: O(labels · length of the answer) arcs.
     """
+    dtype = _numbers.float_dtype(dtype)
     return _along("mismatch_costs", answers, labels, dtype, hamming=False)
 
 
-def hamming_costs(
-    answers: Labels, labels: Alphabet, *, dtype: torch.dtype = torch.float32
-) -> Graph:
+def hamming_costs(answers: Labels, labels: Alphabet, *, dtype: torch.dtype | None = None) -> Graph:
     """Acceptors of all label sequences, scored by how many places differ from the answer.
 
     Each label by which one sequence is longer than the other counts 1. Arguments, result and
     complexity: as `mismatch_costs`. Source: Hamming 1950; Taskar, Guestrin & Koller 2003.
     """
+    dtype = _numbers.float_dtype(dtype)
     return _along("hamming_costs", answers, labels, dtype, hamming=True)
 
 
@@ -103,7 +103,7 @@ def edit_costs(
     labels: Alphabet,
     *,
     max_states: int = MAX_STATES,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """Acceptors of all label sequences, scored by their edit distance from the answer.
 
@@ -117,6 +117,7 @@ def edit_costs(
     the work, which is cached.
     Source: Mohri 2003; Schulz & Mihov 2002, "Fast string correction with Levenshtein automata".
     """
+    dtype = _numbers.float_dtype(dtype)
     alphabet = _alphabet("edit_costs", labels)
     rows = label_rows("edit_costs", "answers", answers)
     return stack([_edit_costs(row, alphabet, max_states, dtype) for row in rows])
@@ -205,6 +206,7 @@ def _edit_costs(row: Tensor, alphabet: Tensor, max_states: int, dtype: torch.dty
 
 
 @lru_cache(maxsize=256)
+@ordinary
 def _pattern(classes: tuple[int, ...], max_states: int) -> _Pattern:
     """Levenshtein's recursion as an automaton: place i comes after i labels of the answer."""
     places, other = len(classes), max(classes, default=-1) + 1

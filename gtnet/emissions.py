@@ -10,6 +10,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet._operators import Composition
+from gtnet._ordinary import ordinary, without_wrappers
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
@@ -21,9 +22,10 @@ class Emissions(Composition):
     """Label scores along a chain of frames, or along the arcs of a segmentation graph.
 
     Arguments:
-        scores: float32 or float64; on a GPU also float16 or bfloat16, to be composed with float32
-            graphs without a copy. For a chain, [batch, frames, labels]; over a segmentation
-            graph, [arcs of the graph, labels]. -inf is allowed, NaN and +inf are not.
+        scores: float32 or float64; float16 and bfloat16 meet graphs of float32, on a GPU without a
+            copy, and get their gradient in their dtype. For a chain, [batch, frames, labels]; over
+            a segmentation graph, [arcs of the graph, labels]. -inf is allowed, NaN and +inf are
+            not, but beyond the length of an item: there nothing is read, and the gradient is 0.
         lengths: frames of each item, integers [batch]; by default all of them. Chain only. For
             scores on a GPU they may be on the CPU; those on a GPU are clipped, not checked.
         graph: an acyclic Graph (a batch) whose arc i carries row i of `scores`; its own weights
@@ -42,17 +44,19 @@ class Emissions(Composition):
         *,
         graph: Graph | Lattice | None = None,
     ) -> None:
-        short = isinstance(scores, Tensor) and scores.is_cuda and scores.dtype in _checks.SHORT
-        self.scores = scores if short else _checks.scores("Emissions", "scores", scores)
+        self.scores = _checks.emissions("Emissions", "scores", scores)
         self.lengths: Tensor | None = None
         if graph is None:
-            self.lengths = _lengths(self.scores, lengths)
+            (self.lengths,) = without_wrappers(_lengths(self.scores, lengths))
+            self.scores = finite_inside("Emissions", "scores", self.scores, self.lengths)
         else:
+            _checks.finite_or_zero("Emissions", "scores", self.scores)
             if lengths is not None:
                 raise ValueError("Emissions: lengths belong to frames, graph to segments: give one")
             self._given = _segments(self.scores, graph)
 
     @property
+    @ordinary
     def segmentation(self) -> Graph:
         """The graph whose arc i carries row i of the scores: the one given, or chains of frames."""
         if self._given is not None:
@@ -104,7 +108,7 @@ class Emissions(Composition):
         if self.lengths is not None:
             return self.scores
         own = self.segmentation.weights
-        if not own.is_cuda and not own.requires_grad and not bool(own.any()):
+        if not own.is_cuda and not own.requires_grad and not bool(_checks.plain(own).any()):
             return self.scores
         return self.scores + own.unsqueeze(1)
 
@@ -199,6 +203,28 @@ def _lengths(scores: Tensor, lengths: Tensor | list[int] | None) -> Tensor:
     return lengths.to(scores.device)
 
 
+def finite_inside(function: str, name: str, scores: Tensor, lengths: Tensor) -> Tensor:
+    """Scores [batch, frames, ...] of which those inside the lengths hold no NaN or +inf.
+
+    Others become 0, with a gradient of 0. On a GPU, where a look would wait, scores stay unread.
+    """
+    if scores.device.type != "cpu" or scores.numel() == 0:
+        return scores
+    _, largest = _checks.extremes({name: scores}).get(name, (0.0, 0.0))
+    if largest < float("inf"):
+        return scores
+    clean = scores.masked_fill(beyond(scores, lengths), 0)
+    _checks.finite_or_zero(function, name, clean)
+    return clean
+
+
+def beyond(scores: Tensor, lengths: Tensor) -> Tensor:
+    """Whether frames of scores lie beyond their item: [batch, frames, 1, ...]."""
+    frame = torch.arange(scores.shape[1], device=scores.device)
+    outside = frame >= lengths.unsqueeze(1)
+    return outside.view(*outside.shape, *(1,) * (scores.ndim - 2))
+
+
 def _frames(scores: Tensor, lengths: Tensor) -> Graph:
     """A chain of frames per item, as a segmentation graph with scores of 0."""
     batch, device = len(lengths), scores.device
@@ -229,5 +255,6 @@ def _segments(scores: Tensor, graph: Graph | Lattice) -> Graph:
             f"got {list(scores.shape)}"
         )
     _checks.same_device("Emissions", scores=scores, graph=graph.weights)
-    _checks.same_dtype("Emissions", scores=scores, graph=graph.weights)
+    if scores.dtype not in _checks.SHORT or graph.dtype != torch.float32:
+        _checks.same_dtype("Emissions", scores=scores, graph=graph.weights)
     return graph

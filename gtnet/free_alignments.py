@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._ordinary import ordinary
 from gtnet.alignments import bigram_scores
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -23,7 +24,7 @@ def ctc_topology(
     *,
     optional_blank: bool = False,
     repeats: bool = True,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The transducer from all frame labellings to the label sequences they collapse to.
 
@@ -38,14 +39,11 @@ def ctc_topology(
     in `ctc_graph`. Complexity: O(num_labels). Source: Graves et al. 2006; the compact
     topologies of k2 and of Laptev et al. 2022 differ: they allow a label to follow itself.
     """
+    dtype = _numbers.float_dtype(dtype)
     num_labels = _checks.count("ctc_topology", "num_labels", num_labels)
     labels = torch.arange(num_labels)
     if blank is not None:
-        blank = _checks.count("ctc_topology", "blank", blank)
-        if blank >= num_labels:
-            raise ValueError(
-                f"ctc_topology: blank must be one of the {num_labels} labels, got {blank}"
-            )
+        blank = _checks.one_of("ctc_topology", "blank", blank, num_labels)
         labels = labels[labels != blank]
     if not repeats:
         silent = [] if blank is None else [blank]
@@ -128,7 +126,7 @@ def bigram_graph(
     transitions: Tensor | None = None,
     start: Tensor | None = None,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """The acceptor of all label sequences under bigram scores: a state per label, and a first one.
 
@@ -141,6 +139,7 @@ def bigram_graph(
     Raises TypeError or ValueError for other shapes and dtypes. Complexity: O(labels^2).
     Gradient: that of a copy. Source: Collobert et al. 2016; Lafferty et al. 2001.
     """
+    dtype = _numbers.float_dtype(dtype)
     if transitions is None and start is None:
         if num_labels is None:
             raise ValueError("bigram_graph: num_labels, transitions or start must be given")
@@ -160,6 +159,7 @@ def bigram_graph(
 
 
 @lru_cache(maxsize=8)
+@ordinary
 def _bigrams(size: int, device: torch.device) -> Topology:
     """The topology of bigrams, cached with what is derived from it: losses need it at each step."""
     if device.type != "cpu":  # prepared on the CPU, then moved
@@ -184,18 +184,16 @@ def with_star(scores: Tensor, blank: int | None = 0, *, exclusive: bool = False)
     The new column is the score of the star of `star_graph`, which stands for any label. With
     `exclusive` a column for each label follows, in which that label does not count.
 
-    Arguments: `scores` float [..., labels]. Result: [..., labels + 1], or [..., 2 labels + 1].
+    Arguments: `scores` float [..., labels], as `Emissions` takes them. Result: [..., labels + 1],
+    or [..., 2 labels + 1].
     Raises TypeError or ValueError for other dtypes and blanks. Complexity: O(scores).
     Gradient: that of a softmax; 0 where nothing counts. Source: Pratap et al. 2022, section 3.
     """
-    if not isinstance(scores, Tensor) or scores.dtype not in (torch.float32, torch.float64):
-        raise TypeError("with_star: scores must be a float32 or float64 tensor")
+    scores = _checks.emissions("with_star", "scores", scores)
     size = scores.shape[-1]
     counted = scores
     if blank is not None:
-        blank = _checks.count("with_star", "blank", blank)
-        if blank >= size:
-            raise ValueError(f"with_star: blank must be one of the {size} labels, got {blank}")
+        blank = _checks.one_of("with_star", "blank", blank, size)
         counted = scores.masked_fill(torch.arange(size, device=scores.device) == blank, NEG_INF)
     if size == 0:
         raise ValueError("with_star: at least one label is needed, got 0")

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from gtnet import _checks, _files
+from gtnet import _checks, _files, _numbers
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._files import PathLike, Text
 from gtnet.graph import Graph
@@ -130,7 +130,7 @@ class NGramModel:
         *,
         backoff: Backoff = "epsilon",
         max_arcs: int = MAX_ARCS,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> Graph:
         """The acceptor of sentences: a state for each history, an arc for each n-gram.
 
@@ -146,6 +146,7 @@ class NGramModel:
         Source: Allauzen, Mohri & Roark 2003, "Generalized Algorithms for Constructing Statistical
         Language Models", section 4.
         """
+        dtype = _numbers.float_dtype(dtype)
         if backoff not in ("epsilon", "exact"):
             raise ValueError(f'graph: backoff must be "epsilon" or "exact", got {backoff!r}')
         _checks.count("graph", "max_arcs", max_arcs)

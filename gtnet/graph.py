@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from gtnet import _checks, _ops
+from gtnet import _checks, _numbers, _ops
 from gtnet._arguments import graph_parts
 from gtnet._isomorphism import isomorphic
 from gtnet._maps import each_map
 from gtnet._notebook import Shown
 from gtnet._operators import Operators
+from gtnet._ordinary import in_inference_mode, ordinary_tensors
 from gtnet._text import describe
 from gtnet.topology import Topology, stack_topologies
 
@@ -79,6 +80,11 @@ class Graph(Operators, Shown):
         arc_maps: Sequence[Tensor] | None = None,
         state_maps: Sequence[Tensor] | None = None,
     ) -> None:
+        if in_inference_mode():
+            weights, start, accept = ordinary_tensors(weights, start, accept)
+            arc_maps, state_maps = (
+                ordinary_tensors(*m) if isinstance(m, tuple) else m for m in (arc_maps, state_maps)
+            )
         self.topology = topology
         self.weights = weights
         self.start = start
@@ -170,20 +176,25 @@ class Graph(Operators, Shown):
 
     # Batches
 
-    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | Tensor) -> Graph:
-        """One graph, a slice, or a choice of graphs of the batch; scores stay in autograd."""
+    def __getitem__(self, index: Any) -> Graph:
+        """One graph, a slice, or a choice of graphs of the batch; scores stay in autograd.
+
+        `index`: an integer, a slice, several integers (a sequence, tensor or array), or a mask of
+        one boolean for each graph. Raises TypeError for anything else, IndexError for what the
+        batch does not have.
+        """
         if isinstance(index, slice):
             first, last, step = index.indices(len(self))
             if step == 1:
                 return self._span(first, max(first, last))
             index = list(range(first, last, step))
-        if isinstance(index, SupportsIndex) and not (torch.is_tensor(index) and index.ndim):
-            index = operator.index(index)
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"Graph: index {index} in a batch of {len(self)} graphs")
-            first = index % len(self)
+        if isinstance(index, int) and not isinstance(index, bool):
+            first = _index(index, len(self))
             return self._span(first, first + 1)
-        chosen = [self[int(i)] for i in index]
+        given = _indices(index, len(self))
+        if isinstance(given, int):
+            return self._span(given, given + 1)
+        chosen = [self[i] for i in given]
         return _with_maps(stack(chosen), chosen) if chosen else self._span(0, 0)
 
     def __iter__(self) -> Iterator[Graph]:
@@ -291,8 +302,8 @@ class Graph(Operators, Shown):
     def isomorphic(self, other: Graph | Lattice) -> bool:
         """Whether the batches are equal, graph by graph, up to the numbering of states and arcs.
 
-        Complexity: that of VF2 (networkx): fast on graphs whose labels tell the states apart,
-        exponential in the worst case.
+        Complexity: O(arcs · log states) where scores, labels and arcs tell the states apart;
+        where they do not, exponential in the worst case (strongly regular graphs).
         """
         other = built("isomorphic", "other", other)
         if len(self) != len(other):
@@ -305,12 +316,49 @@ class Graph(Operators, Shown):
         return describe(self)
 
 
+def _index(index: int, size: int) -> int:
+    """A place in a batch; negative ones count from its end."""
+    if not -size <= index < size:
+        raise IndexError(f"Graph: index {index} in a batch of {size} graphs")
+    return index % size
+
+
+def _indices(index: Any, size: int) -> int | list[int]:
+    """A place in a batch, or several."""
+    mask = _numbers.mask(index)
+    if mask is not None and mask.ndim:
+        if mask.shape != (size,):
+            raise IndexError(
+                f"Graph: a mask must have shape [{size}], a boolean for each graph of the batch, "
+                f"got {list(mask.shape)}"
+            )
+        return mask.nonzero().flatten().tolist()
+    wanted = "an integer, a slice, integers or a mask is expected as index"
+    names_none = isinstance(index, str | bytes) or index is None or index is ...
+    if names_none or _numbers.flag(index) is not None:
+        raise TypeError(f"Graph: {wanted}, got {index!r}")
+    if not isinstance(index, Tensor) and hasattr(index, "__index__"):
+        try:
+            return _index(operator.index(index), size)
+        except TypeError:  # an array of several
+            pass
+    if isinstance(index, Iterable) and not hasattr(index, "__len__"):
+        index = list(index)
+    tensor = _numbers.tensor_of("Graph", "index", index)
+    if tensor.ndim == 0:
+        if tensor.is_floating_point() or tensor.dtype == torch.bool:
+            raise TypeError(f"Graph: {wanted}, got {index!r}")
+        return _index(int(tensor), size)
+    return [_index(i, size) for i in _checks.integral("Graph", "index", index).tolist()]
+
+
 def _with_maps(batch: Graph, parts: list[Graph]) -> Graph:
     """The maps of parts that came from the same operands, one after another."""
     for name in ("arc_maps", "state_maps"):
         maps = [getattr(part, name) for part in parts]
         if all(m is not None for m in maps):
-            setattr(batch, name, tuple(torch.cat(same) for same in zip(*maps, strict=True)))
+            joined = (torch.cat(same) for same in zip(*maps, strict=True))
+            setattr(batch, name, ordinary_tensors(*joined))
     return batch
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph
@@ -29,7 +30,8 @@ def transducer_graph(
     frame and writes nothing, target u to the next label within the frame.
 
     Arguments:
-        log_probs: float [batch, frames, longest target + 1, labels].
+        log_probs: float [batch, frames, longest target + 1, labels]; half precision gives graphs
+            of float32. Beyond the lengths of an item nothing is read, and the gradient is 0.
         targets: integers [batch, longest target], padded.
         input_lengths, target_lengths: integers [batch]; by default all frames, all targets.
         blank: the label that writes nothing; no target may hold it.
@@ -79,7 +81,9 @@ def transducer_batch(
     accept = start.clone()
     start[state_offsets[:-1]] = 0
     accept[state_offsets[1:] - 1] = 0
-    return Graph.from_topology(topology, scores[here], start, accept)
+    weights = scores[here]
+    _checks.finite_or_zero(function, "log_probs", weights)
+    return Graph.from_topology(topology, weights, start, accept)
 
 
 def transducer_scores(
@@ -94,17 +98,16 @@ def transducer_scores(
 
     Result: scores [batch, frames, longest + 1, 2], targets [batch, longest], both lengths [batch].
     """
-    log_probs = _checks.scores(function, "log_probs", log_probs)
+    if not isinstance(log_probs, Tensor) or log_probs.dtype not in _checks.SHORT:
+        log_probs = _checks.floats(function, "log_probs", log_probs)
     if log_probs.ndim != 4 or log_probs.shape[2] == 0:
         raise ValueError(
             f"{function}: log_probs must be [batch, frames, targets + 1, labels], "
             f"got {list(log_probs.shape)}"
         )
     batch, frames, width, size = log_probs.shape
-    blank = _checks.count(function, "blank", blank)
-    if blank >= size:
-        raise ValueError(f"{function}: blank must be one of the {size} labels, got {blank}")
-    targets = torch.as_tensor(targets)
+    blank = _checks.one_of(function, "blank", blank, size)
+    targets = _numbers.tensor_of(function, "targets", targets)
     if tuple(targets.shape) != (batch, width - 1):
         raise ValueError(
             f"{function}: targets must be [batch, longest] = [{batch}, {width - 1}] to match "
@@ -133,7 +136,26 @@ def transducer_scores(
     chosen = labels.long().clamp(0, size - 1).view(batch, 1, width - 1, 1)
     next_label = log_probs[:, :, :-1].gather(3, chosen.expand(-1, frames, -1, -1))
     last = torch.nn.functional.pad(next_label, (0, 0, 0, 1), value=NEG_INF)
-    return torch.cat([log_probs[..., blank : blank + 1], last], 3), labels, read, written
+    scores = torch.cat([log_probs[..., blank : blank + 1], last], 3)
+    return scores.float() if scores.dtype in _checks.SHORT else scores, labels, read, written
+
+
+def transducer_log_softmax(
+    function: str, logits: Tensor, input_lengths: Lengths | None, target_lengths: Lengths | None
+) -> Tensor:
+    """The log-softmax of logits [batch, frames, longest target + 1, labels]; outside 0, unread."""
+    if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[2] == 0:
+        return logits  # for the errors of transducer_scores
+    batch, frames, width, _ = logits.shape
+    where = (function, "input_lengths", input_lengths, batch, frames, logits.device)
+    read = lengths_like(*where)
+    where = (function, "target_lengths", target_lengths, batch, width - 1, logits.device)
+    written = lengths_like(*where)
+    t, u = (torch.arange(n, device=logits.device) for n in (frames, width))
+    outside = (t >= read.unsqueeze(1)).unsqueeze(2) | (u > written.unsqueeze(1)).unsqueeze(1)
+    if logits.dtype in _checks.SHORT:
+        logits = logits.float()
+    return logits.masked_fill(outside.unsqueeze(3), 0).log_softmax(3)
 
 
 def lengths_of(
@@ -159,15 +181,17 @@ def lengths_like(
     """Lengths as int64 [batch], unchecked; on `device`, or on their own."""
     if lengths is None:
         return torch.full((batch,), most, device=device)
-    given = torch.as_tensor(lengths)
-    given = _checks.integral(function, name, given.reshape(1) if given.ndim == 0 else given)
+    given: object = lengths
+    if isinstance(lengths, int | np.integer) or (isinstance(lengths, Tensor) and lengths.ndim == 0):
+        given = torch.as_tensor(lengths).reshape(1)
+    given = _checks.integral(function, name, given)
     if len(given) != batch:
         raise ValueError(f"{function}: the batch has {batch} items, {name} {len(given)}")
     return given.long() if device is None else given.long().to(device)
 
 
 def segment_graph(
-    lengths: Lengths, max_duration: int, *, dtype: torch.dtype = torch.float32
+    lengths: Lengths, max_duration: int, *, dtype: torch.dtype | None = None
 ) -> Graph:
     """All ways to cut frames into segments of at most `max_duration` frames: a segmentation graph.
 
@@ -177,6 +201,7 @@ def segment_graph(
     Arguments: `lengths` integers [batch], the frames of each item; `max_duration` at least 1.
     Complexity: O(frames · max_duration). Source: Sarawagi & Cohen 2004 (semi-Markov models).
     """
+    dtype = _numbers.float_dtype(dtype)
     given = _checks.integral("segment_graph", "lengths", lengths)
     least, longest = _checks.extremes({"lengths": given}).get("lengths", (0, 0))
     if least < 0:
@@ -213,7 +238,7 @@ def segment_emissions(scores: Tensor, lengths: Lengths | None = None) -> Emissio
     last frame are left out. Raises TypeError or ValueError for wrong shapes and dtypes.
     Complexity: O(scores). Gradient: that of a gather.
     """
-    scores = _checks.scores("segment_emissions", "scores", scores)
+    scores = _checks.emissions("segment_emissions", "scores", scores)
     if scores.ndim != 4:
         raise ValueError(
             f"segment_emissions: scores must be [batch, frames, durations, labels], "
@@ -222,7 +247,8 @@ def segment_emissions(scores: Tensor, lengths: Lengths | None = None) -> Emissio
     batch, frames, durations, _ = scores.shape
     sizes = lengths_like("segment_emissions", "lengths", lengths, batch, frames, scores.device)
     _checks.inside("segment_emissions", "lengths", sizes, frames + 1, "the frames")
-    graph = segment_graph(sizes, durations, dtype=scores.dtype)
+    dtype = torch.float32 if scores.dtype in _checks.SHORT else scores.dtype
+    graph = segment_graph(sizes, durations, dtype=dtype)
     return Emissions(scores[_durations("segment_emissions", sizes, frames, durations)], graph=graph)
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from gtnet import _lattice_paths, _lattice_sums, _ops
 from gtnet._checks import NEG_INF
+from gtnet._ordinary import ordinary, transformed
 from gtnet._text import headline
 from gtnet.distance import _is_one, _log_distance, _scaled
-from gtnet.emissions import Emissions
+from gtnet.emissions import Emissions, beyond
 from gtnet.graph import Graph, Unbuilt
 from gtnet.paths import MAX_PREFIXES
 from gtnet.product import Paired, paired
@@ -61,10 +62,11 @@ class Lattice(Unbuilt):
         if emissions.scores.dtype != self.dtype:
             emissions = emissions.with_scores(emissions.scores.to(self.dtype))
         read = emissions.graph()
+        if transformed():  # what is found there holds for the transform only
+            return paired("compose", read, operand, self.max_arcs).scored(read, operand)
         known = self._known
         if known is None or not known.holds_for(emissions, operand):
-            product = paired("compose", read, operand, self.max_arcs)
-            known = _Structure.of(emissions, operand, product)
+            known = _structure(emissions, operand, read, self.max_arcs)
             object.__setattr__(self, "_known", known)
         return known.product.scored(read, operand)
 
@@ -323,6 +325,8 @@ class Lattice(Unbuilt):
                 per_row = beta[emissions.segmentation.topology.graph_of_arc].unsqueeze(1)
         scores = emissions.scores.double()
         impossible = scores == NEG_INF
+        if emissions.lengths is not None:  # what is never read may be NaN
+            impossible = impossible | beyond(scores, emissions.lengths)
         scores = (scores.masked_fill(impossible, 0) * per_row).masked_fill(impossible, NEG_INF)
         if emissions.lengths is None:
             segmentation = _scaled(function, emissions.segmentation, beta)
@@ -352,6 +356,12 @@ class _Structure(NamedTuple):
             and all(a is b for a, b in zip(topologies, self.topologies))
             and all(torch.equal(a, b) for a, b in zip(arrays, self.arrays))
         )
+
+
+@ordinary
+def _structure(emissions: Emissions, operand: Graph, read: Graph, max_arcs: int) -> _Structure:
+    product = paired("compose", read, operand, max_arcs)
+    return _Structure.of(emissions, operand, product)
 
 
 def _origins(emissions: Emissions, operand: Graph) -> tuple[tuple[object, ...], list[Tensor]]:

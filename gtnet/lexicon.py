@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON
 from gtnet._files import PathLike, Text, count, replace_file, score
 from gtnet._labels import LabelRule, foreign, own, rules
@@ -288,12 +288,13 @@ class Lexicon:
             lines.append(" ".join(names) + "\n")
         replace_file(path, "".join(lines))
 
-    def graph(self, *, dtype: torch.dtype = torch.float32) -> Graph:
+    def graph(self, *, dtype: torch.dtype | None = None) -> Graph:
         """The transducer from tokens to one word, with shared prefixes (`gtnet.trie`).
 
         The last arc of a pronunciation writes the word and carries its log-probability. For many
         words one after another, `lexicon.graph().star`. Complexity: O(tokens).
         """
+        dtype = _numbers.float_dtype(dtype)
         graph = trie([entry.tokens for entry in self.pronunciations], dtype=dtype)
         writes = graph.olabels >= 0
         entry = graph.olabels.clamp(min=0).long()

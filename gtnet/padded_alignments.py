@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from gtnet import _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
+from gtnet._ordinary import ordinary
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
@@ -73,11 +74,12 @@ def padded_ctc(
 def padded_asg(targets: Tensor, lengths: Tensor, transitions: Tensor, start: Tensor) -> Graph:
     """`asg_graph` of each row of targets on a GPU, with room for the longest.
 
-    As `padded_ctc`; state s > 0, the target s - 1, has the arcs 2s - 2 from itself and 2s - 1 from
-    the state before. Gradient: that of a gather.
+    As `padded_ctc`, and a target in which a label follows itself is wrong; state s > 0, the target
+    s - 1, has the arcs 2s - 2 from itself and 2s - 1 from the state before. Gradient: that of a
+    gather.
     """
     size = len(start)
-    given = _padded(targets, lengths, None, size)
+    given = _padded(targets, lengths, None, size, repeats=False)
     batch, longest = given.labels.shape
     there = given.labels < LARGEST
     label = torch.where(there, given.labels, 0)
@@ -96,7 +98,9 @@ def padded_asg(targets: Tensor, lengths: Tensor, transitions: Tensor, start: Ten
     return given.graph(topology, weights, state == lengths.unsqueeze(1))
 
 
-def _padded(targets: Tensor, lengths: Tensor, blank: int | None, num_labels: int) -> _Targets:
+def _padded(
+    targets: Tensor, lengths: Tensor, blank: int | None, num_labels: int, *, repeats: bool = True
+) -> _Targets:
     """Targets padded further, and which of them are wrong."""
     most = targets.shape[1]
     targets = pad(targets.long(), (0, max(-most % _ROUND, _ROUND - most)))
@@ -105,6 +109,8 @@ def _padded(targets: Tensor, lengths: Tensor, blank: int | None, num_labels: int
     if blank is not None:
         known &= targets != blank
     wrong = (inside & ~known).any(1) | (lengths < 0) | (lengths > most)
+    if not repeats:
+        wrong = wrong | (inside[:, 1:] & (targets[:, 1:] == targets[:, :-1])).any(1)
     return _Targets(targets.masked_fill(~(inside & known), LARGEST), lengths, wrong)
 
 
@@ -150,6 +156,7 @@ class _Layout(NamedTuple):
 
 
 @lru_cache(maxsize=64)
+@ordinary
 def _layout(longest: int, blanks: bool, device: torch.device) -> _Layout:
     """What does not depend on the labels of a target: a step forth and back, taken from the CPU's
     layout of an example, and a program that sums by label with room for every target.

@@ -58,8 +58,10 @@ def prune(
     else:
         assert posterior is not None
         slack = math.log(posterior) if posterior > 0 else NEG_INF
-    # Sums in another order round differently; that must not drop what equals the threshold.
-    least = total + slack - 1e-9 * (1 + total.abs())
+    # Sums in another order round differently; that must not drop what equals the threshold. And a
+    # score of float32 stands for any number that rounds to it.
+    rounding = 1e-9 if graph.dtype == torch.float64 else 2e-6
+    least = total + slack - rounding * (1 + total.abs())
     least = least.masked_fill(total == NEG_INF, 0)
     through = before[topology.global_source] + here.weights + after[topology.global_target]
     good = (through >= least[topology.graph_of_arc]) & (through > NEG_INF)

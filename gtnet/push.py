@@ -10,6 +10,7 @@ from gtnet import _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import traced
+from gtnet._ordinary import ordinary_tensors
 from gtnet._rewrite import Semiring, path_sums, prepared, trimmed
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -102,7 +103,7 @@ def _labels_to_start(graph: Graph) -> Graph:
     result = chained("push", units, topology.state_offsets, start, graph.accept)
     assert result.arc_maps is not None
     made = result.arc_maps[0] >= graph.num_arcs
-    result.arc_maps = (result.arc_maps[0].masked_fill(made, -1),)
+    result.arc_maps = ordinary_tensors(result.arc_maps[0].masked_fill(made, -1))
     return result
 
 
@@ -128,5 +129,6 @@ def pushed(
         torch.arange(count, dtype=torch.int32, device=graph.device)
         for count in (graph.num_arcs, graph.num_states)
     )
-    pushed_graph.arc_maps, pushed_graph.state_maps = (arcs,), (states,)
+    pushed_graph.arc_maps = ordinary_tensors(arcs)
+    pushed_graph.state_maps = ordinary_tensors(states)
     return pushed_graph

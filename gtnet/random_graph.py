@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -22,7 +22,7 @@ def random_graph(
     epsilons: float = 0.0,
     jump: int | None = None,
     generator: torch.Generator | int = 0,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Graph:
     """A batch of random automata in which every state accepts or leads on.
 
@@ -39,6 +39,7 @@ def random_graph(
     Raises ValueError for a share outside [0, 1], arcs without labels or without two states
     (acyclic) to connect. Complexity: O(size · (states + arcs)).
     """
+    dtype = _numbers.float_dtype(dtype)
     num_states, num_arcs, num_labels, size = (
         _checks.count("random_graph", name, value)
         for name, value in (

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._ops import library
+from gtnet._ordinary import (
+    in_inference_mode,
+    ordinary,
+    ordinary_tensors,
+    transformed,
+    without_wrappers,
+)
 
 _WORTH_SLICING = 4096  # arcs; fewer take a few microseconds however they are walked
 
@@ -56,14 +63,14 @@ class Topology:
         olabels: Tensor,
         num_states: int,
     ) -> None:
-        self.state_offsets = state_offsets
-        self.arc_offsets = arc_offsets
-        self.source = source
-        self.target = target
-        self.ilabels = ilabels
-        self.olabels = olabels
+        arrays: tuple[Tensor, ...] = (state_offsets, arc_offsets, source, target, ilabels, olabels)
+        if in_inference_mode() or transformed():
+            arrays = without_wrappers(*ordinary_tensors(*arrays))
+        self.state_offsets, self.arc_offsets, self.source, self.target = arrays[:4]
+        self.ilabels, self.olabels = arrays[4:]
         self.num_states = num_states
         self._walks = 0
+        self._largest: dict[str, int] = {}
 
     @property
     def num_graphs(self) -> int:
@@ -81,11 +88,29 @@ class Topology:
         return self.source.device
 
     @cached_property
+    @ordinary
     def is_acceptor(self) -> bool:
         """Whether every arc reads what it writes."""
         return self.ilabels is self.olabels or bool(torch.equal(self.ilabels, self.olabels))
 
+    def largest(self, side: Literal["ilabels", "olabels"]) -> int | None:
+        """The largest label that an arc reads or writes, EPSILON without arcs; kept.
+
+        None on a GPU where the graph was made there: to know it would wait.
+        """
+        if self._origin is not None:
+            return self._origin.largest(side)
+        if side == "olabels" and self.olabels is self.ilabels:
+            side = "ilabels"
+        found = self._largest.get(side)
+        if found is None and self.device.type == "cpu" and not torch.compiler.is_compiling():
+            labels = getattr(self, side)
+            found = int(_checks.plain(labels).max()) if len(labels) else _checks.EPSILON
+            self._largest[side] = found
+        return found
+
     @cached_property
+    @ordinary
     def entering(self) -> Incidence:
         """The arcs that enter each state; the other end is the source. O(states + arcs)."""
         if self._origin is not None:
@@ -93,6 +118,7 @@ class Topology:
         return self._grouped(self.target, self.source)
 
     @cached_property
+    @ordinary
     def leaving(self) -> Incidence:
         """The arcs that leave each state; the other end is the target. O(states + arcs)."""
         if self._origin is not None:
@@ -100,11 +126,13 @@ class Topology:
         return self._grouped(self.source, self.target)
 
     @cached_property
+    @ordinary
     def leaving_by_ilabel(self) -> Incidence:
         """`leaving` with the arcs of each state sorted by input label. O(arcs log degree)."""
         return self._sorted(self.ilabels)
 
     @cached_property
+    @ordinary
     def leaving_by_olabel(self) -> Incidence:
         """`leaving` with the arcs of each state sorted by output label. O(arcs log degree)."""
         if self.is_acceptor:
@@ -112,6 +140,7 @@ class Topology:
         return self._sorted(self.olabels)
 
     @cached_property
+    @ordinary
     def pair_labels(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The (input, output) pair of each arc as a number, int32 [arcs], and of each number the
         labels, int32 each. O(arcs log arcs).
@@ -129,6 +158,7 @@ class Topology:
         return by.offsets, by.arcs, by.states, by.labels
 
     @cached_property
+    @ordinary
     def order_and_cycles(self) -> tuple[Tensor, Tensor]:
         """The states of each graph in topological order, int32 [states], and for every graph a
         state on a cycle, int64 [graphs], -1 if there is none. O(states + arcs).
@@ -146,6 +176,7 @@ class Topology:
         return order.to(self.device), on_cycle.to(self.device)
 
     @cached_property
+    @ordinary
     def _order_and_bounds(self) -> tuple[Tensor, Tensor | None] | str:
         """The order of an acyclic walk, on a GPU with its layers; or where there is a cycle, in
         words.
@@ -226,18 +257,22 @@ class Topology:
         )
 
     @cached_property
+    @ordinary
     def _entering_slices(self) -> Tensor | None:
         return self._slices(self.entering, reverse=False)
 
     @cached_property
+    @ordinary
     def _leaving_slices(self) -> Tensor | None:
         return self._slices(self.leaving, reverse=True)
 
     @cached_property
+    @ordinary
     def _entering_runs(self) -> Tensor | None:
         return self._slices(self.entering, reverse=False, runs_only=True)
 
     @cached_property
+    @ordinary
     def _leaving_runs(self) -> Tensor | None:
         return self._slices(self.leaving, reverse=True, runs_only=True)
 
@@ -255,6 +290,7 @@ class Topology:
         return plan if plan.numel() else None
 
     @cached_property
+    @ordinary
     def steps(self) -> _ops.Steps | None:
         """One step through each graph that reads a label, laid out for vectors or, on a GPU, for
         blocks of threads. O(states + arcs).
@@ -263,6 +299,7 @@ class Topology:
         steps of a GPU too: a topology that was made there is copied, and the host waits.
         """
         offsets = (self.state_offsets, self.arc_offsets)
+        self.largest("ilabels")  # so that what is prepared can be composed without a look at data
         if self.device.type == "cuda":
             here = (self._origin or self.to(torch.device("cpu"))).steps
             if here is None:
@@ -278,6 +315,7 @@ class Topology:
         return isinstance(self._order_and_bounds, str)
 
     @cached_property
+    @ordinary
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """The states of each graph in an order in which arcs lead forward, except within
         components, int32 [states]; the components that have cycles: offsets int64 [graphs + 1],
@@ -286,6 +324,7 @@ class Topology:
         return _ops.components(self.state_offsets, self.leaving.offsets, self.leaving.states)
 
     @cached_property
+    @ordinary
     def _pattern(self) -> tuple[Tensor, ...] | str:
         """How to eliminate the states of the components, or why that does not fit."""
         *pattern, too_large = _ops.elimination(
@@ -337,26 +376,31 @@ class Topology:
         return Incidence(offsets, *by_label)
 
     @cached_property
+    @ordinary
     def graph_of_arc(self) -> Tensor:
         """The graph each arc belongs to, int64 [arcs]."""
         return _ops.spread(self.arc_offsets, self.num_arcs)
 
     @cached_property
+    @ordinary
     def graph_of_state(self) -> Tensor:
         """The graph each state belongs to, int64 [states]."""
         return _ops.spread(self.state_offsets, self.num_states)
 
     @cached_property
+    @ordinary
     def global_source(self) -> Tensor:
         """The source of each arc, numbered through the batch, int64 [arcs]."""
         return self.source + self.state_offsets.index_select(0, self.graph_of_arc)
 
     @cached_property
+    @ordinary
     def global_target(self) -> Tensor:
         """The target of each arc, numbered through the batch, int64 [arcs]."""
         return self.target + self.state_offsets.index_select(0, self.graph_of_arc)
 
     @cached_property
+    @ordinary
     def _ends(self) -> tuple[Tensor, Tensor]:
         """The offsets on the CPU, of states and of arcs."""
         if self.device.type == "cpu":

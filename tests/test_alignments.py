@@ -407,4 +407,4 @@ def test_wrong_arguments_are_named():
     with pytest.raises(TypeError, match="all must have one dtype"):
         hmm_graph([[1]], 1, loop=torch.zeros(2), step=torch.zeros(2).double())
     with pytest.raises(TypeError, match="float32 or float64"):
-        with_star(square.half())
+        with_star(square.long())

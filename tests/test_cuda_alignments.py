@@ -134,6 +134,7 @@ def test_what_is_wrong_gives_nan_there_and_an_error_where_it_is_seen():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_asg_is_that_of_the_cpu(longest, labels, frames, dtype):
     scores, targets, *lengths = batch(longest, labels, frames=frames, dtype=dtype)
+    targets = (1 + targets % (labels - 1)).cumsum(1) % labels  # none follows itself
     transitions, start = torch.randn(labels, labels, dtype=dtype), torch.randn(labels, dtype=dtype)
     transitions[1, 0] = -math.inf
     found = []
@@ -149,8 +150,8 @@ def test_asg_is_that_of_the_cpu(longest, labels, frames, dtype):
 
 
 def test_what_is_wrong_with_targets_of_asg_gives_nan():
-    scores, targets, frames, _ = batch(3, 4, frames=8, size=3)
-    targets[0, 1], targets[1, 2] = 4, -1
-    rest = (frames.cuda(), torch.tensor([3, 3, 2]).cuda(), torch.zeros(4, 4).double().cuda())
+    scores, _, frames, _ = batch(3, 4, frames=8, size=4)
+    targets = torch.tensor([[1, 4, 1], [1, 2, -1], [1, 2, 2], [1, 3, 3]])
+    rest = (frames.cuda(), torch.tensor([3, 3, 3, 2]).cuda(), torch.zeros(4, 4).double().cuda())
     loss = asg_loss(scores.cuda(), targets.cuda(), *rest, reduction="none")
-    assert loss.isnan().tolist() == [True, True, False]
+    assert loss.isnan().tolist() == [True, True, True, False]

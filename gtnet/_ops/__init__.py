@@ -18,7 +18,6 @@ from gtnet._ops.distance import recursion as recursion
 from gtnet._ops.distance import trace as trace
 from gtnet._ops.emissions import Kept as Kept
 from gtnet._ops.emissions import LatticeArguments as LatticeArguments
-from gtnet._ops.emissions import OutOfRangeError as OutOfRangeError
 from gtnet._ops.emissions import PathsFound as PathsFound
 from gtnet._ops.emissions import Shares as Shares
 from gtnet._ops.emissions import Steps as Steps
@@ -37,6 +36,8 @@ from gtnet._ops.emissions import rows_of_labels as rows_of_labels
 from gtnet._ops.emissions import segments_of_cuts as segments_of_cuts
 from gtnet._ops.emissions import steps as steps
 from gtnet._ops.epsilon_pairs import epsilon_pairs as epsilon_pairs
+from gtnet._ops.functional import learning as learning
+from gtnet._ops.functional import transformed as transformed
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
 from gtnet._ops.paths import acyclic_k_best as acyclic_k_best
 from gtnet._ops.paths import enumerate_paths as enumerate_paths
@@ -54,6 +55,7 @@ from gtnet._ops.simplify import minimize as minimize
 from gtnet._ops.simplify import push_labels as push_labels
 from gtnet._ops.take import take as take
 from gtnet._ops.take import total_by as total_by
+from gtnet._ops.totals import OutOfRangeError as OutOfRangeError
 from gtnet._ops.walks import components as components
 from gtnet._ops.walks import depths as depths
 from gtnet._ops.walks import elimination as elimination

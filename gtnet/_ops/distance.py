@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
+from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one, transformed
 from gtnet._ops.library import fake, operators, vector
 
 best_end = operators.best_end.default
@@ -138,6 +139,34 @@ class Walk(NamedTuple):
             reverse=not self.reverse,
         )
 
+    @property
+    def can_repeat(self) -> bool:
+        """Whether `repeated` serves: an acyclic walk on the CPU."""
+        return self.cycles is None and not self.order.is_cuda
+
+    def repeated(self, times: int) -> Walk:
+        """The same graphs so many times, one batch after another."""
+        states, arcs = len(self.order), len(self.forth[1])
+
+        def shifted(tensor: Tensor, by: int) -> Tensor:
+            first = by * torch.arange(times, dtype=tensor.dtype, device=tensor.device)
+            return (tensor + first.unsqueeze(1)).reshape(-1)
+
+        def offsets(of: Tensor, by: int) -> Tensor:
+            return torch.cat([of[:1], shifted(of[1:], by)])
+
+        def incidence(of: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            return offsets(of[0], arcs), shifted(of[1], arcs), shifted(of[2], states)
+
+        return self._replace(
+            state_offsets=offsets(self.state_offsets, states),
+            order=shifted(self.order, states),
+            plan=None,
+            forth=incidence(self.forth),
+            back=None if self.back is None else incidence(self.back),
+            back_plan=None,
+        )
+
     def ends(self) -> tuple[Tensor, Tensor]:
         """The state that each arc leads to and the state it comes from, int64."""
         offsets, arcs, states = self.forth
@@ -182,16 +211,19 @@ def _log_distance(
     return alpha, score
 
 
-class _LogDistance(torch.autograd.Function):
+class _LogDistance(Differentiable):
     @staticmethod
     def forward(
-        ctx: Any, weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
+        weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
     ) -> tuple[Tensor, Tensor]:
-        alpha, score = _log_distance(weights, start, accept, walk)
+        return _log_distance(weights, start, accept, walk)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        weights, start, accept, walk = inputs
         ctx.walk = walk
-        ctx.save_for_backward(weights, start, accept, alpha, score)
+        ctx.save_for_backward(weights, start, accept, *output)
         ctx.set_materialize_grads(False)
-        return alpha, score
 
     @staticmethod
     def backward(
@@ -203,15 +235,24 @@ class _LogDistance(torch.autograd.Function):
         scores = (weights, start, accept)
         return (*_gradient(grad_score, grad_alpha, alpha, score, *scores, ctx.walk), None)
 
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        *scores, walk = args
+        if not walk.can_repeat:
+            dims = (*in_dims[:3], None)
+            return one_by_one(_LogDistance.apply, info, dims, args)
+        size = info.batch_size
+        flat = (in_front(t, dim, size).reshape(-1) for t, dim in zip(scores, in_dims))
+        alpha, score = _LogDistance.apply(*flat, walk.repeated(size))
+        return (alpha.view(size, -1), score.view(size, -1)), (0, 0)
+
 
 def log_distance(
     weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
 ) -> tuple[Tensor, Tensor]:
     """The log-sum of all paths to each state and to the end, float64; any number of derivatives."""
     weights, start, accept = weights.contiguous(), start.contiguous(), accept.contiguous()
-    if torch.is_grad_enabled() and (
-        weights.requires_grad or start.requires_grad or accept.requires_grad
-    ):
+    if learning(weights, start, accept):
         return _LogDistance.apply(weights, start, accept, walk)
     return _log_distance(weights, start, accept, walk)
 
@@ -244,7 +285,8 @@ def _gradient(
 ) -> OnPaths:
     """The gradient of log distances: fused if it is not differentiated and no graph is cyclic."""
     back = walk.reversed()
-    if walk.cycles is None and not (torch.is_grad_enabled() and alpha.requires_grad):
+    plain = not transformed() and not (torch.is_grad_enabled() and alpha.requires_grad)
+    if walk.cycles is None and plain:
         if grad_alpha is not None:
             grad_alpha = grad_alpha.contiguous()
         fused = operators.log_distance_backward.default(
@@ -287,16 +329,19 @@ def log_shares(
     )
 
 
-class _Recursion(torch.autograd.Function):
+class _Recursion(Differentiable):
     """A linear recursion; its gradient is another, along the same arcs from the other end."""
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, b: Tensor, walk: Walk) -> Tensor:
+    def forward(p: Tensor, b: Tensor, walk: Walk) -> Tensor:
         operator = operators.recursion if walk.cycles is None else operators.closed_recursion
-        x = operator.default(p.contiguous(), b.contiguous(), *walk.arguments())
+        return operator.default(p.contiguous(), b.contiguous(), *walk.arguments())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        p, _, walk = inputs
         ctx.walk = walk
-        ctx.save_for_backward(p, x)
-        return x
+        ctx.save_for_backward(p, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -304,6 +349,14 @@ class _Recursion(torch.autograd.Function):
         grad_b = recursion(p, grad, ctx.walk.reversed())
         near, far = ctx.walk.ends()
         return grad_b[near] * x[far], grad_b, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, p: Tensor, b: Tensor, walk: Walk) -> tuple[Tensor, int]:
+        if not walk.can_repeat:
+            return one_by_one(_Recursion.apply, info, (*in_dims[:2], None), (p, b, walk))
+        size = info.batch_size
+        flat = (in_front(t, dim, size).reshape(-1) for t, dim in zip((p, b), in_dims))
+        return _Recursion.apply(*flat, walk.repeated(size)).view(size, -1), 0
 
 
 def recursion(p: Tensor, b: Tensor, walk: Walk) -> Tensor:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from gtnet._ops import library
+from gtnet._ops.functional import learnt, transformed
 from gtnet._ops.library import fake, operators, unknown_size, vector
+from gtnet._ops.totals import CtcTotal, LatticeTotal, OutOfRangeError, RefusedError, raise_trouble
 
 steps = operators.steps.default
 block_steps = operators.block_steps.default
@@ -287,17 +289,6 @@ class Shares(NamedTuple):
     last: Tensor
 
 
-class OutOfRangeError(ArithmeticError):
-    """The scores of a path may add up to more than any exponent holds."""
-
-
-def _raise_trouble(code: int) -> None:
-    if code == 1:
-        raise OutOfRangeError
-    if code == 2:
-        raise ValueError("forward_score: emissions must not hold NaN or +inf")
-
-
 def lattice_posteriors(arguments: LatticeArguments, *, by_cut: bool) -> Shares:
     """Posteriors outside autograd; `by_cut` gives arcs for each cut in which they are taken.
 
@@ -329,7 +320,7 @@ class _LatticeScore(torch.autograd.Function):
             scores, [*cuts, *ends], *steps, weights, start, accept, keep
         )
         if not trouble.is_cuda:  # on a GPU the score is NaN instead, so that nothing waits
-            _raise_trouble(int(trouble))
+            raise_trouble(int(trouble))
         ctx.save_for_backward(scores, weights, start, accept, first, last, *alpha, *cuts)
         ctx.steps, ctx.multiplied_out = steps, multiplied_out
         return score
@@ -368,6 +359,10 @@ def lattice_score(arguments: LatticeArguments, multiplied_out: Callable[..., Ten
     """
     scores, cuts, steps, *graph = arguments
     cuts, ends = (cuts, [None, None]) if len(cuts) == 1 else (cuts[:-2], cuts[-2:])
+    if transformed() or torch.compiler.is_compiling():
+        counting = any(t is not None and learnt(t) for t in (*graph, *ends))
+        rest = (cuts, steps, counting, None if torch.compiler.is_compiling() else multiplied_out)
+        return LatticeTotal.apply(scores, *graph, *ends, *rest)
     return _LatticeScore.apply(scores, *graph, *ends, cuts, steps, multiplied_out)
 
 
@@ -421,7 +416,16 @@ def ctc_loss(
     where lengths, labels or scores are wrong or out of range. `multiplied_out` computes the same
     from `log_probs` in parts that are differentiable any number of times.
     """
-    return _CtcLoss.apply(log_probs, lengths, targets, target_lengths, blank, multiplied_out)
+    given = (log_probs, lengths, targets, target_lengths, blank)
+    if torch.compiler.is_compiling():
+        keep = torch.is_grad_enabled() and log_probs.requires_grad
+        return CtcTotal.apply(*given, keep, None)[0]
+    if transformed():
+        try:
+            return CtcTotal.apply(*given, True, multiplied_out)[0]
+        except RefusedError:
+            return None
+    return _CtcLoss.apply(*given, multiplied_out)
 
 
 def rows_of_labels(scores: Tensor) -> Tensor:

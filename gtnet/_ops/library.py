@@ -72,6 +72,22 @@ def fake(name: str) -> Any:
     return torch.library.register_fake(f"gtnet::{name}", lib=_library)
 
 
+def define(schema: str) -> Any:
+    """Declares an operator that the function below makes of others, on any device."""
+    _library.define(schema)
+
+    def implement(function: Any) -> Any:
+        _library.impl(schema.split("(")[0], function, "CompositeExplicitAutograd")
+        return function
+
+    return implement
+
+
+def mapped(name: str, rule: Any) -> None:
+    """Registers what an operator does under torch.vmap."""
+    torch.library.register_vmap(f"gtnet::{name}", rule, lib=_library)
+
+
 def unknown_size() -> Any:
     """A size that depends on the data."""
     return torch.library.get_ctx().new_dynamic_size()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gtnet._ops.functional import Differentiable
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 minimize = operators.minimize.default
@@ -113,13 +114,18 @@ class Determinized(NamedTuple):
     endings: Tensor
 
 
-class _RecordedSums(torch.autograd.Function):
+class _RecordedSums(Differentiable):
     """The scores that determinization computed, with their gradient."""
 
     @staticmethod
     def forward(
-        ctx: Any, weights: Tensor, start: Tensor, accept: Tensor, made: Determinized, tropical: bool
+        weights: Tensor, start: Tensor, accept: Tensor, made: Determinized, tropical: bool
     ) -> tuple[Tensor, ...]:
+        return made.start_score.clone(), made.score.clone(), made.accept.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        weights, _, accept, made, tropical = inputs
         ctx.save_for_backward(
             weights,
             accept,
@@ -131,7 +137,6 @@ class _RecordedSums(torch.autograd.Function):
             *made[9:16],
         )
         ctx.tropical = tropical
-        return made.start_score.clone(), made.score.clone(), made.accept.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gtnet._ops import library
+from gtnet._ops.functional import one_by_one
 from gtnet._ops.library import fake, operators, unknown_size, vector
 
 topological_order = operators.topological_order.default
@@ -58,6 +60,13 @@ def _(
     open: Tensor | None = None,
 ) -> Tensor:
     return torch.empty_like(seeds)
+
+
+def _each_reach(info: Any, in_dims: Any, *args: Any, **kwargs: Any) -> Any:
+    return one_by_one(partial(reach, **kwargs), info, in_dims, args)
+
+
+library.mapped("reach", _each_reach)
 
 
 @fake("components")

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gtnet import _checks
+from gtnet import _checks, _numbers
 from gtnet.alignments import without_blank
 from gtnet.grids import lengths_like, lengths_of
 
@@ -34,11 +34,9 @@ def frames_of(
 
 def frames_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool]:
     """Scores [frames, batch, labels], and whether they were those of one item without a batch."""
-    short = isinstance(scores, Tensor) and scores.is_cuda and scores.dtype in _checks.SHORT
-    wide = isinstance(scores, Tensor) and scores.dtype in (torch.float32, torch.float64)
-    if not short and not wide:
-        kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
-        raise TypeError(f"{function}: {name} must be float32 or float64, got {kind}")
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"{function}: {name} must be a tensor, got {type(scores).__name__}")
+    scores = _checks.emissions(function, name, scores)
     if scores.ndim not in (2, 3):
         raise ValueError(
             f"{function}: {name} must be [frames, batch, labels] or [frames, labels], "
@@ -50,10 +48,20 @@ def frames_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool
 
 def plain_integers(values: object) -> Tensor | None:
     """Integers as int64, unchecked; None for anything else and for tensors not on the CPU."""
-    tensor = torch.as_tensor(values)
-    if tensor.dtype not in (torch.int32, torch.int64) or tensor.device.type != "cpu":
+    if not isinstance(values, Tensor):
+        if not isinstance(values, list | tuple | int):
+            return None
+        values = torch.as_tensor(values)
+    if values.dtype not in (torch.int32, torch.int64) or values.device.type != "cpu":
         return None
-    return tensor.long().contiguous()
+    return values.long().contiguous()
+
+
+def integers_of(function: str, name: str, values: object) -> Tensor:
+    """Integers of any shape, unchecked but for an empty list, which is no list of floats."""
+    tensor = _numbers.tensor_of(function, name, values)
+    empty = not isinstance(values, Tensor) and not tensor.numel()
+    return tensor.long() if empty else tensor
 
 
 def flat_targets(
@@ -63,7 +71,10 @@ def flat_targets(
 
     The result is on the CPU, where sizes must be known; for tensors on a GPU it waits once.
     """
-    targets, target_lengths = _on_cpu(torch.as_tensor(targets), torch.as_tensor(target_lengths))
+    targets, target_lengths = _on_cpu(
+        integers_of(function, "targets", targets),
+        integers_of(function, "target_lengths", target_lengths),
+    )
     if targets.ndim == 2:
         most = targets.shape[1]
         sizes = lengths_of(function, "target_lengths", target_lengths, batch, most, "the targets")
@@ -93,7 +104,7 @@ def padded_targets(
     Targets on the CPU are checked there. Padded targets on the GPU are not checked, so nothing
     waits; for concatenated ones it waits for lengths that are on the GPU too.
     """
-    targets = torch.as_tensor(targets)
+    targets = integers_of(function, "targets", targets)
     if targets.device.type != "cpu" and targets.ndim == 2:
         most = targets.shape[1]
         if targets.shape[0] != batch:
@@ -109,7 +120,7 @@ def padded_targets(
     else:
         flat = _checks.integral(function, "targets", targets)
         most = len(flat)
-        lengths = torch.as_tensor(target_lengths).cpu()
+        lengths = integers_of(function, "target_lengths", target_lengths).cpu()
         sizes = lengths_of(function, "target_lengths", lengths, batch, most, "the targets")
         _add_up(function, sizes, most)
     longest = int(sizes.max()) if batch else 0

@@ -23,10 +23,7 @@ class Classes:
     def __init__(
         self, function: str, energies: Tensor, correct: Any, beta: float | Tensor = 1.0
     ) -> None:
-        if energies.dtype not in (torch.float32, torch.float64):
-            raise TypeError(
-                f"{function}: energies must be float32 or float64, got {energies.dtype}"
-            )
+        energies = _checks.floats(function, "energies", _checks.widened(energies))
         if energies.ndim != 2:
             raise ValueError(
                 f"{function}: energies must be [batch, answers], got {list(energies.shape)}"

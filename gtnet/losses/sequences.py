@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet.alignments import asg_batch, bigram_scores, ctc_batch
+from gtnet._ordinary import without_wrappers
+from gtnet.alignments import asg_batch, bigram_scores, ctc_batch, without_repeats
 from gtnet.compose import compose
 from gtnet.distance import _is_one, forward_score
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph, built
-from gtnet.grids import transducer_batch
+from gtnet.grids import transducer_batch, transducer_log_softmax
 from gtnet.lattice import Lattice
 from gtnet.losses.batches import (
     Lengths,
@@ -20,6 +24,7 @@ from gtnet.losses.batches import (
     flat_targets,
     frames_first,
     frames_of,
+    integers_of,
     known_reduction,
     padded_targets,
     plain_integers,
@@ -48,13 +53,14 @@ def ctc_loss(
 
     Arguments:
         log_probs: float32 or float64 [frames, batch, labels], or [frames, labels] for one item;
-            on a GPU also float16 or bfloat16.
+            float16 and bfloat16 give a loss of float32 and get their gradient in their dtype.
+            Beyond the length of an item nothing is read, and the gradient is 0.
         targets: integers [batch, longest], padded, or all targets concatenated.
         input_lengths, target_lengths: integers [batch] (or one integer for one item). With
             `log_probs` on a GPU, targets and lengths may be on that GPU or on the CPU. Padded
             targets on the GPU are never waited for: wrong ones give NaN instead of an error, and
             lengths that are too long are clipped.
-        blank: the label that writes nothing; no target may hold it.
+        blank: the label that writes nothing, one of those of `log_probs`; no target may hold it.
         reduction: "none" gives [batch]; "sum"; "mean" divides each loss by the length of its
             target (at least 1) and averages over the batch.
         zero_infinity: losses of targets that do not fit into their frames become 0.
@@ -70,12 +76,13 @@ def ctc_loss(
     """
     log_probs, single = frames_first("ctc_loss", "log_probs", log_probs)
     known_reduction("ctc_loss", reduction)
-    blank = _checks.count("ctc_loss", "blank", blank)
+    blank = _checks.one_of("ctc_loss", "blank", blank, log_probs.shape[2])
     given = (input_lengths, targets, target_lengths, blank)
     loss = _ctc_loss_in_one(log_probs, *given) if _is_one(beta) else None
     if loss is None:
         loss = -_ctc_lattice(log_probs, *given).forward_score(beta)
-    loss = reduced(loss, reduction, zero_infinity, torch.as_tensor(target_lengths))
+    lengths = integers_of("ctc_loss", "target_lengths", target_lengths)
+    loss = reduced(loss, reduction, zero_infinity, lengths)
     return loss.squeeze(0) if single and reduction == "none" else loss
 
 
@@ -103,6 +110,9 @@ def _ctc_loss_in_one(
     """
     given = (input_lengths, targets, target_lengths)
     frames, labels, lengths = (plain_integers(values) for values in given)
+    if _ops.transformed() and frames is not None and labels is not None and lengths is not None:
+        frames, labels, lengths = without_wrappers(frames, labels, lengths)
+        given = (frames, labels, lengths)
     if log_probs.device.type != "cpu" or frames is None or labels is None or lengths is None:
         return None
 
@@ -135,7 +145,9 @@ def asg_loss(
     `transitions` [labels, labels] (from, to) and `start` [labels], by default 0, may be learnt.
     Result: [] or, for "none", [batch]; never negative; +inf for a target longer than its frames,
     and for an empty one with frames.
-    Raises: ValueError or TypeError for wrong shapes, dtypes, lengths and labels.
+    Raises: ValueError or TypeError for wrong shapes, dtypes, lengths and labels, and for a label
+    that follows itself: it could be told from a long one only with `pack_repetitions`. For padded
+    targets on a GPU, NaN instead.
     Complexity: O(frames · labels^2). Gradient: posteriors under all sequences minus posteriors
     under the target, any number of times differentiable.
     Source: Collobert, Puhrsch & Synnaeve 2016, section 3.
@@ -147,7 +159,8 @@ def asg_loss(
         raise ValueError(
             f"asg_loss: scores have {rows.shape[2]} labels, transitions have {len(start)}"
         )
-    _checks.same_dtype("asg_loss", scores=rows, transitions=transitions)
+    if rows.dtype not in _checks.SHORT or transitions.dtype != torch.float32:
+        _checks.same_dtype("asg_loss", scores=rows, transitions=transitions)
     _checks.same_device("asg_loss", scores=rows, transitions=transitions)
     given = ("asg_loss", targets, target_lengths, len(rows), rows.shape[2])
     if rows.is_cuda:
@@ -155,7 +168,8 @@ def asg_loss(
         numerator = padded_asg(labels, lengths, transitions, start)
     else:
         flat, lengths = flat_targets(*given)
-        numerator = asg_batch("asg_loss", flat, lengths, transitions, start, rows.dtype)
+        without_repeats("asg_loss", flat, lengths)
+        numerator = asg_batch("asg_loss", flat, lengths, transitions, start, transitions.dtype)
     emissions = Emissions.unchecked(rows, frames)
     loss = _normalized(emissions, numerator, bigram_graph(None, transitions, start), beta)
     loss = reduced(loss.clamp(min=0), reduction, zero_infinity, lengths)
@@ -225,6 +239,7 @@ def transducer_loss(
     zero_infinity: bool = False,
     *,
     beta: float | Tensor = 1.0,
+    from_logits: bool = False,
 ) -> Tensor:
     """The RNN transducer loss: minus the log of the probability of all alignments of the target.
 
@@ -232,20 +247,54 @@ def transducer_loss(
     labels, so that only their gather depends on the number of labels.
 
     Arguments:
-        log_probs: float32 or float64 [batch, frames, longest target + 1, labels]: after u labels
-            of the target were written, at frame t, normalized over the labels (log_softmax).
+        log_probs: float [batch, frames, longest target + 1, labels]: after u labels of the target
+            were written, at frame t, normalized over the labels (log_softmax). Half precision gives
+            a loss of float32. Beyond the lengths of an item nothing is read; the gradient is 0.
         targets: integers [batch, longest target], padded.
         input_lengths, target_lengths: integers [batch]; by default all frames, all of the targets.
         blank: the label that leads to the next frame; no target may hold it.
         reduction: "none" gives [batch]; "sum"; "mean" over the batch.
         zero_infinity, beta: as in `ctc_loss`.
+        from_logits: `log_probs` are the network's raw outputs, normalized here.
     Result: [] or, for "none", [batch]; +inf where no alignment exists: labels without a frame.
     Raises: ValueError or TypeError for wrong shapes, dtypes, lengths, labels, and a blank in a
-    target. Complexity: O(frames · labels of the target), and the gradient's zeros.
+    target. ValueError also for probabilities above 1 among the scores read, and where those of the
+    first step of an item add up to more than 1; a UserWarning where to less. A GPU is not
+    asked, nor are scores that torch.func maps.
+    Complexity: O(frames · labels of the target), and the gradient's zeros.
     Gradient: minus the posterior of each step; any number of times differentiable.
     Source: Graves 2012, section 2.4.
     """
     known_reduction("transducer_loss", reduction)
-    lengths = (input_lengths, target_lengths)
-    graph = transducer_batch("transducer_loss", log_probs, targets, *lengths, blank)
+    given = (targets, input_lengths, target_lengths, blank)
+    if from_logits:
+        log_probs = transducer_log_softmax("transducer_loss", log_probs, *given[1:3])
+    graph = transducer_batch("transducer_loss", log_probs, *given)
+    if not from_logits:
+        _require_log_probs(log_probs, graph)
     return reduced(-forward_score(graph, beta), reduction, zero_infinity, None)
+
+
+def _require_log_probs(scores: Tensor, graph: Graph) -> None:
+    """Refuse scores of a transducer that are no log-probabilities, by what is cheap to look at."""
+    if scores.device.type != "cpu" or not graph.num_arcs or _ops.transformed():
+        return
+    slack = 0.1 if scores.dtype in _checks.SHORT else 1e-3
+    how = "apply log_softmax over the labels, or pass from_logits=True"
+    largest = float(graph.weights.detach().max())
+    if largest > slack:
+        raise ValueError(f"transducer_loss: log_probs must be at most 0, got {largest:.4g}: {how}")
+    read = graph.arc_offsets.diff() > 0
+    mass = scores.detach()[:, 0, 0][read].float().logsumexp(-1)
+    most, least = float(mass.max()), float(mass.min())
+    if most > slack:
+        raise ValueError(
+            f"transducer_loss: probabilities must add up to 1 over the labels, got "
+            f"{math.exp(min(most, 700)):.4g}: {how}"
+        )
+    if least < -slack:
+        warnings.warn(
+            f"transducer_loss: probabilities add up to {math.exp(least):.4g} over the labels, not "
+            f"to 1: {how}",
+            stacklevel=3,
+        )

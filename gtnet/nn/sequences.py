@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from gtnet import losses
+from gtnet import _checks, _numbers, losses
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph, built
@@ -34,7 +35,7 @@ class CTCLoss(ReducedLoss):
         beta: float | Tensor = 1.0,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
-        self.blank = blank
+        self.blank = _checks.count("CTCLoss", "blank", blank)
 
     def forward(
         self, log_probs: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths
@@ -65,9 +66,10 @@ class ASGLoss(ReducedLoss):
         zero_infinity: bool = False,
         *,
         beta: float | Tensor = 1.0,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
+        dtype = _numbers.float_dtype(dtype)
         self.transitions = nn.Parameter(torch.zeros(num_labels, num_labels, dtype=dtype))
         self.start = nn.Parameter(torch.zeros(num_labels, dtype=dtype))
 
@@ -95,8 +97,11 @@ class LFMMILoss(ReducedLoss):
     """`gtnet.losses.lf_mmi_loss` with its denominator, whose scores are buffers or parameters.
 
     Arguments: `denominator` a Graph; `learn_denominator` makes its weights a parameter.
-    `forward(emissions, numerator)`; `graph()` is the denominator.
+    `forward(emissions, numerator)`; `graph()` is the denominator. A state dict holds a fingerprint
+    of its topology, and is loaded into one of the same arcs only (RuntimeError).
     """
+
+    topology: Tensor
 
     def __init__(
         self,
@@ -116,6 +121,24 @@ class LFMMILoss(ReducedLoss):
             self.register_buffer("weights", denominator.weights)
         self.register_buffer("start", denominator.start)
         self.register_buffer("accept", denominator.accept)
+        self.register_buffer("topology", _fingerprint(denominator))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, *rest: Any
+    ) -> None:
+        """Scores of another topology mean other arcs: nothing of them is taken."""
+        given, own = state_dict.get(prefix + "topology"), self.topology
+        if given is not None and not torch.equal(given.cpu(), own.cpu()):
+            *_, errors = rest
+            sizes = "{} graphs, {} states and {} arcs"
+            theirs, ours = (sizes.format(*t.tolist()[:3]) for t in (given, own))
+            errors.append(
+                f"LFMMILoss: the state is that of a denominator of {theirs}, this one has {ours}"
+                + ("" if theirs != ours else ", but other arcs")
+                + ": build it from the graph that was trained"
+            )
+            return
+        super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
 
     def forward(self, emissions: Emissions, numerator: Graph | Lattice) -> Tensor:
         return losses.lf_mmi_loss(
@@ -125,6 +148,16 @@ class LFMMILoss(ReducedLoss):
     def graph(self) -> Graph:
         """The denominator with its scores as they are now."""
         return self._denominator.with_weights(self.weights, start=self.start, accept=self.accept)
+
+
+def _fingerprint(graph: Graph) -> Tensor:
+    """Graphs, states and arcs of a batch, and a digest of its topology, int64 [7]."""
+    topology = graph.topology
+    digest = hashlib.sha256()
+    for name in ("state_offsets", "arc_offsets", "source", "target", "ilabels", "olabels"):
+        digest.update(getattr(topology, name).cpu().numpy().astype("<i8").tobytes())
+    words = [int.from_bytes(digest.digest()[i : i + 8], "big", signed=True) for i in (0, 8, 16, 24)]
+    return torch.tensor([len(graph), graph.num_states, graph.num_arcs, *words], device=graph.device)
 
 
 class TransducerLoss(ReducedLoss):
@@ -140,9 +173,11 @@ class TransducerLoss(ReducedLoss):
         zero_infinity: bool = False,
         *,
         beta: float | Tensor = 1.0,
+        from_logits: bool = False,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
-        self.blank = blank
+        self.blank = _checks.count("TransducerLoss", "blank", blank)
+        self.from_logits = from_logits
 
     def forward(
         self,
@@ -160,4 +195,5 @@ class TransducerLoss(ReducedLoss):
             self.reduction,
             self.zero_infinity,
             beta=self.beta,
+            from_logits=self.from_logits,
         )

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lattice/cpu/viterbi.h"
+#include "lattice/tie_slack.h"
 
 namespace gtnet::lattice {
 
@@ -33,7 +34,7 @@ class LatticePrune {
     LatticeKept kept;
     if (best == kNegInf) return kept;
     // Rounding of sums taken in another order must not drop what ties with the threshold.
-    const double least = best - beam - 1e-9 * (1 + std::abs(best));
+    const double least = best - beam - kTieSlack<Score> * (1 + std::abs(best));
     std::vector<double> emission(item_.steps.num_labels);
     for (int32_t c = 0; c < cuts.count; ++c) {
       for (int32_t s = 0; cuts.starts(c) && s < item_.num_states; ++s) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "lattice/gpu/chain_viterbi.h"
+#include "lattice/tie_slack.h"
 
 namespace gtnet::lattice {
 
@@ -124,7 +125,7 @@ struct NearBest {
 
   GTNET_HD double least(int64_t item) const {
     // Rounding of sums taken in another order must not drop what ties with the threshold.
-    return best[item] - beam - 1e-9 * (1 + std::abs(best[item]));
+    return best[item] - beam - kTieSlack<T> * (1 + std::abs(best[item]));
   }
 };
 

@@ -46,6 +46,7 @@ def linear_graph(
     labels = torch.arange(N, dtype=torch.int32).repeat(M)
     accept = [M] if M > 0 else []
     core = gtnet.Graph(source, source + 1, labels, start=0, accept=accept, num_states=M + 1)
+    core = core.to(torch.float32)
     return Graph.of(core.to(where.name), calc_grad)
 
 

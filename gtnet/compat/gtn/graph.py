@@ -117,7 +117,8 @@ class Graph:
         """This graph as a `gtnet.Graph`, valid until nodes or arcs are added. O(nodes + arcs)."""
         builder = self._builder
         if builder is not None:
-            self._core = builder.build()  # before the builder is dropped: other threads may read it
+            # Before the builder is dropped: other threads may read it.
+            self._core = builder.build(torch.float32)
             self._builder = None
         assert self._core is not None
         return self._core
