@@ -330,7 +330,9 @@ def test_epsilons_lead_back_to_what_was_cut_off():
     cut = beam_search(emissions, graph, beam=9.0, max_active=1)
     assert viterbi_score(cut).tolist() == [-1.5]
     assert sorted(cut.arc_maps[1].tolist()) == [0, 2, 3]
-    starts = Graph([0, 1], [1, 2], [EPSILON, 0], weights=[-2, 0], start=[0.0, -1, NEG_INF], accept=2)
+    starts = Graph(
+        [0, 1], [1, 2], [EPSILON, 0], weights=[-2, 0], start=[0.0, -1, NEG_INF], accept=2
+    )
     cut = beam_search(emissions, starts, beam=9.0, max_active=1)
     assert viterbi_score(cut).tolist() == [-2.0]
 
@@ -339,7 +341,7 @@ def test_a_search_that_ends_nowhere_says_so_or_gives_what_it_has():
     scores = torch.tensor([[[0, -1.0, -2]]]).expand(4, 2, 3)
     graph = linear([[0, 1], [0, 1, 2], [0], [2, 2]]).to(torch.float32)
     emissions = Emissions(scores, [2, 2, 2, 1])
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning, match="beam_search") as said:
         found = beam_search(emissions, graph, beam=5.0)
     assert [str(w.message).split(", so")[0] for w in said] == [
         "beam_search: after the last frame no state survives in 1 items (2)",

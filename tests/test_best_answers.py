@@ -170,7 +170,9 @@ def test_equal_answers_are_found_at_once(scale, dtype):
     (best,) = best_answers(graph, 3, max_prefixes=4 * length)
     assert len({tuple(text) for text in label_sequences(best)}) == 3
     expected = weights.view(length, 2, labels)[..., 0].double().logsumexp(1).sum()
-    torch.testing.assert_close(forward_score(best).double(), expected.expand(3), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        forward_score(best).double(), expected.expand(3), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_what_an_untrained_network_is_told_to_do_helps():

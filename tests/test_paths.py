@@ -449,7 +449,11 @@ NOWHERE = Graph([0, 0], [0, 1], [0, 1], accept=[], num_states=2)
 def test_cycles_on_no_accepting_path_break_no_sample(dtype):
     batch = stack([APART, NOWHERE, BEFORE, gtnet.linear([7]), BEHIND]).to(dtype).requires_grad_()
     drawn = gtnet.sample(batch, 3, generator=seeded(0))
-    assert [label_sequences(paths) for paths in drawn] == [[[0]] * 3, [], *[[[n]] * 3 for n in (0, 7, 0)]]
+    assert [label_sequences(paths) for paths in drawn] == [
+        [[0]] * 3,
+        [],
+        *[[[n]] * 3 for n in (0, 7, 0)],
+    ]
     viterbi_score(stack(drawn)).sum().backward()
     assert batch.weights.grad.tolist() == [3, 0, 0, 0, 3, 0, 0, 3, 3, 0, 0]
     assert [len(paths) for paths in gtnet.sample(NOWHERE, 4, beta=0.5)] == [0]

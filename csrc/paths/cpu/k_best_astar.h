@@ -1,6 +1,6 @@
 // The k best paths of a graph, best first: A* with the exact distance to the end as its heuristic
-// (Mohri & Riley 2002). The best way on from every state is one arc of a tree, so the best path with
-// a given beginning is followed to its end at once; what waits are the turns off such paths.
+// (Mohri & Riley 2002). The best way on from every state is one arc of a tree, so the best path
+// with a given beginning is followed to its end at once; what waits are the turns off such paths.
 #pragma once
 
 #include <algorithm>
@@ -145,8 +145,8 @@ class KBest {
         const Prefix& before = prefixes_[from];
         prefix.spelling = before.spelling;
         prefix.length = before.length + static_cast<int32_t>(!ended);
-        prefix.score = before.score + static_cast<double>(ended ? accept_[step.state]
-                                                                : weights_[step.arc]);
+        prefix.score =
+            before.score + static_cast<double>(ended ? accept_[step.state] : weights_[step.arc]);
         if (unique_ && !ended) prefix.spelling = spell(before.spelling, labels_[step.arc]);
       }
       if (unique_ && !fresh(prefix, ended)) return true;
