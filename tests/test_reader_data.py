@@ -233,6 +233,15 @@ def test_car_a_format(tmp_path):
         CarA(tmp_path, folds=(0,))
 
 
+def test_corrections_are_served_when_asked_for(tmp_path):
+    root = small_car_a(tmp_path, corrections="file\tlabel\tdrawn\na.png\t011\t11\n")
+    assert CarA(root)[0][1] == "011"
+    assert CarA(root, corrected=True)[0][1] == load("car_a", root, corrected=True)[0][1] == "11"
+    assert CarA(root).corrections() == {"a.png": "11"}
+    (root / "corrections.tsv").unlink()
+    assert CarA(root, corrected=True)[0][1] == "011"
+
+
 @pytest.mark.parametrize(
     ("tables", "message"),
     [

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import gtnet
 from gtnet import EPSILON
-from gtnet.reader.alphabet import CLASSES, NUM_CLASSES, RUBBISH
+from gtnet.reader.alphabet import AMOUNTS, CLASSES
+from gtnet.reader.languages import skipping
 
-SYMBOLS = (*CLASSES, "▨")
+SYMBOLS = AMOUNTS.symbols
 """Symbol table of drawn characters, for pictures of graphs: one string per label."""
 
 FILLERS = "*-"
@@ -23,15 +24,12 @@ def labels_of(text: str) -> list[int]:
 
     Raises ValueError on a character that is not in the alphabet.
     """
-    for character in text:
-        if character not in CLASSES:
-            raise ValueError(f"labels_of: {character!r} in {text!r} is not one of {CLASSES}")
-    return [CLASSES.index(character) for character in text]
+    return AMOUNTS.labels_of(text)
 
 
 def text_of(labels: list[int]) -> str:
     """The string of a label sequence: the inverse of `labels_of`; rubbish is ▨."""
-    return "".join(SYMBOLS[label] for label in labels)
+    return AMOUNTS.text_of(labels)
 
 
 @dataclass
@@ -150,17 +148,7 @@ def _skipping_rubbish(grammar: gtnet.Graph, rubbish: float | None) -> gtnet.Grap
     """
     if rubbish is None:
         return grammar
-    skip = gtnet.Graph(
-        [0] * NUM_CLASSES,
-        [0] * NUM_CLASSES,
-        list(range(NUM_CLASSES)),
-        [*range(RUBBISH), EPSILON],
-        [0.0] * RUBBISH + [float(rubbish)],
-        start=0,
-        accept=0,
-        num_states=1,
-    )
-    return gtnet.compose(skip, grammar)
+    return gtnet.compose(skipping(AMOUNTS, rubbish), grammar)
 
 
 def amount_graph(text: str, grammar: gtnet.Graph) -> gtnet.Graph:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
+import gtnet
+from gtnet.reader.alphabet import Alphabet
+from gtnet.reader.front_end import FRONT_ENDS, FrontEnd
 from gtnet.reader.reader import CheckReader, ReaderConfig
+from gtnet.reader.recognizer import Recognizer
+from gtnet.reader.settings import as_dict as as_dict
+from gtnet.reader.settings import from_dict as from_dict
 
 MODEL = "model.safetensors"
 CONFIG = "config.json"
-
-T = TypeVar("T")
 
 
 def save_json(path: Path, value: Any) -> None:
@@ -50,53 +53,86 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         raise ValueError(f"load_tensors: cannot read {path}: {error}") from error
 
 
-def as_dict(config: Any) -> dict[str, Any]:
-    """A configuration dataclass, with those inside it, as JSON takes it."""
-    return dataclasses.asdict(config)
+def save_reader(folder: Path | str, reader: Recognizer, name: str = MODEL) -> None:
+    """Write a recognizer's weights into a folder, with all that makes it, in one file.
 
-
-def from_dict(kind: type[T], values: dict[str, Any]) -> T:
-    """The configuration dataclass `kind` that `as_dict` wrote.
-
-    Raises ValueError for a name that `kind` does not have.
+    A `CheckReader` keeps its configuration; any other recognizer its alphabet, language and front
+    end. A front end or network of your own is given again to `load_reader`.
     """
-    hints = get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ValueError(f"from_dict: {kind.__name__} has no {', '.join(unknown)}")
-    given: dict[str, Any] = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(hints[name]):
-            value = from_dict(hints[name], value)
-        given[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**given)
-
-
-def save_reader(folder: Path | str, reader: CheckReader, name: str = MODEL) -> None:
-    """Write a reader's weights into a folder, and its configuration beside them."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(folder / name, reader.state_dict(), {"reader": as_dict(reader.config)})
+    tensors = reader.state_dict()
+    if isinstance(reader, CheckReader):
+        save_tensors(folder / name, tensors, {"reader": as_dict(reader.config)})
+        return
+    language = reader.language.detach()
+    tensors |= {f"language.{part}": getattr(language, part).clone() for part in _LANGUAGE}
+    state = {
+        "alphabet": list(reader.alphabet),
+        "front_end": reader.front_end.name,
+        "settings": reader.front_end.settings(),
+        "candidates": reader.candidates,
+        "temperature": reader.temperature,
+    }
+    save_tensors(folder / name, tensors, {"recognizer": state})
 
 
-def load_reader(path: Path | str) -> CheckReader:
-    """The reader in a safetensors file, or in `model.safetensors` of a training folder.
+_LANGUAGE = ("source", "target", "ilabels", "olabels", "weights", "start", "accept")
 
-    Returned in evaluation mode. Raises ValueError when there is none.
+
+def load_reader(
+    path: Path | str, *, front_end: FrontEnd | None = None, network: nn.Module | None = None
+) -> Recognizer:
+    """The recognizer in a safetensors file, or in `model.safetensors` of a training folder.
+
+    `front_end`, `network`: those of a recognizer that was made with its own. Returned in evaluation
+    mode, a `CheckReader` if it was one. Raises ValueError when there is none, or where the file
+    is of a front end that does not come with the reader and none is given.
     """
     path = Path(path)
     path = path / MODEL if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"load_reader: no trained reader at {path}; make one with `gtnet train`")
     tensors, state = load_tensors(path)
-    if not isinstance(state, dict) or "reader" not in state:
+    if isinstance(state, dict) and "reader" in state:
+        reader: Recognizer = CheckReader(from_dict(ReaderConfig, state["reader"]))
+    elif isinstance(state, dict) and "recognizer" in state:
+        reader = _recognizer(path, tensors, state["recognizer"], front_end, network)
+    else:
         raise ValueError(f"load_reader: {path} was not written by gtnet train")
-    reader = CheckReader(from_dict(ReaderConfig, state["reader"]))
     try:
         reader.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"load_reader: {path} does not fit its configuration: {error}") from error
     return reader.eval()
+
+
+def _recognizer(
+    path: Path,
+    tensors: dict[str, Tensor],
+    state: dict[str, Any],
+    front_end: FrontEnd | None,
+    network: nn.Module | None,
+) -> Recognizer:
+    """The recognizer that a file describes, its weights still to be filled in."""
+    language = {part: tensors.pop(f"language.{part}") for part in _LANGUAGE}
+    if front_end is None:
+        if state["front_end"] not in FRONT_ENDS:
+            raise ValueError(
+                f"load_reader: {path} has the front end {state['front_end']!r}, which is none of"
+                f" {', '.join(FRONT_ENDS)}; give it with front_end="
+            )
+        front_end = FRONT_ENDS[state["front_end"]](state["settings"])
+    start, accept = language.pop("start"), language.pop("accept")
+    graph = gtnet.Graph(**language, start=start, accept=accept, num_states=len(start))
+    return Recognizer(
+        Alphabet(state["alphabet"]),
+        graph,
+        front_end,
+        network,
+        candidates=state["candidates"],
+        temperature=state["temperature"],
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -14,10 +14,12 @@ import torch
 import gtnet
 from gtnet import GraphvizMissingError
 from gtnet.reader import figures, report, runs
-from gtnet.reader.amounts import GRAMMARS, SYMBOLS
+from gtnet.reader.amounts import GRAMMARS
 from gtnet.reader.checkpoint import load_reader
 from gtnet.reader.data import read_image
-from gtnet.reader.reader import Answer, CheckReader
+from gtnet.reader.reader import PRESETS, Answer
+from gtnet.reader.recognizer import Recognizer
+from gtnet.reader.segment import Segmentation
 
 _ABOUT = """\
 Read amounts on checks with a graph transformer network: train a reader, read images, and look
@@ -38,13 +40,16 @@ data sets:
   digits   amounts synthesised from the handwritten digits that come with scikit-learn
   car_a    real bank-check amounts (ORAND-CAR-A) in the folder --root; one fold is the test
   folder   your own: --root holds images and labels.tsv with the columns file and amount
-           (tab-separated); a tenth each becomes the validation and the test set
+           (tab-separated); a tenth each becomes the validation and the test set; with --alphabet
+           or --lexicon the labels are other strings, in the column text
 
 examples:
   gtnet train --demo
   gtnet train --data digits --size 8000 --epochs 12 --out runs/digits
   gtnet train --data car_a --root car_a --test-fold 0 --out runs/car_a
   gtnet train --data folder --root my_amounts --grammar digit_string --out runs/mine
+  gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
+  gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
   gtnet train --resume --out runs/mine          (continues after an interruption)
 
 files in the --out folder:
@@ -146,6 +151,26 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
         help="what a folder's amounts look like: 1234.50"
         " (amount, the default) or 123450 (digit_string)",
     )
+    add("--front-end", choices=sorted(PRESETS), help="from image to graph (default: segments)")
+    add(
+        "--valid",
+        type=int,
+        metavar="N",
+        help="car_a: images kept from training to fit confidences on (default: 0; sliding: 80)",
+    )
+    add(
+        "--corrected",
+        action="store_true",
+        default=None,
+        help="car_a: train with the labels of corrections.tsv",
+    )
+    add("--alphabet", metavar="CHARS", help="folder: the characters of labels that are no amounts")
+    add("--lexicon", metavar="FILE", help="folder: the words that labels may be, one a line")
+    add(
+        "--more-digits",
+        metavar="DIR",
+        help="sliding, digit strings: a folder of digits in MNIST's format to make strings from",
+    )
     add("--test-fold", type=int, metavar="N", help="car_a: the fold to test on (default: 0)")
     add("--size", type=int, metavar="N", help="digits: amounts to train on")
     add("--isolated-epochs", type=int, metavar="N", help="epochs of the first phase")
@@ -155,6 +180,12 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
         metavar="NAME",
         help="loss of the second phase (default: discriminative_forward); one of "
         + ", ".join(sorted(gtnet.losses.LOSSES)),
+    )
+    add(
+        "--from",
+        dest="start",
+        metavar="DIR",
+        help="begin with the weights of a trained reader, in place of the first phase",
     )
     add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
     add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
@@ -199,6 +230,13 @@ _SETTINGS = (
     "data",
     "root",
     "grammar",
+    "front_end",
+    "valid",
+    "corrected",
+    "more_digits",
+    "alphabet",
+    "lexicon",
+    "start",
     "test_fold",
     "size",
     "isolated_epochs",
@@ -273,30 +311,36 @@ def _draw(options: argparse.Namespace) -> int:
     return 0
 
 
-def _picture(reader: CheckReader, image: np.ndarray, path: Path, which: str, name: str) -> None:
+def _picture(reader: Recognizer, image: np.ndarray, path: Path, which: str, name: str) -> None:
     """Draw one graph of an image, or with `.html` a page with the image and all of them."""
-    (cut,) = reader.segment([image])
-    if not len(cut):
+    (seen,) = reader.observe([image])
+    if not len(seen):
         raise ValueError(f"{name}: no reading: nothing drawn, so there is no graph")
+    if which != "interpretation" and not isinstance(seen, Segmentation):
+        raise ValueError(
+            f"this reader looks at frames, not at segments: it has no {which} graph to draw; its"
+            " interpretation graph holds the likely paths through the frames"
+        )
     if which == "segmentation":
-        crops = dict(enumerate(report.segment_images(image, cut)))
-        gtnet.draw(cut.graph(), path, images=crops, max_arcs=1000)
+        crops = dict(enumerate(report.segment_images(image, seen)))
+        gtnet.draw(seen.graph(), path, images=crops, max_arcs=1000)
         return
-    view = report.look(reader, image, cut)
+    view = report.look(reader, image, seen)
     if path.suffix == ".html":
-        path.write_text(_page(image, cut.cuts, view, name), encoding="utf-8")
+        page = _page(image, getattr(seen, "cuts", None), view, name, reader.alphabet.symbols)
+        path.write_text(page, encoding="utf-8")
         return
-    emissions = reader.recognition([cut])
     graph, pictures = (
-        (emissions.graph(), view.recognition_images)
+        (view.recognition, view.recognition_images)
         if which == "recognition"
-        else (reader.interpretation(emissions), view.interpretation_images)
+        else (view.interpretation, view.interpretation_images)
     )
+    assert graph is not None
     gtnet.draw(
         graph,
         path,
-        isymbols=SYMBOLS,
-        osymbols=SYMBOLS,
+        isymbols=reader.alphabet.symbols,
+        osymbols=reader.alphabet.symbols,
         images=pictures,
         highlight="best",
         posteriors=True,
@@ -306,10 +350,16 @@ def _picture(reader: CheckReader, image: np.ndarray, path: Path, which: str, nam
     )
 
 
-def _page(image: np.ndarray, cuts: np.ndarray, view: report.View, name: str) -> str:
+def _page(
+    image: np.ndarray,
+    cuts: np.ndarray | None,
+    view: report.View,
+    name: str,
+    symbols: Sequence[str],
+) -> str:
     """One image with its cuts, its answer and its graphs, as one self-contained page."""
     graphs = [
-        f"<h2>{title}</h2>{figures.graph_svg(graph, pictures, labels, SYMBOLS)}"
+        f"<h2>{title}</h2>{figures.graph_svg(graph, pictures, labels, symbols)}"
         for title, graph, pictures, labels in (
             ("Recognition graph", view.recognition, view.recognition_images, 2),
             ("Interpretation graph", view.interpretation, view.interpretation_images, 4),

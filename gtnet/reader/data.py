@@ -6,7 +6,6 @@ folder of images with a table of labels (`FolderDataset`).
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +17,7 @@ from PIL import Image
 
 from gtnet.reader.alphabet import CLASSES, RUBBISH
 from gtnet.reader.synthesis import Box, Drawing, Mark, Writer, write_amount
+from gtnet.reader.tables import table
 
 SPLITS = ("train", "valid", "test")
 
@@ -242,6 +242,7 @@ class CarA:
     Args:
         root: the folder that holds labels.tsv, boxes.tsv, folds.tsv and images/.
         folds: which of the folds 0 .. 4 to serve.
+        corrected: serve what corrections.tsv (columns file, label, drawn) says is drawn.
 
     Raises:
         FileNotFoundError: the folder or one of its files is missing.
@@ -250,15 +251,19 @@ class CarA:
 
     grammar = "digit_string"
 
-    def __init__(self, root: str | Path, folds: Sequence[int] = (0, 1, 2, 3, 4)) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        folds: Sequence[int] = (0, 1, 2, 3, 4),
+        *,
+        corrected: bool = False,
+    ) -> None:
         self.root, self.folds = Path(root), tuple(folds)
         if not self.root.is_dir():
             raise FileNotFoundError(f"CarA: no folder {self.root}; give the data's root")
-        fold_of = {
-            r["file"]: r.number("fold") for r in _table(self.root / "folds.tsv", "file fold")
-        }
+        fold_of = {r["file"]: r.number("fold") for r in table(self.root / "folds.tsv", "file fold")}
         self.items: list[tuple[str, str]] = []
-        for row in _table(self.root / "labels.tsv", "file label"):
+        for row in table(self.root / "labels.tsv", "file label"):
             name, label = row["file"], row["label"]
             if not (label.isascii() and label.isdigit()):
                 raise row.error(f"label {label!r} is not a string of digits")
@@ -272,10 +277,20 @@ class CarA:
                 f"{sorted(set(fold_of.values()))}"
             )
         self.boxes = self._read_boxes()
+        if corrected:
+            right = self.corrections()
+            self.items = [(name, right.get(name, label)) for name, label in self.items]
+
+    def corrections(self) -> dict[str, str]:
+        """What is drawn on files whose label is wrong, by name; empty without corrections.tsv."""
+        path = self.root / "corrections.tsv"
+        if not path.is_file():
+            return {}
+        return {row["file"]: row["drawn"] for row in table(path, "file label drawn")}
 
     def _read_boxes(self) -> dict[str, list[tuple[str, Box]]]:
         boxes: dict[str, list[tuple[str, Box]]] = {name: [] for name, _ in self.items}
-        for row in _table(self.root / "boxes.tsv", "file digit x y w h"):
+        for row in table(self.root / "boxes.tsv", "file digit x y w h"):
             digit = row["digit"]
             if len(digit) != 1 or digit not in CLASSES[:10]:
                 raise row.error(f"digit {digit!r} is not one of 0 .. 9")
@@ -303,16 +318,17 @@ class CarA:
         """The labelled digits and their boxes: for evaluation, never for global training."""
         return self.boxes[self.items[index][0]]
 
-    def characters(self) -> Characters:
+    def characters(self, chosen: Sequence[int] | None = None) -> Characters:
         """The digits in their boxes, and rubbish: halves of a box, and two neighbours together.
 
-        The same every time. Separators are not boxed, so the classes are digits and rubbish.
+        The same every time; of the images `chosen`, by default all. Separators are not boxed, so
+        the classes are digits and rubbish.
         """
         rng = np.random.default_rng([len(self.items), *self.folds])
         images: list[np.ndarray] = []
         classes: list[int] = []
         lines: list[tuple[float, float] | None] = []
-        for index in range(len(self)):
+        for index in range(len(self)) if chosen is None else chosen:
             image, _ = self[index]
             boxes = [box for _, box in self.layout(index)]
             if not boxes:
@@ -356,6 +372,8 @@ def _crop_box(image: np.ndarray, box: Box, margin: int = 2) -> tuple[np.ndarray,
 class FolderDataset:
     """Your own data: a folder of images and a table `labels.tsv` with the columns file, amount.
 
+    The second column may also be called text or label.
+
     Args:
         root: the folder; file names in the table are relative to it.
         grammar: the language of the amounts: "amount" ("1234.50") or "digit_string" ("123450").
@@ -371,8 +389,8 @@ class FolderDataset:
             raise FileNotFoundError(
                 f"FolderDataset: no folder {self.root}; it should hold images and labels.tsv"
             )
-        rows = _table(self.root / "labels.tsv", "file amount")
-        self.items = [(row["file"], row["amount"]) for row in rows]
+        rows = table(self.root / "labels.tsv", "file amount|text|label")
+        self.items = [(row["file"], row.first("amount", "text", "label")) for row in rows]
 
     def __len__(self) -> int:
         """Number of images."""
@@ -384,49 +402,6 @@ class FolderDataset:
         return read_image(self.root / name), amount
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of a table, which knows where it stands."""
-
-    path: Path
-    line: int
-    cells: dict[str, str]
-
-    def __getitem__(self, name: str) -> str:
-        return self.cells[name]
-
-    def number(self, name: str) -> int:
-        try:
-            return int(self.cells[name])
-        except ValueError:
-            raise self.error(f"{name} {self.cells[name]!r} is not a whole number") from None
-
-    def error(self, message: str) -> ValueError:
-        return ValueError(f"{self.path}, line {self.line}: {message}")
-
-
-def _table(path: Path, names: str) -> list[_Row]:
-    """The rows of a tab-separated table with a header line that has at least these columns."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no table {path}; it should have the columns {names}")
-    rows: list[_Row] = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        header = next(reader, [])
-        missing = [name for name in names.split() if name not in header]
-        if missing:
-            raise ValueError(f"{path}, line 1: no column {', '.join(missing)} in {header}")
-        for number, cells in enumerate(reader, start=2):
-            if len(cells) == 0:
-                continue
-            if len(cells) != len(header):
-                raise ValueError(
-                    f"{path}, line {number}: {len(cells)} cells, the header has {len(header)}"
-                )
-            rows.append(_Row(path, number, dict(zip(header, cells, strict=True))))
-    return rows
-
-
 def load(
     name: str,
     root: str | Path | None = None,
@@ -436,6 +411,7 @@ def load(
     size: int | None = None,
     seed: int = 0,
     grammar: str = "amount",
+    corrected: bool = False,
 ) -> Any:
     """One of the known data sets by name.
 
@@ -448,6 +424,7 @@ def load(
             at most the first so many.
         seed: for "digits".
         grammar: for "folder".
+        corrected: for "car_a", as for `CarA`.
 
     Returns:
         A `Dataset`.
@@ -460,7 +437,9 @@ def load(
         _check_split("load", split)
         return digits(split=split, size=sizes[split] if size is None else size, seed=seed)
     makers: dict[str, Callable[[str | Path], Any]] = {
-        "car_a": lambda place: CarA(place, (0, 1, 2, 3, 4) if folds is None else folds),
+        "car_a": lambda place: CarA(
+            place, (0, 1, 2, 3, 4) if folds is None else folds, corrected=corrected
+        ),
         "folder": lambda place: FolderDataset(place, grammar=grammar),
     }
     if name not in makers:

@@ -10,10 +10,9 @@ from torch import Tensor
 
 import gtnet
 from gtnet.reader import checkpoint
-from gtnet.reader.amounts import SYMBOLS
 from gtnet.reader.data import Dataset
-from gtnet.reader.reader import CheckReader
 from gtnet.reader.recognize import recognition_graph
+from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.report import segment_images
 from gtnet.reader.segment import Segmentation, SegmentConfig, segment
 
@@ -41,12 +40,12 @@ class Film:
         return cls(image, config)
 
     @torch.no_grad()
-    def shoot(self, reader: CheckReader, caption: str) -> None:
+    def shoot(self, reader: Recognizer, caption: str) -> None:
         """Take one frame; `reader` in evaluation mode. One forward pass over a few segments."""
         if len(self.segmentation):
-            self.frames[caption] = reader.scores([self.segmentation])
+            self.frames[caption] = reader.recognition([self.segmentation]).scores
 
-    def animation(self, reader: CheckReader, *, seconds: float = 0.6) -> gtnet.Animation:
+    def animation(self, reader: Recognizer, *, seconds: float = 0.6) -> gtnet.Animation:
         """The interpretation graph under the scores of each frame.
 
         Raises ValueError for a film without frames or an image without a reading.
@@ -63,8 +62,8 @@ class Film:
         return gtnet.draw_animation(
             graphs,
             captions=list(self.frames),
-            isymbols=SYMBOLS,
-            osymbols=SYMBOLS,
+            isymbols=reader.alphabet.symbols,
+            osymbols=reader.alphabet.symbols,
             images={arc: crops[row // classes] for arc, row in enumerate(read) if row >= 0},
             min_posterior=0.03,
             max_labels=3,

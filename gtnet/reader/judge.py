@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gtnet.reader import report
-from gtnet.reader.amounts import SYMBOLS
+from gtnet.reader.answers import rejection_threshold
 from gtnet.reader.data import Dataset
-from gtnet.reader.reader import CheckReader, rejection_threshold
-from gtnet.reader.train import PHASES, Evaluation, Segmented, evaluate
+from gtnet.reader.observed import Observed
+from gtnet.reader.recognizer import Recognizer
+from gtnet.reader.train import PHASES, Evaluation, evaluate
 
 NAMES = (PHASES["isolated"], PHASES["whole"])
-"""What the readers before and after the second phase are called."""
+"""What the readers before and after the second phase are called, of segments."""
+
+_FIRST = {"segments": PHASES["isolated"], "sliding": PHASES["strings"]}
 
 
 @dataclass(frozen=True)
@@ -37,50 +41,84 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two readers on the same test amounts: before and after global training."""
+    """Two readers on the same test amounts: before global training, if there was one, and after.
 
-    before: Evaluation
+    `corrected`: the scores by what the images truly say, where some labels are known to be wrong.
+    """
+
+    before: Evaluation | None
     after: Evaluation
-    scores: tuple[Score, Score]
+    scores: tuple[Score | None, Score]
+    corrected: tuple[Score | None, Score] | None = None
+    names: tuple[str, str] = NAMES
 
     @property
     def reduction(self) -> float:
         """Share of the string errors of the first reader that the second does not make."""
-        before, after = (1 - score.accuracy for score in self.scores)
-        return (before - after) / before if before else 0.0
+        first, second = self.scores
+        if first is None or first.accuracy == 1:
+            return 0.0
+        return (second.accuracy - first.accuracy) / (1 - first.accuracy)
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, for JSON."""
-        named = {name: asdict(s) for name, s in zip(NAMES, self.scores, strict=True)}
-        return {**named, "reduction": self.reduction, "amounts": len(self.after.truth)}
+        found = self._named(self.scores)
+        if self.corrected is not None:
+            found["with corrected labels"] = self._named(self.corrected)
+        return {**found, "reduction": self.reduction, "amounts": len(self.after.truth)}
+
+    def _named(self, scores: tuple[Score | None, Score]) -> dict[str, Any]:
+        pairs = zip(self.names, scores, strict=True)
+        return {name: asdict(score) for name, score in pairs if score is not None}
 
     def table(self) -> str:
         """The numbers side by side, for a terminal."""
-        before, after = self.scores
-        rate = f"{before.error_rate:.0%}"
+        rate = f"{self.scores[1].error_rate:.0%}"
+        removed = "" if self.before is None else f"{self.reduction:.0%}"
         rows = [
-            ("", *NAMES),
-            ("amounts read exactly", f"{before.accuracy:.1%}", f"{after.accuracy:.1%}"),
-            ("errors removed", "", f"{self.reduction:.0%}"),
-            (f"read at {rate} error", f"{before.read:.1%}", f"{after.read:.1%}"),
+            ("", *self.names),
+            ("amounts read exactly", *_shares(self.scores, "accuracy")),
+            ("errors removed", "", removed),
+            (f"read at {rate} error", *_shares(self.scores, "read")),
         ]
+        if self.corrected is not None:
+            rows.insert(2, ("  by corrected labels", *_shares(self.corrected, "accuracy")))
+        if self.before is None:
+            return "\n".join(f"{name:<24}{two:>18}" for name, _, two in rows if two)
         return "\n".join(f"{name:<24}{one:>22}{two:>18}" for name, one, two in rows)
 
 
+def _shares(scores: tuple[Score | None, Score], name: str) -> tuple[str, str]:
+    one, two = ("" if score is None else f"{getattr(score, name):.1%}" for score in scores)
+    return one, two
+
+
 def compare(
-    before: CheckReader,
-    after: CheckReader,
-    test: Segmented,
-    valid: Segmented | None,
+    before: Recognizer | None,
+    after: Recognizer,
+    test: Observed,
+    valid: Observed | None,
     error_rate: float = 0.01,
+    corrected: Sequence[str] | None = None,
 ) -> Comparison:
-    """Judge two readers on test amounts; their rejection thresholds come from `valid`."""
-    found = [evaluate(reader, test) for reader in (before, after)]
-    scores = []
-    for reader, own in zip((before, after), found, strict=True):
+    """Judge two readers on test amounts; their rejection thresholds come from `valid`.
+
+    `corrected`: what the test images truly say, to be judged by that too.
+    """
+
+    def judged(reader: Recognizer) -> tuple[Evaluation, Score, Score | None]:
+        found = evaluate(reader, test)
         chosen = None if valid is None else evaluate(reader, valid)
-        scores.append(_score(own, chosen, error_rate))
-    return Comparison(found[0], found[1], (scores[0], scores[1]))
+        score, truly = _score(found, chosen, error_rate), None
+        if corrected is not None:
+            truly = _score(replace(found, truth=list(corrected)), chosen, error_rate)
+        return found, score, truly
+
+    first = (None, None, None) if before is None else judged(before)
+    second = judged(after)
+    right = None if second[2] is None else (first[2], second[2])
+    names = (_FIRST.get(after.front_end.name, NAMES[0]), PHASES["whole"])
+    return Comparison(first[0], second[0], (first[1], second[1]), right, names)
 
 
 def _score(found: Evaluation, chosen: Evaluation | None, error_rate: float) -> Score:
@@ -97,7 +135,7 @@ def _score(found: Evaluation, chosen: Evaluation | None, error_rate: float) -> S
 
 def report_data(
     comparison: Comparison,
-    readers: tuple[CheckReader, CheckReader],
+    readers: tuple[Recognizer | None, Recognizer],
     test: Dataset,
     history: list[dict[str, Any]],
     facts: dict[str, Any],
@@ -110,41 +148,48 @@ def report_data(
 
     Graphs are drawn for short amounts that only the second reader gets right.
     """
-    outcomes = [
-        report.Outcome(name, score.accuracy, score.read, own.confidences, own.correct)
-        for name, score, own in zip(
-            NAMES, comparison.scores, (comparison.before, comparison.after), strict=True
-        )
-    ]
+    names, before = comparison.names, None
+    if comparison.before is not None and comparison.scores[0] is not None:
+        before = _outcome(names[0], comparison.scores[0], comparison.before)
     return report.ReportData(
-        outcomes[0],
-        outcomes[1],
+        before,
+        _outcome(names[1], comparison.scores[1], comparison.after),
         samples=_samples(comparison, readers, test, samples, drawn),
         curves=_curves(history),
         mistakes=_mistakes(comparison.after, test, mistakes),
-        symbols=SYMBOLS,
+        symbols=readers[1].alphabet.symbols,
         facts=facts,
-        error_rate=comparison.scores[0].error_rate,
+        error_rate=comparison.scores[1].error_rate,
+        about=report.FRAMES if readers[1].front_end.name == "sliding" else report.SEGMENTS,
     )
+
+
+def _outcome(name: str, score: Score, own: Evaluation) -> report.Outcome:
+    return report.Outcome(name, score.accuracy, score.read, own.confidences, own.correct)
 
 
 def _samples(
     comparison: Comparison,
-    readers: tuple[CheckReader, CheckReader],
+    readers: tuple[Recognizer | None, Recognizer],
     test: Dataset,
     samples: int,
     drawn: int,
 ) -> list[report.Sample]:
-    before, after = comparison.before.correct, comparison.after.correct
+    after = comparison.after.correct
+    before = [False] * len(after) if comparison.before is None else comparison.before.correct
     learnt = [i for i in range(len(after)) if after[i] and not before[i]]
     others = [i for i in range(len(after)) if i not in learnt]
     chosen = sorted(learnt, key=lambda i: len(comparison.after.truth[i]))[:drawn]
     shown = []
     for i in (chosen + others)[:samples]:
         image, truth = test[i]
-        (cut,) = readers[1].segment([image])
-        views = [report.look(r, image, cut) if i in chosen else None for r in readers]
-        shown.append(report.Sample(image, truth, cut.cuts, views[0], views[1]))
+        (seen,) = readers[1].observe([image])
+        cuts = getattr(seen, "cuts", None)
+        views = [
+            report.look(reader, image, seen) if i in chosen and reader is not None else None
+            for reader in readers
+        ]
+        shown.append(report.Sample(image, truth, cuts, views[0], views[1]))
     return shown
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -85,4 +86,37 @@ def recognition_graph(scores: Tensor, segmentations: Sequence[Segmentation]) -> 
             f" {segments} segments"
         )
     graphs = gtnet.stack([segmentation.graph() for segmentation in segmentations])
+    graphs = graphs.to(scores.dtype).to(scores.device)
     return gtnet.Emissions(scores, graph=graphs)
+
+
+def segment_scores(
+    network: nn.Module,
+    segmentations: Sequence[Segmentation],
+    change: Callable[[Tensor], Tensor] | None = None,
+    *,
+    context: bool = True,
+) -> Tensor:
+    """Class scores of all segments of a batch in one call, relative to rubbish, the last class.
+
+    `change` is applied to the images [segments, 2, size, size] before they are scored; without
+    `context` the second of them is the first. Returns float [segments, classes].
+    """
+    images, around, geometry = (
+        torch.from_numpy(np.concatenate([getattr(s, name) for s in segmentations]))
+        for name in ("images", "context", "geometry")
+    )
+    images = torch.stack([images, around if context else images], dim=1)
+    weights = next(network.parameters(), images)
+    padded = _padded(change(images) if change else images, geometry)
+    logits = network(*(tensor.to(weights) for tensor in padded))[: len(images)]
+    return logits - logits[:, -1:]
+
+
+def _padded(*tensors: Tensor) -> list[Tensor]:
+    """Tensors with blank rows added up to a multiple of 256.
+
+    Convolutions are planned, and their plans kept in memory, for every number of rows anew.
+    """
+    blank = -len(tensors[0]) % 256
+    return [torch.cat([t, t.new_zeros(blank, *t.shape[1:])]) for t in tensors]

@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 
-from gtnet import Graph
 from gtnet.reader.figures import (
     Symbols,
     curve_plot,
@@ -22,10 +20,9 @@ from gtnet.reader.figures import (
     image_with_cuts,
     reject_plot,
 )
-
-if TYPE_CHECKING:
-    from gtnet.reader.reader import CheckReader
-    from gtnet.reader.segment import Segmentation
+from gtnet.reader.views import View as View
+from gtnet.reader.views import look as look
+from gtnet.reader.views import segment_images as segment_images
 
 
 @dataclass(frozen=True)
@@ -45,25 +42,6 @@ class Outcome:
     read: float
     confidences: Sequence[float] = ()
     correct: Sequence[bool] = ()
-
-
-@dataclass(frozen=True)
-class View:
-    """What one recognizer made of one image.
-
-    Attributes:
-        answer: its reading; None for no reading.
-        confidence: in [0, 1].
-        recognition, interpretation: its graphs, batches of one; None omits the picture.
-        recognition_images, interpretation_images: picture of an arc, by arc number.
-    """
-
-    answer: str | None
-    confidence: float
-    recognition: Graph | None = None
-    interpretation: Graph | None = None
-    recognition_images: Mapping[int, np.ndarray] = field(default_factory=dict)
-    interpretation_images: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +89,12 @@ class Mistake:
     confidence: float
 
 
+SEGMENTS = """An image is cut wherever two characters might meet. A network scores every segment
+as every character."""
+FRAMES = """One network is swept over the whole line. It scores every character, and the gaps
+between them, for every few columns of the image; runs of columns spell characters."""
+
+
 @dataclass(frozen=True)
 class ReportData:
     """All that a report says, as plain numbers, arrays, strings and graphs.
@@ -124,7 +108,8 @@ class ReportData:
         symbols: names of the labels on the arcs.
         facts: further lines of the last table, such as the data set and the training time.
         error_rate: the share of wrong answers that `Outcome.read` allows.
-        film: HTML of an animation of learning; None omits it.
+        film: HTML of an animation of learning, None omits it.
+        about: HTML, how an image becomes a graph: SEGMENTS or FRAMES.
     """
 
     before: Outcome | None
@@ -137,6 +122,7 @@ class ReportData:
     error_rate: float = 0.01
     film: str | None = None
     title: str = "Reading amounts with a graph transformer network"
+    about: str = SEGMENTS
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
@@ -159,47 +145,6 @@ def write_report(path: str | Path, data: ReportData) -> Path:
     return path
 
 
-@torch.no_grad()
-def look(reader: CheckReader, image: np.ndarray, segmentation: Segmentation) -> View:
-    """What a reader makes of one image, with its graphs and the segment on each of their arcs.
-
-    Args:
-        reader: in evaluation mode.
-        image: uint8 [height, width], dark ink on light paper.
-        segmentation: of this image; it must hold at least one segment.
-    """
-    emissions = reader.recognition([segmentation])
-    recognition = emissions.graph()
-    interpretation = reader.interpretation(emissions).graph()
-    (answer,) = reader.answers(interpretation)
-    segments = segment_images(image, segmentation)
-    owner = _first_map(recognition)
-    below = _first_map(interpretation)
-    return View(
-        answer.amount,
-        answer.confidence,
-        recognition,
-        interpretation,
-        {arc: segments[segment] for arc, segment in enumerate(owner)},
-        {arc: segments[owner[k]] for arc, k in enumerate(below) if k >= 0},
-    )
-
-
-def segment_images(image: np.ndarray, segmentation: Segmentation) -> list[np.ndarray]:
-    """The part of the image under each segment; other ink inside its box is painted over."""
-    crops, paper = [], np.median(image)
-    ends = zip(segmentation.source.tolist(), segmentation.target.tolist(), strict=True)
-    for (x0, y0, x1, y1), (first, last) in zip(segmentation.boxes.tolist(), ends, strict=True):
-        piece = segmentation.pieces[y0:y1, x0:x1]
-        others = (piece >= 0) & ((piece < first) | (piece >= last))
-        crops.append(np.where(others, paper, image[y0:y1, x0:x1]).astype(np.uint8))
-    return crops
-
-
-def _first_map(graph: Graph) -> list[int]:
-    return [] if graph.arc_maps is None else graph.arc_maps[0].tolist()
-
-
 def _headline(data: ReportData) -> str:
     outcomes = _outcomes(data)
     rows = {
@@ -213,10 +158,9 @@ def _headline(data: ReportData) -> str:
         for name, shares in rows.items()
     )
     return f"""<header><h1>{html.escape(data.title)}</h1>
-<p class=lead>An image of an amount is cut wherever two characters might meet. A network scores
-every segment as every character, a grammar keeps what is a legal amount, and the best path through
+<p class=lead>{data.about} A grammar keeps what is a legal answer, and the best path through
 the resulting graph is the answer. Global training teaches the network through these graphs, from
-amounts alone: nobody says where the characters are.</p></header>
+answers alone: nobody says where the characters are.</p></header>
 <section class=headline>
 <p class=claim>{_claim(data.before, data.after)}</p>
 <table class=numbers><thead><tr><th></th>{head}</tr></thead><tbody>{table}</tbody></table>
@@ -249,10 +193,14 @@ def _samples(data: ReportData) -> str:
         _figure(image_with_cuts(sample.image, sample.cuts), html.escape(sample.truth))
         for sample in data.samples
     )
-    return f"""<section><h2>The images</h2>
-<p>Each line is a place where a character might end. There are more of them than characters:
-which cuts are real is decided later, by the path that reads best.</p>
+    cut = any(sample.cuts is not None for sample in data.samples)
+    return f"""<section><h2>The images</h2>{_CUTS if cut else ""}
 <div class=strip>{figures}</div></section>"""
+
+
+_CUTS = """
+<p>Each line is a place where a character might end. There are more of them than characters:
+which cuts are real is decided later, by the path that reads best.</p>"""
 
 
 def _graphs(data: ReportData) -> str:

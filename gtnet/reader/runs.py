@@ -14,11 +14,16 @@ import numpy as np
 import gtnet
 from gtnet import GraphvizMissingError
 from gtnet.reader import checkpoint, judge
+from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.data import Characters, Dataset, load
-from gtnet.reader.reader import CheckReader, ReaderConfig
+from gtnet.reader.glyphs import glyphs_of, idx_glyphs, sample_glyphs, written_lines
+from gtnet.reader.observed import Observed
+from gtnet.reader.reader import PRESETS, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
+from gtnet.reader.recognizer import Recognizer
+from gtnet.reader.recompose import RecomposeConfig, Recomposed
 from gtnet.reader.report import write_report
-from gtnet.reader.train import ISOLATED, PhaseConfig, Segmented, TrainConfig, Trainer, TrainingData
+from gtnet.reader.train import ISOLATED, PhaseConfig, TrainConfig, Trainer, TrainingData
 
 DATA = "data.json"
 RESULTS = "results.json"
@@ -32,7 +37,11 @@ class DataConfig:
 
     `name`, `root`, `grammar`: as for `data.load`; `size`, `test_size`: amounts to train on and to
     test on (digits), None for the usual; `test_fold`: the fold of car_a that is the test; `seed`:
-    of synthesis and of splits.
+    of synthesis and of splits; `valid`: images of car_a kept from training to choose the
+    temperature by; `corrected`: whether car_a is trained with the labels of corrections.tsv;
+    `more_digits`: a folder of digits in MNIST's format to make strings from; `start`: a trained
+    reader whose weights training begins with, in place of the first phase. `alphabet`: the
+    characters of a folder's labels, `lexicon`: a file of the words that they may be, one a line.
     """
 
     name: str = "digits"
@@ -42,6 +51,12 @@ class DataConfig:
     test_size: int | None = None
     test_fold: int = 0
     seed: int = 0
+    valid: int = 0
+    corrected: bool = False
+    more_digits: str | None = None
+    alphabet: str | None = None
+    lexicon: str | None = None
+    start: str | None = None
 
 
 class Subset:
@@ -58,43 +73,83 @@ class Subset:
         """The image and its amount."""
         return self.data[self.chosen[index]]
 
+    def layout(self, index: int) -> Any:
+        """The characters and their boxes, where the data have them."""
+        return self.data.layout(self.chosen[index])  # type: ignore[attr-defined]
+
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a data set, and isolated characters from its training part."""
+    """The parts of a data set, isolated characters and made-up lines from its training part.
+
+    `corrected`: what the test images truly say, where some of their labels are known to be wrong.
+    """
 
     train: Dataset
     valid: Dataset | None
     test: Dataset
     characters: list[Characters]
+    strings: Dataset | None = None
+    mixed: Dataset | None = None
+    corrected: list[str] | None = None
 
 
-def splits(config: DataConfig, characters: int) -> Splits:
-    """The data of a run; `characters` isolated characters are synthesised.
+def splits(config: DataConfig, characters: int, front_end: str = "segments") -> Splits:
+    """The data of a run; `characters` isolated characters are synthesised for segments.
 
-    car_a has no validation part: all other folds are trained on, as published results do.
+    car_a has no validation part unless one is asked for: all other folds are trained on, as
+    published results do.
     """
     if config.name == "digits":
-        return _digits(config, characters)
+        made = _digits(config, characters)
+        if front_end == "segments":
+            return made
+        return replace(made, characters=[], strings=_made_up(config))
     if config.name == "car_a":
-        folds = [fold for fold in range(5) if fold != config.test_fold]
-        if len(folds) == 5:
-            raise ValueError(f"car_a has the folds 0 .. 4, there is no fold {config.test_fold}")
-        train = load("car_a", config.root, folds=folds)
-        test = load("car_a", config.root, folds=[config.test_fold])
-        return Splits(train, None, test, [train.characters(), _synthesised(config, characters)])
+        return _car_a(config, characters, front_end)
     data = load(config.name, config.root, grammar=config.grammar)
     order = np.random.default_rng(config.seed).permutation(len(data)).tolist()
     tenth = len(data) // 10
     if not tenth:
         raise ValueError(f"{config.root} holds {len(data)} amounts; at least 10 are needed")
     test, valid, train = order[:tenth], order[tenth : 2 * tenth], order[2 * tenth :]
-    return Splits(
-        Subset(data, train),
-        Subset(data, valid),
-        Subset(data, test),
-        [_synthesised(config, characters)],
-    )
+    parts = Subset(data, train), Subset(data, valid), Subset(data, test)
+    if config.alphabet or config.lexicon:
+        return Splits(*parts, [])
+    if front_end == "segments":
+        return Splits(*parts, [_synthesised(config, characters)])
+    strings = _made_up(config)
+    return Splits(*parts, [], strings, strings)
+
+
+def recognizer_of(config: DataConfig, reader: ReaderConfig) -> Recognizer | None:
+    """The untrained recognizer of an alphabet or lexicon; None where the data have neither.
+
+    Without an alphabet, the characters are those of the words; without words, any string is read.
+    Raises ValueError for a lexicon that is missing, empty, or has other characters.
+    """
+    if not config.alphabet and not config.lexicon:
+        return None
+    words: list[str] | None = None
+    if config.lexicon:
+        try:
+            words = Path(config.lexicon).read_text(encoding="utf-8-sig").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read the lexicon {config.lexicon}: {error}") from error
+        if not words:
+            raise ValueError(f"the lexicon {config.lexicon} holds no word; it has one a line")
+    alphabet = Alphabet(config.alphabet or sorted(set("".join(words or []))))
+    sized = replace(reader, network=replace(reader.network, classes=alphabet.num_labels))
+    return Recognizer(alphabet, words, PRESETS[reader.front_end](sized))
+
+
+def _made_up(config: DataConfig) -> Dataset:
+    """Lines that nobody wrote, in the language of the data, for data without boxes."""
+    if config.grammar == "amount":
+        made: Dataset = load("digits", split="train", size=MADE_UP, seed=config.seed)
+        return made
+    more = idx_glyphs(config.more_digits) if config.more_digits else []
+    return Recomposed(more or sample_glyphs(), config=STRINGS, size=MADE_UP, seed=config.seed)
 
 
 def _digits(config: DataConfig, characters: int) -> Splits:
@@ -107,6 +162,48 @@ def _digits(config: DataConfig, characters: int) -> Splits:
         load("digits", split="test", size=test_size, seed=config.seed),
         [train.characters(characters)],
     )
+
+
+def parts_of_car_a(config: DataConfig) -> Splits:
+    """The images of car_a for training, validation and test, without anything made of them."""
+    folds = [fold for fold in range(5) if fold != config.test_fold]
+    if len(folds) == 5:
+        raise ValueError(f"car_a has the folds 0 .. 4, there is no fold {config.test_fold}")
+    whole = load("car_a", config.root, folds=folds, corrected=config.corrected)
+    test = load("car_a", config.root, folds=[config.test_fold])
+    right = test.corrections()
+    corrected = [right.get(name, label) for name, label in test.items] if right else None
+    # One block at the end: neighbours are often of one hand, which a random part would share.
+    first = max(0, len(whole) - config.valid)
+    train = Subset(whole, range(first))
+    valid = Subset(whole, range(first, len(whole))) if config.valid else None
+    return Splits(train, valid, test, [], corrected=corrected)
+
+
+def _car_a(config: DataConfig, characters: int, front_end: str) -> Splits:
+    parts = parts_of_car_a(config)
+    train = parts.train
+    assert isinstance(train, Subset)
+    if front_end == "segments":
+        own = train.data.characters(train.chosen)  # type: ignore[attr-defined]
+        return replace(parts, characters=[own, _synthesised(config, characters)])
+    lines = written_lines(train)
+    glyphs = glyphs_of(lines)
+    more = idx_glyphs(config.more_digits) if config.more_digits else []
+    lengths = [len(line.layout) for line in lines]
+    strings, mixed = (
+        Recomposed(glyphs, lines, more, lengths=lengths, config=manner, size=MADE_UP, seed=seed)
+        for seed, manner in enumerate((STRINGS, MIXED), start=2 * config.seed)
+    )
+    return replace(parts, strings=strings, mixed=mixed)
+
+
+MADE_UP = 8000
+"""Different made-up lines of each kind; they are observed once and distorted anew each time."""
+
+STRINGS = RecomposeConfig(spliced=0.0, foreign=0.35)
+MIXED = RecomposeConfig(spliced=0.35, foreign=0.12)
+"""How lines are recomposed for the first phase, without whole lines, and for the second."""
 
 
 def _synthesised(config: DataConfig, characters: int) -> Characters:
@@ -131,15 +228,23 @@ class Run:
         isolated_epochs: int | None = None,
         loss: str | None = None,
         data: str = "digits",
+        front_end: str = "segments",
         **chosen: Any,
     ) -> Run:
-        """A run with the usual settings of a data set, except for those given."""
+        """A run with the usual settings of a data set and front end, but for those given."""
+        if front_end not in PRESETS:
+            raise ValueError(f"front end {front_end!r} is not one of {', '.join(PRESETS)}")
         if demo and data != "digits":
             raise ValueError(f"--demo trains on digits, not on {data}")
+        if data != "folder" and (chosen.get("alphabet") or chosen.get("lexicon")):
+            raise ValueError(f"--alphabet and --lexicon are of your own folder; {data} has its own")
         source = replace(DEMO if demo else DataConfig(data), **chosen)
         if data == "car_a":
             source = replace(source, grammar="digit_string")
-        training = replace(USUAL[data], seed=source.seed)
+        usual = USUAL[data] if front_end == "segments" else SLIDING[data]
+        if data == "car_a" and front_end == "sliding":
+            source = replace(source, valid=chosen.get("valid", 80))
+        training = replace(usual, seed=source.seed)
         training = replace(training, reader=replace(training.reader, grammar=source.grammar))
         if loss is not None:
             gtnet.losses.by_name(loss)
@@ -172,20 +277,23 @@ class Run:
     def train(self, *, resume: bool = False, quiet: bool = False) -> judge.Comparison:
         """Train, judge on the test amounts, write results.json, report.html, learning.gif."""
         began = time.perf_counter()
-        parts = splits(self.data, self.training.characters)
+        parts = splits(self.data, self.training.characters, self.training.reader.front_end)
         self.out.mkdir(parents=True, exist_ok=True)
         checkpoint.save_json(self.out / DATA, checkpoint.as_dict(self.data))
         trainer = Trainer(
             self.training,
-            TrainingData(parts.train, parts.valid, parts.characters),
+            TrainingData(parts.train, parts.valid, parts.characters, parts.strings, parts.mixed),
             self.out,
+            reader=recognizer_of(self.data, self.training.reader),
+            start=None if self.data.start is None else checkpoint.load_reader(self.data.start),
             quiet=quiet,
         )
         after = trainer.run(resume=resume)
-        before = checkpoint.load_reader(self.out / ISOLATED)
-        cut = self.training.reader.segment
-        test = Segmented(parts.test, cut)
-        comparison = judge.compare(before, after, test, trainer.valid)
+        before = None
+        if len(trainer.phases) > 1:
+            before = checkpoint.load_reader(self.out / ISOLATED)
+        test = Observed(parts.test, after.front_end.observe)
+        comparison = judge.compare(before, after, test, trainer.valid, corrected=parts.corrected)
         checkpoint.save_json(self.out / RESULTS, comparison.as_dict())
         facts = {
             "data": self.data.name,
@@ -199,7 +307,7 @@ class Run:
         write_report(self.out / REPORT, replace(told, film=self._film(trainer, after)))
         return comparison
 
-    def _film(self, trainer: Trainer, reader: CheckReader) -> str | None:
+    def _film(self, trainer: Trainer, reader: Recognizer) -> str | None:
         """The animation of learning for the report, and as a GIF beside it; None without one."""
         if trainer.film is None or not trainer.film.frames:
             return None
@@ -224,3 +332,19 @@ USUAL = {
     ),
 }
 """The settings a run starts with, by data set."""
+
+_SLIDING = TrainConfig(
+    isolated=PhaseConfig(epochs=8, rate=3e-3, batch_size=32, distort=0.8, made_up=3200),
+    whole=PhaseConfig(epochs=60, rate=2e-3, batch_size=32, distort=0.9, made_up=784),
+    average=0.998,
+    calibrate=True,
+    reader=ReaderConfig(front_end="sliding"),
+)
+_SHORT = replace(
+    _SLIDING,
+    isolated=replace(_SLIDING.isolated, epochs=3),
+    whole=replace(_SLIDING.whole, epochs=6),
+    average=0.99,
+)
+SLIDING = {"digits": _SHORT, "folder": _SLIDING, "car_a": _SLIDING}
+"""The same for a sliding network."""

@@ -1,57 +1,42 @@
-"""Training a check reader in two phases: isolated characters, then whole amounts.
+"""Training a reader in two phases: characters or made-up strings, then whole amounts.
 
-The first phase teaches the network single characters with cross-entropy. The second trains the
-whole graph transformer network with amounts as the only labels, by default through the difference
-of two forward scores (LeCun, Bottou, Bengio & Haffner 1998, sections VI and X).
+The first phase teaches the network single characters with cross-entropy (segments), or lines
+that nobody wrote (sliding network). The second trains the whole graph transformer network with
+amounts as the only labels, by default through the difference of two forward scores (LeCun, Bottou,
+Bengio & Haffner 1998, sections VI and X).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-import gtnet
 from gtnet.reader import checkpoint
-from gtnet.reader.augment import distort, jitter
+from gtnet.reader.answers import Answer, fitted_temperature
 from gtnet.reader.data import Characters, Dataset
 from gtnet.reader.film import Film
-from gtnet.reader.reader import Answer, CheckReader, ReaderConfig
-from gtnet.reader.segment import Segmentation, SegmentConfig, normalize_character, segment
+from gtnet.reader.observed import Observed
+from gtnet.reader.observed import Segmented as Segmented
+from gtnet.reader.phases import PHASES as PHASES
+from gtnet.reader.phases import IsolatedPhase, LinePhase, Phase, PhaseConfig, WholePhase, examples
+from gtnet.reader.reader import CheckReader, ReaderConfig
+from gtnet.reader.recognizer import Recognizer
 
 CHECKPOINT = "checkpoint.safetensors"
 ISOLATED = "isolated.safetensors"
 HISTORY = "history.json"
-PHASES = {"isolated": "isolated characters", "whole": "global training"}
-"""What the two phases are called in pictures and tables."""
 
 
-@dataclass(frozen=True)
-class PhaseConfig:
-    """One phase of training.
-
-    `epochs`: passes over its data; `rate`: highest learning rate; `batch_size`: characters or
-    images a step; `jitter`: strength of the random affine change of every segment image, 0 for
-    none, 1 for about 10 degrees; `distort`: strength of the random change of whole images
-    before they are cut (second phase only), 0 for none.
-    """
-
-    epochs: int
-    rate: float
-    batch_size: int
-    jitter: float = 0.0
-    distort: float = 0.0
+_ISOLATED = PhaseConfig(epochs=6, rate=4e-3, batch_size=128, jitter=0.5)
+_WHOLE = PhaseConfig(epochs=6, rate=2e-3, batch_size=32, jitter=0.3)
 
 
 @dataclass(frozen=True)
@@ -61,97 +46,21 @@ class TrainConfig:
     `characters`: isolated characters to synthesise, where the data set can; `weight_decay` and
     `clip` (greatest gradient norm) for AdamW; `average`: decay per step of the moving average of
     the weights that is kept as the model, 0 for none; `workers`: processes that cut images;
-    `loss`: of the second phase, a name in `gtnet.losses.LOSSES`.
+    `loss`: of the second phase (of a sliding network, of both), a name in `gtnet.losses.LOSSES`;
+    `calibrate`: whether the temperature of confidences is fitted on the validation amounts.
     """
 
     seed: int = 0
-    isolated: PhaseConfig = PhaseConfig(epochs=6, rate=4e-3, batch_size=128, jitter=0.5)
-    whole: PhaseConfig = PhaseConfig(epochs=6, rate=2e-3, batch_size=32, jitter=0.3)
+    isolated: PhaseConfig = _ISOLATED
+    whole: PhaseConfig = _WHOLE
     characters: int = 6000
     weight_decay: float = 0.02
     clip: float = 5.0
     average: float = 0.98
     workers: int = 0
     loss: str = "discriminative_forward"
+    calibrate: bool = False
     reader: ReaderConfig = field(default_factory=ReaderConfig)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Isolated characters as the network sees them.
-
-    `images` float32 [characters, 2, size, size], both the character alone; `geometry` float32
-    [characters, features], `classes` int64 [characters].
-    """
-
-    images: Tensor
-    geometry: Tensor
-    classes: Tensor
-
-    def __len__(self) -> int:
-        """Number of characters."""
-        return len(self.classes)
-
-
-def examples(characters: Sequence[Characters], config: SegmentConfig) -> Examples:
-    """Several sets of isolated characters, each scaled and measured as a segment is."""
-    pairs = [
-        normalize_character(image, line, config)
-        for part in characters
-        for image, line in zip(part.images, part.lines, strict=True)
-    ]
-    return Examples(
-        torch.from_numpy(np.stack([(image, image) for image, _ in pairs])),
-        torch.from_numpy(np.stack([geometry for _, geometry in pairs])),
-        torch.from_numpy(np.concatenate([part.classes for part in characters])),
-    )
-
-
-class Segmented:
-    """A data set whose images are cut: item (epoch, i) is a segmentation and the true amount.
-
-    Without distortion every image is cut once and remembered; with it, image i is distorted
-    anew each epoch, by (seed, epoch, i) alone, so that worker processes change nothing.
-    """
-
-    def __init__(
-        self, data: Dataset, config: SegmentConfig, *, distortion: float = 0.0, seed: int = 0
-    ) -> None:
-        self.data, self.config, self.distortion, self.seed = data, config, distortion, seed
-        self._cache: dict[int, tuple[Segmentation, str]] = {}
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.data)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Segmentation, str]:
-        epoch, index = key
-        if index in self._cache:
-            return self._cache[index]
-        image, amount = self.data[index]
-        if self.distortion:
-            rng = np.random.default_rng([self.seed, epoch, index])
-            return segment(distort(image, rng, self.distortion), self.config), amount
-        self._cache[index] = segment(image, self.config), amount
-        return self._cache[index]
-
-    def batches(
-        self, order: Sequence[int], batch_size: int, *, epoch: int = 0, workers: int = 0
-    ) -> Iterator[list[tuple[Segmentation, str]]]:
-        """The items of `order` in batches, cut in `workers` processes unless remembered."""
-        keys = [(epoch, int(index)) for index in order]
-        groups = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
-        remembered = all(index in self._cache for index in order)
-        loader: DataLoader[Any] = DataLoader(
-            self,  # type: ignore[arg-type]
-            batch_sampler=groups,
-            collate_fn=list,
-            num_workers=0 if remembered else workers,
-        )
-        for batch, group in zip(loader, groups, strict=True):
-            if not self.distortion:
-                self._cache.update({key[1]: item for key, item in zip(group, batch, strict=True)})
-            yield batch
 
 
 @dataclass
@@ -159,95 +68,15 @@ class TrainingData:
     """What a reader is trained on.
 
     `valid`: amounts that are read after every epoch, to see how training goes; `characters`:
-    isolated characters, none leaves the first phase out.
+    isolated characters for a reader of segments, none leaves its first phase out; `strings`:
+    made-up lines for the first phase of a sliding network, `mixed`: for its second.
     """
 
     train: Dataset
     valid: Dataset | None = None
     characters: Sequence[Characters] = ()
-
-
-class Phase:
-    """One phase of training: its settings, the size of an epoch, and the loss of its batches."""
-
-    def __init__(self, name: str, config: PhaseConfig, size: int) -> None:
-        self.name, self.config, self.size = name, config, size
-
-    @property
-    def steps(self) -> int:
-        """Steps of one epoch."""
-        return math.ceil(self.size / self.config.batch_size)
-
-    def prepare(self) -> None:
-        """Put the reader in the state in which this phase trains it."""
-        raise NotImplementedError
-
-    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """For each batch of the order: its loss and how many of its items were skipped."""
-        raise NotImplementedError
-
-
-class IsolatedPhase(Phase):
-    """Cross-entropy on isolated characters."""
-
-    def __init__(self, reader: CheckReader, config: PhaseConfig, data: Examples) -> None:
-        super().__init__("isolated", config, len(data))
-        self.reader, self.data = reader, data
-
-    def prepare(self) -> None:
-        """Isolated characters have nothing around them."""
-        self.reader.train()
-        self.reader.config = replace(self.reader.config, context=False)
-
-    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
-        for chosen in order.split(self.config.batch_size):
-            images = self.data.images[chosen]
-            if self.config.jitter:
-                images = jitter(images, self.config.jitter)
-            logits = self.reader.network(images, self.data.geometry[chosen])
-            yield functional.cross_entropy(logits, self.data.classes[chosen]), 0
-
-
-class WholePhase(Phase):
-    """A loss of interpretation graphs on whole amounts; segments carry no labels."""
-
-    def __init__(
-        self,
-        reader: CheckReader,
-        config: PhaseConfig,
-        data: Segmented,
-        *,
-        workers: int,
-        pretrained: bool,
-        loss: str,
-    ) -> None:
-        super().__init__("whole", config, len(data))
-        self.criterion = gtnet.losses.by_name(loss)
-        self.reader, self.data = reader, data
-        self.workers, self.pretrained = workers, pretrained
-
-    def prepare(self) -> None:
-        """Batch normalization keeps the statistics of the first phase, if there was one.
-
-        The segments of a few images are too much alike for statistics of their own.
-        """
-        self.reader.train()
-        self.reader.config = replace(self.reader.config, context=True)
-        for module in self.reader.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.train(not self.pretrained)
-
-    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
-        batches = self.data.batches(
-            order.tolist(), self.config.batch_size, epoch=epoch, workers=self.workers
-        )
-        for batch in batches:
-            segmentations, truth = zip(*batch, strict=True)
-            change = partial(jitter, strength=self.config.jitter) if self.config.jitter else None
-            loss = self.reader.loss(segmentations, truth, change, criterion=self.criterion)
-            reachable = torch.isfinite(loss)
-            skipped = len(batch) - int(reachable.sum())
-            yield loss[reachable].sum() / max(1, len(batch) - skipped), skipped
+    strings: Dataset | None = None
+    mixed: Dataset | None = None
 
 
 class Trainer:
@@ -258,32 +87,70 @@ class Trainer:
     Files: config.json, history.json, checkpoint.safetensors (after every epoch),
     isolated.safetensors (the reader after the first phase), model.safetensors (after the last),
     film.safetensors (how one image was read after every epoch).
+
+    `reader`: the recognizer to train, by default the `CheckReader` of the configuration; `start`: a
+    trained one of the same kind, whose weights take the place of the first phase.
     """
 
     def __init__(
-        self, config: TrainConfig, data: TrainingData, out: Path | str, *, quiet: bool = False
+        self,
+        config: TrainConfig,
+        data: TrainingData,
+        out: Path | str,
+        *,
+        reader: Recognizer | None = None,
+        start: Recognizer | None = None,
+        quiet: bool = False,
     ) -> None:
         self.config, self.data, self.out, self.quiet = config, data, Path(out), quiet
         torch.manual_seed(config.seed)
-        self.reader = CheckReader(config.reader)
+        self.reader: Recognizer = CheckReader(config.reader) if reader is None else reader
+        if start is not None:
+            try:
+                self.reader.load_state_dict(start.state_dict())
+            except RuntimeError as error:
+                raise ValueError(f"Trainer: start is a reader of another kind: {error}") from error
         self.average = _copied(self.reader)
         self.history: list[dict[str, Any]] = []
-        self.valid: Segmented | None = None
+        self.valid: Observed | None = None
         if data.valid is not None:
-            self.valid = Segmented(data.valid, config.reader.segment)
+            self.valid = Observed(data.valid, self.reader.front_end.observe)
         self.phases = self._phases()
+        if start is not None:
+            self.phases = [phase for phase in self.phases if phase.name == "whole"]
         watched = data.train if data.valid is None else data.valid
-        self.film = Film.of(watched, config.reader.segment) if len(watched) else None
+        self.film: Film | None = None
+        if reader is None and config.reader.front_end == "segments" and len(watched):
+            self.film = Film.of(watched, config.reader.segment)
 
     def _phases(self) -> list[Phase]:
+        if self.reader.front_end.name == "segments":
+            return self._phases_of_segments()
+        config, reader = self.config, self.reader
+        phases: list[Phase] = []
+        strings, written, mixed = (
+            None if part is None else Observed(part, reader.front_end.observe)
+            for part in (self.data.strings, self.data.train, self.data.mixed)
+        )
+        first, second = config.isolated, config.whole
+        if strings is not None and first.epochs and first.made_up:
+            phases.append(LinePhase("strings", reader, first, None, strings, loss=config.loss))
+        if second.epochs:
+            phases.append(LinePhase("whole", reader, second, written, mixed, loss=config.loss))
+        return phases
+
+    def _phases_of_segments(self) -> list[Phase]:
         config, cut = self.config, self.config.reader.segment
         phases: list[Phase] = []
         if self.data.characters and config.isolated.epochs:
             found = examples(self.data.characters, cut)
             phases.append(IsolatedPhase(self.reader, config.isolated, found))
         if config.whole.epochs:
-            images = Segmented(
-                self.data.train, cut, distortion=config.whole.distort, seed=config.seed
+            images = Observed(
+                self.data.train,
+                self.reader.front_end.observe,
+                distortion=config.whole.distort,
+                seed=config.seed,
             )
             phases.append(
                 WholePhase(
@@ -297,7 +164,7 @@ class Trainer:
             )
         return phases
 
-    def run(self, *, resume: bool = False, epochs: int | None = None) -> CheckReader:
+    def run(self, *, resume: bool = False, epochs: int | None = None) -> Recognizer:
         """Train through all phases, or continue from the checkpoint in the folder.
 
         `epochs`: stop after so many epochs of this call, as if interrupted. Returns the reader
@@ -336,7 +203,8 @@ class Trainer:
         losses = phase.losses(epoch, order)
         with tqdm(total=phase.steps, desc=title, disable=self.quiet, leave=False) as bar:
             for step, (loss, left_out) in enumerate(losses, start=epoch * phase.steps):
-                self._step(phase, step, loss, optimizer)
+                if loss.requires_grad:
+                    self._step(phase, step, loss, optimizer)
                 total, skipped = total + loss.item(), skipped + left_out
                 bar.set_postfix(loss=f"{total / (bar.n + 1):.3f}", refresh=False)
                 bar.update()
@@ -371,8 +239,8 @@ class Trainer:
             else:
                 self.average[name].copy_(value)
 
-    def _averaged(self) -> CheckReader:
-        reader = CheckReader(self.reader.config)
+    def _averaged(self) -> Recognizer:
+        reader = self.reader.twin()
         reader.load_state_dict(self.average)
         return reader.eval()
 
@@ -389,7 +257,11 @@ class Trainer:
     def _finish(self, phase: Phase) -> None:
         """After a phase: keep its reader, and let the next one start from it."""
         self.reader.load_state_dict(self.average)
-        name = ISOLATED if phase.name == "isolated" else checkpoint.MODEL
+        name = checkpoint.MODEL if phase.name == "whole" else ISOLATED
+        if phase.name == "whole" and self.config.calibrate and self.valid is not None:
+            found = evaluate(self._averaged(), self.valid)
+            temperature = fitted_temperature(found.answers, found.truth)
+            self.reader.calibrate(temperature)
         checkpoint.save_reader(self.out, self._averaged(), name)
 
     def _save(self, phase: int, epoch: int, optimizer: torch.optim.Optimizer) -> None:
@@ -433,7 +305,7 @@ class Trainer:
             tqdm.write(", ".join([*parts, f"{row['seconds']:.0f} s"]))
 
 
-def _copied(reader: CheckReader) -> dict[str, Tensor]:
+def _copied(reader: Recognizer) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in reader.state_dict().items()}
 
 
@@ -472,9 +344,9 @@ class Evaluation:
         return [answer.confidence for answer in self.answers]
 
 
-def evaluate(reader: CheckReader, data: Segmented, *, workers: int = 0) -> Evaluation:
+def evaluate(reader: Recognizer, data: Observed, *, workers: int = 0) -> Evaluation:
     """Read a whole data set."""
     batches = data.batches(range(len(data)), 32, workers=workers)
     items = [item for batch in batches for item in batch]
-    answers = reader.read_segmentations([segmentation for segmentation, _ in items])
-    return Evaluation(answers, [amount for _, amount in items])
+    answers = reader.read_observations([observation for observation, _ in items])
+    return Evaluation(answers, [truth for _, truth in items])

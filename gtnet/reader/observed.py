@@ -1,0 +1,85 @@
+"""Data sets as a front end observes them, remembered or changed anew for every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from gtnet.reader.augment import distort
+from gtnet.reader.data import Dataset
+from gtnet.reader.segment import SegmentConfig, segment
+
+
+class Observed:
+    """A data set whose images are observed: item (epoch, i) is an observation and the true answer.
+
+    Arguments: `observe` of a front end. Without distortion every image is observed once and
+    remembered; with it, image i is distorted anew each epoch, by (seed, epoch, i) alone, so that
+    worker processes change nothing.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        observe: Callable[[np.ndarray], Any],
+        *,
+        distortion: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.data, self.observe, self.distortion, self.seed = data, observe, distortion, seed
+        self._cache: dict[int, tuple[Any, str]] = {}
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.data)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, str]:
+        epoch, index = key
+        if index in self._cache:
+            return self._cache[index]
+        image, truth = self.data[index]
+        if self.distortion:
+            rng = np.random.default_rng([self.seed, epoch, index])
+            return self.observe(distort(image, rng, self.distortion)), truth
+        self._cache[index] = self.observe(image), truth
+        return self._cache[index]
+
+    def batches(
+        self, order: Sequence[int], batch_size: int, *, epoch: int = 0, workers: int = 0
+    ) -> Iterator[list[tuple[Any, str]]]:
+        """The items of `order` in batches, observed in `workers` processes unless remembered."""
+        keys = [(epoch, int(index)) for index in order]
+        groups = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
+        remembered = all(index in self._cache for index in order)
+        loader: DataLoader[Any] = DataLoader(
+            self,  # type: ignore[arg-type]
+            batch_sampler=groups,
+            collate_fn=list,
+            num_workers=0 if remembered else workers,
+        )
+        for batch, group in zip(loader, groups, strict=True):
+            if not self.distortion:
+                self._cache.update({key[1]: item for key, item in zip(group, batch, strict=True)})
+            yield batch
+
+
+class Segmented(Observed):
+    """`Observed` by cutting images as a `SegmentConfig` says."""
+
+    def __init__(
+        self, data: Dataset, config: SegmentConfig, *, distortion: float = 0.0, seed: int = 0
+    ) -> None:
+        super().__init__(data, _Cut(config), distortion=distortion, seed=seed)
+
+
+class _Cut:
+    """`segment` under one configuration, as an object that goes to worker processes."""
+
+    def __init__(self, config: SegmentConfig) -> None:
+        self.config = config
+
+    def __call__(self, image: np.ndarray) -> Any:
+        return segment(image, self.config)

@@ -1,0 +1,218 @@
+"""The phases of training a reader: what an epoch is made of, and the loss of its batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import gtnet
+from gtnet.reader.augment import jitter
+from gtnet.reader.data import Characters
+from gtnet.reader.observed import Observed
+from gtnet.reader.recognizer import Recognizer
+from gtnet.reader.segment import SegmentConfig, normalize_character
+
+PHASES = {
+    "isolated": "isolated characters",
+    "strings": "made-up strings",
+    "whole": "global training",
+}
+"""What the phases are called in pictures and tables."""
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """One phase of training.
+
+    `epochs`: passes over its data; `rate`: highest learning rate; `batch_size`: characters or
+    images a step; `jitter`: strength of the random affine change of every segment image, 0 for
+    none, 1 for about 10 degrees; `distort`: strength of the random change of whole images
+    before they are cut (second phase of segments), or of lines (both phases of a sliding
+    network), 0 for none; `made_up`: lines an epoch has that nobody wrote (sliding network).
+    """
+
+    epochs: int
+    rate: float
+    batch_size: int
+    jitter: float = 0.0
+    distort: float = 0.0
+    made_up: int = 0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Isolated characters as the network sees them.
+
+    `images` float32 [characters, 2, size, size], both the character alone; `geometry` float32
+    [characters, features], `classes` int64 [characters].
+    """
+
+    images: Tensor
+    geometry: Tensor
+    classes: Tensor
+
+    def __len__(self) -> int:
+        """Number of characters."""
+        return len(self.classes)
+
+
+def examples(characters: Sequence[Characters], config: SegmentConfig) -> Examples:
+    """Several sets of isolated characters, each scaled and measured as a segment is."""
+    pairs = [
+        normalize_character(image, line, config)
+        for part in characters
+        for image, line in zip(part.images, part.lines, strict=True)
+    ]
+    return Examples(
+        torch.from_numpy(np.stack([(image, image) for image, _ in pairs])),
+        torch.from_numpy(np.stack([geometry for _, geometry in pairs])),
+        torch.from_numpy(np.concatenate([part.classes for part in characters])),
+    )
+
+
+class Phase:
+    """One phase of training: its settings, the size of an epoch, and the loss of its batches."""
+
+    def __init__(self, name: str, config: PhaseConfig, size: int) -> None:
+        self.name, self.config, self.size = name, config, size
+
+    @property
+    def steps(self) -> int:
+        """Steps of one epoch."""
+        return math.ceil(self.size / self.config.batch_size)
+
+    def prepare(self) -> None:
+        """Put the reader in the state in which this phase trains it."""
+        raise NotImplementedError
+
+    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """For each batch of the order: its loss and how many of its items were skipped.
+
+        The loss of a batch without any item that has a path needs no gradient, and no step.
+        """
+        raise NotImplementedError
+
+
+class IsolatedPhase(Phase):
+    """Cross-entropy on isolated characters."""
+
+    def __init__(self, reader: Recognizer, config: PhaseConfig, data: Examples) -> None:
+        super().__init__("isolated", config, len(data))
+        self.reader, self.data = reader, data
+
+    def prepare(self) -> None:
+        """Isolated characters have nothing around them."""
+        self.reader.train()
+        self.reader.see_context(False)
+
+    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
+        for chosen in order.split(self.config.batch_size):
+            images = self.data.images[chosen]
+            if self.config.jitter:
+                images = jitter(images, self.config.jitter)
+            logits = self.reader.network(images, self.data.geometry[chosen])
+            yield functional.cross_entropy(logits, self.data.classes[chosen]), 0
+
+
+class WholePhase(Phase):
+    """A loss of interpretation graphs on whole amounts; segments carry no labels."""
+
+    def __init__(
+        self,
+        reader: Recognizer,
+        config: PhaseConfig,
+        data: Observed,
+        *,
+        workers: int,
+        pretrained: bool,
+        loss: str,
+    ) -> None:
+        super().__init__("whole", config, len(data))
+        self.criterion = gtnet.losses.by_name(loss)
+        self.reader, self.data = reader, data
+        self.workers, self.pretrained = workers, pretrained
+
+    def prepare(self) -> None:
+        """Batch normalization keeps the statistics of the first phase, if there was one.
+
+        The segments of a few images are too much alike for statistics of their own.
+        """
+        self.reader.train()
+        self.reader.see_context(True)
+        for module in self.reader.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(not self.pretrained)
+
+    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
+        batches = self.data.batches(
+            order.tolist(), self.config.batch_size, epoch=epoch, workers=self.workers
+        )
+        for batch in batches:
+            segmentations, truth = zip(*batch, strict=True)
+            change = self.reader.front_end.change(self.config.jitter)
+            loss = self.reader.loss(segmentations, truth, change, criterion=self.criterion)
+            yield _mean_of_reachable(loss)
+
+
+def _mean_of_reachable(loss: Tensor) -> tuple[Tensor, int]:
+    """The mean loss of the items whose truth has a path, and how many have none."""
+    reachable = torch.isfinite(loss)
+    found = int(reachable.sum())
+    return loss[reachable].sum() / max(1, found), len(loss) - found
+
+
+class LinePhase(Phase):
+    """A loss of interpretation graphs on lines: written ones, made-up ones, or some of each.
+
+    An epoch has every written line and `made_up` further ones, the next ones of that data set.
+    Lines of like widths share a batch, so that convolutions see little empty paper.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reader: Recognizer,
+        config: PhaseConfig,
+        written: Observed | None,
+        made_up: Observed | None,
+        *,
+        loss: str,
+    ) -> None:
+        self.extra = config.made_up if made_up is not None else 0
+        self.real = 0 if written is None else len(written)
+        super().__init__(name, config, self.real + self.extra)
+        self.reader, self.written, self.made_up = reader, written, made_up
+        self.criterion = gtnet.losses.by_name(loss)
+
+    def prepare(self) -> None:
+        self.reader.train()
+
+    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
+        change = self.reader.front_end.change(self.config.distort)
+        for batch in self._batches(epoch, order.tolist()):
+            lines, truth = zip(*batch, strict=True)
+            loss = self.reader.loss(lines, truth, change, criterion=self.criterion)
+            yield _mean_of_reachable(loss)
+
+    def _batches(self, epoch: int, order: list[int]) -> Iterator[list[tuple[Any, str]]]:
+        size = self.config.batch_size
+        for first in range(0, len(order), 8 * size):
+            items = [self._item(epoch, index) for index in order[first : first + 8 * size]]
+            items.sort(key=lambda item: len(item[0]))
+            starts = torch.arange(0, len(items), size)
+            for start in starts[torch.randperm(len(starts))].tolist():
+                yield items[start : start + size]
+
+    def _item(self, epoch: int, index: int) -> tuple[Any, str]:
+        if index < self.real:
+            assert self.written is not None
+            return self.written[epoch, index]
+        assert self.made_up is not None
+        return self.made_up[epoch, (epoch * self.extra + index - self.real) % len(self.made_up)]

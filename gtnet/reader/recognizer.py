@@ -1,0 +1,179 @@
+"""The recognizer: images of lines to answers in any language, through graphs all the way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import gtnet
+from gtnet.reader.alphabet import Alphabet
+from gtnet.reader.answers import Answer, answers_of, log_shares
+from gtnet.reader.front_end import FrontEnd, SegmentsFrontEnd
+from gtnet.reader.languages import language_of
+from gtnet.reader.sliding import SlidingFrontEnd
+
+
+class Recognizer(nn.Module):
+    """A front end, a network and a language as one differentiable graph transformer network.
+
+    Arguments:
+        alphabet: the characters that are written: an `Alphabet`, or a string of them.
+        grammar: the language: an acceptor or transducer that reads labels of the alphabet and
+            writes those of the answer; or the words of a lexicon; None allows every string.
+        front_end: from images to recognition graphs; by default `SlidingFrontEnd()`.
+        network: what scores the labels; by default `front_end.network(alphabet)`.
+        candidates: answers that are compared by their total score.
+        temperature: flattens the confidences (above 1) or sharpens them; see `fitted_temperature`.
+
+    `grammar` holds the language behind the front end's model of characters, which is composed with
+    the recognition graphs. Raises ValueError for an empty language or labels the alphabet lacks.
+    Source: LeCun, Bottou, Bengio & Haffner 1998, sections V to X.
+    """
+
+    def __init__(
+        self,
+        alphabet: Alphabet | Iterable[str],
+        grammar: gtnet.Graph | Iterable[str] | None = None,
+        front_end: FrontEnd | None = None,
+        network: nn.Module | None = None,
+        *,
+        candidates: int = 5,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.alphabet = alphabet if isinstance(alphabet, Alphabet) else Alphabet(alphabet)
+        self.language = language_of(grammar, self.alphabet)
+        self.front_end: FrontEnd = front_end or SlidingFrontEnd()
+        self.grammar = gtnet.compose(self.front_end.characters(self.alphabet), self.language)
+        if self.grammar.num_states == 0:
+            raise ValueError("Recognizer: the grammar allows no string of the alphabet")
+        self.network = network or self.front_end.network(self.alphabet)
+        self.candidates, self.temperature = candidates, temperature
+        self._acceptors: dict[str, gtnet.Graph] = {}
+
+    def twin(self) -> Recognizer:
+        """The same recognizer with weights of its own."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        other.network = copy.deepcopy(self.network)
+        other.front_end = copy.copy(self.front_end)
+        return other
+
+    def calibrate(self, temperature: float) -> None:
+        """Set the temperature of confidences, see `fitted_temperature`."""
+        self.temperature = temperature
+
+    def see_context(self, context: bool) -> None:
+        """Let a network over segments see the ink around them, or not; others see it anyway."""
+        if isinstance(self.front_end, SegmentsFrontEnd):
+            self.front_end.context = context
+
+    def observe(self, images: Sequence[np.ndarray]) -> list[Any]:
+        """What the front end sees of each image, uint8 [height, width], dark ink on light paper."""
+        return [self.front_end.observe(image) for image in images]
+
+    def recognition(self, observations: Sequence[Any], change: Any = None) -> gtnet.Emissions:
+        """The batch of recognition graphs; `change` distorts what the network sees."""
+        return self.front_end.recognition(self.network, observations, change)
+
+    def interpretation(self, recognition: gtnet.Emissions) -> gtnet.Lattice:
+        """The batch of interpretation graphs, not yet built: all legal ways to read each image."""
+        scores = recognition.scores
+        return gtnet.compose(recognition, self.grammar.to(scores.dtype).to(scores.device))
+
+    def acceptor(self, text: str) -> gtnet.Graph:
+        """The acceptor of one answer, remembered; raises ValueError outside the language."""
+        if text not in self._acceptors:
+            if len(self._acceptors) >= 16384:
+                self._acceptors.clear()
+            self._acceptors[text] = self._checked(text)
+        return self._acceptors[text]
+
+    def _checked(self, text: str) -> gtnet.Graph:
+        acceptor = gtnet.linear(self.alphabet.labels_of(text))
+        if gtnet.compose(self.language, acceptor).num_states == 0:
+            raise ValueError(f"acceptor: {text!r} is outside the grammar of this recognizer")
+        return acceptor
+
+    def loss(
+        self,
+        observations: Sequence[Any],
+        truth: Sequence[str],
+        change: Any = None,
+        *,
+        criterion: Callable[..., Tensor] = gtnet.losses.discriminative_forward,
+    ) -> Tensor:
+        """A loss of all legal interpretations and the true answers, [batch].
+
+        By default the difference of two forward scores: that of all interpretations minus that
+        of those that write the true answer, however it was drawn and cut: -log of the
+        probability of the truth. +inf where the truth has no path, unless the loss is bounded.
+
+        `criterion`: a loss of gtnet.losses, see `gtnet.losses.LOSSES`; `change` as in
+        `recognition`. An item on which nothing is drawn has no path: +inf under any loss, without
+        a gradient. Raises ValueError for different lengths, or a truth outside the grammar.
+        """
+        if len(observations) != len(truth):
+            raise ValueError(f"loss: {len(observations)} observations, {len(truth)} truths")
+        correct = [self.acceptor(text) for text in truth]
+        drawn = [i for i, observation in enumerate(observations) if len(observation)]
+        if not drawn:
+            return torch.full((len(truth),), torch.inf)
+        recognition = self.recognition([observations[i] for i in drawn], change)
+        interpretation = self.interpretation(recognition)
+        loss = criterion(interpretation, gtnet.stack([correct[i] for i in drawn]))
+        if len(drawn) == len(truth):
+            return loss
+        return loss.new_full((len(truth),), torch.inf).index_put((torch.tensor(drawn),), loss)
+
+    @torch.no_grad()
+    def read(self, images: Sequence[np.ndarray], *, batch_size: int = 32) -> list[Answer]:
+        """The answers for a sequence of images, uint8 [height, width]; see `Answer`."""
+        return self.read_observations(self.observe(images), batch_size=batch_size)
+
+    @torch.no_grad()
+    def read_observations(
+        self, observations: Sequence[Any], *, batch_size: int = 32
+    ) -> list[Answer]:
+        """`read` for what is observed already. The network is used in evaluation mode."""
+        answers = [Answer(None, reason="no reading: nothing drawn") for _ in observations]
+        # Batches of like lengths leave little room empty.
+        drawn = [i for i, observation in enumerate(observations) if len(observation)]
+        drawn.sort(key=lambda i: len(observations[i]))
+        was_training = self.training
+        self.eval()
+        for first in range(0, len(drawn), batch_size):
+            batch = drawn[first : first + batch_size]
+            graphs = self.interpretation(self.recognition([observations[i] for i in batch]))
+            for i, answer in zip(batch, self.answers(graphs), strict=True):
+                answers[i] = answer
+        self.train(was_training)
+        return answers
+
+    @torch.no_grad()
+    def log_shares(
+        self, observations: Sequence[Any], texts: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """The log of the share in all interpretations that given answers have, for each item.
+
+        -inf where an answer has no path, or nothing is drawn. Raises ValueError for characters
+        outside the alphabet.
+        """
+        found = [[-torch.inf] * len(rows) for rows in texts]
+        drawn = [i for i, observation in enumerate(observations) if len(observation)]
+        if drawn:
+            graphs = self.interpretation(self.recognition([observations[i] for i in drawn]))
+            labels = [[self.alphabet.labels_of(text) for text in texts[i]] for i in drawn]
+            for i, shares in zip(drawn, log_shares(graphs, labels), strict=True):
+                found[i] = shares
+        return found
+
+    def answers(self, interpretations: gtnet.Graph | gtnet.Lattice) -> list[Answer]:
+        """The answer of each interpretation graph, with its confidence and the next best ones."""
+        text_of = self.alphabet.text_of
+        return answers_of(interpretations, self.candidates, text_of, self.temperature)

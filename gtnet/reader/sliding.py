@@ -1,0 +1,193 @@
+"""The sliding front end: one convolutional network swept over the whole line, a frame per column.
+
+The space-displacement network of LeCun, Bottou, Bengio & Haffner 1998, section VII: columns of
+its last map are frames, and a transducer says which runs of frames write which character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import gtnet
+from gtnet.reader.alphabet import Alphabet
+from gtnet.reader.augment import distort_lines
+from gtnet.reader.line import Line, LineConfig, line_of
+from gtnet.reader.settings import as_dict, from_dict
+
+STRIDE = 4
+"""Columns of the line between two columns of the last map."""
+
+_WIDTHS = 32  # batches are padded to a multiple: convolutions are planned for every width anew
+
+
+@dataclass(frozen=True)
+class SlidingConfig:
+    """The size of a `SlidingNetwork`.
+
+    `line`: how images become lines, their height a multiple of 8; `channels`: feature maps of the
+    six convolutions; `context`: units of the recurrent layer in each direction, 0 for none;
+    `dropout`: probability, before the scores; `frames`: frames for each column of the last map.
+    """
+
+    line: LineConfig = field(default_factory=LineConfig)
+    channels: tuple[int, int, int, int, int, int] = (24, 48, 64, 72, 104, 128)
+    context: int = 80
+    dropout: float = 0.2
+    frames: int = 2
+
+
+class SlidingNetwork(nn.Module):
+    """Convolutions over a line, with recurrent context, that score every label for every frame.
+
+    `forward(lines, widths)`: lines float [batch, 1, height, width] with ink 1 on paper 0, width a
+    multiple of 4; widths int64 [batch], columns of each line. Returns log-probabilities of the
+    labels, float [batch, frames, labels], and the frames of each item, int64 [batch]. What lies
+    beside an item in the batch does not change its scores in evaluation mode.
+    Source: LeCun et al. 1998, section VII; Shi, Bai & Yao 2015 for the recurrent context.
+    """
+
+    def __init__(self, num_labels: int, config: SlidingConfig) -> None:
+        super().__init__()
+        if config.line.height % 8:
+            raise ValueError(
+                f"SlidingNetwork: the height of lines, {config.line.height}, is no multiple of 8"
+            )
+        one, two, three, four, five, six = config.channels
+        self.config, self.num_labels = config, num_labels
+        tall = config.line.height // 8
+        self.convolutions = nn.ModuleList(
+            [
+                _convolution(1, one, 5, stride=2),
+                _convolution(one, two, 3, stride=2),
+                _convolution(two, three, 3),
+                _convolution(three, four, 3, pool=(2, 1)),
+                _convolution(four, five, 3),
+                _convolution(five, six, (tall, 3), padding=(0, 1)),
+            ]
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.forth = self.back = None
+        features = six
+        if config.context:
+            self.forth = nn.LSTM(six, config.context, batch_first=True)
+            self.back = nn.LSTM(six, config.context, batch_first=True)
+            features = 2 * config.context
+        self.dropout = nn.Dropout(config.dropout)
+        self.scores = nn.Linear(features, config.frames * num_labels)
+
+    def forward(self, lines: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+        maps = lines.to(memory_format=torch.channels_last)
+        ragged = not self.training and not bool((widths == lines.shape[3]).all())
+        columns = widths
+        for number, convolution in enumerate(self.convolutions):
+            maps = convolution(maps)
+            if number < 2:
+                columns = (columns + 1) // 2
+            if ragged:
+                # Paper behind a line must look as it does where no other line is longer.
+                inside = torch.arange(maps.shape[3], device=maps.device) < columns[:, None]
+                maps = maps * inside[:, None, None]
+        features = maps[:, :, 0].transpose(1, 2)
+        if self.forth is not None and self.back is not None:
+            at = torch.arange(features.shape[1], device=features.device)
+            mirrored = (columns[:, None] - 1 - at).clamp(min=0)[:, :, None]
+            back, _ = self.back(_gathered(features, mirrored))
+            features = torch.cat([self.forth(features)[0], _gathered(back, mirrored)], dim=2)
+        scores = self.scores(self.dropout(features))
+        frames = self.config.frames
+        shape = (len(lines), frames * scores.shape[1], self.num_labels)
+        return scores.reshape(shape).log_softmax(2), frames * columns
+
+
+def _gathered(features: Tensor, index: Tensor) -> Tensor:
+    return features.gather(1, index.expand(-1, -1, features.shape[2]))
+
+
+def _convolution(
+    inputs: int,
+    outputs: int,
+    size: int | tuple[int, int],
+    *,
+    stride: int = 1,
+    padding: int | tuple[int, int] | None = None,
+    pool: tuple[int, int] | None = None,
+) -> nn.Sequential:
+    if padding is None:
+        padding = size // 2 if isinstance(size, int) else 0
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
+    return nn.Sequential(*layers, *([nn.MaxPool2d(pool)] if pool else []))
+
+
+def batch_of(lines: Sequence[Line]) -> tuple[Tensor, Tensor]:
+    """Lines as one batch: float [batch, 1, height, width], ink 1 on paper 0, and their widths.
+
+    Raises ValueError for lines of several heights.
+    """
+    heights = {line.ink.shape[0] for line in lines}
+    if len(heights) != 1:
+        raise ValueError(f"batch_of: a batch has lines of one height, these have {sorted(heights)}")
+    widths = [-(-len(line) // STRIDE) * STRIDE for line in lines]
+    wide = max(-(-max(widths) // _WIDTHS), 1) * _WIDTHS
+    batch = np.zeros((len(lines), 1, heights.pop(), wide), np.uint8)
+    for row, line in zip(batch, lines, strict=True):
+        row[0, :, : len(line)] = line.ink
+    return torch.from_numpy(batch).float() / 255, torch.tensor(widths)
+
+
+Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A random change of a batch of lines and their widths, as `distort_lines`."""
+
+
+class SlidingFrontEnd:
+    """Images to frames: a `FrontEnd` whose recognition graphs are chains of frames."""
+
+    name = "sliding"
+
+    def __init__(self, config: SlidingConfig | None = None) -> None:
+        self.config = config or SlidingConfig()
+
+    def settings(self) -> dict[str, Any]:
+        """All that makes it, as JSON takes it."""
+        return as_dict(self.config)
+
+    @classmethod
+    def from_settings(cls, values: dict[str, Any]) -> SlidingFrontEnd:
+        """The front end that `settings` describes."""
+        return cls(from_dict(SlidingConfig, values))
+
+    def observe(self, image: np.ndarray) -> Line:
+        """The line of writing on an image, uint8 [height, width], dark ink on light paper."""
+        return line_of(image, self.config.line)
+
+    def network(self, alphabet: Alphabet) -> SlidingNetwork:
+        """A network that scores the labels of an alphabet for every frame."""
+        return SlidingNetwork(alphabet.num_labels, self.config)
+
+    def characters(self, alphabet: Alphabet) -> gtnet.Graph:
+        """The transducer from frames to characters: runs of frames, blanks between or not."""
+        return gtnet.ctc_topology(alphabet.num_labels, alphabet.nothing)
+
+    def recognition(
+        self, network: nn.Module, lines: Sequence[Line], change: Change | None = None
+    ) -> gtnet.Emissions:
+        """The batch of recognition graphs: a chain of frames for each line."""
+        batch, widths = batch_of(lines)
+        if change is not None:
+            batch, widths = change(batch, widths)
+        weights = next(network.parameters(), batch)
+        scores, frames = network(batch.to(weights), widths.to(weights.device))
+        return gtnet.Emissions(scores, frames)
+
+    def change(self, strength: float) -> Change | None:
+        """Another hand, pen and scanner for each line; None at strength 0."""
+        return partial(distort_lines, strength=strength) if strength else None
