@@ -129,8 +129,9 @@ def _paths_read(
         return path
     cuts, exists = emissions.segmentation, found.first >= 0
     first, last = path.state_offsets[:-1][exists], path.state_offsets[1:][exists] - 1
-    path.start = path.start.index_add(0, first, _ops.take(cuts.start, found.first_cut[exists]))
-    path.accept = path.accept.index_add(0, last, _ops.take(cuts.accept, found.last_cut[exists]))
+    start = path.start.index_add(0, first, _ops.take(cuts.start, found.first_cut[exists]))
+    accept = path.accept.index_add(0, last, _ops.take(cuts.accept, found.last_cut[exists]))
+    path.start, path.accept = ordinary_tensors(start, accept)
     return path
 
 

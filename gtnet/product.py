@@ -10,6 +10,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._ops import library
+from gtnet._ordinary import ordinary_tensors
 from gtnet.connect import gathered, restricted
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -52,7 +53,8 @@ class Paired(NamedTuple):
     def scored(self, a: Graph, b: Graph) -> Graph:
         """The product under the scores that the operands have now."""
         product = gathered(self.topology, (a, b), self.arc_maps, self.state_maps)
-        product.start = product.start.masked_fill(self.filters != 0, NEG_INF)
+        start = product.start.masked_fill(self.filters != 0, NEG_INF)
+        (product.start,) = ordinary_tensors(start)
         return product
 
 
