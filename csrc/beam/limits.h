@@ -11,7 +11,7 @@ struct BeamLimits {
 
   double beam, lattice_beam;
   int64_t max_active;  // states that a frame, or a start, leads to; their epsilons are free
-  bool foresee;  // no epsilon raises a score, so a state that falls behind helps no other
+  bool foresee;        // no epsilon raises a score, so a state that falls behind helps no other
 
   // The lowest score that is still within the beam of the best one.
   GTNET_HD double lowest_within(double best) const {

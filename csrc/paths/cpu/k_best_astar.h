@@ -1,6 +1,6 @@
 // The k best paths of a graph, best first: A* with the exact distance to the end as its heuristic
-// (Mohri & Riley 2002). The best way on from every state is one arc of a tree, so the best path with
-// a given beginning is followed to its end at once; what waits are the turns off such paths.
+// (Mohri & Riley 2002). The best way on from every state is one arc of a tree, so the best path
+// with a given beginning is followed to its end at once; what waits are the turns off such paths.
 #pragma once
 
 #include <algorithm>
@@ -31,13 +31,13 @@ template <class T>
 class KBest {
  public:
   KBest(const Csr& leaving, const T* weights, const T* start, const T* accept, const BestWays& best,
-        const int32_t* labels, int64_t k, int64_t max_prefixes)
+        bool unique, const int32_t* labels, int64_t k, int64_t max_prefixes)
       : leaving_(leaving),
         weights_(weights),
         start_(start),
         accept_(accept),
         best_(best),
-        unique_(labels != nullptr),
+        unique_(unique),
         labels_(labels),
         k_(k),
         max_prefixes_(max_prefixes) {}
@@ -145,8 +145,8 @@ class KBest {
         const Prefix& before = prefixes_[from];
         prefix.spelling = before.spelling;
         prefix.length = before.length + static_cast<int32_t>(!ended);
-        prefix.score = before.score + static_cast<double>(ended ? accept_[step.state]
-                                                                : weights_[step.arc]);
+        prefix.score =
+            before.score + static_cast<double>(ended ? accept_[step.state] : weights_[step.arc]);
         if (unique_ && !ended) prefix.spelling = spell(before.spelling, labels_[step.arc]);
       }
       if (unique_ && !fresh(prefix, ended)) return true;
