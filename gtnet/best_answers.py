@@ -40,8 +40,8 @@ def best_answers(
     best of them. These are exactly the most probable answers of a graph with latent alignments.
 
     Arguments: `graph` an acceptor or transducer; `k` >= 0; `beta` as in `forward_score`, finite;
-    `max_prefixes` the most prefixes of sequences that the search may expand, for each graph; those
-    not expanded yet may take 1 GB.
+    `max_prefixes` the most prefixes of sequences that the search may expand, for each graph; one
+    with many labels and states to go on with counts several times, so each takes 2.5 kB at most.
     Result: for every graph of the batch a batch of at most k linear acceptors, epsilons dropped,
     whose start score is the forward score of the sequence; the order of ties is reproducible.
     Raises ValueError as `forward_score`, and if `max_prefixes` is not enough.
@@ -116,7 +116,7 @@ def _search(
     if bool(too_many.any()):
         raise ValueError(
             f"{function}: the best answers of graph {int(too_many.nonzero()[0])} were not found "
-            f"within max_prefixes={max_prefixes} prefixes (and 1 GB); its scores are too flat: "
+            f"within max_prefixes={max_prefixes} prefixes; its scores are too flat: "
             f"raise max_prefixes, prune the graph, or count the best path of each answer alone, "
             f'by k_best(graph, k, unique="olabels") or in losses by latent="viterbi"'
         )

@@ -49,7 +49,7 @@ def k_best(
     Arguments: `k` >= 0; `unique` counts paths that read ("ilabels") or write ("olabels") the same
     labels, epsilons aside, as one, and keeps the best of them; `max_prefixes` the most prefixes of
     paths that the search may take up, and arcs of paths that it may find, for each graph: 200
-    bytes each at most. Acyclic graphs without `unique` need none.
+    bytes each at most. Acyclic graphs without `unique` need none: they take what the paths take.
     Result: for every graph of the batch a batch of at most k linear graphs, with `arc_maps[0]`;
     in acyclic graphs without `unique`, ties are ordered as `viterbi_path` prefers them; otherwise
     any of the paths that tie with the k-th may be left out (a cycle of score 0 has infinitely

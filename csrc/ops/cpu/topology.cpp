@@ -77,7 +77,8 @@ PackedPaths k_best(const Tensor& to_end, const Tensor& next, const Tensor& weigh
     for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
       const paths::BestWays best{input<double>(to_end), input<int32_t>(next)};
       paths::KBest<T> search(leaving, input<T>(weights), input<T>(start), input<T>(accept), best,
-                             labels ? input<int32_t>(*labels) : nullptr, k, max_prefixes);
+                             labels.has_value(), labels ? input<int32_t>(*labels) : nullptr, k,
+                             max_prefixes);
       too_many[g] =
           !search.run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]), found[g]);
     });

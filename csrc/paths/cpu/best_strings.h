@@ -98,7 +98,7 @@ class BestAnswers {
       heap_.pop();
       if (prefixes_[next.prefix].reached.empty()) {
         found.push_back({prefixes_[next.prefix].ended, next.prefix});
-      } else if (expanded++ == max_prefixes || held_ > kMostHeld) {
+      } else if (expanded++ + made_ / kMadeByPrefix >= max_prefixes) {
         answers.too_many = true;
         return;
       } else {
@@ -113,8 +113,9 @@ class BestAnswers {
 
  private:
   static constexpr double kRounding = 1e-12;
-  static constexpr int64_t kMostHeld = int64_t{1} << 26;  // of 16 bytes
-  static constexpr int64_t kHeldByPrefix = 4;
+  // What counts as a prefix more, in 16 bytes: large prefixes count several times, so that
+  // max_prefixes bounds time and memory.
+  static constexpr int64_t kMadeByPrefix = 160;
 
   struct Reached {
     int32_t state;
@@ -150,7 +151,7 @@ class BestAnswers {
       promise = log_sum(promise, r.sum + rest_[r.state - graph_.begin]);
     }
     if (promise == kNegInf) return;
-    held_ += static_cast<int64_t>(reached.size());
+    made_ += static_cast<int64_t>(reached.size());
     push(parent, promise, {parent.prefix, label, kNegInf, std::move(reached)});
   }
 
@@ -158,7 +159,7 @@ class BestAnswers {
   void push(const Entry& parent, double promise, Prefix prefix) {
     const double nearly = parent.promise - kRounding * (1 + std::abs(parent.promise));
     if (promise >= nearly) promise = parent.promise;
-    held_ += kHeldByPrefix;
+    made_ += (sizeof(Prefix) + sizeof(Entry)) / sizeof(Reached);
     prefixes_.push_back(std::move(prefix));
     heap_.push({promise, parent.length + 1, static_cast<int32_t>(prefixes_.size() - 1)});
   }
@@ -167,7 +168,6 @@ class BestAnswers {
   void expand(const Entry& from) {
     const int32_t index = from.prefix;
     for (const Reached& r : prefixes_[index].reached) add(r.state, r.sum);
-    held_ -= static_cast<int64_t>(prefixes_[index].reached.size());
     std::vector<Reached>().swap(prefixes_[index].reached);
     double ended = kNegInf;
     steps_.clear();
@@ -225,7 +225,7 @@ class BestAnswers {
 
   const Lattice& graph_;
   const double* rest_;
-  int64_t held_ = 0;  // by prefixes: states reached, and themselves
+  int64_t made_ = 0;  // states reached, and prefixes in their size
   std::vector<int32_t> rank_;
   std::vector<double> sum_;  // of the states in open_, -inf elsewhere
   std::vector<Prefix> prefixes_;

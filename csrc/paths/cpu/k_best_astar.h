@@ -31,13 +31,13 @@ template <class T>
 class KBest {
  public:
   KBest(const Csr& leaving, const T* weights, const T* start, const T* accept, const BestWays& best,
-        const int32_t* labels, int64_t k, int64_t max_prefixes)
+        bool unique, const int32_t* labels, int64_t k, int64_t max_prefixes)
       : leaving_(leaving),
         weights_(weights),
         start_(start),
         accept_(accept),
         best_(best),
-        unique_(labels != nullptr),
+        unique_(unique),
         labels_(labels),
         k_(k),
         max_prefixes_(max_prefixes) {}
