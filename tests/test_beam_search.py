@@ -87,7 +87,7 @@ def plain_lattice(scores, graph: Graph, survivors: dict, lattice_beam: float):
 @pytest.mark.parametrize("lattice_beam", [0.0, 2.0, INF])
 def test_it_keeps_what_a_plain_search_keeps(max_active, lattice_beam):
     generator = torch.Generator().manual_seed(max_active)
-    source, target, label = (torch.randint(0, n, (300,), generator=generator) for n in (60, 60, 6))
+    source, target, label = (torch.randint(0, n, (300,), generator=generator) for n in (60, 60, 5))
     weights = torch.randn(300, dtype=torch.float64, generator=generator)
     graph = Graph(source, target, label, None, weights, start=[0, 1], accept=list(range(20)))
     scores = torch.randn(12, 5, dtype=torch.float64, generator=generator)
@@ -117,7 +117,7 @@ def searches(draw: st.DrawFn):
     )
     batch = draw(st.sampled_from([1, len(graph)]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
-    scores = torch.randint(-8, 8, (batch, 4, 2), generator=generator).to(graph.dtype) / 4
+    scores = torch.randint(-8, 8, (batch, 4, 3), generator=generator).to(graph.dtype) / 4
     scores[torch.rand(scores.shape, generator=generator) < 0.1] = -INF
     lengths = draw(st.lists(st.integers(0, 4), min_size=batch, max_size=batch))
     return scores, lengths, graph
@@ -263,7 +263,7 @@ def test_batches_without_items_frames_or_states():
     assert (len(found), found.num_states) == (2, 0)
     empty = beam_search(Emissions(torch.zeros(1, 0, 2)), linear([]), beam=1.0)
     assert viterbi_score(empty).tolist() == [0.0]
-    both = beam_search(Emissions(torch.zeros(1, 1, 3)), linear([[1], [2], [5]]), beam=1.0)
+    both = beam_search(Emissions(torch.zeros(1, 1, 3)), linear([[1], [2], [0, 0]]), beam=1.0)
     assert label_sequences(viterbi_path(both)) == [[1], [2], []]
 
 

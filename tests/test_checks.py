@@ -160,7 +160,7 @@ def test_numbers_of_states_that_are_none():
 @pytest.mark.parametrize("name", ["start", "accept"])
 @pytest.mark.parametrize("ends", [True, 0.5, "0", None, [True, False], {0: "x"}])
 def test_ends_of_another_type(name, ends):
-    with pytest.raises((TypeError, ValueError), match=f"Graph: {name}"):
+    with pytest.raises((TypeError, ValueError), match=f"Graph: .*{name}"):
         graph_with(**{name: ends})
 
 

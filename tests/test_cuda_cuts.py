@@ -69,7 +69,7 @@ def cases(draw: st.DrawFn):
     graphs = draw(st.sampled_from([1, several]))
     segments, graph = stack([segments[0]] * several), stack([graph[0]] * graphs)
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
-    size = (segments.num_arcs, 2)
+    size = (segments.num_arcs, 1 + max([1, *graph.ilabels.tolist()]))
     scores = torch.randint(-4, 4, size, generator=generator).to(graph.dtype) / 4
     scores[torch.rand(size, generator=generator) < 0.1] = NEG_INF
     return segments.to(graph.dtype), scores, graph
@@ -114,7 +114,9 @@ def test_segments_without_labels_items_or_ways():
     apart = Graph([0, 2], [1, 3], [0, 0], start=0, accept=3)
     segments = stack([nothing, apart, linear([0, 0]), linear([0])])
     assert_as_on_the_cpu(segments, torch.randn(segments.num_arcs, 3), graph)
-    assert_as_on_the_cpu(segments, torch.randn(segments.num_arcs, 1), graph)
+    unread = torch.randn(segments.num_arcs, 3)
+    unread[:, 1:] = NEG_INF
+    assert_as_on_the_cpu(segments, unread, graph)
     assert_as_on_the_cpu(segments[:0], torch.randn(0, 3), graph)
     assert_as_on_the_cpu(linear([0, 0]), torch.randn(2, 3), nothing)
 

@@ -225,7 +225,7 @@ CASES: dict[str, list[Case]] = {
     "losses.asg_loss": [
         case(
             lambda scores, targets, matrix: losses.asg_loss(
-                scores.transpose(0, 1), targets, [4, 4, 3], [2, 2, 0], matrix
+                scores.transpose(0, 1), targets, [4, 4, 3], [2, 1, 0], matrix
             ),
             0,
             rounded=True,

@@ -100,7 +100,8 @@ def chains(draw):
     dtype, batch = draw(strategies.DTYPES), draw(st.integers(1, 3))
     size = draw(st.sampled_from([1, batch]))
     graph = draw(strategies.graphs(size=size, acyclic=False, dtype=dtype))
-    frames, labels = draw(st.integers(0, 4)), draw(st.integers(1, 3))
+    frames = draw(st.integers(0, 4))
+    labels = max([draw(st.integers(1, 3)), *(graph.ilabels + 1).tolist()])
     lengths = draw(st.lists(st.integers(0, frames), min_size=batch, max_size=batch))
     scores = torch.randint(-2, 2, (batch, frames, labels)).to(dtype) / 2
     scores = scores.masked_fill(torch.rand_like(scores) < 0.1, NEG_INF)

@@ -11,7 +11,7 @@ import pytest
 import gtnet
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "notebooks" / "index.md", *sorted((ROOT / "notebooks" / "guide").glob("*.md"))]
+PAGES = sorted((ROOT / "notebooks" / "guide").glob("*.md"))
 PROGRAMS = {
     page.stem: "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
     for page in PAGES

@@ -253,7 +253,7 @@ def test_lf_mmi_module_holds_its_denominator():
     emissions, numerator = Emissions(torch.randn(2, 4, 3)), asg_graph([[0], [1, 2]])
     expected = losses.lf_mmi_loss(emissions, numerator, denominator, "sum")
     assert torch.equal(module(emissions, numerator), expected)
-    assert set(module.state_dict()) == {"weights", "start", "accept"}
+    assert set(module.state_dict()) == {"weights", "start", "accept", "topology"}
     learnt = nn.LFMMILoss(denominator, learn_denominator=True)
     learnt(emissions, numerator).backward()
     assert [name for name, _ in learnt.named_parameters()] == ["weights"]

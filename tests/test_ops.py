@@ -188,8 +188,15 @@ def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
             forth += [(*arguments, keep) for keep in (False, True)]
             score, *alpha, _ = torch.ops.gtnet.lattice_score(*arguments, True)
             back += [(torch.ones_like(score), *alpha, *arguments, arcs) for arcs in (False, True)]
+    totals = [arguments[:-1] for arguments in forth[::2]]
     return {
         "lattice_score": forth,
+        "lattice_total": totals,
+        "lattice_total_backward": [
+            (torch.ones_like(torch.ops.gtnet.lattice_total(*total)), *total, counting)
+            for total in totals
+            for counting in (False, True)
+        ],
         "lattice_score_backward": back,
         "lattice_posteriors": forth,
         "lattice_best": plain,
@@ -301,7 +308,7 @@ def ctc_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
     forth = [(scores, frames, t, lengths, 0, keep) for t in targets for keep in (False, True)]
     loss, labels, *layout = torch.ops.gtnet.ctc_loss(*forth[-1])
     back = [(torch.ones_like(loss), labels, scores, frames, *layout)]
-    return {"ctc_loss": forth, "ctc_loss_backward": back}
+    return {"ctc_loss": forth, "ctc_loss_backward": back, "ctc_total": forth}
 
 
 def cases() -> dict[str, list[tuple]]:
