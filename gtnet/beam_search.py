@@ -231,7 +231,8 @@ class BeamSearch:
         if partial == "fallback":
             anywhere = accepting == 0
         ends = last_scores + scores.masked_fill(anywhere[item], 0)
-        _warn_of_empty((accepting == 0) & ~anywhere, offsets.diff() == 0)
+        ended = (accepting > 0) | anywhere
+        _warn_of_empty(ended.logical_not(), offsets.diff() == 0)
         found = _ops.beam_lattice(
             *([getattr(chunk, name) for chunk in self._chunks] for name in _TRACE),
             self._chunks[0].start_slack,

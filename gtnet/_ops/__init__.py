@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gtnet._ops import drivers as drivers
 from gtnet._ops.answers import best_answers as best_answers
 from gtnet._ops.beam_search import beam_lattice as beam_lattice
 from gtnet._ops.beam_search import beam_search as beam_search
