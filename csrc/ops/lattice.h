@@ -1,6 +1,7 @@
 // What every operator on lattices takes, on every device.
 #pragma once
 
+#include <type_traits>
 #include <vector>
 
 #include "ops/tensors.h"
@@ -30,12 +31,12 @@ struct SavedForBackward {
   Tensor alpha_m, alpha_e, offset;
 };
 
-// An operator as the dispatcher calls it, which knows no structs: TORCH_BOX(&Unpacked<&f>::call).
-template <auto Operator>
-struct Unpacked;
+// nvcc tells specializations apart by the type of the function only, so that is a parameter too.
+template <class Function, Function* Operator>
+struct UnpackedFunction;
 
 template <class... Rest, Tensors (*Operator)(const LatticeTensors&, Rest...)>
-struct Unpacked<Operator> {
+struct UnpackedFunction<Tensors(const LatticeTensors&, Rest...), Operator> {
   static Tensors call(Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
                       Tensor accept, Rest... rest) {
@@ -47,7 +48,8 @@ struct Unpacked<Operator> {
 
 template <class... Rest, Tensors (*Operator)(const Tensor&, const SavedForBackward&,
                                              const LatticeTensors&, Rest...)>
-struct Unpacked<Operator> {
+struct UnpackedFunction<
+    Tensors(const Tensor&, const SavedForBackward&, const LatticeTensors&, Rest...), Operator> {
   static Tensors call(Tensor grad_score, Tensor alpha_m, Tensor alpha_e, Tensor offset,
                       Tensor scores, Tensors cuts, Tensor words, Tensor word_offsets,
                       Tensor state_offsets, Tensor arc_offsets, Tensor weights, Tensor start,
@@ -58,5 +60,9 @@ struct Unpacked<Operator> {
         rest...);
   }
 };
+
+// An operator as the dispatcher calls it, which knows no structs: TORCH_BOX(&Unpacked<&f>::call).
+template <auto Operator>
+using Unpacked = UnpackedFunction<std::remove_pointer_t<decltype(Operator)>, Operator>;
 
 }  // namespace gtnet::ops
