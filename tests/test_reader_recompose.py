@@ -14,6 +14,7 @@ from gtnet.reader.glyphs import Glyph, Written, glyphs_of, idx_glyphs, sample_gl
 from gtnet.reader.line import LineConfig, line_of
 from gtnet.reader.recompose import RecomposeConfig, Recomposed
 from gtnet.reader.runs import DataConfig, parts_of_car_a, splits
+from gtnet.reader.strokes import drawn, penned_glyphs, read_strokes
 
 BARS = "0123456789"
 
@@ -100,7 +101,7 @@ def test_an_item_is_always_the_same(lines: list[Written]) -> None:
 
 
 def test_foreign_glyphs_alone_write_lines() -> None:
-    made = Recomposed(sample_glyphs(), config=RecomposeConfig(spliced=1.0))
+    made = Recomposed((), foreign=[sample_glyphs()], config=RecomposeConfig(spliced=1.0))
     image, text = made[5]
     assert set(text) <= set(BARS)
     assert len(line_of(image)) > 20
@@ -121,6 +122,72 @@ def test_idx_files(tmp_path: Path) -> None:
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"\0\0\0\1" + labels[4:]))
     with pytest.raises(ValueError, match="no idx file"):
         idx_glyphs(tmp_path)
+
+
+def test_every_source_of_foreign_glyphs_is_used() -> None:
+    plain = RecomposeConfig(foreign=0.5, one_hand=0.5, spliced=0.0)
+    sources = [[glyph for glyph in sample_glyphs() if glyph.character == c] for c in "012"]
+    made = Recomposed(sources[0], foreign=[sources[1], [], sources[2]], config=plain, size=60)
+    texts = [made[i][1] for i in range(60)]
+    assert all(len(set(text)) == 1 for text in texts)  # a line is of one source
+    counts = [sum(text[0] == c for text in texts) for c in "012"]
+    assert counts[0] > counts[1] > 0 and counts[2] > 0
+
+
+def stroke_file(path: Path, **changes: np.ndarray) -> Path:
+    """Two samples: a bar in one stroke, and a cross of two."""
+    arrays = {
+        "points": np.array([[0, 0], [0, 90], [0, 30], [60, 30], [30, 0], [30, 60]], np.int16),
+        "stroke_offsets": np.array([0, 2, 4, 6]),
+        "sample_offsets": np.array([0, 1, 3]),
+        "labels": np.array(["1", "plus"]),
+        "writer": np.array(["w1", "w2"]),
+    }
+    np.savez(path, **(arrays | changes))
+    return path
+
+
+def test_strokes_are_read_and_drawn(tmp_path: Path) -> None:
+    bar, cross = read_strokes(stroke_file(tmp_path / "strokes.npz"))
+    assert (bar.label, bar.writer, len(bar.strokes)) == ("1", "w1", 1)
+    assert (cross.label, cross.writer, len(cross.strokes)) == ("plus", "w2", 2)
+    assert drawn(bar.strokes, height=30, pen=4).shape == (30, 4)
+    ink = drawn(cross.strokes, height=31, pen=3)
+    assert ink.shape == (31, 31)
+    assert ink[15, 15] == ink[15, 5] == ink[5, 15] == 255 and ink[5, 5] == 0
+    dot = drawn([np.array([[7, 7]])], height=30, pen=5)
+    assert dot.shape == (5, 5) and dot[2, 2] == 255
+    assert drawn([np.array([[0, 3], [100, 3]])], height=10, pen=2, widest=5).shape == (2, 50)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stroke_offsets": np.array([0, 2, 4, 7])},
+        {"sample_offsets": np.array([0, 2, 1])},
+        {"labels": np.array(["1"])},
+        {"points": np.zeros((6, 3))},
+        {"points": np.array([None] * 6)},
+    ],
+)
+def test_files_of_strokes_that_do_not_fit_are_refused(tmp_path: Path, changes: dict) -> None:
+    path = stroke_file(tmp_path / "strokes.npz", **changes)
+    with pytest.raises(ValueError, match=r"strokes.npz"):
+        read_strokes(path)
+
+
+def test_penned_digits(tmp_path: Path) -> None:
+    points = np.array([[0, y] for y in range(0, 90, 10)] + [[5, 5]] * 9, np.int16)
+    path = stroke_file(
+        tmp_path / "strokes.npz",
+        points=points,
+        stroke_offsets=np.array([0, 9, 18]),
+        sample_offsets=np.array([0, 1, 2]),
+    )
+    (glyph,) = penned_glyphs(path)
+    assert glyph.character == "1" and glyph.ink.shape[0] == 40 and glyph.ink.max() == 255
+    with pytest.raises(ValueError, match="no single digit"):
+        penned_glyphs(stroke_file(path, labels=np.array(["one", "plus"])))
 
 
 def test_a_line_is_its_written_rows() -> None:

@@ -168,8 +168,10 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
     add("--lexicon", metavar="FILE", help="folder: the words that labels may be, one a line")
     add(
         "--more-digits",
-        metavar="DIR",
-        help="sliding, digit strings: a folder of digits in MNIST's format to make strings from",
+        nargs="+",
+        metavar="PATH",
+        help="sliding, digit strings: other digits to make strings from, each a folder in MNIST's"
+        " format or a .npz file of pen strokes",
     )
     add("--test-fold", type=int, metavar="N", help="car_a: the fold to test on (default: 0)")
     add("--size", type=int, metavar="N", help="digits: amounts to train on")
@@ -252,6 +254,8 @@ def _train(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings = {name: value for name, value in settings.items() if value is not None}
+    if "more_digits" in settings:
+        settings["more_digits"] = tuple(settings["more_digits"])
     if options.resume:
         if settings or options.demo:
             raise ValueError(

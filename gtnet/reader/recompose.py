@@ -66,8 +66,9 @@ class Recomposed:
     """A `Dataset` of lines that nobody wrote, made of what people wrote: item i is always the same.
 
     Arguments: `glyphs` to write with; `lines` to splice, with boxes, and to take marks from;
-    `foreign` glyphs of another source; `lengths` of the strings to imitate; `grammar`, `size`,
-    `seed` as of other data sets. Items are images, dark ink on light paper, and what they say.
+    `foreign` glyphs, from one or more other sources, each as likely; `lengths` of the strings to
+    imitate; `grammar`, `size`, `seed` as of other data sets. Items are images, dark ink on light
+    paper, and what they say.
     Raises ValueError without glyphs.
     """
 
@@ -75,7 +76,7 @@ class Recomposed:
         self,
         glyphs: Sequence[Glyph],
         lines: Sequence[Written] = (),
-        foreign: Sequence[Glyph] = (),
+        foreign: Sequence[Sequence[Glyph]] = (),
         *,
         lengths: Sequence[int] = (3, 4, 5, 6),
         grammar: str = "digit_string",
@@ -83,13 +84,14 @@ class Recomposed:
         size: int = 1_000_000,
         seed: int = 0,
     ) -> None:
-        if not glyphs and not foreign:
+        others = [_Source.of(source) for source in foreign if source]
+        if not glyphs and not others:
             raise ValueError("Recomposed: no glyphs to write with")
         self.config = config or RecomposeConfig()
         self.grammar, self.size, self.seed = grammar, size, seed
         self.lines, self.lengths = list(lines), [n for n in lengths if n > 0] or [4]
-        self._own = _Source.of(glyphs or foreign)
-        self._foreign = _Source.of(foreign) if foreign else None
+        self._own = [_Source.of(glyphs)] if glyphs else others
+        self._foreign = others
         self._trails = [trail for line in lines if (trail := _trail(line)) is not None]
 
     def __len__(self) -> int:
@@ -112,8 +114,9 @@ class Recomposed:
 
     def _composed(self, rng: np.random.Generator) -> tuple[np.ndarray, str]:
         config = self.config
-        foreign = self._foreign is not None and rng.random() < config.foreign
-        source = self._foreign if foreign and self._foreign is not None else self._own
+        foreign = bool(self._foreign) and rng.random() < config.foreign
+        sources = self._foreign if foreign else self._own
+        source = sources[int(rng.integers(len(sources)))]
         count = int(rng.choice(self.lengths)) if rng.random() < 0.75 else 0
         count = min(config.longest, count or int(rng.integers(1, config.longest + 1)))
         characters = sorted(source.by_character)

@@ -16,13 +16,14 @@ from gtnet import GraphvizMissingError
 from gtnet.reader import checkpoint, judge
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.data import Characters, Dataset, load
-from gtnet.reader.glyphs import glyphs_of, idx_glyphs, sample_glyphs, written_lines
+from gtnet.reader.glyphs import Glyph, glyphs_of, idx_glyphs, sample_glyphs, written_lines
 from gtnet.reader.observed import Observed
 from gtnet.reader.reader import PRESETS, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.recompose import RecomposeConfig, Recomposed
 from gtnet.reader.report import write_report
+from gtnet.reader.strokes import penned_glyphs
 from gtnet.reader.train import ISOLATED, PhaseConfig, TrainConfig, Trainer, TrainingData
 
 DATA = "data.json"
@@ -39,7 +40,8 @@ class DataConfig:
     test on (digits), None for the usual; `test_fold`: the fold of car_a that is the test; `seed`:
     of synthesis and of splits; `valid`: images of car_a kept from training to choose the
     temperature by; `corrected`: whether car_a is trained with the labels of corrections.tsv;
-    `more_digits`: a folder of digits in MNIST's format to make strings from; `start`: a trained
+    `more_digits`: other digits to make strings from, each a folder in MNIST's format or a `.npz`
+    file of pen strokes; `start`: a trained
     reader whose weights training begins with, in place of the first phase. `alphabet`: the
     characters of a folder's labels, `lexicon`: a file of the words that they may be, one a line.
     """
@@ -53,7 +55,7 @@ class DataConfig:
     seed: int = 0
     valid: int = 0
     corrected: bool = False
-    more_digits: str | None = None
+    more_digits: tuple[str, ...] = ()
     alphabet: str | None = None
     lexicon: str | None = None
     start: str | None = None
@@ -148,8 +150,8 @@ def _made_up(config: DataConfig) -> Dataset:
     if config.grammar == "amount":
         made: Dataset = load("digits", split="train", size=MADE_UP, seed=config.seed)
         return made
-    more = idx_glyphs(config.more_digits) if config.more_digits else []
-    return Recomposed(more or sample_glyphs(), config=STRINGS, size=MADE_UP, seed=config.seed)
+    more = _more_glyphs(config) or [sample_glyphs()]
+    return Recomposed((), foreign=more, config=STRINGS, size=MADE_UP, seed=config.seed)
 
 
 def _digits(config: DataConfig, characters: int) -> Splits:
@@ -189,7 +191,7 @@ def _car_a(config: DataConfig, characters: int, front_end: str) -> Splits:
         return replace(parts, characters=[own, _synthesised(config, characters)])
     lines = written_lines(train)
     glyphs = glyphs_of(lines)
-    more = idx_glyphs(config.more_digits) if config.more_digits else []
+    more = _more_glyphs(config)
     lengths = [len(line.layout) for line in lines]
     strings, mixed = (
         Recomposed(glyphs, lines, more, lengths=lengths, config=manner, size=MADE_UP, seed=seed)
@@ -198,11 +200,18 @@ def _car_a(config: DataConfig, characters: int, front_end: str) -> Splits:
     return replace(parts, strings=strings, mixed=mixed)
 
 
+def _more_glyphs(config: DataConfig) -> list[list[Glyph]]:
+    return [
+        penned_glyphs(source) if Path(source).suffix == ".npz" else idx_glyphs(source)
+        for source in config.more_digits
+    ]
+
+
 MADE_UP = 8000
 """Different made-up lines of each kind; they are observed once and distorted anew each time."""
 
 STRINGS = RecomposeConfig(spliced=0.0, foreign=0.35)
-MIXED = RecomposeConfig(spliced=0.35, foreign=0.12)
+MIXED = RecomposeConfig(spliced=0.35, foreign=0.2)
 """How lines are recomposed for the first phase, without whole lines, and for the second."""
 
 
