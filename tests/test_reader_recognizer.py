@@ -16,8 +16,8 @@ import gtnet
 from gtnet.reader import cli
 from gtnet.reader.alphabet import AMOUNTS, Alphabet
 from gtnet.reader.amounts import digit_string
-from gtnet.reader.answers import Answer, answers_of, fitted_temperature, tempered
-from gtnet.reader.augment import distort_lines
+from gtnet.reader.answers import Answer, answers_of, averaged, fitted_temperature, tempered
+from gtnet.reader.augment import LOOKS, Look, distort_lines
 from gtnet.reader.checkpoint import load_reader, save_reader
 from gtnet.reader.combine import Combined
 from gtnet.reader.data import load
@@ -300,10 +300,10 @@ def test_training_begins_with_a_trained_reader(images: list[np.ndarray], tmp_pat
 @pytest.mark.parametrize("name", FRONT_ENDS)
 def test_a_recognizer_survives_saving(name: str, images: list[np.ndarray], tmp_path: Path) -> None:
     reader = made(name, "abcde", gtnet.compose(any_string(Alphabet("abcde")), gtnet.linear([0, 1])))
-    reader.candidates, reader.temperature = 3, 1.5
+    reader.candidates, reader.temperature, reader.unsure = 3, 1.5, 0.4
     save_reader(tmp_path, reader)
     again = load_reader(tmp_path)
-    assert type(again) is Recognizer
+    assert type(again) is Recognizer and again.unsure == 0.4
     assert again.read(images) == reader.read(images)
     assert again.alphabet == reader.alphabet
 
@@ -409,6 +409,64 @@ def test_wrong_options_are_named(options: dict[str, str], message: str, tmp_path
 
 
 # Confidence
+
+
+def test_several_answers_are_averaged() -> None:
+    one = Answer("a", 0.6, (("b", 0.3), ("c", 0.05)))
+    other = Answer("b", 0.8, (("a", 0.1),))
+    mean = averaged([one, other], 2)
+    assert (mean.amount, [t for t, _ in mean.alternatives]) == ("b", ["a"])
+    assert (mean.confidence, mean.alternatives[0][1]) == pytest.approx((0.55, 0.35))
+    none = Answer(None, reason="nothing")
+    assert averaged([none, one], 5).confidence == pytest.approx(0.3)
+    assert averaged([none, none], 5) is none
+
+
+def test_an_unsure_reader_looks_again(images: list[np.ndarray]) -> None:
+    """The mean over all looks where the first is unsure, whatever stands beside in the batch."""
+    reader = made("sliding", "abcde", WORDS)
+    seen = reader.observe(images)
+    with torch.no_grad():
+        looks = [
+            reader.answers(reader.interpretation(reader.recognition(seen, look)))
+            for look in (None, *reader.front_end.looks)
+        ]
+    first = [answer.confidence for answer in looks[0]]
+    reader.unsure = sorted(first)[1]
+    for i, answer in enumerate(reader.read_observations(seen)):
+        expected = looks[0][i]
+        if first[i] < reader.unsure:
+            expected = averaged([look[i] for look in looks], reader.candidates)
+            assert expected.confidence != pytest.approx(first[i], abs=1e-4)
+        assert answer.amount == expected.amount
+        assert answer.confidence == pytest.approx(expected.confidence, abs=1e-4)
+        (alone,) = reader.read_observations(seen[i : i + 1])
+        assert alone.amount == answer.amount
+        assert alone.confidence == pytest.approx(answer.confidence, abs=1e-4)
+    reader.unsure = 0.0
+    assert [a.confidence for a in reader.read_observations(seen)] == pytest.approx(first, abs=1e-4)
+
+
+def test_a_look_moves_ink_and_keeps_it() -> None:
+    lines = torch.zeros(2, 1, 16, 64)
+    lines[:, :, 4:12, 20:24] = 1
+    widths = torch.tensor([64, 40])
+    same, new = Look()(lines, widths)
+    assert torch.equal(new, torch.tensor([68, 44]))
+    assert torch.allclose(same.sum(), lines.sum(), rtol=0.1)
+    wide, new = Look(stretch=2.0)(lines, widths)
+    assert torch.equal(new, torch.tensor([132, 84]))
+    assert torch.allclose(wide.sum(), 2 * lines.sum(), rtol=0.1)
+    thick, _ = Look(pen=1.0)(lines, widths)
+    thin, _ = Look(pen=-1.0)(lines, widths)
+    assert thin.sum() < same.sum() < thick.sum()
+    slanted, _ = Look(slant=0.5)(lines, widths)
+    columns = slanted[0, 0].argmax(1)
+    assert columns[4] != columns[11]
+    assert {(x.stretch > 1, x.slant > 0, x.size > 1, x.pen > 0) for x in LOOKS} == {
+        (False, True, False, True), (True, False, False, False),
+        (True, True, True, True), (False, False, True, False),
+    }  # fmt: skip
 
 
 def test_temperature_flattens_and_sharpens() -> None:

@@ -106,6 +106,17 @@ def _answer(ranked: list[tuple[str, float]], temperature: float) -> Answer:
     return Answer(first, shares[0], tuple(others))
 
 
+def averaged(answers: Sequence[Answer], count: int) -> Answer:
+    """One answer of several to the same question: the `count` best by the means of their shares."""
+    shares: dict[str, float] = {}
+    for answer in answers:
+        if answer.amount is not None:
+            for text, share in ((answer.amount, answer.confidence), *answer.alternatives):
+                shares[text] = shares.get(text, 0.0) + share / len(answers)
+    best = sorted(shares.items(), key=lambda pair: -pair[1])[:count]
+    return _answer(best, 1.0) if best else answers[0]
+
+
 def tempered(shares: Sequence[float], temperature: float) -> list[float]:
     """Shares of some answers under another temperature; what they leave counts as one more."""
     if temperature == 1:

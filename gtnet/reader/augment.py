@@ -1,9 +1,10 @@
-"""Random changes of writing that keep what it says: images, batches of segments and of lines."""
+"""Changes of writing that keep what it says: images, batches of segments and of lines."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -75,27 +76,73 @@ def distort_lines(
     def uniform(*shape: int) -> Tensor:
         return torch.rand(batch, *shape, generator=generator)
 
-    stretch = (0.13 * normal()).clamp(-0.5, 0.5).exp()
-    slant = 0.18 * normal()
-    new_widths = (widths * stretch + 0.5 * height * slant.abs()).long() // 4 * 4 + 4
-    out_width = -(-int(new_widths.max()) // 32) * 32
-    y = torch.arange(height).float()[None, :, None] - (height - 1) / 2
-    x = torch.arange(out_width).float()[None, None, :] - (new_widths[:, None, None] - 1) / 2
-
-    def each(values: Tensor) -> Tensor:
-        return values[:, None, None]
-
+    stretch, slant = (0.13 * normal()).clamp(-0.5, 0.5).exp(), 0.18 * normal()
+    turn, size, move = 0.02 * normal(), (0.09 * normal()).exp(), 0.03 * height * normal()
+    new_widths, out_width = _widths(widths, stretch, slant, height)
     bend = normal(2, 4, max(3, out_width // 16)) * 0.045 * height
     bend = functional.interpolate(
         bend, size=(height, out_width), mode="bicubic", align_corners=True
     )
-    turn, size, move = 0.02 * normal(), (0.09 * normal()).exp(), 0.03 * height * normal()
-    from_x = x / each(stretch) + each(slant) * y + bend[:, 0] + (each(widths) - 1) / 2
-    from_y = y / each(size) + each(turn) * x + each(move) + bend[:, 1] + (height - 1) / 2
+    warped = _warped(lines, widths, new_widths, (stretch, slant, turn, size, move), bend)
+    return _penned(warped, normal, uniform, strength), new_widths
+
+
+@dataclass(frozen=True)
+class Look:
+    """One way to see a line again, always the same, for a reader that is unsure.
+
+    `stretch` of its width and `size` of its height, factors; `slant`, columns a row; `pen`: above
+    0 the share of strokes a pixel thicker on each side, below 0 of thinner ones.
+    """
+
+    stretch: float = 1.0
+    slant: float = 0.0
+    size: float = 1.0
+    pen: float = 0.0
+
+    def __call__(self, lines: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+        """Lines float [batch, 1, height, width] and their widths, seen in this way."""
+        height = lines.shape[2]
+        stretch, slant, size = (
+            torch.full(widths.shape, v) for v in (self.stretch, self.slant, self.size)
+        )
+        none = torch.zeros(len(widths))
+        new_widths, out_width = _widths(widths, stretch, slant, height)
+        bend = torch.zeros(len(widths), 2, height, out_width)
+        seen = _warped(lines, widths, new_widths, (stretch, slant, none, size, none), bend)
+        sign = 1.0 if self.pen > 0 else -1.0
+        other = sign * functional.max_pool2d(sign * seen, 3, 1, 1)
+        return seen.lerp(other, abs(self.pen)), new_widths
+
+
+LOOKS = (
+    Look(0.93, 0.1, 0.95, 0.3),
+    Look(1.07, -0.1, 0.95, -0.3),
+    Look(1.07, 0.1, 1.05, 0.3),
+    Look(0.93, -0.1, 1.05, -0.3),
+)
+"""Four looks, each change in two of them one way and in two the other."""
+
+
+def _widths(widths: Tensor, stretch: Tensor, slant: Tensor, height: int) -> tuple[Tensor, int]:
+    """The widths of lines after a change, multiples of 4, and that of their batch."""
+    changed = (widths * stretch + 0.5 * height * slant.abs()).long() // 4 * 4 + 4
+    return changed, -(-int(changed.max()) // 32) * 32
+
+
+def _warped(
+    lines: Tensor, widths: Tensor, new_widths: Tensor, by: tuple[Tensor, ...], bend: Tensor
+) -> Tensor:
+    """Lines under (stretch, slant, turn, size, move), [batch] each, and a displacement."""
+    stretch, slant, turn, size, move = (values[:, None, None] for values in by)
+    height, out_width = bend.shape[2:]
+    y = torch.arange(height).float()[None, :, None] - (height - 1) / 2
+    x = torch.arange(out_width).float()[None, None, :] - (new_widths[:, None, None] - 1) / 2
+    from_x = x / stretch + slant * y + bend[:, 0] + (widths[:, None, None] - 1) / 2
+    from_y = y / size + turn * x + move + bend[:, 1] + (height - 1) / 2
     scale = torch.tensor([2 / lines.shape[3], 2 / height])
     grid = (torch.stack([from_x, from_y], 3) + 0.5) * scale - 1
-    warped = functional.grid_sample(lines, grid, align_corners=False)
-    return _penned(warped, normal, uniform, strength), new_widths
+    return functional.grid_sample(lines, grid, align_corners=False)
 
 
 def _penned(

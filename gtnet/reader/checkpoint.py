@@ -73,6 +73,7 @@ def save_reader(folder: Path | str, reader: Recognizer, name: str = MODEL) -> No
         "settings": reader.front_end.settings(),
         "candidates": reader.candidates,
         "temperature": reader.temperature,
+        "unsure": reader.unsure,
     }
     save_tensors(folder / name, tensors, {"recognizer": state})
 
@@ -132,6 +133,7 @@ def _recognizer(
         network,
         candidates=state["candidates"],
         temperature=state["temperature"],
+        unsure=state["unsure"],
     )
 
 

@@ -27,6 +27,8 @@ class FrontEnd(Protocol):
     """
 
     name: str
+    looks: Sequence[Any]
+    """Changes for `recognition`, under which a reader that is unsure looks again; may be none."""
 
     def settings(self) -> dict[str, Any]:
         """All that makes it, as JSON takes it."""
@@ -58,6 +60,7 @@ class SegmentsFrontEnd:
     """
 
     name = "segments"
+    looks: Sequence[Any] = ()
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import gtnet
 from gtnet.reader.alphabet import Alphabet
-from gtnet.reader.answers import Answer, answers_of, log_shares
+from gtnet.reader.answers import Answer, answers_of, averaged, log_shares
 from gtnet.reader.front_end import FrontEnd, SegmentsFrontEnd
 from gtnet.reader.languages import language_of
 from gtnet.reader.sliding import SlidingFrontEnd
@@ -29,6 +29,8 @@ class Recognizer(nn.Module):
         network: what scores the labels; by default `front_end.network(alphabet)`.
         candidates: answers that are compared by their total score.
         temperature: flattens the confidences (above 1) or sharpens them; see `fitted_temperature`.
+        unsure: what is read less surely is looked at again, as the front end's `looks` change it,
+            and the confidences are averaged; 0 for one look only.
 
     `grammar` holds the language behind the front end's model of characters, which is composed with
     the recognition graphs. Raises ValueError for an empty language or labels the alphabet lacks.
@@ -44,6 +46,7 @@ class Recognizer(nn.Module):
         *,
         candidates: int = 5,
         temperature: float = 1.0,
+        unsure: float = 0.9,
     ) -> None:
         super().__init__()
         self.alphabet = alphabet if isinstance(alphabet, Alphabet) else Alphabet(alphabet)
@@ -53,7 +56,7 @@ class Recognizer(nn.Module):
         if self.grammar.num_states == 0:
             raise ValueError("Recognizer: the grammar allows no string of the alphabet")
         self.network = network or self.front_end.network(self.alphabet)
-        self.candidates, self.temperature = candidates, temperature
+        self.candidates, self.temperature, self.unsure = candidates, temperature, unsure
         self._acceptors: dict[str, gtnet.Graph] = {}
 
     def twin(self) -> Recognizer:
@@ -147,12 +150,25 @@ class Recognizer(nn.Module):
         drawn.sort(key=lambda i: len(observations[i]))
         was_training = self.training
         self.eval()
-        for first in range(0, len(drawn), batch_size):
-            batch = drawn[first : first + batch_size]
-            graphs = self.interpretation(self.recognition([observations[i] for i in batch]))
-            for i, answer in zip(batch, self.answers(graphs), strict=True):
-                answers[i] = answer
+        for i, answer in zip(drawn, self._seen(observations, drawn, None, batch_size)):
+            answers[i] = answer
+        unsure = [i for i in drawn if answers[i].confidence < self.unsure]
+        looks = [
+            self._seen(observations, unsure, look, batch_size) for look in self.front_end.looks
+        ]
+        for i, again in zip(unsure, zip(*looks)):
+            answers[i] = averaged([answers[i], *again], self.candidates)
         self.train(was_training)
+        return answers
+
+    def _seen(
+        self, observations: Sequence[Any], chosen: list[int], look: Any, batch_size: int
+    ) -> list[Answer]:
+        """The answers to some observations, each looked at once."""
+        answers: list[Answer] = []
+        for first in range(0, len(chosen), batch_size):
+            batch = [observations[i] for i in chosen[first : first + batch_size]]
+            answers += self.answers(self.interpretation(self.recognition(batch, look)))
         return answers
 
     @torch.no_grad()

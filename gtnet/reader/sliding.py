@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import gtnet
 from gtnet.reader.alphabet import Alphabet
-from gtnet.reader.augment import distort_lines
+from gtnet.reader.augment import LOOKS, distort_lines
 from gtnet.reader.line import Line, LineConfig, line_of
 from gtnet.reader.settings import as_dict, from_dict
 
@@ -152,6 +152,7 @@ class SlidingFrontEnd:
     """Images to frames: a `FrontEnd` whose recognition graphs are chains of frames."""
 
     name = "sliding"
+    looks: Sequence[Any] = LOOKS
 
     def __init__(self, config: SlidingConfig | None = None) -> None:
         self.config = config or SlidingConfig()

@@ -49,7 +49,7 @@ def look(reader: Recognizer, image: np.ndarray, observation: Segmentation | Line
     """
     emissions = reader.recognition([observation])
     interpretation = reader.interpretation(emissions)
-    (answer,) = reader.answers(interpretation)
+    (answer,) = reader.read_observations([observation])
     if isinstance(observation, Line):
         likely = gtnet.prune(interpretation, beam=_LIKELY)
         frames = frame_images(image, observation, emissions.scores.shape[1])
