@@ -82,19 +82,36 @@ def trimmed(graph: Graph) -> Graph:
 
 
 def path_sums(
-    function: str, graph: Graph, semiring: Semiring, *, to_accept: bool = False
+    function: str,
+    graph: Graph,
+    semiring: Semiring,
+    *,
+    to_accept: bool = False,
+    accepting: bool = False,
+    instead: str = 'take semiring="tropical", which keeps the best path',
 ) -> Tensor:
     """The sum of all paths from the start to each state (or on to acceptance), float64 [states].
 
-    Differentiable any number of times; a tropical tie goes to one of the best. Raises ValueError
-    where the sum over a cycle diverges, naming the graph and a state of the component.
+    `accepting` takes parts of accepting paths only, in cyclic graphs. Differentiable any number of
+    times; a tropical tie goes to one of the best. Raises ValueError where the sum over a cycle
+    diverges, naming the graph, a state of the component and, where paths have a best one, what to
+    do `instead`.
     """
-    exact = useful_part(graph.to(torch.float64), from_start=not to_accept, to_accept=to_accept)
+    exact = useful_part(
+        graph.to(torch.float64),
+        from_start=accepting or not to_accept,
+        to_accept=accepting or to_accept,
+    )
     seeds, ends = (exact.accept, exact.start) if to_accept else (exact.start, exact.accept)
     learning = torch.is_grad_enabled() and exact.requires_grad
     if semiring == "log":
         walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=learning)
-        return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
+        try:
+            return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
+        except _checks.DivergentError as error:
+            if not _has_best_paths(exact.detach()[error.graph], to_accept):
+                raise
+            raise ValueError(f"{error}, or {instead}") from None
     walk = exact.topology.cyclic_walk(function, reverse=to_accept, sums=False)
     best, came_by = _ops.best_distance(
         exact.weights.detach().contiguous(), seeds.detach().contiguous(), walk
@@ -112,6 +129,15 @@ def path_sums(
     walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=True)
     sums = _ops.recursion(on_tree, own.masked_fill(~reached, 0), walk)
     return sums.masked_fill(~reached, NEG_INF)
+
+
+def _has_best_paths(graph: Graph, to_accept: bool) -> bool:
+    """Whether no cycle has a positive score."""
+    try:
+        path_sums("", graph, "tropical", to_accept=to_accept)
+    except _checks.DivergentError:
+        return False
+    return True
 
 
 def segment_sums(values: Tensor, segment: Tensor, size: int, semiring: Semiring) -> Tensor:

@@ -40,8 +40,9 @@ def push(
     Arguments: any graph, cycles included; `semiring` matters to weights.
     Result: for weights the same states and arcs with new scores; for labels a trimmed graph, whose
     `arc_maps` and `state_maps` are -1 on what was inserted.
-    Raises ValueError where the paths around a cycle have no finite sum; on a GPU, where weights of
-    acyclic graphs are pushed, for labels and cycles.
+    Raises ValueError where the paths around a cycle have no finite sum (a cycle that no accepting
+    path takes does not count); on a GPU, where weights of acyclic graphs are pushed, for labels and
+    cycles.
     Complexity: weights O(states + arcs), k³ more for a component of k states on cycles; labels
     O(arcs · length of the common prefixes) on acyclic graphs.
     Gradient: to all scores, through the sums; of a gather for labels; any number of derivatives.
@@ -111,8 +112,8 @@ def pushed(
     function: str, graph: Graph, semiring: Semiring, to: Literal["start", "accept"] = "start"
 ) -> Graph:
     """`push` after its checks; errors name `function`."""
-    sums = path_sums(function, graph, semiring, to_accept=to == "start")
-    # States that no path passes may have any finite potential.
+    sums = path_sums(function, graph, semiring, to_accept=to == "start", accepting=True)
+    # States that no accepting path passes may have any finite potential.
     potential = sums.masked_fill(sums == NEG_INF, 0)
     if to == "accept":
         potential = -potential
