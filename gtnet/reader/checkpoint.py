@@ -194,7 +194,7 @@ def _recognizer(
         if front_end is None:
             if state["front_end"] not in FRONT_ENDS:
                 raise ValueError(
-                    f"its front end is {state['front_end']!r}, which is none of"
+                    f"it has the front end {state['front_end']!r}, which is none of"
                     f" {', '.join(FRONT_ENDS)}; give it with front_end="
                 )
             front_end = FRONT_ENDS[state["front_end"]](state["settings"])

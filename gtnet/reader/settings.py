@@ -32,7 +32,7 @@ def from_dict(kind: type[T], values: Any, where: str = "from_dict") -> T:
     given: dict[str, Any] = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
-            given[name] = from_dict(hints[name], value, where)  # type: ignore[arg-type]
+            given[name] = from_dict(hints[name], value, where)
             continue
         given[name] = tuple(value) if isinstance(value, list) else value
         if not _fits(given[name], hints[name]):
