@@ -400,7 +400,7 @@ def _sliding_config() -> ReaderConfig:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lexicon": "nowhere.txt"}, "cannot read the lexicon nowhere.txt"),
+        ({"lexicon": "nowhere.txt"}, r"cannot read the lexicon .*nowhere.txt"),
         ({"data": "digits", "alphabet": "abc"}, "of your own folder; digits has its own"),
         ({"front_end": "eyes"}, "front end 'eyes' is not one of segments, sliding"),
     ],
