@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from gtnet.reader.amounts import GRAMMARS, canonical
-from gtnet.reader.images import read_image
+from gtnet.reader.inputs import read_input
 from gtnet.reader.tables import Faults, Row, table
 
 LABELS = ("labels.tsv", "labels.csv", "labels.txt")
 """What the table of labels may be called."""
 
 _FILE = "file|filename|file_name|image|image_path|path|picture"
+_WRITER = ("writer", "speaker", "author")
 _TEXT = "amount|text|label|labels|transcription|value|truth"
 
 
@@ -32,6 +32,9 @@ class FolderDataset:
         grammar: the language of the amounts: "amount" ("1234.50") or "digit_string" ("123450");
             any other name leaves labels as they are.
         faults: where malformed rows are collected; by default they are raised.
+
+    Files may also be sound, or samples of a file of strokes, see `inputs.read_input`. A column
+    writer (or speaker) says who wrote what: parts of the data then share no writer.
 
     Attributes: `items`, (file, text) of each image; `rows`, the rows of the table they come from;
     `rewritten`, the place of a row, what it says, and what that is taken as.
@@ -67,6 +70,12 @@ class FolderDataset:
         if faults is None:
             own.raise_any()
 
+    @property
+    def writers(self) -> list[str] | None:
+        """Who wrote each image, None where the table does not say so."""
+        names = [name for name in _WRITER if self.rows and name in self.rows[0].cells]
+        return [row[names[0]] for row in self.rows] if names else None
+
     def _text(self, row: Row, faults: Faults) -> str | None:
         """The text of a row as the grammar writes it; None after a fault."""
         name, text = row.first(*_FILE.split("|")), row.first(*_TEXT.split("|"))
@@ -88,9 +97,9 @@ class FolderDataset:
         """Number of images."""
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
-        """The image, grey, and its amount as the grammar writes it."""
-        return read_image(self.file(index)), self.text(index)
+    def __getitem__(self, index: int) -> tuple[Any, str]:
+        """The image, grey, or what else the file holds, and its amount as the grammar writes it."""
+        return read_input(self.file(index)), self.text(index)
 
     def text(self, index: int) -> str:
         """The text alone, without its image."""
