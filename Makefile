@@ -7,9 +7,10 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GTNET_EMULATED := 0
 
-.PHONY: help build demo test soak sanitize notebooks bench lint format docs wheel clean
+.PHONY: help build demo read test soak sanitize notebooks bench lint format docs wheel clean
 help:
 	@echo "make demo       train the check reader and write demo/report.html"
+	@echo "make read       read images with it; IMAGE=check.png"
 	@echo "make test       run the tests"
 	@echo "make soak       random graphs, damaged files, kill -9; SECONDS_EACH=60"
 	@echo "make sanitize   the tests under address, undefined and thread sanitizers"
@@ -23,7 +24,11 @@ help:
 build: gtnet/_cpu.abi3.so
 
 demo: .venv/has-reader
-	$(BIN)/gtnet train --data digits --demo --out demo
+	$(BIN)/gtnet train --data digits --demo --out demo --overwrite
+
+IMAGE ?= demo/samples/*.png
+read: .venv/has-reader
+	$(BIN)/gtnet read $(IMAGE)
 
 test: .venv/has-test gtnet/_emulated.abi3.so
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto $(ARGS)

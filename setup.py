@@ -23,6 +23,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -107,16 +108,28 @@ class Build(build_ext):
     def get_ext_filename(self, fullname: str) -> str:
         return fullname.replace(".", os.sep) + ".abi3.so"
 
-    def build_extension(self, ext: Extension) -> None:
-        torch = find_torch()
-        includes = ["-Icsrc", "-isystem", str(torch / "include")]
-        libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
-        compiler, linker = self.cuda() if ext.name == "gtnet._cuda" else self.cpu()
-        if ext.name == "gtnet._emulated":
-            compiler = [*compiler, "-DGTNET_EMULATED"]
+    def build_extensions(self) -> None:
+        """Compiles the files of all extensions side by side, then links each extension."""
+        objects = {ext.name: self.objects(ext) for ext in self.extensions}
+        commands = [
+            command for ext in self.extensions for command in self.stale(ext, objects[ext.name])
+        ]
+        cores = max(2, len(os.sched_getaffinity(0)))
+        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or cores)) as pool:
+            list(pool.map(run, commands))
+        for ext in self.extensions:
+            self.link(ext, objects[ext.name].values())
+
+    def objects(self, ext: Extension) -> dict[str, Path]:
+        """The object of each source, without its suffix."""
         # Objects depend on neither Python nor the kind of build, so all builds share them.
         folder = Path("build", "objects", SANITIZE, ext.name)
-        objects = {source: folder / Path(source).relative_to("csrc") for source in ext.sources}
+        return {source: folder / Path(source).relative_to("csrc") for source in ext.sources}
+
+    def stale(self, ext: Extension, objects: dict[str, Path]) -> list[list[str]]:
+        """The commands that compile what is out of date."""
+        includes = ["-Icsrc", "-isystem", str(find_torch() / "include")]
+        compiler, _ = self.tools(ext)
         commands = []
         for source, place in objects.items():
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -125,13 +138,24 @@ class Build(build_ext):
                 out = ["-MMD", "-MF", includes_of, "-c", source, "-o", f"{place}.o"]
                 how = [*compiler, "-std=c++20", "-O3", *SANITIZERS]
                 commands.append([*how, *ABI, *includes, *out])
-        cores = max(2, len(os.sched_getaffinity(0)))
-        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or cores)) as pool:
-            list(pool.map(run, commands))
+        return commands
+
+    def link(self, ext: Extension, places: Iterable[Path]) -> None:
+        torch = find_torch()
+        libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
+        _, linker = self.tools(ext)
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        linked = [f"{place}.o" for place in objects.values()]
+        linked = [f"{place}.o" for place in places]
         run([*linker, "-shared", "-o", str(target), *linked, *libraries])
+
+    def tools(self, ext: Extension) -> tuple[list[str], list[str]]:
+        """The compiler and the linker of an extension."""
+        if ext.name == "gtnet._cuda":
+            return self.cuda()
+        compiler, linker = self.cpu()
+        emulated = ["-DGTNET_EMULATED"] if ext.name == "gtnet._emulated" else []
+        return [*compiler, *emulated], linker
 
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
@@ -154,9 +178,10 @@ class Build(build_ext):
         return compiler, [*nvcc, "-cudart=static", "-Xlinker=--no-as-needed,--exclude-libs,ALL"]
 
 
-def extension(name: str, *patterns: str) -> Extension:
-    sources = sorted(str(path) for pattern in patterns for path in Path("csrc/ops").glob(pattern))
-    return Extension(name, sources, py_limited_api=True)
+def extension(name: str, pattern: str) -> Extension:
+    # The longest files first, so that no core waits for one that was begun last.
+    sources = sorted(Path("csrc/ops").glob(pattern), key=lambda path: (-path.stat().st_size, path))
+    return Extension(name, [str(path) for path in sources], py_limited_api=True)
 
 
 extensions = [extension("gtnet._cpu", "cpu/*.cpp")]

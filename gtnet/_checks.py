@@ -235,6 +235,14 @@ def countable(function: str, what: str, count: int) -> None:
         )
 
 
+class DivergentError(ValueError):
+    """The paths around a cycle of `graph` have no finite sum, or no best one."""
+
+    def __init__(self, said: str, graph: int) -> None:
+        super().__init__(said)
+        self.graph = graph
+
+
 def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) -> None:
     """Refuse cycles that grow without bound: `divergent` [graphs] holds a state on one, or -1.
 
@@ -243,6 +251,7 @@ def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) 
     if (found := divergent >= 0).any():
         graph = int(found.nonzero()[0])
         state = int(divergent[graph] - state_offsets[graph])
+<<<<<<< HEAD
         raise ValueError(f"{function}: graph {graph} has a cycle through state {state} {what}")
     if (found := divergent < -1).any():
         graph = int(found.nonzero()[0])
@@ -252,6 +261,10 @@ def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) 
             f"known to 1e-5: a spectral radius close to 1, or cycles that mix too slowly; lower "
             f"the scores of its arcs"
         )
+=======
+        said = f"{function}: graph {graph} has a cycle through state {state} {what}"
+        raise DivergentError(said, graph)
+>>>>>>> main
 
 
 def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:

@@ -72,6 +72,36 @@ def with_arcs(graph: Graph, keep: Tensor) -> Graph:
     )
 
 
+def only(graph: Graph, items: Tensor) -> Graph:
+    """The batch with no paths in the items that are not marked, bool [batch]."""
+    others = ~items[graph.topology.graph_of_state]
+    return graph.with_weights(
+        start=graph.start.masked_fill(others, NEG_INF),
+        accept=graph.accept.masked_fill(others, NEG_INF),
+    )
+
+
+def items_with(graph: Graph, arcs: Tensor) -> Tensor:
+    """Which items hold one of the arcs that are marked, bool [batch]."""
+    found = torch.zeros(len(graph), dtype=torch.bool)
+    return found.index_fill(0, graph.topology.graph_of_arc[arcs], True)
+
+
+def arcs_on_cycles(graph: Graph) -> Tensor:
+    """Which arcs lie on a cycle, bool [arcs]."""
+    topology = graph.topology
+    if not topology.is_cyclic:
+        return torch.zeros(graph.num_arcs, dtype=torch.bool)
+    order, _, bounds = topology.components
+    sizes = (bounds[:, 1] - bounds[:, 0]).long()
+    numbers = torch.repeat_interleave(sizes)
+    place = torch.arange(len(numbers)) - (sizes.cumsum(0) - sizes)[numbers]
+    component = torch.full((graph.num_states,), -1)
+    component[order[bounds[:, 0].long()[numbers] + place].long()] = numbers
+    source, target = component[topology.global_source], component[topology.global_target]
+    return (source == target) & (source >= 0)
+
+
 def trimmed(graph: Graph) -> Graph:
     """The graph without impossible arcs (score -inf) and whatever lies on no accepting path."""
     possible = graph.weights.detach() > NEG_INF
@@ -82,19 +112,36 @@ def trimmed(graph: Graph) -> Graph:
 
 
 def path_sums(
-    function: str, graph: Graph, semiring: Semiring, *, to_accept: bool = False
+    function: str,
+    graph: Graph,
+    semiring: Semiring,
+    *,
+    to_accept: bool = False,
+    accepting: bool = False,
+    instead: str = 'take semiring="tropical", which keeps the best path',
 ) -> Tensor:
     """The sum of all paths from the start to each state (or on to acceptance), float64 [states].
 
-    Differentiable any number of times; a tropical tie goes to one of the best. Raises ValueError
-    where the sum over a cycle diverges, naming the graph and a state of the component.
+    `accepting` takes parts of accepting paths only, in cyclic graphs. Differentiable any number of
+    times; a tropical tie goes to one of the best. Raises ValueError where the sum over a cycle
+    diverges, naming the graph, a state of the component and, where paths have a best one, what to
+    do `instead`.
     """
-    exact = useful_part(graph.to(torch.float64), from_start=not to_accept, to_accept=to_accept)
+    exact = useful_part(
+        graph.to(torch.float64),
+        from_start=accepting or not to_accept,
+        to_accept=accepting or to_accept,
+    )
     seeds, ends = (exact.accept, exact.start) if to_accept else (exact.start, exact.accept)
     learning = torch.is_grad_enabled() and exact.requires_grad
     if semiring == "log":
         walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=learning)
-        return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
+        try:
+            return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
+        except _checks.DivergentError as error:
+            if not with_best_paths(exact.detach(), to_accept=to_accept)[error.graph]:
+                raise
+            raise ValueError(f"{error}, or {instead}") from None
     walk = exact.topology.cyclic_walk(function, reverse=to_accept, sums=False)
     best, came_by = _ops.best_distance(
         exact.weights.detach().contiguous(), seeds.detach().contiguous(), walk
@@ -112,6 +159,16 @@ def path_sums(
     walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=True)
     sums = _ops.recursion(on_tree, own.masked_fill(~reached, 0), walk)
     return sums.masked_fill(~reached, NEG_INF)
+
+
+def with_best_paths(graph: Graph, *, to_accept: bool = False) -> Tensor:
+    """Which items have no cycle of positive score where paths lead, bool [batch]."""
+    if not graph.topology.is_cyclic:
+        return torch.ones(len(graph), dtype=torch.bool)
+    exact = graph.to(torch.float64)
+    seeds = exact.accept if to_accept else exact.start
+    walk = exact.topology.cyclic_walk("", reverse=to_accept, sums=False)
+    return _ops.best_exists(exact.weights.detach().contiguous(), seeds.detach().contiguous(), walk)
 
 
 def segment_sums(values: Tensor, segment: Tensor, size: int, semiring: Semiring) -> Tensor:

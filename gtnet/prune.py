@@ -49,7 +49,8 @@ def prune(
     graph = prepared("prune", given, "log", on_gpu=True)
     semiring: Semiring = "log" if beam is None else "tropical"
     topology, here = graph.topology, useful_part(graph.detach().to(torch.float64))
-    before = path_sums("prune", here, semiring)
+    instead = "prune with a beam, which compares with the best path"
+    before = path_sums("prune", here, semiring, instead=instead)
     after = path_sums("prune", here, semiring, to_accept=True)
     ends = before + here.accept
     total = segment_sums(ends, topology.graph_of_state, len(graph), semiring)

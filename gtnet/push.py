@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from gtnet import _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import traced
 from gtnet._ordinary import ordinary_tensors
-from gtnet._rewrite import Semiring, path_sums, prepared, trimmed
+from gtnet._rewrite import Semiring, only, path_sums, prepared, trimmed
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
@@ -40,8 +41,9 @@ def push(
     Arguments: any graph, cycles included; `semiring` matters to weights.
     Result: for weights the same states and arcs with new scores; for labels a trimmed graph, whose
     `arc_maps` and `state_maps` are -1 on what was inserted.
-    Raises ValueError where the paths around a cycle have no finite sum; on a GPU, where weights of
-    acyclic graphs are pushed, for labels and cycles.
+    Raises ValueError where the paths around a cycle have no finite sum (a cycle that no accepting
+    path takes does not count); on a GPU, where weights of acyclic graphs are pushed, for labels and
+    cycles.
     Complexity: weights O(states + arcs), k³ more for a component of k states on cycles; labels
     O(arcs · length of the common prefixes) on acyclic graphs.
     Gradient: to all scores, through the sums; of a gather for labels; any number of derivatives.
@@ -108,12 +110,20 @@ def _labels_to_start(graph: Graph) -> Graph:
 
 
 def pushed(
-    function: str, graph: Graph, semiring: Semiring, to: Literal["start", "accept"] = "start"
+    function: str,
+    graph: Graph,
+    semiring: Semiring,
+    to: Literal["start", "accept"] = "start",
+    by_best: Tensor | None = None,
+    left: Tensor | None = None,
 ) -> Graph:
-    """`push` after its checks; errors name `function`."""
-    sums = path_sums(function, graph, semiring, to_accept=to == "start")
-    # States that no path passes may have any finite potential.
-    potential = sums.masked_fill(sums == NEG_INF, 0)
+    """`push` after its checks; errors name `function`.
+
+    `by_best` bool [batch] marks items whose paths are not summed: the best one counts there; `left`
+    those that stay as they are.
+    """
+    moving = graph if left is None or not bool(left.any()) else only(graph, ~left)
+    potential = _potential(function, moving, semiring, to, by_best)
     if to == "accept":
         potential = -potential
     topology = graph.topology
@@ -132,3 +142,20 @@ def pushed(
     pushed_graph.arc_maps = ordinary_tensors(arcs)
     pushed_graph.state_maps = ordinary_tensors(states)
     return pushed_graph
+
+
+def _potential(
+    function: str,
+    graph: Graph,
+    semiring: Semiring,
+    to: Literal["start", "accept"],
+    by_best: Tensor | None,
+) -> Tensor:
+    """The sum of the parts of accepting paths on one side of each state; any number elsewhere."""
+    if by_best is not None and semiring == "log" and bool(by_best.any()):
+        best = _potential(function, only(graph, by_best), "tropical", to, None)
+        if bool(by_best.all()):
+            return best
+        return best + _potential(function, only(graph, ~by_best), "log", to, None)
+    sums = path_sums(function, graph, semiring, to_accept=to == "start", accepting=True)
+    return sums.masked_fill(sums == NEG_INF, 0)

@@ -40,8 +40,8 @@ def remove_epsilon(graph: Graph | Lattice, *, semiring: Semiring = "log") -> Gra
     Result: `arc_maps` names for every arc the ordinary arc it ends with, `state_maps` its state.
     Raises ValueError where the sum over an epsilon cycle diverges (log: its spectral radius is 1
     or more; tropical: its score is positive), naming the graph and a state of the component; for
-    any epsilon cycle on a GPU. A GPU follows epsilons from all states at once, and the host waits
-    twice per step of the longest epsilon path.
+    any epsilon cycle on a GPU. Cycles that no accepting path takes do not count. A GPU follows
+    epsilons from all states at once, and the host waits twice per step of the longest epsilon path.
     Complexity: with n(p) states and m(p) epsilon arcs reached from p by epsilons, the sum over p
     of n(p) + m(p) + the arcs of those states; k³ more for a component of k states on cycles.
     Gradient: to all scores, through the sums of epsilon paths; any number of derivatives.
@@ -49,15 +49,22 @@ def remove_epsilon(graph: Graph | Lattice, *, semiring: Semiring = "log") -> Gra
     component as Lehmann 1977.
     """
     graph = prepared("remove_epsilon", graph, semiring, on_gpu=True)
-    silent = epsilon_arcs(graph)
-    if not bool(silent.any()):
+    if not bool(epsilon_arcs(graph).any()):
         return trimmed(graph)
-    possible = graph.weights.detach() > NEG_INF
-    loud, silent_graph = with_arcs(graph, possible & ~silent), with_arcs(graph, possible & silent)
-    pairs = _Pairs(loud, silent_graph)
-    closure = _closure(silent_graph, pairs, semiring)
+    loud, silent = _parted(graph)
+    if silent.topology.is_cyclic:  # perhaps on no accepting path
+        useful = trimmed(graph)
+        loud, silent = (traced(part, useful) for part in _parted(useful))
+    pairs = _Pairs(loud, silent)
+    closure = _closure(silent, pairs, semiring)
     closed = traced(_attached(loud, pairs, closure, semiring), loud)
     return traced(connect(closed), closed)
+
+
+def _parted(graph: Graph) -> tuple[Graph, Graph]:
+    """The graph with its ordinary arcs and with its epsilons, without arcs of score -inf."""
+    silent, possible = epsilon_arcs(graph), graph.weights.detach() > NEG_INF
+    return with_arcs(graph, possible & ~silent), with_arcs(graph, possible & silent)
 
 
 class _Pairs:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gtnet.reader import runs
 from gtnet.reader.cli import main
-from gtnet.reader.data import load
+from gtnet.reader.data import FolderDataset, load
 from gtnet.reader.reader import ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.train import PhaseConfig, TrainConfig
@@ -43,7 +43,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["read"], ["draw"]])
+@pytest.mark.parametrize("arguments", [[], ["train"], ["check"], ["read"], ["draw"]])
 def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main([*arguments, "--help"])
@@ -64,6 +64,19 @@ def test_training_leaves_its_files(trained: Path) -> None:
     assert "<html" in (trained / "report.html").read_text()
     assert "How it learnt to read" in (trained / "report.html").read_text()
     assert (trained / "learning.gif").read_bytes().startswith(b"GIF89a")
+    samples = trained / "samples"
+    assert main(["check", str(samples)]) == 2  # eight are too few to train on, and all in order
+    data = FolderDataset(samples)
+    assert len(data) == 8 and data[0][0].ndim == 2
+
+
+def test_a_finished_run_is_not_replaced_unasked(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "model.safetensors").read_bytes()
+    assert main(["train", "--demo", "--out", str(trained)]) == 2
+    assert "--overwrite" in one_sentence(capsys)
+    assert (trained / "model.safetensors").read_bytes() == before
 
 
 def test_resume_of_a_finished_run_judges_again(
@@ -80,7 +93,7 @@ def test_read_prints_answers(
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith(f"{picture}: ") and "(confidence " in shown[0]
     assert len(shown) <= 2
-    assert main(["read", picture, "--model", str(trained), "--min-confidence", "1.1"]) == 0
+    assert main(["read", picture, "--model", str(trained), "--min-confidence", "1"]) == 0
     assert "rejected" in capsys.readouterr().out
 
 

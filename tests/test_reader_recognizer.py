@@ -81,12 +81,16 @@ def test_an_alphabet_spells_both_ways() -> None:
         Alphabet("")
 
 
-def test_a_lexicon_accepts_its_words_once() -> None:
+@pytest.mark.parametrize("words", [WORDS, ["a", "ab", "abba", "abbacab", "b", "ba", "cab"]])
+def test_a_lexicon_accepts_its_words_once(words: list[str]) -> None:
+    """Words that begin other words among them."""
     alphabet = Alphabet("abcde")
-    graph = lexicon([*WORDS, "cab"], alphabet)
+    graph = lexicon([*words, "cab"], alphabet)
     paths = gtnet.enumerate_paths(graph)[0]
     found = [alphabet.text_of(labels) for labels in gtnet.label_sequences(paths)]
-    assert sorted(found) == sorted(WORDS)
+    assert sorted(found) == sorted(words)
+    assert not graph.weights.any()
+    assert Recognizer(alphabet, words).grammar.num_states > 0
     with pytest.raises(ValueError, match="'x' in 'axe'"):
         lexicon(["axe"], alphabet)
     with pytest.raises(ValueError, match="at least one word"):
@@ -396,7 +400,7 @@ def _sliding_config() -> ReaderConfig:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lexicon": "nowhere.txt"}, "cannot read the lexicon nowhere.txt"),
+        ({"lexicon": "nowhere.txt"}, r"cannot read the lexicon .*nowhere.txt"),
         ({"data": "digits", "alphabet": "abc"}, "of your own folder; digits has its own"),
         ({"front_end": "eyes"}, "front end 'eyes' is not one of segments, sliding"),
     ],

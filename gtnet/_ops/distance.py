@@ -202,6 +202,12 @@ INFINITE = (
 )
 
 
+def best_exists(weights: Tensor, start: Tensor, walk: Walk) -> Tensor:
+    """Which graphs of a cyclic walk reach no cycle of positive score, bool [batch]."""
+    *_, divergent = operators.closed_best_distance.default(weights, start, *walk.arguments())
+    return divergent < 0
+
+
 def _log_distance(
     weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
 ) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,8 @@ from gtnet.reader.front_end import FrontEnd as FrontEnd
 from gtnet.reader.front_end import SegmentsFrontEnd as SegmentsFrontEnd
 from gtnet.reader.languages import any_string as any_string
 from gtnet.reader.languages import lexicon as lexicon
+from gtnet.reader.pen import PenConfig as PenConfig
+from gtnet.reader.pen import PenFrontEnd as PenFrontEnd
 from gtnet.reader.reader import Answer as Answer
 from gtnet.reader.reader import CheckReader as CheckReader
 from gtnet.reader.reader import ReaderConfig as ReaderConfig
@@ -30,6 +32,9 @@ from gtnet.reader.recompose import Recomposed as Recomposed
 from gtnet.reader.segment import Segmentation as Segmentation
 from gtnet.reader.sliding import SlidingConfig as SlidingConfig
 from gtnet.reader.sliding import SlidingFrontEnd as SlidingFrontEnd
+from gtnet.reader.sound import Recording as Recording
+from gtnet.reader.sound import SoundConfig as SoundConfig
+from gtnet.reader.sound import SoundFrontEnd as SoundFrontEnd
 from gtnet.reader.train import TrainConfig as TrainConfig
 from gtnet.reader.train import Trainer as Trainer
 from gtnet.reader.train import TrainingData as TrainingData

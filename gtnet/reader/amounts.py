@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from functools import cache
 
 import gtnet
 from gtnet import EPSILON
@@ -138,6 +140,45 @@ def digit_string(*, rubbish: float | None = 0.0) -> gtnet.Graph:
 
 GRAMMARS = {"amount": amount_grammar, "digit_string": digit_string}
 """The grammars by the name that a data set and a checkpoint carry."""
+
+
+_CENTS = re.compile(r"([.,](\d\d|-)|\d\d/100)[*-]*$")
+
+
+@cache
+def _language(name: str) -> gtnet.Graph:
+    return GRAMMARS[name](rubbish=None)
+
+
+def canonical(text: str, name: str) -> str:
+    """An amount as a grammar writes it, from a label that writes it so or as it may be drawn.
+
+    `name`: of a grammar. A label drawn otherwise must show its cents (1.234,56; 12.-; 7 50/100
+    without the blank): 1.234 may mean two amounts. A sign in front is no filler in a label.
+    Raises ValueError that says what is wrong with the label.
+    """
+    if re.fullmatch(r"(0|[1-9]\d*)\.\d\d" if name == "amount" else r"\d+", text, re.ASCII):
+        return text
+    example = "1234.50" if name == "amount" else "123450"
+    try:
+        labels = labels_of(text)
+    except ValueError:
+        strange = next(c for c in text if c not in CLASSES)
+        raise ValueError(
+            f"label {text!r} holds {strange!r}, which no amount does; write it as {example}"
+        ) from None
+    if text.startswith("-"):
+        raise ValueError(f"label {text!r} has a sign, and amounts have none; write {example}")
+    written = gtnet.compose(gtnet.linear(labels), _language(name))
+    if written.num_states == 0:
+        raise ValueError(f"label {text!r} is not in the grammar {name}; write it as {example}")
+    (found,) = gtnet.label_sequences(gtnet.viterbi_path(written))
+    if name == "amount" and not _CENTS.search(text):
+        raise ValueError(
+            f"label {text!r} does not say its cents; write {text_of(found)} if it has none"
+            " (or choose --grammar digit_string for digits alone)"
+        )
+    return text_of(found)
 
 
 def _skipping_rubbish(grammar: gtnet.Graph, rubbish: float | None) -> gtnet.Graph:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 import gtnet
 
@@ -30,36 +32,75 @@ class Answer:
         """What the image says: the same as `amount`."""
         return self.amount
 
+    def lowered(self, share: float) -> Answer:
+        """The same with this share of its confidences: the rest is that it is none of these."""
+        if share >= 1 or self.amount is None:
+            return self
+        others = tuple((text, share * confidence) for text, confidence in self.alternatives)
+        return replace(self, confidence=share * self.confidence, alternatives=others)
+
+    def extended(self, other: Answer, count: int) -> Answer:
+        """The same with further alternatives from another answer, `count` texts in all."""
+        if self.amount is None or other.amount is None:
+            return self
+        known = {self.amount, *(text for text, _ in self.alternatives)}
+        found = ((other.amount, other.confidence), *other.alternatives)
+        further = [pair for pair in found if pair[0] not in known][: max(0, count - len(known))]
+        others = sorted([*self.alternatives, *further], key=lambda pair: -pair[1])
+        return replace(self, alternatives=tuple(others))
+
 
 def answers_of(
     interpretations: gtnet.Graph | gtnet.Lattice,
     count: int,
     text_of: Callable[[Sequence[int]], str],
     temperature: float = 1.0,
+    *,
+    wanted: int = 0,
 ) -> list[Answer]:
     """The answer of each interpretation graph.
 
     The candidates are the outputs of the `count` best paths that differ in them; they are ranked
     by the forward score of all their paths, relative to that of the whole graph. Fewer than
     `count` where the others are below about e^-12. `temperature` flattens these shares (above 1)
-    or sharpens them.
+    or sharpens them. `wanted`: so many are found wherever there are so many, however unlikely.
     """
     total = gtnet.forward_score(interpretations)
-    graphs = interpretations
-    if isinstance(graphs, gtnet.Lattice):
-        graphs = gtnet.prune(graphs, beam=_BEAM)
+    ranked = _candidates(interpretations, total, count, _BEAM)
+    answers = [
+        _answer([(text_of(labels), share) for labels, share in rows], temperature)
+        for rows in ranked
+    ]
+    if all(1 + len(answer.alternatives) >= wanted for answer in answers):
+        return answers
+    for beam in (4 * _BEAM, math.inf):
+        ranked = _candidates(interpretations, total, wanted, beam)
+        if all(len(rows) >= wanted for rows in ranked):
+            break
+    more = [
+        _answer([(text_of(labels), share) for labels, share in rows], temperature)
+        for rows in ranked
+    ]
+    return [own.extended(other, wanted) for own, other in zip(answers, more, strict=True)]
+
+
+def _candidates(
+    whole: gtnet.Graph | gtnet.Lattice, total: Tensor, count: int, beam: float
+) -> list[list[tuple[list[int], float]]]:
+    """For each graph the outputs of its best paths, with their shares of the total score."""
+    graphs = gtnet.prune(whole, beam=beam) if isinstance(whole, gtnet.Lattice) else whole
     best = gtnet.k_best(graphs, count, unique="olabels")
     found = [gtnet.label_sequences(paths) for paths in best]
     owners = [i for i, labels in enumerate(found) for _ in labels]
-    ranked: list[list[tuple[str, float]]] = [[] for _ in found]
+    ranked: list[list[tuple[list[int], float]]] = [[] for _ in found]
     if owners:
-        candidates = gtnet.linear([labels for rows in found for labels in rows], dtype=graphs.dtype)
-        own = gtnet.forward_score(_writing(candidates, owners, interpretations, graphs))
+        flat = [labels for rows in found for labels in rows]
+        candidates = gtnet.linear(flat, dtype=graphs.dtype)
+        own = gtnet.forward_score(_writing(candidates, owners, whole, graphs))
         shares = (own - total[owners]).exp().clamp(max=1.0).tolist()
-        flat = [text_of(labels) for rows in found for labels in rows]
-        for i, text, share in zip(owners, flat, shares, strict=True):
-            ranked[i].append((text, share))
-    return [_answer(shares, temperature) for shares in ranked]
+        for i, labels, share in zip(owners, flat, shares, strict=True):
+            ranked[i].append((labels, share))
+    return ranked
 
 
 def log_shares(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -24,33 +26,85 @@ MODEL = "model.safetensors"
 CONFIG = "config.json"
 
 
-def save_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is, at every moment, the old one or the new one."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file so that it is, at every moment, the old one or the new one.
+
+    Raises OSError that names it, for a full disk for example, and leaves nothing else behind.
+    """
     beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Write JSON by `write_file`; numbers that JSON lacks, infinite ones and NaN, become null."""
+    text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_file(path, text.encode("utf-8"))
+
+
+def load_json(path: Path) -> Any:
+    """What is in a JSON file. Raises ValueError that names a file that is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no run to resume in {path.parent}: {error}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no whole JSON file: {error}") from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: Any = None) -> None:
-    """Write tensors, and `state` as JSON in the same file, atomically."""
-    beside = path.with_name(path.name + ".new")
-    metadata = {"state": json.dumps(state)}
-    beside.write_bytes(save({name: t.contiguous() for name, t in tensors.items()}, metadata))
-    os.replace(beside, path)
+    """Write tensors, and `state` as JSON in the same file, with a checksum, by `write_file`."""
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    told = json.dumps(_finite(state))
+    metadata = {"state": told, "sha256": _checksum(tensors, told)}
+    write_file(path, save(tensors, metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """The tensors and the state of `save_tensors`.
 
-    Raises ValueError for a file that is missing or not a safetensors file.
+    Raises ValueError for a file that is missing, not a safetensors file, or damaged: one whose
+    checksum, if it has one, is not that of what it holds.
     """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads((file.metadata() or {}).get("state", "null"))
-    except (OSError, SafetensorError) as error:
+            metadata = file.metadata() or {}
+        told = metadata.get("state", "null")
+        state = json.loads(told)
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"load_tensors: cannot read {path}: {error}") from error
+    if metadata.get("sha256") not in (None, _checksum(tensors, told)):
+        raise ValueError(
+            f"load_tensors: {path} is damaged: its checksum is not that of what it holds; take"
+            " another copy, or train again"
+        )
+    return tensors, state
+
+
+def _checksum(tensors: dict[str, Tensor], state: str) -> str:
+    found = hashlib.sha256(state.encode("utf-8"))
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def save_reader(folder: Path | str, reader: Recognizer, name: str = MODEL) -> None:
@@ -95,12 +149,21 @@ def load_reader(
     if not path.is_file():
         raise ValueError(f"load_reader: no trained reader at {path}; make one with `gtnet train`")
     tensors, state = load_tensors(path)
+    wrong = [n for n, t in tensors.items() if t.is_floating_point() and not _is_sound(n, t)]
+    if wrong:
+        raise ValueError(
+            f"load_reader: the weights in {path} are not all finite numbers ({wrong[0]}): its"
+            " training went astray; train again, or take another model"
+        )
     if isinstance(state, dict) and "reader" in state:
-        reader: Recognizer = CheckReader(from_dict(ReaderConfig, state["reader"]))
+        reader: Recognizer = CheckReader(from_dict(ReaderConfig, state["reader"], str(path)))
     elif isinstance(state, dict) and "recognizer" in state:
         reader = _recognizer(path, tensors, state["recognizer"], front_end, network)
     else:
-        raise ValueError(f"load_reader: {path} was not written by gtnet train")
+        raise ValueError(
+            f"load_reader: {path} was not written by gtnet train as a reader; give the folder of a"
+            f" finished training, or its {MODEL}"
+        )
     try:
         reader.load_state_dict(tensors)
     except RuntimeError as error:
@@ -108,33 +171,51 @@ def load_reader(
     return reader.eval()
 
 
+def _is_sound(name: str, tensor: Tensor) -> bool:
+    """Whether weights are finite; scores of a language may be -inf."""
+    if name.startswith("language."):
+        return not bool((tensor.isnan() | (tensor == torch.inf)).any())
+    return bool(tensor.isfinite().all())
+
+
 def _recognizer(
     path: Path,
     tensors: dict[str, Tensor],
-    state: dict[str, Any],
+    state: Any,
     front_end: FrontEnd | None,
     network: nn.Module | None,
 ) -> Recognizer:
-    """The recognizer that a file describes, its weights still to be filled in."""
-    language = {part: tensors.pop(f"language.{part}") for part in _LANGUAGE}
-    if front_end is None:
-        if state["front_end"] not in FRONT_ENDS:
-            raise ValueError(
-                f"load_reader: {path} has the front end {state['front_end']!r}, which is none of"
-                f" {', '.join(FRONT_ENDS)}; give it with front_end="
-            )
-        front_end = FRONT_ENDS[state["front_end"]](state["settings"])
-    start, accept = language.pop("start"), language.pop("accept")
-    graph = gtnet.Graph(**language, start=start, accept=accept, num_states=len(start))
-    return Recognizer(
-        Alphabet(state["alphabet"]),
-        graph,
-        front_end,
-        network,
-        candidates=state["candidates"],
-        temperature=state["temperature"],
-        unsure=state["unsure"],
-    )
+    """The recognizer that a file describes, its weights still to be filled in.
+
+    What older files lack has the value it had then.
+    """
+    try:
+        language = {part: tensors.pop(f"language.{part}") for part in _LANGUAGE}
+        if front_end is None:
+            if state["front_end"] not in FRONT_ENDS:
+                raise ValueError(
+                    f"it has the front end {state['front_end']!r}, which is none of"
+                    f" {', '.join(FRONT_ENDS)}; give it with front_end="
+                )
+            front_end = FRONT_ENDS[state["front_end"]](state["settings"])
+        start, accept = language.pop("start"), language.pop("accept")
+        graph = gtnet.Graph(**language, start=start, accept=accept, num_states=len(start))
+        return Recognizer(
+            Alphabet(state["alphabet"]),
+            graph,
+            front_end,
+            network,
+            candidates=state.get("candidates", 5),
+            temperature=state.get("temperature", 1.0),
+            unsure=state.get("unsure", 0.0),  # one look only
+        )
+    except KeyError as error:
+        raise ValueError(
+            f"load_reader: {path} lacks {error} of what makes a recognizer; it may be of another"
+            " version of gtnet"
+        ) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"load_reader: {path} describes no recognizer: {error}") from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

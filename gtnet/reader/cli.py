@@ -1,23 +1,30 @@
-"""The commands `gtnet train`, `gtnet read` and `gtnet draw`."""
+"""The commands `gtnet train`, `gtnet check`, `gtnet read` and `gtnet draw`."""
 
 from __future__ import annotations
 
 import argparse
 import html
+import os
+import shlex
+import shutil
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 import gtnet
 from gtnet import GraphvizMissingError
 from gtnet.reader import figures, report, runs
 from gtnet.reader.amounts import GRAMMARS
 from gtnet.reader.checkpoint import load_reader
-from gtnet.reader.data import read_image
-from gtnet.reader.reader import PRESETS, Answer
+from gtnet.reader.images import read_image
+from gtnet.reader.reader import PRESETS
+from gtnet.reader.reading import FORMATS, Record, Teller, printable, records
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.segment import Segmentation
 
@@ -26,10 +33,11 @@ Read amounts on checks with a graph transformer network: train a reader, read im
 at the graphs.
 
   gtnet train --demo                     train a reader and write a report, in four minutes
-  gtnet read amount.png --model runs/demo
-  gtnet draw amount.png --model runs/demo --out amount.svg
+  gtnet read runs/demo/samples/*.png     read images with it
+  gtnet draw runs/demo/samples/1.png --out amount.svg
+  gtnet check my_amounts                 look for mistakes in images and labels of your own
 
-See also: gtnet train --help, gtnet read --help, gtnet draw --help"""
+See also: gtnet train --help, gtnet check --help, gtnet read --help, gtnet draw --help"""
 
 _TRAIN = """\
 Train a reader in two phases: first its network on isolated characters, then all of it on
@@ -39,15 +47,16 @@ _TRAIN_MORE = """\
 data sets:
   digits   amounts synthesised from the handwritten digits that come with scikit-learn
   car_a    real bank-check amounts (ORAND-CAR-A) in the folder --root; one fold is the test
-  folder   your own: --root holds images and labels.tsv with the columns file and amount
-           (tab-separated); a tenth each becomes the validation and the test set; with --alphabet
-           or --lexicon the labels are other strings, in the column text
+  folder   your own: --root holds images and labels.tsv (or .csv) with the columns file and
+           amount; a tenth each becomes the validation and the test set; with --alphabet or
+           --lexicon the labels are other strings, in the column text
 
 examples:
   gtnet train --demo
   gtnet train --data digits --size 8000 --epochs 12 --out runs/digits
   gtnet train --data car_a --root car_a --test-fold 0 --out runs/car_a
   gtnet train --data folder --root my_amounts --grammar digit_string --out runs/mine
+  gtnet train --data folder --root my_amounts --check        (looks at the data, trains nothing)
   gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
   gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
   gtnet train --resume --out runs/mine          (continues after an interruption)
@@ -60,21 +69,47 @@ files in the --out folder:
   results.json            test accuracy before and after, error reduction, rejection threshold
   report.html             all of this with pictures: open it in a browser
   learning.gif            how one image was read after every epoch
-  checkpoint.safetensors  what --resume needs"""
+  samples/                a few test images of digits, to try gtnet read
+  checkpoint.safetensors  what --resume needs
+
+exit codes: 0; 2 after an error; 130 if interrupted"""
+
+_CHECK = """\
+Look at images and labels of your own before training: every image is opened, every label tried
+against the grammar."""
+
+_CHECK_MORE = """\
+examples:
+  gtnet check my_amounts
+  gtnet check my_amounts --grammar digit_string
+  gtnet check my_words --lexicon words.txt
+
+Names every faulty row with its file, line and reason: labels outside the grammar, missing and
+unreadable images, one image under two labels. Says what is there twice, what is blank, and which
+labels are taken otherwise than they are written. Exit code: 0, or 2 where something is wrong."""
 
 _READ = """\
-Read images of amounts. Prints for each the best amount, its confidence (its share of the total
-score of all interpretations), and the next best amounts."""
+Read images of amounts. Prints for each the best amount, its confidence and the next best ones.
+Confidence is the share of an answer in the total score of all interpretations; it is lowered
+where ink remains that no answer explains."""
 
 _READ_MORE = """\
 examples:
   gtnet read check.png --model runs/digits
   gtnet read *.png --model runs/digits --best 1 --min-confidence 0.9
+  gtnet read scans/*.tif letter.pdf --csv > amounts.csv
   gtnet read check.png --model runs/digits --draw check.html    (the image, its cuts, its graphs)
 
-An image is one line of dark writing on light paper, cropped to the amount. An answer below
---min-confidence is marked "rejected"; results.json in the training folder has the confidence
-that keeps errors below 1%. Exit code: 0, or 2 if an image could not be opened."""
+An image is one line of writing, cropped to the amount. Pages of TIFF and PDF files are read one
+by one and named scan.tif#1, scan.tif#2. An answer below --min-confidence is marked "rejected";
+results.json in the training folder has the confidence that keeps errors below 1%.
+
+--json prints one list, --jsonl an object a line, --csv a table. Each has the file, the text
+(null or empty for no reading), the confidence, the verdict ("accepted", "rejected",
+"no reading", "unreadable"), the reason where there is no text, and the alternatives.
+
+exit codes: 0 if every file could be opened, whatever is read in it; 2 if one could not, or after
+another error; 130 if interrupted; 141 if what the output goes to was closed"""
 
 _DRAW = """\
 Draw a graph: one that a reader makes of an image, or one in a text file."""
@@ -92,21 +127,63 @@ graphs of an image:
 
 A text file holds one arc a line, "source target ilabel [olabel [cost]]", and one final state a
 line, "state [cost]", as OpenFst prints them: label 0 reads nothing, scores are minus costs, the
-first state named is the start. --out ends in .svg, .png or .dot; SVG and PNG need Graphviz."""
+first state named is the start. --out ends in .svg, .png, .pdf or .dot; all but .dot need
+Graphviz."""
+
+MODELS = ("runs/demo", "demo")
+"""Where a model is looked for when none is named: gtnet train --demo, and make demo."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 2 after an error message, 130 if interrupted."""
+    """Run one command; returns 0, 2 after an error message, 130 if interrupted.
+
+    141, as for other programs, if what standard output goes to was closed, by `head` for example.
+    """
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        return 128 + signal.SIGPIPE
     except (ValueError, OSError, GraphvizMissingError) as error:
-        print(f"gtnet {options.command}: {error}", file=sys.stderr)
+        print(f"gtnet {options.command}: {_plain(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        again = "; continue with gtnet train --resume" if options.command == "train" else ""
-        print(f"gtnet {options.command}: interrupted{again}", file=sys.stderr)
+    except MemoryError:
+        print(f"gtnet {options.command}: there is not enough memory", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"gtnet {options.command}: interrupted{_after(interrupt)}", file=sys.stderr)
         return 130
+
+
+def _after(interrupt: KeyboardInterrupt) -> str:
+    return f"; {interrupt}" if str(interrupt) else ""
+
+
+def _plain(error: BaseException) -> str:
+    """The message of an error, without the function of the library that raised it."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    head, colon, rest = str(error).partition(": ")
+    internal = {
+        name
+        for module in list(sys.modules)
+        if module.startswith("gtnet")
+        for name in vars(sys.modules[module])
+    }
+    return rest if colon and (head in internal or head == "resume") else str(error)
+
+
+def _program() -> str:
+    """The command by which this program was started, for messages that name a next one."""
+    called = Path(sys.argv[0])
+    if called.name != "gtnet":
+        return "gtnet"
+    found = shutil.which("gtnet")
+    same = found is not None and Path(found).resolve() == called.resolve()
+    return "gtnet" if same else shlex.quote(sys.argv[0])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtnet {gtnet.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _train_parser(commands)
+    _check_parser(commands)
     _read_parser(commands)
     _draw_parser(commands)
     return parser
@@ -130,7 +208,7 @@ def _command(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
-        help=about.partition("\n")[0],
+        help=about.partition(":")[0].partition(". ")[0].replace("\n", " ").rstrip("."),
         description=about,
         epilog=more,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -192,18 +270,38 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
     add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
     add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
     add("--resume", action="store_true", help="continue the interrupted run in --out")
+    add("--overwrite", action="store_true", help="replace the training that --out holds")
+    add("--check", action="store_true", help="look at the data only, and train nothing")
     add("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+
+
+def _check_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "check", _CHECK, _CHECK_MORE, _check)
+    add = parser.add_argument
+    add("root", metavar="DIR", help="folder with images and labels.tsv")
+    add("--grammar", choices=sorted(GRAMMARS), help="of amounts (default: amount)")
+    add("--alphabet", metavar="CHARS", help="the characters of labels that are no amounts")
+    add("--lexicon", metavar="FILE", help="the words that labels may be, one a line")
 
 
 def _read_parser(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "read", _READ, _READ_MORE, _read)
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE")
+    add("--model", metavar="DIR", help=f"a training folder (default: {' or '.join(MODELS)})")
     add(
-        "--model", default="runs/demo", metavar="DIR", help="a training folder (default: runs/demo)"
+        "--best",
+        type=int,
+        metavar="N",
+        help="answers to show (default: 3, without very unlikely ones)",
     )
-    add("--best", type=int, default=3, metavar="K", help="answers to show (default: 3)")
     add("--min-confidence", type=float, default=0.0, metavar="P", help="reject answers below it")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    kinds = parser.add_mutually_exclusive_group()
+    for kind in FORMATS[1:]:
+        kinds.add_argument(
+            f"--{kind}", dest="kind", action="store_const", const=kind, help=f"print {kind}"
+        )
     add(
         "--draw",
         metavar="FILE",
@@ -222,9 +320,7 @@ def _draw_parser(commands: argparse._SubParsersAction) -> None:
         default="interpretation",
         help="which graph of an image (default: interpretation)",
     )
-    add(
-        "--model", default="runs/demo", metavar="DIR", help="a training folder (default: runs/demo)"
-    )
+    add("--model", metavar="DIR", help=f"a training folder (default: {' or '.join(MODELS)})")
     add("--out", metavar="FILE", help="picture to write (default: FILE with .svg)")
 
 
@@ -250,53 +346,119 @@ _SETTINGS = (
 
 
 def _train(options: argparse.Namespace) -> int:
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    _set_threads(options)
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings = {name: value for name, value in settings.items() if value is not None}
     if "more_digits" in settings:
         settings["more_digits"] = tuple(settings["more_digits"])
     if options.resume:
-        if settings or options.demo:
+        if settings or options.demo or options.overwrite:
             raise ValueError(
                 "--resume keeps the settings of the interrupted run: give nothing but --out"
             )
         run = runs.Run.load(options.out or "runs/demo")
     else:
         run = runs.Run.start(options.out, demo=options.demo, **settings)
-    print(run.train(resume=options.resume).table())
+    if options.check:
+        print(run.check())
+        return 0
+    try:
+        print(run.train(resume=options.resume, overwrite=options.overwrite).table())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_continue(run)) from None
     print(f"\nthe reader and its report are in {run.out}: open {run.out / runs.REPORT}")
-    print(f"next: gtnet read IMAGE --model {run.out}")
+    samples = run.out / runs.SAMPLES
+    images = f"{shlex.quote(str(samples))}/*.png" if samples.is_dir() else "IMAGE"
+    print(f"next: {_program()} read {images} --model {shlex.quote(str(run.out))}")
     return 0
 
 
+def _how_to_continue(run: runs.Run) -> str:
+    if not (run.out / runs.DATA).is_file():
+        return "nothing was learnt yet: give the same command again"
+    return f"continue with {_program()} train --resume --out {shlex.quote(str(run.out))}"
+
+
+def _check(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in ("grammar", "alphabet", "lexicon")}
+    given = {name: value for name, value in given.items() if value is not None}
+    print(runs.Run.start(data="folder", root=options.root, **given).check())
+    return 0
+
+
+def _set_threads(options: argparse.Namespace) -> None:
+    if options.threads is not None:
+        if options.threads < 1:
+            raise ValueError(f"--threads must be at least 1, got {options.threads}")
+        torch.set_num_threads(options.threads)
+
+
+def _model(options: argparse.Namespace) -> Recognizer:
+    """The reader that was asked for, or the one of the demo."""
+    if options.model is not None:
+        return load_reader(options.model)
+    found = [name for name in MODELS if Path(name).is_dir()]
+    if not found:
+        raise ValueError(
+            f"no trained reader at {' or '.join(MODELS)}: make one with {_program()} train --demo,"
+            " or name another with --model"
+        )
+    return load_reader(found[0])
+
+
 def _read(options: argparse.Namespace) -> int:
-    reader = load_reader(options.model)
-    code = 0
-    for number, name in enumerate(options.images):
-        try:
-            image = read_image(name)
-        except ValueError as error:
-            print(f"gtnet read: {error}", file=sys.stderr)
-            code = 2
-            continue
-        (answer,) = reader.read([image])
-        print("\n".join(_told(name, answer, options.best, options.min_confidence)))
-        if options.draw:
-            path = _numbered(Path(options.draw), number, len(options.images))
-            _picture(reader, image, path, "interpretation", name)
-            print(f"    drawn in {path}")
+    _set_threads(options)
+    if options.best is not None and options.best < 1:
+        raise ValueError(f"--best must be at least 1, got {options.best}")
+    if not 0 <= options.min_confidence <= 1:
+        raise ValueError(f"--min-confidence must be in [0, 1], got {options.min_confidence}")
+    if options.draw:
+        _check_picture(Path(options.draw), (".html", *_PICTURES))
+    reader, code, kind = _model(options), 0, options.kind or "text"
+    found = records(reader, _shown(options.images), best=options.best or 0)
+    with Teller(kind, options.best or 3, options.min_confidence) as teller:
+        for number, record in enumerate(found):
+            if record.answer is None:
+                print(f"gtnet read: {printable(_plain(ValueError(record.error)))}", file=sys.stderr)
+                code = 2
+            teller.tell(record)
+            if options.draw and record.image is not None:
+                alone = options.images == [record.file]
+                path = _numbered(Path(options.draw), number, 1 if alone else 2)
+                code = max(code, _drawn(reader, record, path, sys.stderr if options.kind else None))
     return code
 
 
-def _told(name: str, answer: Answer, best: int, least: float) -> list[str]:
-    """What is printed about one image."""
-    if answer.amount is None:
-        return [f"{name}: {answer.reason}"]
-    verdict = "" if answer.confidence >= least else ", rejected"
-    lines = [f"{name}: {answer.amount}  (confidence {answer.confidence:.3f}{verdict})"]
-    others = answer.alternatives[: max(0, best - 1)]
-    return lines + [f"    or {amount}  ({confidence:.3f})" for amount, confidence in others]
+def _shown(names: list[str]) -> Iterator[str]:
+    """The names, with a bar on standard error where somebody looks at it and it is not soon over.
+
+    None where the answers go to the same terminal: they show how far it is.
+    """
+    busy = len(names) > 100 and sys.stderr.isatty() and not sys.stdout.isatty()
+    yield from tqdm(names, "reading", unit="file", disable=not busy)
+
+
+_PICTURES = (".svg", ".png", ".pdf", ".dot", ".gv")
+
+
+def _check_picture(path: Path, kinds: Sequence[str]) -> None:
+    """Raises ValueError for a picture that could not be written, before any work."""
+    if path.suffix.lower() not in kinds:
+        raise ValueError(f"{path} should end in {', '.join(kinds)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent} to write {path.name} to")
+
+
+def _drawn(reader: Recognizer, record: Record, path: Path, stream: TextIO | None) -> int:
+    """Draw an image that was read; 2 after an error, which concerns no other image."""
+    assert record.image is not None
+    try:
+        _picture(reader, record.image, path, "interpretation", record.file)
+    except ValueError as error:
+        print(f"gtnet read: {_plain(error)}", file=sys.stderr)
+        return 2 if record.answer is not None and record.answer.amount is not None else 0
+    print(f"    drawn in {path}", file=stream)
+    return 0
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:
@@ -305,12 +467,13 @@ def _numbered(path: Path, number: int, count: int) -> Path:
 
 def _draw(options: argparse.Namespace) -> int:
     path = Path(options.out or Path(options.file).with_suffix(".svg").name)
+    _check_picture(path, (".html", *_PICTURES))
     graph = _text_graph(Path(options.file))
     if graph is not None:
         gtnet.draw(graph, path)
     else:
         image = read_image(options.file)
-        _picture(load_reader(options.model), image, path, options.graph, options.file)
+        _picture(_model(options), image, path, options.graph, options.file)
     print(f"drawn in {path}")
     return 0
 

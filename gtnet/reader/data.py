@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
 from gtnet.reader.alphabet import CLASSES, RUBBISH
+from gtnet.reader.folder import FolderDataset as FolderDataset
+from gtnet.reader.images import read_image as read_image
 from gtnet.reader.synthesis import Box, Drawing, Mark, Writer, write_amount
 from gtnet.reader.tables import table
 
@@ -58,26 +59,6 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
         """An image, uint8 [height, width], dark ink on light paper, and its canonical amount."""
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """An image file as grey uint8 [height, width].
-
-    Raises:
-        ValueError: the file is missing or is not a readable image.
-    """
-    try:
-        with Image.open(path) as file:
-            image: Image.Image = file
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                paper = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(paper, image)
-            if image.mode.startswith("I;16"):
-                return (np.asarray(image) >> 8).astype(np.uint8)
-            return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"read_image: cannot read an image from {path}: {error}") from error
 
 
 class SynthesizedAmounts:
@@ -138,6 +119,8 @@ class SynthesizedAmounts:
     def amount(self, index: int) -> str:
         """The canonical amount alone, without drawing it."""
         return write_amount(self._rng(self._checked(index)))[1]
+
+    text = amount
 
     def characters(self, count: int = 6000) -> Characters:
         """Isolated characters written with this split's digit samples, a fifth of them rubbish.
@@ -263,6 +246,7 @@ class CarA:
             raise FileNotFoundError(f"CarA: no folder {self.root}; give the data's root")
         fold_of = {r["file"]: r.number("fold") for r in table(self.root / "folds.tsv", "file fold")}
         self.items: list[tuple[str, str]] = []
+        self.places: dict[str, str] = {}
         for row in table(self.root / "labels.tsv", "file label"):
             name, label = row["file"], row["label"]
             if not (label.isascii() and label.isdigit()):
@@ -271,6 +255,7 @@ class CarA:
                 raise row.error(f"{name} has no fold in folds.tsv")
             if fold_of[name] in self.folds:
                 self.items.append((name, label))
+                self.places[name] = row.place
         if not self.items:
             raise ValueError(
                 f"CarA: no image in folds {self.folds}; {self.root / 'folds.tsv'} has folds "
@@ -313,6 +298,14 @@ class CarA:
     def name(self, index: int) -> str:
         """The file name of an image."""
         return self.items[index][0]
+
+    def text(self, index: int) -> str:
+        """The digits alone, without their image."""
+        return self.items[index][1]
+
+    def place(self, index: int) -> str:
+        """Where labels.tsv speaks of an image: path and line."""
+        return self.places[self.name(index)]
 
     def layout(self, index: int) -> list[tuple[str, Box]]:
         """The labelled digits and their boxes: for evaluation, never for global training."""
@@ -369,39 +362,6 @@ def _crop_box(image: np.ndarray, box: Box, margin: int = 2) -> tuple[np.ndarray,
     return image[top : y1 + margin, max(0, x0 - margin) : x1 + margin].copy(), top
 
 
-class FolderDataset:
-    """Your own data: a folder of images and a table `labels.tsv` with the columns file, amount.
-
-    The second column may also be called text or label.
-
-    Args:
-        root: the folder; file names in the table are relative to it.
-        grammar: the language of the amounts: "amount" ("1234.50") or "digit_string" ("123450").
-
-    Raises:
-        FileNotFoundError: the folder or its labels.tsv is missing.
-        ValueError: a malformed line.
-    """
-
-    def __init__(self, root: str | Path, *, grammar: str = "amount") -> None:
-        self.root, self.grammar = Path(root), grammar
-        if not self.root.is_dir():
-            raise FileNotFoundError(
-                f"FolderDataset: no folder {self.root}; it should hold images and labels.tsv"
-            )
-        rows = table(self.root / "labels.tsv", "file amount|text|label")
-        self.items = [(row["file"], row.first("amount", "text", "label")) for row in rows]
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
-        """The image, grey, and its amount as the table writes it."""
-        name, amount = self.items[index]
-        return read_image(self.root / name), amount
-
-
 def load(
     name: str,
     root: str | Path | None = None,
@@ -423,7 +383,7 @@ def load(
         size: number of amounts for "digits" (default: 4000, 500 and 1000 by split); for the others
             at most the first so many.
         seed: for "digits".
-        grammar: for "folder".
+        grammar: for "folder", as for `FolderDataset`.
         corrected: for "car_a", as for `CarA`.
 
     Returns:

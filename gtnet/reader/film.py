@@ -73,16 +73,19 @@ class Film:
     def save(self, folder: Path) -> None:
         """Write the film into a folder, as film.safetensors."""
         frames = {f"frame{i}": scores for i, scores in enumerate(self.frames.values())}
-        image = torch.from_numpy(np.ascontiguousarray(self.image))
+        image = torch.from_numpy(np.array(self.image))
         state = {"captions": list(self.frames)}
         checkpoint.save_tensors(folder / FILM, {"image": image, **frames}, state)
 
     @classmethod
     def load(cls, folder: Path, config: SegmentConfig) -> Film | None:
-        """The film in a folder, None if there is none."""
+        """The film in a folder, None if there is none. Raises ValueError for a damaged one."""
         if not (folder / FILM).is_file():
             return None
         tensors, state = checkpoint.load_tensors(folder / FILM)
-        film = cls(tensors["image"].numpy(), config)
-        film.frames = {name: tensors[f"frame{i}"] for i, name in enumerate(state["captions"])}
+        try:
+            film = cls(tensors["image"].numpy(), config)
+            film.frames = {name: tensors[f"frame{i}"] for i, name in enumerate(state["captions"])}
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"Film.load: {folder / FILM} is no film: {error!r}") from None
         return film

@@ -1,4 +1,4 @@
-"""Front ends: what stands between an image and the recognition graph of its characters."""
+"""Front ends: what stands between an input and the recognition graph of its characters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import gtnet
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.augment import jitter
 from gtnet.reader.languages import skipping
+from gtnet.reader.pen import PenFrontEnd
 from gtnet.reader.recognize import NetworkConfig, SegmentNetwork, recognition_graph, segment_scores
 from gtnet.reader.segment import GEOMETRY, Segmentation, SegmentConfig, segment
 from gtnet.reader.settings import as_dict, from_dict
 from gtnet.reader.sliding import SlidingFrontEnd
+from gtnet.reader.sound import SoundFrontEnd
 
 
 class FrontEnd(Protocol):
@@ -33,7 +35,7 @@ class FrontEnd(Protocol):
     def settings(self) -> dict[str, Any]:
         """All that makes it, as JSON takes it."""
 
-    def observe(self, image: np.ndarray) -> Sized:
+    def observe(self, image: Any, /) -> Sized:
         """What the network looks at of one input; its length is 0 where nothing is there."""
 
     def network(self, alphabet: Alphabet) -> nn.Module:
@@ -124,5 +126,7 @@ class SegmentsFrontEnd:
 FRONT_ENDS: dict[str, Callable[[dict[str, Any]], FrontEnd]] = {
     "segments": SegmentsFrontEnd.from_settings,
     "sliding": SlidingFrontEnd.from_settings,
+    "strokes": PenFrontEnd.from_settings,
+    "sound": SoundFrontEnd.from_settings,
 }
 """The front ends that come with the reader, by name: made from their settings."""

@@ -38,13 +38,15 @@ def lexicon(words: Iterable[str], alphabet: Alphabet) -> gtnet.Graph:
     """The acceptor of the words given, each once.
 
     Raises ValueError that names a word with a character outside the alphabet, and for no words.
-    Complexity: linear in the letters; prefixes and suffixes are shared.
+    Complexity: O(letters log letters); prefixes and suffixes are shared.
     """
     spelled = [alphabet.labels_of(word) for word in dict.fromkeys(words)]
     if not spelled or not any(spelled):
         raise ValueError("lexicon: give at least one word")
-    tree = gtnet.trie(spelled)
-    return gtnet.minimize(gtnet.project(tree, "input"))
+    tree = gtnet.project(gtnet.trie(spelled), "input")
+    # A word that begins another has an end of its own there: two arcs with one label.
+    parted = gtnet.determinize(tree, semiring="tropical")
+    return gtnet.minimize(parted, semiring="tropical")
 
 
 def language_of(grammar: gtnet.Graph | Iterable[str] | None, alphabet: Alphabet) -> gtnet.Graph:

@@ -12,13 +12,23 @@ from gtnet.reader.augment import distort
 from gtnet.reader.data import Dataset
 from gtnet.reader.segment import SegmentConfig, segment
 
+MEMORY = 512 * 2**20
+"""Bytes of observations that a data set remembers: some thousand images cut into segments."""
+
+
+def _bytes(observation: Any) -> int:
+    """The memory that the arrays of an observation take, about."""
+    parts = vars(observation).values() if hasattr(observation, "__dict__") else [observation]
+    return 1024 + sum(int(getattr(part, "nbytes", 0)) for part in parts)
+
 
 class Observed:
     """A data set whose images are observed: item (epoch, i) is an observation and the true answer.
 
-    Arguments: `observe` of a front end. Without distortion every image is observed once and
-    remembered; with it, image i is distorted anew each epoch, by (seed, epoch, i) alone, so that
-    worker processes change nothing.
+    Arguments: `observe` of a front end; `memory`, bytes of observations that are remembered at
+    most. Without distortion every image is observed once and remembered while there is room, and
+    else each time; with it, image i is distorted anew each epoch, by (seed, epoch, i) alone, so
+    that worker processes change nothing.
     """
 
     def __init__(
@@ -28,9 +38,11 @@ class Observed:
         *,
         distortion: float = 0.0,
         seed: int = 0,
+        memory: int = MEMORY,
     ) -> None:
         self.data, self.observe, self.distortion, self.seed = data, observe, distortion, seed
         self._cache: dict[int, tuple[Any, str]] = {}
+        self._room = memory
 
     def __len__(self) -> int:
         """Number of images."""
@@ -44,8 +56,14 @@ class Observed:
         if self.distortion:
             rng = np.random.default_rng([self.seed, epoch, index])
             return self.observe(distort(image, rng, self.distortion)), truth
-        self._cache[index] = self.observe(image), truth
-        return self._cache[index]
+        item = self.observe(image), truth
+        self._remember(index, item)
+        return item
+
+    def _remember(self, index: int, item: tuple[Any, str]) -> None:
+        if index not in self._cache and self._room > 0:
+            self._room -= _bytes(item[0])
+            self._cache[index] = item
 
     def batches(
         self, order: Sequence[int], batch_size: int, *, epoch: int = 0, workers: int = 0
@@ -62,7 +80,8 @@ class Observed:
         )
         for batch, group in zip(loader, groups, strict=True):
             if not self.distortion:
-                self._cache.update({key[1]: item for key, item in zip(group, batch, strict=True)})
+                for key, item in zip(group, batch, strict=True):
+                    self._remember(key[1], item)
             yield batch
 
 

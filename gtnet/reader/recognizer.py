@@ -135,15 +135,24 @@ class Recognizer(nn.Module):
         return loss.new_full((len(truth),), torch.inf).index_put((torch.tensor(drawn),), loss)
 
     @torch.no_grad()
-    def read(self, images: Sequence[np.ndarray], *, batch_size: int = 32) -> list[Answer]:
-        """The answers for a sequence of images, uint8 [height, width]; see `Answer`."""
-        return self.read_observations(self.observe(images), batch_size=batch_size)
+    def read(
+        self, images: Sequence[np.ndarray], *, batch_size: int = 32, best: int | None = None
+    ) -> list[Answer]:
+        """The answers for a sequence of images, uint8 [height, width]; see `Answer`.
+
+        `best`: answers wanted of each, with its alternatives; fewer where there are no more.
+        """
+        return self.read_observations(self.observe(images), batch_size=batch_size, best=best)
 
     @torch.no_grad()
     def read_observations(
-        self, observations: Sequence[Any], *, batch_size: int = 32
+        self, observations: Sequence[Any], *, batch_size: int = 32, best: int | None = None
     ) -> list[Answer]:
-        """`read` for what is observed already. The network is used in evaluation mode."""
+        """`read` for what is observed already. The network is used in evaluation mode.
+
+        An observation may have an attribute `clear`, the share of what is there that an answer can
+        explain: confidences are lowered by it.
+        """
         answers = [Answer(None, reason="no reading: nothing drawn") for _ in observations]
         # Batches of like lengths leave little room empty.
         drawn = [i for i, observation in enumerate(observations) if len(observation)]
@@ -158,17 +167,27 @@ class Recognizer(nn.Module):
         ]
         for i, again in zip(unsure, zip(*looks)):
             answers[i] = averaged([answers[i], *again], self.candidates)
+        short = [i for i in drawn if 1 + len(answers[i].alternatives) < (best or 0)]
+        for i, more in zip(short, self._seen(observations, short, None, batch_size, best)):
+            answers[i] = answers[i].extended(more, best or 0)
         self.train(was_training)
+        for i in drawn:
+            answers[i] = answers[i].lowered(getattr(observations[i], "clear", 1.0))
         return answers
 
     def _seen(
-        self, observations: Sequence[Any], chosen: list[int], look: Any, batch_size: int
+        self,
+        observations: Sequence[Any],
+        chosen: list[int],
+        look: Any,
+        batch_size: int,
+        best: int | None = None,
     ) -> list[Answer]:
         """The answers to some observations, each looked at once."""
         answers: list[Answer] = []
         for first in range(0, len(chosen), batch_size):
             batch = [observations[i] for i in chosen[first : first + batch_size]]
-            answers += self.answers(self.interpretation(self.recognition(batch, look)))
+            answers += self.answers(self.interpretation(self.recognition(batch, look)), best)
         return answers
 
     @torch.no_grad()
@@ -189,7 +208,11 @@ class Recognizer(nn.Module):
                 found[i] = shares
         return found
 
-    def answers(self, interpretations: gtnet.Graph | gtnet.Lattice) -> list[Answer]:
+    def answers(
+        self, interpretations: gtnet.Graph | gtnet.Lattice, best: int | None = None
+    ) -> list[Answer]:
         """The answer of each interpretation graph, with its confidence and the next best ones."""
         text_of = self.alphabet.text_of
-        return answers_of(interpretations, self.candidates, text_of, self.temperature)
+        return answers_of(
+            interpretations, self.candidates, text_of, self.temperature, wanted=best or 0
+        )

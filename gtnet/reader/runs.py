@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
 
 import gtnet
 from gtnet import GraphvizMissingError
 from gtnet.reader import checkpoint, judge
 from gtnet.reader.alphabet import Alphabet
-from gtnet.reader.data import Characters, Dataset, load
+from gtnet.reader.check import Findings, examine
+from gtnet.reader.claim import claimed
+from gtnet.reader.data import Characters, Dataset, FolderDataset, load
+from gtnet.reader.film import FILM
 from gtnet.reader.glyphs import Glyph, glyphs_of, idx_glyphs, sample_glyphs, written_lines
 from gtnet.reader.observed import Observed
-from gtnet.reader.reader import PRESETS, ReaderConfig
+from gtnet.reader.reader import PRESETS, CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.recompose import RecomposeConfig, Recomposed
 from gtnet.reader.report import write_report
 from gtnet.reader.strokes import penned_glyphs
-from gtnet.reader.train import ISOLATED, PhaseConfig, TrainConfig, Trainer, TrainingData
+from gtnet.reader.tables import Faults, read_text
+from gtnet.reader.train import (
+    CHECKPOINT,
+    HISTORY,
+    ISOLATED,
+    PhaseConfig,
+    TrainConfig,
+    Trainer,
+    TrainingData,
+)
 
 DATA = "data.json"
 RESULTS = "results.json"
 REPORT = "report.html"
 LEARNING = "learning.gif"
+SAMPLES = "samples"
+_WRITTEN = (
+    *(DATA, RESULTS, REPORT, LEARNING, CHECKPOINT, HISTORY, ISOLATED, FILM),
+    *(checkpoint.CONFIG, checkpoint.MODEL),
+)
+"""The files of a run."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,18 @@ class Subset:
         """The image and its amount."""
         return self.data[self.chosen[index]]
 
+    def text(self, index: int) -> str:
+        """The amount alone, where the data know it without the image."""
+        return self.data.text(self.chosen[index])  # type: ignore[attr-defined]
+
+    def name(self, index: int) -> str:
+        """The file name of an image, where the data have one."""
+        return self.data.name(self.chosen[index])  # type: ignore[attr-defined]
+
+    def place(self, index: int) -> str:
+        """Where the table speaks of an image, where the data have one."""
+        return self.data.place(self.chosen[index])  # type: ignore[attr-defined]
+
     def layout(self, index: int) -> Any:
         """The characters and their boxes, where the data have them."""
         return self.data.layout(self.chosen[index])  # type: ignore[attr-defined]
@@ -84,7 +115,8 @@ class Subset:
 class Splits:
     """The parts of a data set, isolated characters and made-up lines from its training part.
 
-    `corrected`: what the test images truly say, where some of their labels are known to be wrong.
+    `corrected`: what the test images truly say, where some of their labels are known to be wrong;
+    `found`: what the check of one's own data found.
     """
 
     train: Dataset
@@ -94,13 +126,22 @@ class Splits:
     strings: Dataset | None = None
     mixed: Dataset | None = None
     corrected: list[str] | None = None
+    found: Findings | None = None
 
 
-def splits(config: DataConfig, characters: int, front_end: str = "segments") -> Splits:
+def splits(
+    config: DataConfig,
+    characters: int,
+    front_end: str = "segments",
+    *,
+    accepts: Callable[[str], object] | None = None,
+    quiet: bool = True,
+) -> Splits:
     """The data of a run; `characters` isolated characters are synthesised for segments.
 
     car_a has no validation part unless one is asked for: all other folds are trained on, as
-    published results do.
+    published results do. A folder of one's own is checked, every label by `accepts`; images that
+    are there twice come into one part.
     """
     if config.name == "digits":
         made = _digits(config, characters)
@@ -109,19 +150,36 @@ def splits(config: DataConfig, characters: int, front_end: str = "segments") -> 
         return replace(made, characters=[], strings=_made_up(config))
     if config.name == "car_a":
         return _car_a(config, characters, front_end)
-    data = load(config.name, config.root, grammar=config.grammar)
-    order = np.random.default_rng(config.seed).permutation(len(data)).tolist()
-    tenth = len(data) // 10
-    if not tenth:
-        raise ValueError(f"{config.root} holds {len(data)} amounts; at least 10 are needed")
-    test, valid, train = order[:tenth], order[tenth : 2 * tenth], order[2 * tenth :]
-    parts = Subset(data, train), Subset(data, valid), Subset(data, test)
+    faults = Faults()
+    grammar = "" if config.alphabet or config.lexicon else config.grammar
+    if config.root is None:
+        raise ValueError("load: folder is read from a folder; say which with root=")
+    data = FolderDataset(config.root, grammar=grammar, faults=faults)
+    found = examine(data, accepts, faults, quiet=quiet)
+    parts = _parts(data, found.same, config.seed)
     if config.alphabet or config.lexicon:
-        return Splits(*parts, [])
+        return Splits(*parts, [], found=found)
     if front_end == "segments":
-        return Splits(*parts, [_synthesised(config, characters)])
+        return Splits(*parts, [_synthesised(config, characters)], found=found)
     strings = _made_up(config)
-    return Splits(*parts, [], strings, strings)
+    return Splits(*parts, [], strings, strings, found=found)
+
+
+def _parts(data: FolderDataset, same: list[int], seed: int) -> tuple[Subset, Subset, Subset]:
+    """Eight tenths for training, one for validation, one for the test; groups stay whole."""
+    groups: dict[int, list[int]] = {}
+    for index, group in enumerate(same):
+        groups.setdefault(group, []).append(index)
+    order = np.random.default_rng(seed).permutation(len(groups)).tolist()
+    tenth = len(groups) // 10
+    if not tenth:
+        raise ValueError(f"{data.root} holds {len(groups)} amounts; at least 10 are needed")
+    shuffled = [list(groups.values())[number] for number in order]
+    test, valid, train = shuffled[:tenth], shuffled[tenth : 2 * tenth], shuffled[2 * tenth :]
+    one, two, three = (
+        Subset(data, [i for group in part for i in group]) for part in (train, valid, test)
+    )
+    return one, two, three
 
 
 def recognizer_of(config: DataConfig, reader: ReaderConfig) -> Recognizer | None:
@@ -135,9 +193,10 @@ def recognizer_of(config: DataConfig, reader: ReaderConfig) -> Recognizer | None
     words: list[str] | None = None
     if config.lexicon:
         try:
-            words = Path(config.lexicon).read_text(encoding="utf-8-sig").split()
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(Path(config.lexicon))
+        except (OSError, ValueError) as error:
             raise ValueError(f"cannot read the lexicon {config.lexicon}: {error}") from error
+        words = [line.strip() for line in text.split("\n") if line.strip()]
         if not words:
             raise ValueError(f"the lexicon {config.lexicon} holds no word; it has one a line")
     alphabet = Alphabet(config.alphabet or sorted(set("".join(words or []))))
@@ -245,8 +304,11 @@ class Run:
             raise ValueError(f"front end {front_end!r} is not one of {', '.join(PRESETS)}")
         if demo and data != "digits":
             raise ValueError(f"--demo trains on digits, not on {data}")
-        if data != "folder" and (chosen.get("alphabet") or chosen.get("lexicon")):
-            raise ValueError(f"--alphabet and --lexicon are of your own folder; {data} has its own")
+        _no_ignored_options(data, front_end, chosen)
+        for name in ("root", "lexicon", "start"):
+            if chosen.get(name) is not None:
+                chosen[name] = _absolute(chosen[name])
+        chosen["more_digits"] = tuple(map(_absolute, chosen.get("more_digits", ())))
         source = replace(DEMO if demo else DataConfig(data), **chosen)
         if data == "car_a":
             source = replace(source, grammar="digit_string")
@@ -270,34 +332,78 @@ class Run:
     def load(cls, out: Path | str) -> Run:
         """The run that was started in a folder. Raises ValueError if there is none."""
         out = Path(out)
-        try:
-            data, training = (
-                json.loads((out / name).read_text(encoding="utf-8"))
-                for name in (DATA, checkpoint.CONFIG)
-            )
-        except FileNotFoundError as error:
-            raise ValueError(f"there is no run to resume in {out}: {error}") from error
+        data, training = (checkpoint.load_json(out / name) for name in (DATA, checkpoint.CONFIG))
         return cls(
             out,
-            checkpoint.from_dict(DataConfig, data),
-            checkpoint.from_dict(TrainConfig, training),
+            checkpoint.from_dict(DataConfig, data, str(out / DATA)),
+            checkpoint.from_dict(TrainConfig, training, str(out / checkpoint.CONFIG)),
         )
 
-    def train(self, *, resume: bool = False, quiet: bool = False) -> judge.Comparison:
-        """Train, judge on the test amounts, write results.json, report.html, learning.gif."""
+    def splits(self, characters: int = 0, *, quiet: bool = True) -> Splits:
+        """The data, checked against the language of the reader before anything is learnt."""
+        config = self.training.reader
+        own = recognizer_of(self.data, config)
+        accepts = (own or CheckReader(config)).acceptor
+        return splits(self.data, characters, config.front_end, accepts=accepts, quiet=quiet)
+
+    def check(self, *, quiet: bool = False) -> str:
+        """What a person should know of the data before training; raises ValueError for faults."""
+        parts = self.splits(quiet=quiet)
+        sizes = {"training": parts.train, "validation": parts.valid, "test": parts.test}
+        told = [f"{len(part)} for {name}" for name, part in sizes.items() if part is not None]
+        notes = [] if parts.found is None else parts.found.notes
+        return "\n".join(["the data are in order: " + ", ".join(told), *notes])
+
+    def train(
+        self, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
+    ) -> judge.Comparison:
+        """Train, judge on the test amounts, write results.json, report.html, learning.gif.
+
+        Raises ValueError for data with faults, a folder in which another training runs, or one
+        that holds a training, unless that is to be resumed or overwritten.
+        """
         began = time.perf_counter()
-        parts = splits(self.data, self.training.characters, self.training.reader.front_end)
-        self.out.mkdir(parents=True, exist_ok=True)
+        self._check_folder(resume, overwrite)
+        parts = self.splits(self.training.characters, quiet=quiet)
+        with claimed(self.out):
+            self._check_folder(resume, overwrite)
+            if not resume:
+                self._clear()
+            return self._train(parts, resume, quiet, began)
+
+    def _check_folder(self, resume: bool, overwrite: bool) -> None:
+        if resume or overwrite:
+            return
+        if (self.out / checkpoint.MODEL).is_file():
+            raise ValueError(
+                f"{self.out} holds a finished training: give --overwrite to replace it, or another"
+                " folder with --out"
+            )
+        if (self.out / CHECKPOINT).is_file():
+            raise ValueError(
+                f"{self.out} holds an interrupted training: continue it with --resume, replace it"
+                " with --overwrite, or give another folder with --out"
+            )
+
+    def _clear(self) -> None:
+        """Take away what another training left: its files must not pass for those of this one."""
+        for name in _WRITTEN:
+            (self.out / name).unlink(missing_ok=True)
+
+    def _train(self, parts: Splits, resume: bool, quiet: bool, began: float) -> judge.Comparison:
+        checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.training))
         checkpoint.save_json(self.out / DATA, checkpoint.as_dict(self.data))
+        torch.manual_seed(self.training.seed)
         trainer = Trainer(
             self.training,
             TrainingData(parts.train, parts.valid, parts.characters, parts.strings, parts.mixed),
             self.out,
             reader=recognizer_of(self.data, self.training.reader),
             start=None if self.data.start is None else checkpoint.load_reader(self.data.start),
+            fingerprint=None if parts.found is None else parts.found.fingerprint,
             quiet=quiet,
         )
-        after = trainer.run(resume=resume)
+        after = trainer.run(resume=resume and (self.out / CHECKPOINT).is_file())
         before = None
         if len(trainer.phases) > 1:
             before = checkpoint.load_reader(self.out / ISOLATED)
@@ -314,6 +420,8 @@ class Run:
         }
         told = judge.report_data(comparison, (before, after), parts.test, trainer.history, facts)
         write_report(self.out / REPORT, replace(told, film=self._film(trainer, after)))
+        if self.data.name == "digits":
+            _write_samples(self.out / SAMPLES, parts.test)
         return comparison
 
     def _film(self, trainer: Trainer, reader: Recognizer) -> str | None:
@@ -326,6 +434,57 @@ class Run:
             return animation.html
         except GraphvizMissingError:
             return None
+
+
+_OPTIONS = {
+    "root": ("car_a", "folder"),
+    "grammar": ("folder",),
+    "size": ("digits",),
+    "test_fold": ("car_a",),
+    "valid": ("car_a",),
+    "corrected": ("car_a",),
+    "alphabet": ("folder",),
+    "lexicon": ("folder",),
+    "more_digits": ("car_a", "folder"),
+}
+"""The data sets that each option is of."""
+
+
+def _no_ignored_options(data: str, front_end: str, chosen: dict[str, Any]) -> None:
+    """Raises ValueError for options that would change nothing."""
+    given = [name for name in chosen if chosen[name] not in (None, ()) and name in _OPTIONS]
+    ignored = [name for name in given if data not in _OPTIONS[name]]
+    if data != "folder" and {"alphabet", "lexicon"} & {*ignored}:
+        raise ValueError(f"--alphabet and --lexicon are of your own folder; {data} has its own")
+    if ignored:
+        option = f"--{ignored[0].replace('_', '-')}"
+        kinds = " and ".join(_OPTIONS[ignored[0]])
+        raise ValueError(f"{option} is an option of --data {kinds}; with {data} it does nothing")
+    words = chosen.get("alphabet") or chosen.get("lexicon")
+    if words and chosen.get("grammar"):
+        raise ValueError("--grammar is of amounts: give it, or --alphabet and --lexicon")
+    strings = data == "car_a" or (chosen.get("grammar") == "digit_string" and not words)
+    if "more_digits" in given and not (front_end == "sliding" and strings):
+        raise ValueError("--more-digits makes digit strings for --front-end sliding only")
+    for name, least in (("size", 1), ("valid", 0), ("seed", 0)):
+        value = chosen.get(name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
+
+
+def _write_samples(folder: Path, test: Dataset, count: int = 8) -> None:
+    """A few test images as files with their labels, to try `gtnet read` and `gtnet check` on."""
+    folder.mkdir(exist_ok=True)
+    rows = ["file\tamount"]
+    for index in range(min(count, len(test))):
+        image, amount = test[index]
+        Image.fromarray(image).save(folder / f"{index + 1}.png")
+        rows.append(f"{index + 1}.png\t{amount}")
+    (folder / "labels.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 DEMO = DataConfig(size=2500, test_size=1000)

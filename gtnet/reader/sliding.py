@@ -19,6 +19,7 @@ import gtnet
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.augment import LOOKS, distort_lines
 from gtnet.reader.line import Line, LineConfig, line_of
+from gtnet.reader.sequence import both_ways
 from gtnet.reader.settings import as_dict, from_dict
 
 STRIDE = 4
@@ -95,18 +96,11 @@ class SlidingNetwork(nn.Module):
                 maps = maps * inside[:, None, None]
         features = maps[:, :, 0].transpose(1, 2)
         if self.forth is not None and self.back is not None:
-            at = torch.arange(features.shape[1], device=features.device)
-            mirrored = (columns[:, None] - 1 - at).clamp(min=0)[:, :, None]
-            back, _ = self.back(_gathered(features, mirrored))
-            features = torch.cat([self.forth(features)[0], _gathered(back, mirrored)], dim=2)
+            features = both_ways(self.forth, self.back, features, columns)
         scores = self.scores(self.dropout(features))
         frames = self.config.frames
         shape = (len(lines), frames * scores.shape[1], self.num_labels)
         return scores.reshape(shape).log_softmax(2), frames * columns
-
-
-def _gathered(features: Tensor, index: Tensor) -> Tensor:
-    return features.gather(1, index.expand(-1, -1, features.shape[2]))
 
 
 def _convolution(

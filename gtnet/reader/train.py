@@ -8,8 +8,10 @@ Bengio & Haffner 1998, sections VI and X).
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from tqdm import tqdm
 
 from gtnet.reader import checkpoint
 from gtnet.reader.answers import Answer, fitted_temperature
+from gtnet.reader.claim import claimed
 from gtnet.reader.data import Characters, Dataset
 from gtnet.reader.film import Film
 from gtnet.reader.observed import Observed
@@ -29,10 +32,12 @@ from gtnet.reader.phases import PHASES as PHASES
 from gtnet.reader.phases import IsolatedPhase, LinePhase, Phase, PhaseConfig, WholePhase, examples
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognizer import Recognizer
+from gtnet.reader.tables import Faults
 
 CHECKPOINT = "checkpoint.safetensors"
 ISOLATED = "isolated.safetensors"
 HISTORY = "history.json"
+_ASTRAY = 1e9
 
 
 _ISOLATED = PhaseConfig(epochs=6, rate=4e-3, batch_size=128, jitter=0.5)
@@ -89,7 +94,8 @@ class Trainer:
     film.safetensors (how one image was read after every epoch).
 
     `reader`: the recognizer to train, by default the `CheckReader` of the configuration; `start`: a
-    trained one of the same kind, whose weights take the place of the first phase.
+    trained one of the same kind, whose weights take the place of the first phase; `fingerprint`:
+    of the data, by default of its texts, so that no other data continue a training.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class Trainer:
         *,
         reader: Recognizer | None = None,
         start: Recognizer | None = None,
+        fingerprint: str | None = None,
         quiet: bool = False,
     ) -> None:
         self.config, self.data, self.out, self.quiet = config, data, Path(out), quiet
@@ -111,6 +118,7 @@ class Trainer:
             except RuntimeError as error:
                 raise ValueError(f"Trainer: start is a reader of another kind: {error}") from error
         self.average = _copied(self.reader)
+        self.fingerprint = fingerprint
         self.history: list[dict[str, Any]] = []
         self.valid: Observed | None = None
         if data.valid is not None:
@@ -169,9 +177,15 @@ class Trainer:
 
         `epochs`: stop after so many epochs of this call, as if interrupted. Returns the reader
         with the (averaged) weights of the last epoch, in evaluation mode. Raises ValueError when
-        there is no checkpoint to resume from or it belongs to another configuration.
+        there is no checkpoint to resume from, it belongs to another configuration or other data,
+        another training runs in the folder, or an amount is outside the language (all are named).
         """
-        self.out.mkdir(parents=True, exist_ok=True)
+        with claimed(self.out):
+            return self._run(resume, epochs)
+
+    def _run(self, resume: bool, epochs: int | None) -> Recognizer:
+        texts = self._checked_texts()
+        self.fingerprint = self.fingerprint or hashlib.sha256("\n".join(texts).encode()).hexdigest()
         first_phase, first_epoch, remembered = self._load() if resume else (0, 0, {})
         checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.config))
         self._shoot("before training")
@@ -190,6 +204,22 @@ class Trainer:
             self._finish(phase)
         return self._averaged()
 
+    def _checked_texts(self) -> list[str]:
+        """The texts of all amounts. Raises ValueError that lists those outside the language."""
+        faults, texts = Faults(), []
+        for part in (self.data.train, self.data.valid):
+            for index in range(0 if part is None else len(part)):
+                assert part is not None
+                try:
+                    text = part.text(index) if hasattr(part, "text") else part[index][1]
+                    self.reader.acceptor(text)
+                    texts.append(text)
+                except ValueError as error:
+                    kind = "item" if part is self.data.train else "validation item"
+                    faults.add(index, f"{kind} {index}: {error}")
+        faults.raise_any()
+        return texts
+
     def _epoch(
         self, number: int, phase: Phase, epoch: int, optimizer: torch.optim.Optimizer
     ) -> None:
@@ -202,12 +232,17 @@ class Trainer:
         title = f"{phase.name} {epoch + 1}/{phase.config.epochs}"
         losses = phase.losses(epoch, order)
         with tqdm(total=phase.steps, desc=title, disable=self.quiet, leave=False) as bar:
-            for step, (loss, left_out) in enumerate(losses, start=epoch * phase.steps):
-                if loss.requires_grad:
-                    self._step(phase, step, loss, optimizer)
-                total, skipped = total + loss.item(), skipped + left_out
-                bar.set_postfix(loss=f"{total / (bar.n + 1):.3f}", refresh=False)
-                bar.update()
+            try:
+                for step, (loss, left_out) in enumerate(losses, start=epoch * phase.steps):
+                    if loss.requires_grad:
+                        self._step(phase, step, loss, optimizer)
+                    total, skipped = total + loss.item(), skipped + left_out
+                    bar.set_postfix(loss=f"{total / (bar.n + 1):.3f}", refresh=False)
+                    bar.update()
+            except ValueError:
+                self._check_weights(phase, epoch)  # what fails first is what reads the scores
+                raise
+        self._check_weights(phase, epoch)
         self.history.append(
             {
                 "phase": phase.name,
@@ -221,6 +256,15 @@ class Trainer:
         self._tell(self.history[-1])
         self._shoot(f"{PHASES[phase.name]}, epoch {epoch + 1}")
         self._save(number, epoch + 1, optimizer)
+
+    def _check_weights(self, phase: Phase, epoch: int) -> None:
+        """Raises ValueError when training has gone astray."""
+        if not all(bool((t.abs() < _ASTRAY).all()) for t in self.reader.state_dict().values()):
+            raise ValueError(
+                f"training went astray in epoch {epoch + 1} of {PHASES[phase.name]}: weights are"
+                f" beyond {_ASTRAY:.0e} or no numbers; lower the rate of the phase,"
+                f" {phase.config.rate} (in {self.out}, {CHECKPOINT} is of the epoch before)"
+            )
 
     def _step(
         self, phase: Phase, step: int, loss: Tensor, optimizer: torch.optim.Optimizer
@@ -273,26 +317,38 @@ class Trainer:
             "epoch": epoch,
             "history": self.history,
             "config": checkpoint.as_dict(self.config),
+            "data": self.fingerprint,
         }
-        checkpoint.save_tensors(self.out / CHECKPOINT, tensors, state)
-        checkpoint.save_json(self.out / HISTORY, self.history)
+        # The checkpoint last: what is beside it is made again from it, or kept.
         if self.film is not None:
             self.film.save(self.out)
+        checkpoint.save_json(self.out / HISTORY, self.history)
+        checkpoint.save_tensors(self.out / CHECKPOINT, tensors, state)
 
     def _load(self) -> tuple[int, int, dict[str, Tensor]]:
         path = self.out / CHECKPOINT
         if not path.is_file():
             raise ValueError(f"resume: no checkpoint {path}; train without --resume first")
         tensors, state = checkpoint.load_tensors(path)
-        if checkpoint.from_dict(TrainConfig, state["config"]) != self.config:
+        if not isinstance(state, dict) or not {"phase", "epoch", "history", "config"} <= {*state}:
+            raise ValueError(f"resume: {path} is no checkpoint of a training")
+        if checkpoint.from_dict(TrainConfig, state["config"], str(path)) != self.config:
             raise ValueError(
                 f"resume: {path} was made with other settings; see {checkpoint.CONFIG} beside it,"
                 " or choose another folder with --out"
             )
+        if state.get("data", self.fingerprint) != self.fingerprint:
+            raise ValueError(
+                f"resume: {path} was made with other data: images or labels have changed since;"
+                " train anew, in another folder or over the old training (--overwrite)"
+            )
         self.reader.load_state_dict(_under("reader.", tensors))
         self.average = _under("average.", tensors)
         self.history = state["history"]
-        self.film = Film.load(self.out, self.config.reader.segment) or self.film
+        try:
+            self.film = Film.load(self.out, self.config.reader.segment) or self.film
+        except ValueError as error:
+            warnings.warn(f"the film of learning starts anew: {error}", stacklevel=2)
         return state["phase"], state["epoch"], tensors
 
     def _tell(self, row: dict[str, Any]) -> None:
@@ -345,8 +401,13 @@ class Evaluation:
 
 
 def evaluate(reader: Recognizer, data: Observed, *, workers: int = 0) -> Evaluation:
-    """Read a whole data set."""
-    batches = data.batches(range(len(data)), 32, workers=workers)
-    items = [item for batch in batches for item in batch]
-    answers = reader.read_observations([observation for observation, _ in items])
-    return Evaluation(answers, [truth for _, truth in items])
+    """Read a whole data set; few observations are in memory at a time."""
+    answers: list[Answer] = []
+    truth: list[str] = []
+    for batch in data.batches(range(len(data)), _AT_ONCE, workers=workers):
+        answers += reader.read_observations([observation for observation, _ in batch])
+        truth += [text for _, text in batch]
+    return Evaluation(answers, truth)
+
+
+_AT_ONCE = 256

@@ -1,0 +1,44 @@
+"""A training folder belongs to one training at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK = ".lock"
+_held: dict[tuple[Path, int], int] = {}
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep a folder from other trainings, of this process or another, until the end of the block.
+
+    The lock goes with the process, however that ends. A thread may claim again what it holds.
+    Raises ValueError that names the process which holds the folder.
+    """
+    key = folder.resolve(), threading.get_ident()
+    if key in _held:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ValueError(
+                f"another training (process {file.read().strip() or 'unknown'}) is writing to"
+                f" {folder}: wait for its end, or choose another folder with --out"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        _held[key] = file.fileno()
+        try:
+            yield
+        finally:
+            del _held[key]

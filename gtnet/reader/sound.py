@@ -1,0 +1,211 @@
+"""The front end of sound: the spectrum of a recording, moment by moment, to frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import gtnet
+from gtnet.reader.alphabet import Alphabet
+from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
+from gtnet.reader.settings import as_dict, from_dict
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Sound: `samples` [samples], whole numbers or floats of any scale, `rate` of them a second."""
+
+    samples: np.ndarray
+    rate: int
+
+
+@dataclass(frozen=True)
+class SoundConfig:
+    """How recordings become spectra, and the size of the network over them.
+
+    `window`, `hop`: seconds that a spectrum sees, and between two of them; `mels`: bands, equally
+    wide in mel between `lowest` and `highest` Hz; `floor`: energy that counts as silence, as a
+    share of the recording's mean.
+    """
+
+    window: float = 0.032
+    hop: float = 0.01
+    mels: int = 32
+    lowest: float = 80.0
+    highest: float = 3800.0
+    floor: float = 1e-3
+    network: SequenceConfig = field(
+        default_factory=lambda: SequenceConfig(channels=(64, 64, 96), strides=(2, 2, 1), context=64)
+    )
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Log energies of a recording: `energies` float32 [steps, mels], mean 0 in every band."""
+
+    energies: np.ndarray
+
+    def __len__(self) -> int:
+        """Steps."""
+        return len(self.energies)
+
+
+def spectrum_of(recording: Recording, config: SoundConfig | None = None) -> Spectrum:
+    """The log-mel energies of a recording, whatever its loudness; silence alone has no step.
+
+    Bands are given in Hz and steps in seconds, so that recordings of several rates look alike.
+    Raises TypeError or ValueError for what is no recording, or one of too low a rate for the bands.
+    Complexity: linear in the samples but for the logarithm of the window.
+    """
+    config = config or SoundConfig()
+    samples = torch.from_numpy(_checked(recording, config).astype(np.float32))
+    window, hop = (round(seconds * recording.rate) for seconds in (config.window, config.hop))
+    if not len(samples) or bool((samples == samples[0]).all()):
+        return Spectrum(np.zeros((0, config.mels), np.float32))
+    samples = samples - samples.mean()
+    samples = functional.pad(samples, (window // 2, window))
+    shape = {"n_fft": window, "hop_length": hop, "window": torch.hann_window(window)}
+    power = torch.stft(samples, center=False, return_complex=True, **shape).abs() ** 2  # type: ignore
+    energies = mel_filters(recording.rate, window, config) @ power
+    logs = (energies + config.floor * energies.mean()).log().T
+    logs = logs - logs.mean(0)
+    return Spectrum((logs / logs.std().clamp(min=1e-6)).numpy())
+
+
+def _checked(recording: Recording, config: SoundConfig) -> np.ndarray:
+    if not isinstance(recording, Recording):
+        raise TypeError(f"spectrum_of: expected a Recording, got {type(recording).__name__}")
+    samples = np.asarray(recording.samples)
+    if samples.ndim != 1 or samples.dtype.kind not in "fiu":
+        raise TypeError(
+            "spectrum_of: samples must be an array of numbers [samples], got"
+            f" {samples.dtype} {list(samples.shape)}"
+        )
+    if not np.isfinite(samples).all():
+        raise ValueError("spectrum_of: a sample is not finite")
+    if recording.rate < 2 * config.highest:
+        raise ValueError(
+            f"spectrum_of: bands up to {config.highest:g} Hz need at least {2 * config.highest:g}"
+            f" samples a second, the recording has {recording.rate}; lower SoundConfig.highest"
+        )
+    return samples
+
+
+@lru_cache(maxsize=8)
+def mel_filters(rate: int, window: int, config: SoundConfig) -> Tensor:
+    """Triangles over the frequencies of a spectrum, equally wide in mel: [mels, frequencies].
+
+    Source: Davis & Mermelstein 1980.
+    """
+    ends = [2595 * math.log10(1 + hertz / 700) for hertz in (config.lowest, config.highest)]
+    mels = torch.linspace(ends[0], ends[1], config.mels + 2, dtype=torch.float64)
+    corners = (700 * (10 ** (mels / 2595) - 1))[:, None]
+    frequencies = torch.linspace(0, rate / 2, window // 2 + 1, dtype=torch.float64)
+    width = corners.diff(dim=0)
+    up, down = (frequencies - corners)[:-2] / width[:-1], (corners - frequencies)[2:] / width[1:]
+    return up.minimum(down).clamp(min=0).float()
+
+
+def distort_spectra(
+    energies: Tensor, lengths: Tensor, strength: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """A batch of spectra as other voices in other rooms might have made them, each in its way.
+
+    Speed and pitch, the balance of low and high, noise, and a band and a moment that are masked.
+    `energies` float [batch, steps, mels]; `strength` 1 changes speed and pitch by some 10%.
+    Returns spectra and lengths; the batch may grow longer.
+    Source: Jaitly & Hinton 2013 (warped frequencies); Park et al. 2019 (masks).
+    """
+    batch, steps, mels = energies.shape
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(batch, *shape, generator=generator) * strength
+
+    slower = (0.13 * normal()).clamp(-0.5, 0.5).exp()
+    new = (lengths * slower).long().clamp(min=1)
+    out = -(-int(new.max()) // 16) * 16
+    step = torch.arange(out)[None, :] * (lengths / new)[:, None]
+    at = (torch.arange(mels) + 0.5) / mels * 2 - 1
+    band = at * (0.09 * normal(1)).exp() + 0.06 * normal(1)
+    grid = torch.stack(
+        [
+            band[:, None, :].expand(batch, out, mels),
+            ((step + 0.5) / steps * 2 - 1)[:, :, None].expand(batch, out, mels),
+        ],
+        dim=3,
+    )
+    warped = functional.grid_sample(
+        energies[:, None], grid, padding_mode="border", align_corners=False
+    )[:, 0]
+    tilt = 0.25 * normal(1, 1) * at + 0.15 * normal(1, 1) * (3 * at**2 - 1)
+    noise = 0.15 * normal(1, 1).abs() * torch.randn(warped.shape, generator=generator)
+    warped = warped + tilt + noise
+    for axis, (size, most) in enumerate(((out, 8 * strength), (mels, 0.2 * strength * mels)), 1):
+        wide = torch.rand(batch, generator=generator) * most
+        first = torch.rand(batch, generator=generator) * ((new if axis == 1 else size) - wide)
+        place = torch.arange(size)[None]
+        masked = (place >= first[:, None]) & (place < (first + wide)[:, None])
+        warped = warped.masked_fill(masked[:, :, None] if axis == 1 else masked[:, None], 0.0)
+    inside = torch.arange(out)[None] < new[:, None]
+    return warped * inside[:, :, None], new
+
+
+Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A random change of a batch of spectra and their lengths, as `distort_spectra`."""
+
+
+class SoundFrontEnd:
+    """Recordings to frames: a `FrontEnd` whose recognition graphs are chains of frames.
+
+    An input is a `Recording`.
+    """
+
+    name = "sound"
+    looks: Sequence[Any] = ()
+
+    def __init__(self, config: SoundConfig | None = None) -> None:
+        self.config = config or SoundConfig()
+
+    def settings(self) -> dict[str, Any]:
+        """All that makes it, as JSON takes it."""
+        return as_dict(self.config)
+
+    @classmethod
+    def from_settings(cls, values: dict[str, Any]) -> SoundFrontEnd:
+        """The front end that `settings` describes."""
+        return cls(from_dict(SoundConfig, values))
+
+    def observe(self, recording: Recording) -> Spectrum:
+        """The spectrum of a recording."""
+        return spectrum_of(recording, self.config)
+
+    def network(self, alphabet: Alphabet) -> SequenceNetwork:
+        """A network that scores the labels of an alphabet for every frame."""
+        return SequenceNetwork(alphabet.num_labels, self.config.mels, self.config.network)
+
+    def characters(self, alphabet: Alphabet) -> gtnet.Graph:
+        """The transducer from frames to characters: runs of frames, blanks between or not."""
+        return gtnet.ctc_topology(alphabet.num_labels, alphabet.nothing)
+
+    def recognition(
+        self, network: nn.Module, spectra: Sequence[Spectrum], change: Change | None = None
+    ) -> gtnet.Emissions:
+        """The batch of recognition graphs: a chain of frames for each spectrum."""
+        energies, lengths = padded([spectrum.energies for spectrum in spectra])
+        if change is not None:
+            energies, lengths = change(energies, lengths)
+        weights = next(network.parameters(), energies)
+        scores, frames = network(energies.to(weights), lengths.to(weights.device))
+        return gtnet.Emissions(scores, frames)
+
+    def change(self, strength: float) -> Change | None:
+        """Another voice and room for each recording; None at strength 0."""
+        return partial(distort_spectra, strength=strength) if strength else None
