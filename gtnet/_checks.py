@@ -251,8 +251,8 @@ def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) 
     if (found := divergent >= 0).any():
         graph = int(found.nonzero()[0])
         state = int(divergent[graph] - state_offsets[graph])
-<<<<<<< HEAD
-        raise ValueError(f"{function}: graph {graph} has a cycle through state {state} {what}")
+        said = f"{function}: graph {graph} has a cycle through state {state} {what}"
+        raise DivergentError(said, graph)
     if (found := divergent < -1).any():
         graph = int(found.nonzero()[0])
         state = int(-2 - divergent[graph] - state_offsets[graph])
@@ -261,10 +261,6 @@ def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) 
             f"known to 1e-5: a spectral radius close to 1, or cycles that mix too slowly; lower "
             f"the scores of its arcs"
         )
-=======
-        said = f"{function}: graph {graph} has a cycle through state {state} {what}"
-        raise DivergentError(said, graph)
->>>>>>> main
 
 
 def on_cpu(function: str, name: str, value: Tensor, why: str) -> None:
