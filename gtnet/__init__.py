@@ -65,6 +65,7 @@ from gtnet.lattice import Lattice as Lattice
 from gtnet.lexicon import Lexicon as Lexicon
 from gtnet.lexicon import SymbolTable as SymbolTable
 from gtnet.minimize import minimize as minimize
+from gtnet.optimize import optimize as optimize
 from gtnet.paths import enumerate_paths as enumerate_paths
 from gtnet.paths import k_best as k_best
 from gtnet.paths import label_sequences as label_sequences

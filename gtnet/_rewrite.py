@@ -72,6 +72,36 @@ def with_arcs(graph: Graph, keep: Tensor) -> Graph:
     )
 
 
+def only(graph: Graph, items: Tensor) -> Graph:
+    """The batch with no paths in the items that are not marked, bool [batch]."""
+    others = ~items[graph.topology.graph_of_state]
+    return graph.with_weights(
+        start=graph.start.masked_fill(others, NEG_INF),
+        accept=graph.accept.masked_fill(others, NEG_INF),
+    )
+
+
+def items_with(graph: Graph, arcs: Tensor) -> Tensor:
+    """Which items hold one of the arcs that are marked, bool [batch]."""
+    found = torch.zeros(len(graph), dtype=torch.bool)
+    return found.index_fill(0, graph.topology.graph_of_arc[arcs], True)
+
+
+def arcs_on_cycles(graph: Graph) -> Tensor:
+    """Which arcs lie on a cycle, bool [arcs]."""
+    topology = graph.topology
+    if not topology.is_cyclic:
+        return torch.zeros(graph.num_arcs, dtype=torch.bool)
+    order, _, bounds = topology.components
+    sizes = (bounds[:, 1] - bounds[:, 0]).long()
+    numbers = torch.repeat_interleave(sizes)
+    place = torch.arange(len(numbers)) - (sizes.cumsum(0) - sizes)[numbers]
+    component = torch.full((graph.num_states,), -1)
+    component[order[bounds[:, 0].long()[numbers] + place].long()] = numbers
+    source, target = component[topology.global_source], component[topology.global_target]
+    return (source == target) & (source >= 0)
+
+
 def trimmed(graph: Graph) -> Graph:
     """The graph without impossible arcs (score -inf) and whatever lies on no accepting path."""
     possible = graph.weights.detach() > NEG_INF
@@ -109,7 +139,7 @@ def path_sums(
         try:
             return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
         except _checks.DivergentError as error:
-            if not _has_best_paths(exact.detach()[error.graph], to_accept):
+            if not with_best_paths(exact.detach(), to_accept=to_accept)[error.graph]:
                 raise
             raise ValueError(f"{error}, or {instead}") from None
     walk = exact.topology.cyclic_walk(function, reverse=to_accept, sums=False)
@@ -131,13 +161,14 @@ def path_sums(
     return sums.masked_fill(~reached, NEG_INF)
 
 
-def _has_best_paths(graph: Graph, to_accept: bool) -> bool:
-    """Whether no cycle has a positive score."""
-    try:
-        path_sums("", graph, "tropical", to_accept=to_accept)
-    except _checks.DivergentError:
-        return False
-    return True
+def with_best_paths(graph: Graph, *, to_accept: bool = False) -> Tensor:
+    """Which items have no cycle of positive score where paths lead, bool [batch]."""
+    if not graph.topology.is_cyclic:
+        return torch.ones(len(graph), dtype=torch.bool)
+    exact = graph.to(torch.float64)
+    seeds = exact.accept if to_accept else exact.start
+    walk = exact.topology.cyclic_walk("", reverse=to_accept, sums=False)
+    return _ops.best_exists(exact.weights.detach().contiguous(), seeds.detach().contiguous(), walk)
 
 
 def segment_sums(values: Tensor, segment: Tensor, size: int, semiring: Semiring) -> Tensor:

@@ -11,7 +11,16 @@ from gtnet import _checks, _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._ops import Determinized
-from gtnet._rewrite import Merge, Semiring, epsilon_arcs, merges_identical, prepared, trimmed
+from gtnet._rewrite import (
+    Merge,
+    Semiring,
+    arcs_on_cycles,
+    epsilon_arcs,
+    items_with,
+    merges_identical,
+    prepared,
+    trimmed,
+)
 from gtnet.graph import Graph
 from gtnet.remove_epsilon import remove_epsilon
 from gtnet.topology import Topology
@@ -30,7 +39,7 @@ def determinize(
     semiring: Semiring = "log",
     on: Literal["ilabels", "pairs"] = "ilabels",
     merge: Merge = "auto",
-    max_states: int = MAX_STATES,
+    max_states: int | None = None,
     delta: float = DELTA,
 ) -> Graph:
     """A deterministic automaton that gives every string the score that `graph` gives it.
@@ -48,7 +57,8 @@ def determinize(
             requires that they agree to first order when scores change, so that gradients are those
             of the strings' scores; "equal" does not, and gives a smaller result where scores
             happen to be equal; "auto" is "identical" if the graph requires grad, else "equal".
-        max_states: of one graph of the result.
+        max_states: of one graph of the result; by default 1,000,000 more than the largest graph
+            has.
         delta: bounds the error of the score of a string, for each time it enters a merged state.
 
     Raises: ValueError beyond `max_states` (weighted automata without the twins property have no
@@ -63,19 +73,35 @@ def determinize(
     graph = prepared("determinize", graph, semiring)
     if on not in ("ilabels", "pairs"):
         raise ValueError(f'determinize: on must be "ilabels" or "pairs", got {on!r}')
-    max_states = _checks.count("determinize", "max_states", max_states)
+    if max_states is not None:
+        max_states = _checks.count("determinize", "max_states", max_states)
     identical = merges_identical("determinize", graph, merge)
     delta = _checks.tolerance("determinize", "delta", delta)
     if bool(epsilon_arcs(graph).any()):
         plain = remove_epsilon(graph, semiring=semiring)
     else:
         plain = trimmed(graph)
-    as_pairs = on == "pairs" and not plain.is_acceptor
-    outputs = None
-    if not as_pairs and not plain.is_acceptor:
+    most = most_states(plain) if max_states is None else max_states
+    by_input = on == "ilabels" and not plain.is_acceptor
+    if by_input:
         _reads_something(graph, plain)
+    made, ends = subsets(plain, semiring, by_input, identical, delta, most)
+    _ended_well(graph, plain, ends, most, semiring)
+    return made
+
+
+def subsets(
+    plain: Graph, semiring: Semiring, by_input: bool, identical: bool, delta: float, most: int
+) -> tuple[Graph, Tensor]:
+    """`determinize` of what is trimmed and has no epsilons, and how that ended, int32 [2, batch].
+
+    `by_input` takes outputs for what is written, otherwise for a part of the labels read.
+    """
+    outputs, alphabet, keys = None, None, plain.ilabels
+    if by_input:
         outputs = plain.olabels.contiguous()
-    keys, alphabet = plain.topology.pair_labels if as_pairs else (plain.ilabels, None)
+    elif not plain.is_acceptor:
+        keys, alphabet = plain.topology.pair_labels
     scores = (plain.weights.double(), plain.start.double(), plain.accept.double())
     made = _ops.determinize(
         scores,
@@ -85,11 +111,10 @@ def determinize(
         tropical=semiring == "tropical",
         identical=identical,
         delta=delta,
-        max_states=max_states,
+        max_states=most,
     )
-    _ended_well(graph, plain, made, max_states)
     if outputs is not None:
-        return _transducer(made, graph.dtype)
+        return _transducer(made, plain.dtype), made.ends
     ilabels = made.label if alphabet is None else alphabet[0][made.label.long()]
     olabels = ilabels if alphabet is None else alphabet[1][made.label.long()]
     source = _source(made)
@@ -103,12 +128,19 @@ def determinize(
         olabels,
         len(made.accept),
     )
-    return Graph.from_topology(
+    graph = Graph.from_topology(
         topology,
-        made.score.to(graph.dtype),
-        _start(made).to(graph.dtype),
-        made.accept.to(graph.dtype),
+        made.score.to(plain.dtype),
+        _start(made).to(plain.dtype),
+        made.accept.to(plain.dtype),
     )
+    return graph, made.ends
+
+
+def most_states(graph: Graph) -> int:
+    """How many states one graph of the result may have where nothing else is said."""
+    sizes = graph.state_offsets.diff()
+    return min(MAX_STATES + (int(sizes.max()) if len(sizes) else 0), _checks.LARGEST)
 
 
 def _reads_something(graph: Graph, plain: Graph) -> None:
@@ -125,20 +157,26 @@ def _reads_something(graph: Graph, plain: Graph) -> None:
     )
 
 
-def _ended_well(graph: Graph, plain: Graph, made: Determinized, max_states: int) -> None:
+def _ended_well(
+    graph: Graph, plain: Graph, ends: Tensor, max_states: int, semiring: Semiring
+) -> None:
     """Raise where the operator gave up."""
-    failed = made.ends[0].nonzero().flatten()
+    failed = ends[0].nonzero().flatten()
     if not len(failed):
         return
     item = int(failed[0])
-    if int(made.ends[0, item]) == _TOO_LARGE:
+    if int(ends[0, item]) == _TOO_LARGE:
+        weighted = arcs_on_cycles(plain) & (plain.weights.detach() != 0)
+        hint = ""
+        if semiring == "log" and not bool(items_with(plain, weighted)[item]):
+            hint = ', or semiring="tropical" is meant, which counts no paths'
         raise ValueError(
             f"determinize: graph {item} needs more than max_states={max_states} states; either it "
             f"has no deterministic equivalent (its cycles weigh one string differently) or "
-            f"max_states must be raised"
+            f"max_states must be raised{hint}"
         )
     assert plain.state_maps is not None
-    state = int(plain.state_maps[0][int(made.ends[1, item])] - graph.state_offsets[item])
+    state = int(plain.state_maps[0][int(ends[1, item])] - graph.state_offsets[item])
     raise ValueError(
         f"determinize: graph {item} is not functional: two paths with one input reach state "
         f'{state} with different outputs; on="pairs" determinizes it as pairs of labels'

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from gtnet import _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import traced
 from gtnet._ordinary import ordinary_tensors
-from gtnet._rewrite import Semiring, path_sums, prepared, trimmed
+from gtnet._rewrite import Semiring, only, path_sums, prepared, trimmed
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
@@ -109,12 +110,20 @@ def _labels_to_start(graph: Graph) -> Graph:
 
 
 def pushed(
-    function: str, graph: Graph, semiring: Semiring, to: Literal["start", "accept"] = "start"
+    function: str,
+    graph: Graph,
+    semiring: Semiring,
+    to: Literal["start", "accept"] = "start",
+    by_best: Tensor | None = None,
+    left: Tensor | None = None,
 ) -> Graph:
-    """`push` after its checks; errors name `function`."""
-    sums = path_sums(function, graph, semiring, to_accept=to == "start", accepting=True)
-    # States that no accepting path passes may have any finite potential.
-    potential = sums.masked_fill(sums == NEG_INF, 0)
+    """`push` after its checks; errors name `function`.
+
+    `by_best` bool [batch] marks items whose paths are not summed: the best one counts there; `left`
+    those that stay as they are.
+    """
+    moving = graph if left is None or not bool(left.any()) else only(graph, ~left)
+    potential = _potential(function, moving, semiring, to, by_best)
     if to == "accept":
         potential = -potential
     topology = graph.topology
@@ -133,3 +142,20 @@ def pushed(
     pushed_graph.arc_maps = ordinary_tensors(arcs)
     pushed_graph.state_maps = ordinary_tensors(states)
     return pushed_graph
+
+
+def _potential(
+    function: str,
+    graph: Graph,
+    semiring: Semiring,
+    to: Literal["start", "accept"],
+    by_best: Tensor | None,
+) -> Tensor:
+    """The sum of the parts of accepting paths on one side of each state; any number elsewhere."""
+    if by_best is not None and semiring == "log" and bool(by_best.any()):
+        best = _potential(function, only(graph, by_best), "tropical", to, None)
+        if bool(by_best.all()):
+            return best
+        return best + _potential(function, only(graph, ~by_best), "log", to, None)
+    sums = path_sums(function, graph, semiring, to_accept=to == "start", accepting=True)
+    return sums.masked_fill(sums == NEG_INF, 0)

@@ -167,6 +167,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "determinize": [case(lambda a: gtnet.determinize(a), refuses="always")],
     "minimize": [case(lambda chain: gtnet.minimize(chain), refuses="always")],
+    "optimize": [case(lambda t: gtnet.optimize(t), refuses="always")],
     "forward_score": [case(lambda t: gtnet.forward_score(t), 1, rounded=True)],
     "viterbi_score": [case(lambda t: gtnet.viterbi_score(t), 3, rounded=True)],
     "shortest_distance": [case(lambda t: gtnet.shortest_distance(t), 1, rounded=True)],

@@ -162,6 +162,7 @@ case("top_sort", lambda g: gtnet.top_sort(g))
 case("determinize", lambda g: gtnet.determinize(gtnet.project(g, "output")))
 case("determinize", lambda g: gtnet.determinize(g), "acceptor", "one")
 case("minimize", lambda g: gtnet.minimize(g), "acceptor", "one", "nothing")
+case("optimize", lambda g: [gtnet.optimize(g, semiring=s) for s in ("log", "tropical")])
 case("push", lambda g: [gtnet.push(g), gtnet.push(g, to="accept")])
 case("remove_epsilon", lambda g: [gtnet.remove_epsilon(g, semiring=s) for s in ("log", "tropical")])
 case("prune", lambda g: gtnet.k_best(gtnet.prune(g, beam=1.5), 50))  # states come in another order

@@ -77,8 +77,8 @@ def _(
 
 
 @fake("closed_recursion")
-def _(p: Tensor, b: Tensor, *walk: Any) -> Tensor:
-    return torch.empty_like(b)
+def _(p: Tensor, b: Tensor, state_offsets: Tensor, *walk: Any) -> tuple[Tensor, ...]:
+    return torch.empty_like(b), vector(b, state_offsets.shape[0] - 1, torch.int32)
 
 
 @fake("closed_best_distance")
@@ -94,7 +94,8 @@ class Cycles(NamedTuple):
     """What a walk through cyclic graphs needs besides the order of its components.
 
     `offsets` int64 [graphs + 1] and `bounds` int32 [components, 2]: the positions of each component
-    that has a cycle; `pattern`: how to eliminate its states, where sums are needed.
+    that has a cycle; `pattern`: how to eliminate its states, where sums
+    are needed and elimination is fast.
     """
 
     function: str
@@ -195,6 +196,18 @@ def best_distance(weights: Tensor, start: Tensor, walk: Walk) -> tuple[Tensor, T
     return alpha, came_by
 
 
+INFINITE = (
+    "and its paths sum to infinity (a spectral radius of 1 or more in the component): "
+    "lower the scores of its arcs"
+)
+
+
+def best_exists(weights: Tensor, start: Tensor, walk: Walk) -> Tensor:
+    """Which graphs of a cyclic walk reach no cycle of positive score, bool [batch]."""
+    *_, divergent = operators.closed_best_distance.default(weights, start, *walk.arguments())
+    return divergent < 0
+
+
 def _log_distance(
     weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
 ) -> tuple[Tensor, Tensor]:
@@ -203,11 +216,7 @@ def _log_distance(
     alpha, score, divergent = operators.closed_log_distance.default(
         weights, start, accept, *walk.arguments()
     )
-    what = (
-        "and its paths sum to infinity (a spectral radius of 1 or more in the component): "
-        "lower the scores of its arcs"
-    )
-    _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
+    _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, INFINITE)
     return alpha, score
 
 
@@ -334,8 +343,12 @@ class _Recursion(Differentiable):
 
     @staticmethod
     def forward(p: Tensor, b: Tensor, walk: Walk) -> Tensor:
-        operator = operators.recursion if walk.cycles is None else operators.closed_recursion
-        return operator.default(p.contiguous(), b.contiguous(), *walk.arguments())
+        p, b = p.contiguous(), b.contiguous()
+        if walk.cycles is None:
+            return operators.recursion.default(p, b, *walk.arguments())
+        x, divergent = operators.closed_recursion.default(p, b, *walk.arguments())
+        _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, INFINITE)
+        return x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -235,6 +235,17 @@ def minimize(t: Trial, graph: Graph) -> Graph | None:
 
 
 @operation()
+def optimize(t: Trial, graph: Graph) -> Graph | None:
+    t.need(converges(graph))
+    exact = graph.to(torch.float64)
+    result = t.call("optimize", exact, semiring=t.semiring, max_states=500, refusals="max_states")
+    t.valid("optimize", result)
+    slack = 4 * DELTA * (graph.num_states + 2) + 64 * eps(exact)
+    t.same_language("optimize", result, unchanged(t, graph), slack)
+    return result if graph.dtype == torch.float64 else None
+
+
+@operation()
 def prune(t: Trial, graph: Graph) -> Graph:
     t.need(converges(graph))
     beam = t.draw.choice([0.0, 0.6, 2.0, 30.0, float("inf")])
