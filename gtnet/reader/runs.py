@@ -354,6 +354,18 @@ class Run:
         notes = [] if parts.found is None else parts.found.notes
         return "\n".join(["the data are in order: " + ", ".join(told), *notes])
 
+    def parts(self, which: str = "all") -> list[Any]:
+        """The parts of its data that have names: "train", "valid", "test" or "all".
+
+        Raises ValueError for data without files.
+        """
+        if self.data.name == "digits":
+            raise ValueError(f"{self.out} was trained on digits, which are made up: none is wrong")
+        found = parts_of_car_a(self.data) if self.data.name == "car_a" else self.splits()
+        by_name = {"train": found.train, "valid": found.valid, "test": found.test}
+        chosen = by_name.values() if which == "all" else [by_name[which]]
+        return [part for part in chosen if part is not None]
+
     def train(
         self, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
     ) -> judge.Comparison:
