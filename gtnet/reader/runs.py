@@ -317,6 +317,8 @@ class Run:
             source = replace(source, valid=chosen.get("valid", 80))
         training = replace(usual, seed=source.seed)
         training = replace(training, reader=replace(training.reader, grammar=source.grammar))
+        if source.lexicon is not None:
+            training = replace(training, prior=0.0)  # of characters; the words are known
         if loss is not None:
             gtnet.losses.by_name(loss)
             training = replace(training, loss=loss)
@@ -517,6 +519,7 @@ _SLIDING = TrainConfig(
     isolated=PhaseConfig(epochs=8, rate=3e-3, batch_size=32, distort=0.8, made_up=3200),
     whole=PhaseConfig(epochs=60, rate=2e-3, batch_size=32, distort=0.9, made_up=784),
     average=0.998,
+    prior=0.5,
     calibrate=True,
     reader=ReaderConfig(front_end="sliding"),
 )
