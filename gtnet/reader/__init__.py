@@ -23,6 +23,7 @@ from gtnet.reader.languages import any_string as any_string
 from gtnet.reader.languages import lexicon as lexicon
 from gtnet.reader.pen import PenConfig as PenConfig
 from gtnet.reader.pen import PenFrontEnd as PenFrontEnd
+from gtnet.reader.prior import Prior as Prior
 from gtnet.reader.reader import Answer as Answer
 from gtnet.reader.reader import CheckReader as CheckReader
 from gtnet.reader.reader import ReaderConfig as ReaderConfig

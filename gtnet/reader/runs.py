@@ -317,6 +317,8 @@ class Run:
             source = replace(source, valid=chosen.get("valid", 80))
         training = replace(usual, seed=source.seed)
         training = replace(training, reader=replace(training.reader, grammar=source.grammar))
+        if source.lexicon is not None:
+            training = replace(training, prior=0.0)  # of characters; the words are known
         if loss is not None:
             gtnet.losses.by_name(loss)
             training = replace(training, loss=loss)
@@ -353,6 +355,18 @@ class Run:
         told = [f"{len(part)} for {name}" for name, part in sizes.items() if part is not None]
         notes = [] if parts.found is None else parts.found.notes
         return "\n".join(["the data are in order: " + ", ".join(told), *notes])
+
+    def parts(self, which: str = "all") -> list[Any]:
+        """The parts of its data that have names: "train", "valid", "test" or "all".
+
+        Raises ValueError for data without files.
+        """
+        if self.data.name == "digits":
+            raise ValueError(f"{self.out} was trained on digits, which are made up: none is wrong")
+        found = parts_of_car_a(self.data) if self.data.name == "car_a" else self.splits()
+        by_name = {"train": found.train, "valid": found.valid, "test": found.test}
+        chosen = by_name.values() if which == "all" else [by_name[which]]
+        return [part for part in chosen if part is not None]
 
     def train(
         self, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
@@ -505,6 +519,7 @@ _SLIDING = TrainConfig(
     isolated=PhaseConfig(epochs=8, rate=3e-3, batch_size=32, distort=0.8, made_up=3200),
     whole=PhaseConfig(epochs=60, rate=2e-3, batch_size=32, distort=0.9, made_up=784),
     average=0.998,
+    prior=0.5,
     calibrate=True,
     reader=ReaderConfig(front_end="sliding"),
 )
