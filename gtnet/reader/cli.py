@@ -22,7 +22,10 @@ from gtnet import GraphvizMissingError
 from gtnet.reader import figures, report, runs
 from gtnet.reader.amounts import GRAMMARS
 from gtnet.reader.checkpoint import load_reader
+from gtnet.reader.doubts import Doubt, doubts, least_likely
+from gtnet.reader.folder import LABELS
 from gtnet.reader.inputs import picture, read_input, wrong_kind
+from gtnet.reader.labelling import corrections_page, label_folder
 from gtnet.reader.reader import PRESETS
 from gtnet.reader.reading import FORMATS, Record, Teller, printable, records
 from gtnet.reader.recognizer import Recognizer
@@ -35,9 +38,15 @@ at the graphs.
   gtnet train --demo                     train a reader and write a report, in four minutes
   gtnet read runs/demo/samples/*.png     read images with it
   gtnet draw runs/demo/samples/1.png --out amount.svg
-  gtnet check my_amounts                 look for mistakes in images and labels of your own
 
-See also: gtnet train --help, gtnet check --help, gtnet read --help, gtnet draw --help"""
+With images of your own:
+
+  gtnet label my_amounts                 a page in the browser to type their labels on
+  gtnet check my_amounts                 look for mistakes in images and labels
+  gtnet train --data folder --root my_amounts --out runs/mine
+  gtnet doubts runs/mine                 a page of labels that the reader doubts
+
+Each command has a --help of its own."""
 
 _TRAIN = """\
 Train a reader in two phases: first its network on isolated characters, then all of it on
@@ -91,6 +100,29 @@ examples:
 Names every faulty row with its file, line and reason: labels outside the grammar, missing and
 unreadable images, one image under two labels. Says what is there twice, what is blank, and which
 labels are taken otherwise than they are written. Exit code: 0, or 2 where something is wrong."""
+
+_LABEL = """\
+Write a page to label images on: open it in a browser, type what each image says, and save the
+table of labels into the folder."""
+
+_LABEL_MORE = """\
+examples:
+  gtnet label my_amounts                 (writes my_amounts/label.html)
+
+The page needs no network and no server, and keeps in the browser what you typed. Labels that the
+folder has already are filled in. Pages of TIFF and PDF files are labelled one by one."""
+
+_DOUBTS = """\
+Find labels that may be wrong: the items whose labels a trained reader finds least likely, as a
+page of pictures on which they can be corrected."""
+
+_DOUBTS_MORE = """\
+examples:
+  gtnet doubts runs/mine                                 (writes runs/mine/doubts.html)
+  gtnet doubts runs/fold* --part test --out doubts.html  (each fold by the reader that left it out)
+
+The page saves corrections.tsv; put it beside labels.tsv, and train again. A reader that has learnt
+a wrong label by heart no longer doubts it: the parts that it did not learn from show more."""
 
 _READ = """\
 Read images of amounts. Prints for each the best amount, its confidence and the next best ones.
@@ -198,6 +230,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _train_parser(commands)
     _check_parser(commands)
+    _label_parser(commands)
+    _doubts_parser(commands)
     _read_parser(commands)
     _draw_parser(commands)
     return parser
@@ -291,6 +325,27 @@ def _check_parser(commands: argparse._SubParsersAction) -> None:
     add("--front-end", choices=sorted(PRESETS), help="what will read them (default: segments)")
     add("--alphabet", metavar="CHARS", help="the characters of labels that are no amounts")
     add("--lexicon", metavar="FILE", help="the words that labels may be, one a line")
+
+
+def _label_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "label", _LABEL, _LABEL_MORE, _label)
+    parser.add_argument("root", metavar="DIR", help="folder with images")
+    parser.add_argument("--out", metavar="FILE", help="page to write (default: DIR/label.html)")
+
+
+def _doubts_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "doubts", _DOUBTS, _DOUBTS_MORE, _doubts)
+    add = parser.add_argument
+    add("models", nargs="+", metavar="DIR", help="training folder, with its data as they were")
+    add(
+        "--part",
+        choices=("all", "train", "valid", "test"),
+        default="all",
+        help="part of the data (default: all)",
+    )
+    add("--count", type=int, default=40, metavar="N", help="labels to show (default: 40)")
+    add("--out", metavar="FILE", help="page to write (default: doubts.html in the first DIR)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
 
 
 def _read_parser(commands: argparse._SubParsersAction) -> None:
@@ -393,6 +448,40 @@ def _check(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     print(runs.Run.start(data="folder", root=options.root, **given).check())
+    return 0
+
+
+def _label(options: argparse.Namespace) -> int:
+    root = Path(options.root)
+    if not root.is_dir():
+        raise ValueError(f"there is no folder {root}")
+    path = Path(options.out or root / "label.html")
+    _check_picture(path, (".html",))
+    count, errors = label_folder(root, path)
+    for error in errors:
+        print(f"gtnet label: {_plain(ValueError(error))}", file=sys.stderr)
+    print(
+        f"{count} images to label in {path}: open it in a browser, then save {LABELS[0]} in {root}"
+    )
+    return 2 if errors else 0
+
+
+def _doubts(options: argparse.Namespace) -> int:
+    _set_threads(options)
+    if options.count < 1:
+        raise ValueError(f"--count must be at least 1, got {options.count}")
+    path = Path(options.out or Path(options.models[0]) / "doubts.html")
+    _check_picture(path, (".html",))
+    found: list[Doubt] = []
+    for name in options.models:
+        reader, run = load_reader(name), runs.Run.load(name)
+        for part in run.parts(options.part):
+            found = least_likely([*found, *doubts(reader, part, options.count)], options.count)
+    corrections_page(path, [doubt.card for doubt in found], run.data.name, run.data.root)
+    for doubt in found[:10]:
+        answer = "nothing" if doubt.answer.amount is None else doubt.answer.amount
+        print(f"{printable(doubt.file)}: labelled {doubt.text}, read as {answer}")
+    print(f"{len(found)} labels are in {path}: open it in a browser to correct them")
     return 0
 
 

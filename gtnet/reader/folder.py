@@ -13,6 +13,9 @@ from gtnet.reader.tables import Faults, Row, table
 LABELS = ("labels.tsv", "labels.csv", "labels.txt")
 """What the table of labels may be called."""
 
+CORRECTIONS = "corrections.tsv"
+"""A table beside it whose rows, of the same columns, replace the labels of their files."""
+
 _FILE = "file|filename|file_name|image|image_path|path|picture"
 _WRITER = ("writer", "speaker", "author")
 _TEXT = "amount|text|label|labels|transcription|value|truth"
@@ -24,7 +27,8 @@ class FolderDataset:
     The table may also be `labels.csv`, and its columns may have other usual names (file: filename,
     image, path; amount: text, label, transcription, value). See `tables.table` for what it may look
     like. An amount that is written otherwise than the grammar writes it is taken as the grammar
-    reads it: 1.234,56 as 1234.56.
+    reads it: 1.234,56 as 1234.56. Rows of `corrections.tsv`, which has the same columns, replace
+    the labels of their files.
 
     Args:
         root: the folder; file names in the table are relative to it, or to its folder `images`.
@@ -62,19 +66,30 @@ class FolderDataset:
         self.items: list[tuple[str, str]] = []
         self.rows: list[Row] = []
         self.rewritten: list[tuple[str, str, str]] = []
-        for row in table(self.path, f"{_FILE} {_TEXT}", own):
+        rows = table(self.path, f"{_FILE} {_TEXT}", own)
+        corrected = self._corrections({row.first(*_FILE.split("|")) for row in rows}, own)
+        writers: list[str] = []
+        for original in rows:
+            row = corrected.get(original.first(*_FILE.split("|")), original)
             text = self._text(row, own)
             if text is not None:
                 self.items.append((row.first(*_FILE.split("|")), text))
                 self.rows.append(row)
+                writers.append(next((original[n] for n in _WRITER if n in original.cells), ""))
+        self.writers = writers if any(writers) else None
         if faults is None:
             own.raise_any()
 
-    @property
-    def writers(self) -> list[str] | None:
-        """Who wrote each image, None where the table does not say so."""
-        names = [name for name in _WRITER if self.rows and name in self.rows[0].cells]
-        return [row[names[0]] for row in self.rows] if names else None
+    def _corrections(self, files: set[str], faults: Faults) -> dict[str, Row]:
+        """The rows of corrections.tsv by their file."""
+        path = self.root / CORRECTIONS
+        found: dict[str, Row] = {}
+        for row in table(path, f"{_FILE} {_TEXT}", faults) if path.is_file() else []:
+            name = row.first(*_FILE.split("|"))
+            if name not in files:
+                faults.add(row.line, f"{row.place}: {name} is not in {self.path.name}")
+            found[name] = row
+        return found
 
     def _text(self, row: Row, faults: Faults) -> str | None:
         """The text of a row as the grammar writes it; None after a fault."""

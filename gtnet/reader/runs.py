@@ -194,7 +194,7 @@ def _together(same: list[int], writers: Sequence[str] | None) -> list[int]:
     if writers is None:
         return same
     first: dict[str, int] = {}
-    links = [first.setdefault(writer, index) for index, writer in enumerate(writers)]
+    links = [first.setdefault(w or f" {index}", index) for index, w in enumerate(writers)]
     count, items = len(same), range(len(same))
     pairs = ([1] * (2 * count), ([*items, *items], [*same, *links]))
     return connected_components(csr_array(pairs, shape=(count, count)), directed=False)[1].tolist()
@@ -401,6 +401,18 @@ class Run:
         told = [f"{len(part)} for {name}" for name, part in sizes.items() if part is not None]
         notes = [] if parts.found is None else parts.found.notes
         return "\n".join(["the data are in order: " + ", ".join(told), *notes])
+
+    def parts(self, which: str = "all") -> list[Any]:
+        """The parts of its data that have names: "train", "valid", "test" or "all".
+
+        Raises ValueError for data without files.
+        """
+        if self.data.name == "digits":
+            raise ValueError(f"{self.out} was trained on digits, which are made up: none is wrong")
+        found = parts_of_car_a(self.data) if self.data.name == "car_a" else self.splits()
+        by_name = {"train": found.train, "valid": found.valid, "test": found.test}
+        chosen = by_name.values() if which == "all" else [by_name[which]]
+        return [part for part in chosen if part is not None]
 
     def train(
         self, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
