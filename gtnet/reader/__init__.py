@@ -31,6 +31,7 @@ from gtnet.reader.reader import rejection_threshold as rejection_threshold
 from gtnet.reader.recognizer import Recognizer as Recognizer
 from gtnet.reader.recompose import Recomposed as Recomposed
 from gtnet.reader.segment import Segmentation as Segmentation
+from gtnet.reader.sequence import SequenceConfig as SequenceConfig
 from gtnet.reader.sliding import SlidingConfig as SlidingConfig
 from gtnet.reader.sliding import SlidingFrontEnd as SlidingFrontEnd
 from gtnet.reader.sound import Recording as Recording

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from gtnet.reader.amounts import GRAMMARS
 from gtnet.reader.checkpoint import load_reader
 from gtnet.reader.doubts import Doubt, doubts, least_likely
 from gtnet.reader.folder import LABELS
-from gtnet.reader.images import read_image
+from gtnet.reader.inputs import picture, read_input, wrong_kind
 from gtnet.reader.labelling import corrections_page, label_folder
 from gtnet.reader.reader import PRESETS
 from gtnet.reader.reading import FORMATS, Record, Teller, printable, records
@@ -58,7 +58,9 @@ data sets:
   car_a    real bank-check amounts (ORAND-CAR-A) in the folder --root; one fold is the test
   folder   your own: --root holds images and labels.tsv (or .csv) with the columns file and
            amount; a tenth each becomes the validation and the test set; with --alphabet or
-           --lexicon the labels are other strings, in the column text
+           --lexicon the labels are other strings, in the column text; files may be sound or
+           strokes (--front-end), and --root one .npz of strokes; a column writer or speaker
+           keeps the parts from sharing one
 
 examples:
   gtnet train --demo
@@ -68,6 +70,8 @@ examples:
   gtnet train --data folder --root my_amounts --check        (looks at the data, trains nothing)
   gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
   gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
+  gtnet train --data folder --root words.npz --lexicon words.txt --front-end strokes
+  gtnet train --data folder --root my_sounds --alphabet 0123456789 --front-end sound
   gtnet train --resume --out runs/mine          (continues after an interruption)
 
 files in the --out folder:
@@ -263,7 +267,11 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
         help="what a folder's amounts look like: 1234.50"
         " (amount, the default) or 123450 (digit_string)",
     )
-    add("--front-end", choices=sorted(PRESETS), help="from image to graph (default: segments)")
+    add(
+        "--front-end",
+        choices=sorted(PRESETS),
+        help="from image to graph (default: segments); strokes and sound read a folder of those",
+    )
     add(
         "--valid",
         type=int,
@@ -314,6 +322,7 @@ def _check_parser(commands: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("root", metavar="DIR", help="folder with images and labels.tsv")
     add("--grammar", choices=sorted(GRAMMARS), help="of amounts (default: amount)")
+    add("--front-end", choices=sorted(PRESETS), help="what will read them (default: segments)")
     add("--alphabet", metavar="CHARS", help="the characters of labels that are no amounts")
     add("--lexicon", metavar="FILE", help="the words that labels may be, one a line")
 
@@ -435,7 +444,8 @@ def _how_to_continue(run: runs.Run) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    given = {name: getattr(options, name) for name in ("grammar", "alphabet", "lexicon")}
+    names = ("grammar", "alphabet", "lexicon", "front_end")
+    given = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     print(runs.Run.start(data="folder", root=options.root, **given).check())
     return 0
@@ -561,15 +571,19 @@ def _draw(options: argparse.Namespace) -> int:
     if graph is not None:
         gtnet.draw(graph, path)
     else:
-        image = read_image(options.file)
-        _picture(_model(options), image, path, options.graph, options.file)
+        reader = _model(options)
+        wrong = wrong_kind(options.file, reader.front_end.name)
+        if wrong:
+            raise ValueError(f"{options.file} is {wrong}")
+        _picture(reader, read_input(options.file), path, options.graph, options.file)
     print(f"drawn in {path}")
     return 0
 
 
-def _picture(reader: Recognizer, image: np.ndarray, path: Path, which: str, name: str) -> None:
-    """Draw one graph of an image, or with `.html` a page with the image and all of them."""
-    (seen,) = reader.observe([image])
+def _picture(reader: Recognizer, given: Any, path: Path, which: str, name: str) -> None:
+    """Draw one graph of an input, or with `.html` a page with its picture and all of them."""
+    (seen,) = reader.observe([given])
+    image = picture(given)
     if not len(seen):
         raise ValueError(f"{name}: no reading: nothing drawn, so there is no graph")
     if which != "interpretation" and not isinstance(seen, Segmentation):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from gtnet.reader.answers import Answer
 from gtnet.reader.check import Listed
+from gtnet.reader.inputs import picture
 from gtnet.reader.labelling import Card
 from gtnet.reader.recognizer import Recognizer
 
@@ -30,7 +32,7 @@ class Doubt:
     text: str
     answer: Answer
     log_share: float
-    image: np.ndarray
+    image: Any
 
     @property
     def card(self) -> Card:
@@ -45,7 +47,7 @@ class Doubt:
         )
         likely = "nothing at all" if share == 0 and np.isinf(self.log_share) else likely
         remark = f'<p class="remark">{what}; the label gets {likely}</p>'
-        return Card(self.file, self.image, self.text, remark)
+        return Card(self.file, picture(self.image), self.text, remark)
 
 
 @torch.no_grad()

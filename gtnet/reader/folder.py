@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from gtnet.reader.amounts import GRAMMARS, canonical
-from gtnet.reader.images import read_image
+from gtnet.reader.inputs import read_input
 from gtnet.reader.tables import Faults, Row, table
 
 LABELS = ("labels.tsv", "labels.csv", "labels.txt")
@@ -18,6 +17,7 @@ CORRECTIONS = "corrections.tsv"
 """A table beside it whose rows, of the same columns, replace the labels of their files."""
 
 _FILE = "file|filename|file_name|image|image_path|path|picture"
+_WRITER = ("writer", "speaker", "author")
 _TEXT = "amount|text|label|labels|transcription|value|truth"
 
 
@@ -36,6 +36,9 @@ class FolderDataset:
         grammar: the language of the amounts: "amount" ("1234.50") or "digit_string" ("123450");
             any other name leaves labels as they are.
         faults: where malformed rows are collected; by default they are raised.
+
+    Files may also be sound, or samples of a file of strokes, see `inputs.read_input`. A column
+    writer (or speaker) says who wrote what: parts of the data then share no writer.
 
     Attributes: `items`, (file, text) of each image; `rows`, the rows of the table they come from;
     `rewritten`, the place of a row, what it says, and what that is taken as.
@@ -65,12 +68,15 @@ class FolderDataset:
         self.rewritten: list[tuple[str, str, str]] = []
         rows = table(self.path, f"{_FILE} {_TEXT}", own)
         corrected = self._corrections({row.first(*_FILE.split("|")) for row in rows}, own)
-        for row in rows:
-            row = corrected.get(row.first(*_FILE.split("|")), row)
+        writers: list[str] = []
+        for original in rows:
+            row = corrected.get(original.first(*_FILE.split("|")), original)
             text = self._text(row, own)
             if text is not None:
                 self.items.append((row.first(*_FILE.split("|")), text))
                 self.rows.append(row)
+                writers.append(next((original[n] for n in _WRITER if n in original.cells), ""))
+        self.writers = writers if any(writers) else None
         if faults is None:
             own.raise_any()
 
@@ -106,9 +112,9 @@ class FolderDataset:
         """Number of images."""
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
-        """The image, grey, and its amount as the grammar writes it."""
-        return read_image(self.file(index)), self.text(index)
+    def __getitem__(self, index: int) -> tuple[Any, str]:
+        """The image, grey, or what else the file holds, and its amount as the grammar writes it."""
+        return read_input(self.file(index)), self.text(index)
 
     def text(self, index: int) -> str:
         """The text alone, without its image."""
