@@ -207,7 +207,7 @@ def _samples(
     return shown
 
 
-def _view(reader: Recognizer, image: np.ndarray, seen: Any) -> report.View | None:
+def _view(reader: Recognizer, image: Any, seen: Any) -> report.View | None:
     """What a reader makes of an image; None where that cannot be shown."""
     try:
         return report.look(reader, image, seen)
