@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
+from gtnet._memory import named
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology, runs
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Partial = bool | Literal["fallback"]
 
 
+@named
 def beam_search(
     emissions: Emissions,
     graph: Graph | Lattice,

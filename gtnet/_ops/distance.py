@@ -9,10 +9,13 @@ from torch import Tensor
 
 from gtnet import _checks
 from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one, transformed
-from gtnet._ops.library import fake, operators, vector
+from gtnet._ops.library import fake, interruptible, operators, vector
 
 best_end = operators.best_end.default
 trace = operators.trace.default
+_closed_best_distance = interruptible(operators.closed_best_distance.default)
+_closed_log_distance = interruptible(operators.closed_log_distance.default)
+_closed_recursion = interruptible(operators.closed_recursion.default)
 
 
 @fake("log_distance")
@@ -187,9 +190,7 @@ def best_distance(weights: Tensor, start: Tensor, walk: Walk) -> tuple[Tensor, T
     """The best score of a path to each state, float64, and the position of its last arc."""
     if walk.cycles is None:
         return operators.best_distance.default(weights, start, *walk.arguments())
-    alpha, came_by, divergent = operators.closed_best_distance.default(
-        weights, start, *walk.arguments()
-    )
+    alpha, came_by, divergent = _closed_best_distance(weights, start, *walk.arguments())
     what = "of positive score, so no path is best: lower the scores of its arcs"
     _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
     return alpha, came_by
@@ -197,7 +198,7 @@ def best_distance(weights: Tensor, start: Tensor, walk: Walk) -> tuple[Tensor, T
 
 def best_exists(weights: Tensor, start: Tensor, walk: Walk) -> Tensor:
     """Which graphs of a cyclic walk reach no cycle of positive score, bool [batch]."""
-    *_, divergent = operators.closed_best_distance.default(weights, start, *walk.arguments())
+    *_, divergent = _closed_best_distance(weights, start, *walk.arguments())
     return divergent < 0
 
 
@@ -206,9 +207,7 @@ def _log_distance(
 ) -> tuple[Tensor, Tensor]:
     if walk.cycles is None:
         return operators.log_distance.default(weights, start, accept, *walk.arguments())
-    alpha, score, divergent = operators.closed_log_distance.default(
-        weights, start, accept, *walk.arguments()
-    )
+    alpha, score, divergent = _closed_log_distance(weights, start, accept, *walk.arguments())
     what = (
         "and its paths sum to infinity (a spectral radius of 1 or more in the component): "
         "lower the scores of its arcs"
@@ -340,8 +339,9 @@ class _Recursion(Differentiable):
 
     @staticmethod
     def forward(p: Tensor, b: Tensor, walk: Walk) -> Tensor:
-        operator = operators.recursion if walk.cycles is None else operators.closed_recursion
-        return operator.default(p.contiguous(), b.contiguous(), *walk.arguments())
+        plain = walk.cycles is None
+        operator = operators.recursion.default if plain else _closed_recursion
+        return operator(p.contiguous(), b.contiguous(), *walk.arguments())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

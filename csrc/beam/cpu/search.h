@@ -6,10 +6,12 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
 #include "beam/limits.h"
+#include "core/interrupt.h"
 #include "core/simd_dispatch.h"
 
 namespace gtnet::beam {
@@ -51,7 +53,9 @@ class BeamSearch {
         limits_(limits),
         slot_of_state_(static_cast<int32_t*>(
                            std::calloc(graph.last_state - graph.first_state + 1, sizeof(int32_t))),
-                       &std::free) {}
+                       &std::free) {
+    if (!slot_of_state_) throw std::bad_alloc();
+  }
 
   // The cut before the first frame.
   void begin() {
@@ -83,6 +87,7 @@ class BeamSearch {
   // One frame: its score of each label.
   void read(const Score* row, int64_t num_labels) {
     score_arcs(row, num_labels);
+    poll(16 * (num_arcs_ + 1));
     clear(num_arcs_);
     const auto [worst, best] = extremes();
     best_ = best;
