@@ -6,6 +6,8 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 import gtnet
 from benchmarks.openfst import to_openfst
 from benchmarks.timing import Case, Work
@@ -18,6 +20,7 @@ def rational_cases() -> Iterator[Case]:
     yield from small()
     yield from large()
     yield from paths()
+    yield from components()
 
 
 def small() -> Iterator[Case]:
@@ -75,6 +78,30 @@ def paths() -> Iterator[Case]:
     """Paths drawn from a lattice of 100,000 arcs."""
     graph = gtnet.random_graph(10_000, 100_000, 100, jump=100)
     yield Case("sample 1,000 paths of 100k arcs", lambda: gtnet.sample(graph, 1000))
+
+
+def components() -> Iterator[Case]:
+    """One strongly connected component; OpenFst adds paths until they change nothing by 1e-6."""
+    states, degree = 5_000, 10
+    source = torch.arange(states).repeat_interleave(degree)
+    draw = torch.Generator().manual_seed(0)
+    target = torch.randint(0, states, (len(source),), generator=draw)
+    target[::degree] = (torch.arange(states) + 1) % states
+    weights = torch.randn(len(source), generator=draw) - 4
+    graph = gtnet.Graph(source, target, source % 7, weights=weights, accept=states - 1)
+    leaf = graph.with_weights(weights.clone().requires_grad_())
+
+    def shortest(fst: Any, pynini: Any) -> Work:
+        log = to_openfst(graph, "log64")
+        return lambda: pynini.shortestdistance(log, delta=1e-6)
+
+    name = "component of 5,000 states and 50k arcs"
+    yield Case(
+        f"{name}: distances", lambda: gtnet.shortest_distance(graph), _openfst(graph, shortest)
+    )
+    yield Case(
+        f"{name}: forward score and gradient", lambda: gtnet.forward_score(leaf).sum().backward()
+    )
 
 
 def _no_peer(fst: Any, pynini: Any) -> None:

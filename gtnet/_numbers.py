@@ -14,6 +14,10 @@ SHORT = (torch.float16, torch.bfloat16)
 _INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
+# Asked of every argument of small graphs, where building a union each time would be felt.
+_BOOLS, _NUMBERS, _TEXT = (bool, np.bool_), (int, float), (str, bytes)
+_ARRAYS, _LISTS = (np.ndarray, np.generic), (list, tuple)
+
 
 def float_dtype(dtype: torch.dtype | None = None) -> torch.dtype:
     """The dtype given, else torch's default, or float32 where scores cannot have that."""
@@ -32,20 +36,21 @@ def tensor_of(function: str, name: str, values: object, dtype: torch.dtype | Non
     """
     if isinstance(values, Tensor):
         return values.long() if values.dtype in _UNSIGNED else values
-    if isinstance(values, np.ndarray | np.generic):
+    if isinstance(values, _ARRAYS):
         return _of_array(function, name, np.asarray(values))
-    if isinstance(values, str | bytes) or values is None:
+    if isinstance(values, _TEXT) or values is None:
         raise TypeError(f"{function}: {name} must be numbers, got {values!r}")
-    if isinstance(values, Set):
+    if not isinstance(values, _LISTS) and isinstance(values, Set):
         values = sorted(values)
     if isinstance(values, range):
         return torch.arange(values.start, values.stop, values.step)
-    if isinstance(values, list | tuple):
+    if isinstance(values, _LISTS):
         kinds = set(map(type, values))
-        if any(issubclass(kind, Tensor) for kind in kinds):
-            return _stacked(function, name, values)
-        if kinds & {bool, np.bool_}:
-            dtype = None
+        if not kinds.issubset(_NUMBERS):
+            if any(issubclass(kind, Tensor) for kind in kinds):
+                return _stacked(function, name, values)
+            if not kinds.isdisjoint(_BOOLS):
+                dtype = None
     try:
         return torch.as_tensor(values, dtype=dtype)
     except (RuntimeError, OverflowError, TypeError, ValueError) as error:
@@ -113,9 +118,9 @@ def number(function: str, name: str, value: object) -> float | Tensor:
 
 def flag(value: object) -> bool | None:
     """A boolean in any form; None for what is none."""
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, _BOOLS):
         return bool(value)
-    if isinstance(value, Tensor | np.ndarray):
+    if isinstance(value, (Tensor, np.ndarray)):
         of_bools = value.dtype in (torch.bool, np.bool_)
         return bool(value) if of_bools and math.prod(value.shape) == 1 else None
     return None

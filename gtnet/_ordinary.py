@@ -19,9 +19,8 @@ def in_inference_mode() -> bool:
     return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
 
 
-def transformed() -> bool:
-    """Whether a transform of torch.func is at work, which wraps all that is computed."""
-    return torch._C._are_functorch_transforms_active()
+# Whether a transform of torch.func is at work, which wraps all that is computed.
+transformed: Callable[[], bool] = torch._C._are_functorch_transforms_active
 
 
 def ordinary(make: Callable[..., Made]) -> Callable[..., Made]:
@@ -29,7 +28,8 @@ def ordinary(make: Callable[..., Made]) -> Callable[..., Made]:
 
     @wraps(make)
     def made(*args: Any, **kwargs: Any) -> Made:
-        if torch.compiler.is_compiling():
+        plain = torch.compiler.is_compiling() or not (in_inference_mode() or transformed())
+        if plain:
             return make(*args, **kwargs)
         with ExitStack() as modes:
             if in_inference_mode():

@@ -261,8 +261,9 @@ class BeamSearch:
             origin, first = (
                 begin.expand(len(topology.arc_offsets) - 1) for begin in (origin, first)
             )
-        row = (origin[topology.graph_of_arc] + frames) * rows.shape[1] + ilabels
-        row = row.masked_fill(frames < 0, -1).to(torch.int32)
+        # Arcs may be millions, so in place and in 32 bits, which the check above has seen to.
+        row = (origin * rows.shape[1]).to(torch.int32)[topology.graph_of_arc]
+        row = row.add_(frames, alpha=rows.shape[1]).add_(ilabels).masked_fill_(frames < 0, -1)
         weights = _ops.take(graph.weights.contiguous(), arcs)
         accept = _ops.take(graph.accept.contiguous(), states)
         accept = accept.masked_fill(anywhere[topology.graph_of_state], 0)

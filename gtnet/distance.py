@@ -29,11 +29,15 @@ def forward_score(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     Raises ValueError for beta <= 0, and where the sum over the paths through a cycle diverges: the
     spectral radius of exp(beta · weights) on a component is 1 or more, or closer to 1 than 1e-14.
     Complexity: O(states + arcs), one exponential per arc; graphs of a batch run on threads. A
-    component with a cycle is closed exactly by eliminating its states, sparse as its fill is:
-    O(states) for a trie whose words lead back to the root, O(states³) where all is connected.
+    component with a cycle is closed exactly by eliminating its states where their fill is small,
+    O(states) for a trie whose words lead back to the root. Beyond about four million steps, some
+    300 states that all lead to each other, sums are iterated instead until rounding errors are
+    left: some hundred times O(arcs). Bounds from both sides prove convergence or divergence and an
+    error below 1e-5 (most often 1e-12); where neither is proved, ValueError.
     Gradient: `posteriors`; with respect to weights, start, accept and beta, any number of times;
     0 where the score is -inf. Sums run in float64 whatever the dtype.
-    Source: Mohri 2009, "Weighted Automata Algorithms", section 3; Lehmann 1977 for cycles.
+    Source: Mohri 2009, "Weighted Automata Algorithms", section 3; Lehmann 1977 for cycles; Varga
+    1962, section 3.5, for the proofs.
     """
     if not isinstance(graph, Graph):
         return lazy("forward_score", "graph", graph).forward_score(beta)

@@ -325,27 +325,17 @@ class Topology:
 
     @cached_property
     @ordinary
-    def _pattern(self) -> tuple[Tensor, ...] | str:
-        """How to eliminate the states of the components, or why that does not fit."""
-        *pattern, too_large = _ops.elimination(
-            self.state_offsets, *self.components, *self.leaving.by_state()
-        )
-        component = int(too_large)
-        if component < 0:
-            return tuple(pattern)
-        order, offsets, bounds = self.components
-        graph = int(torch.searchsorted(offsets, component, right=True)) - 1
-        begin, end = bounds[component].tolist()
-        state = int(order[begin] - self.state_offsets[graph])
-        return f"graph {graph} has a component of {end - begin} states, state {state} among them"
+    def _pattern(self) -> tuple[Tensor, ...]:
+        """How to eliminate the states of the components, where that is faster than iteration."""
+        return _ops.elimination(self.state_offsets, *self.components, *self.leaving.by_state())
 
     def cyclic_walk(
         self, function: str, *, reverse: bool = False, both_ways: bool = False, sums: bool = True
     ) -> _ops.Walk:
         """As `walk`, for graphs that may have cycles; `sums` prepares to eliminate states.
 
-        Raises ValueError for cycles on a GPU, and where a component fills beyond 2^25 entries or
-        2^33 steps (2^27 above 16,384 states). Complexity: O(states + arcs), and the fill.
+        Raises ValueError for cycles on a GPU. Complexity: O(states + arcs), and at most 2^22 + 8
+        arcs steps of elimination.
         """
         self._check_device(function)
         prepared = self._order_and_bounds
@@ -357,11 +347,6 @@ class Topology:
                 f"move it with .to('cpu')"
             )
         pattern = self._pattern if sums else ()
-        if isinstance(pattern, str):
-            raise ValueError(
-                f"{function}: {pattern}, which is too large: eliminating them would take more than "
-                f"{2**25} entries or {2**33} steps; remove arcs between them, or states"
-            )
         order, offsets, bounds = self.components
         cycles = _ops.Cycles(function, offsets, bounds, pattern)
         return self._walk(order, None, cycles, reverse, both_ways)

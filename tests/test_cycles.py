@@ -327,18 +327,6 @@ def test_large_scores_round_a_cycle(scale, beta):
     assert posteriors(graph, beta).tolist() == [1.0, 0.0]
 
 
-def test_a_component_that_does_not_fit_is_refused():
-    states = 7000
-    source = torch.arange(states).repeat(12)
-    target = torch.randint(0, states, (len(source),))
-    graph = Graph(source, target, source, weights=torch.full((len(source),), -9.0), accept=1)
-    with pytest.raises(
-        ValueError, match=r"forward_score: graph 0 .*component of 7000 states.*too large"
-    ):
-        forward_score(graph)
-    assert viterbi_score(graph).item() < 0
-
-
 # Cycles without a limit
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import wave
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gtnet.reader import (
+    CheckReader,
     Combined,
     PenConfig,
     PenFrontEnd,
+    ReaderConfig,
     Recognizer,
     Recording,
     SoundConfig,
@@ -22,10 +27,14 @@ from gtnet.reader import (
     TrainConfig,
     Trainer,
     TrainingData,
+    cli,
+    inputs,
     load_reader,
 )
 from gtnet.reader.checkpoint import save_reader
+from gtnet.reader.inputs import StrokesDataset
 from gtnet.reader.pen import FEATURES, distort_tracks, pen_features, track_of
+from gtnet.reader.runs import Run
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
 from gtnet.reader.sound import distort_spectra, spectrum_of
 from gtnet.reader.train import PhaseConfig
@@ -35,7 +44,7 @@ WORDS = ["cab", "bad", "dead", "add", "abba"]
 KINDS = ["strokes", "sound"]
 
 
-def wave(hertz: float, seconds: float, rate: int = 8000) -> np.ndarray:
+def sine(hertz: float, seconds: float, rate: int = 8000) -> np.ndarray:
     return np.sin(2 * math.pi * hertz * np.arange(int(seconds * rate)) / rate)
 
 
@@ -51,7 +60,7 @@ def front_end(kind: str) -> Any:
     return SoundFrontEnd(SoundConfig(mels=12, network=SMALL))
 
 
-def inputs(kind: str) -> list[Any]:
+def written(kind: str) -> list[Any]:
     """Four things written or said, of several lengths."""
     if kind == "strokes":
         dot = np.array([[3.0, -4.0]])
@@ -62,7 +71,7 @@ def inputs(kind: str) -> list[Any]:
             [zigzag(1), zigzag(1) + 20, zigzag(2) + 50],
         ]
     tones = [[300.0], [500.0, 1200.0], [2500.0], [400.0, 900.0, 1800.0]]
-    return [Recording(np.concatenate([wave(f, 0.2) for f in row]), 8000) for row in tones]
+    return [Recording(np.concatenate([sine(f, 0.2) for f in row]), 8000) for row in tones]
 
 
 def nothing(kind: str) -> Any:
@@ -81,11 +90,11 @@ def made(kind: str, grammar: Any = WORDS, seed: int = 0) -> Recognizer:
 def test_answers_are_of_the_language_and_know_their_share(kind: str) -> None:
     reader = made(kind)
     reader.candidates = len(WORDS)
-    seen = reader.observe(inputs(kind))
+    seen = reader.observe(written(kind))
     with torch.no_grad():
         losses = torch.stack([reader.loss(seen, [word] * len(seen)) for word in WORDS])
     assert torch.allclose(losses.neg().exp().nansum(0), torch.ones(len(seen)), atol=1e-4)
-    for answer, own in zip(reader.read(inputs(kind)), losses.T, strict=True):
+    for answer, own in zip(reader.read(written(kind)), losses.T, strict=True):
         assert answer.text in WORDS
         share = float(own[WORDS.index(answer.text)].neg().exp())
         assert answer.confidence == pytest.approx(share, abs=1e-4)
@@ -95,7 +104,7 @@ def test_answers_are_of_the_language_and_know_their_share(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_neighbours_in_a_batch_change_nothing(kind: str) -> None:
     reader = made(kind, None)
-    mixed = [*inputs(kind), nothing(kind)]
+    mixed = [*written(kind), nothing(kind)]
     together, alone = reader.read(mixed), [reader.read([item])[0] for item in mixed]
     assert together[-1].text is None and "nothing drawn" in together[-1].reason
     for a, b in zip(together, alone, strict=True):
@@ -105,7 +114,7 @@ def test_neighbours_in_a_batch_change_nothing(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_of_small_steps(kind: str) -> None:
     reader = made(kind).double()
-    seen = reader.observe(inputs(kind)[:2])
+    seen = reader.observe(written(kind)[:2])
     generator = torch.Generator().manual_seed(1)
 
     def loss() -> torch.Tensor:
@@ -137,7 +146,7 @@ def test_it_learns_from_strings_alone(kind: str, tmp_path: Path) -> None:
             word = "ab" if index % 2 else "ba"
             if kind == "strokes":
                 return [zigzag(4, 10.0 if index % 2 else 1.0) * (1 + index)], word
-            return Recording(wave(400.0 if index % 2 else 2000.0, 0.2 + index / 100), 8000), word
+            return Recording(sine(400.0 if index % 2 else 2000.0, 0.2 + index / 100), 8000), word
 
     torch.manual_seed(0)
     reader = Recognizer("ab", ["ab", "ba"], front_end(kind))
@@ -156,19 +165,19 @@ def test_it_survives_saving(kind: str, tmp_path: Path) -> None:
     save_reader(tmp_path, reader)
     again = load_reader(tmp_path)
     assert again.front_end.settings() == reader.front_end.settings()
-    assert again.read(inputs(kind)) == reader.read(inputs(kind))
+    assert again.read(written(kind)) == reader.read(written(kind))
 
 
 def test_readers_of_one_kind_combine() -> None:
     readers = [made("strokes", seed=1), made("strokes", seed=2)]
-    answers = Combined(readers).read(inputs("strokes"))
+    answers = Combined(readers).read(written("strokes"))
     assert all(answer.text in WORDS for answer in answers)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_change_keeps_what_is_there_and_leaves_the_rest_empty(kind: str) -> None:
     end = front_end(kind)
-    seen = [end.observe(item) for item in inputs(kind)]
+    seen = [end.observe(item) for item in written(kind)]
     arrays = [x.points if kind == "strokes" else x.energies for x in seen]
     batch, lengths = padded(arrays)
     change = distort_tracks if kind == "strokes" else distort_spectra
@@ -254,11 +263,11 @@ def test_features_see_direction_turns_and_the_ink_above() -> None:
 
 
 def test_loudness_and_rate_change_little() -> None:
-    tone = np.concatenate([wave(440, 0.3), wave(1500, 0.3)])
+    tone = np.concatenate([sine(440, 0.3), sine(1500, 0.3)])
     plain = spectrum_of(Recording(tone, 8000))
     loud = spectrum_of(Recording((tone * 20_000).astype(np.int16), 8000))
     assert np.allclose(plain.energies, loud.energies, atol=0.05)
-    fine = np.concatenate([wave(440, 0.3, 16_000), wave(1500, 0.3, 16_000)])
+    fine = np.concatenate([sine(440, 0.3, 16_000), sine(1500, 0.3, 16_000)])
     other = spectrum_of(Recording(fine, 16_000))
     assert abs(len(other) - len(plain)) <= 1
     count = min(len(other), len(plain))
@@ -268,7 +277,7 @@ def test_loudness_and_rate_change_little() -> None:
 def test_a_tone_stands_in_its_band() -> None:
     config = SoundConfig(mels=20)
     bands = [
-        spectrum_of(Recording(np.concatenate([wave(f, 0.3), 0 * wave(f, 0.3)]), 8000), config)
+        spectrum_of(Recording(np.concatenate([sine(f, 0.3), 0 * sine(f, 0.3)]), 8000), config)
         .energies[:25]
         .mean(0)
         .argmax()
@@ -278,7 +287,7 @@ def test_a_tone_stands_in_its_band() -> None:
 
 
 def test_short_sounds_have_a_step_and_silence_none() -> None:
-    assert len(spectrum_of(Recording(wave(500, 0.001), 8000))) >= 1
+    assert len(spectrum_of(Recording(sine(500, 0.001), 8000))) >= 1
     assert len(spectrum_of(Recording(np.zeros(0, np.float32), 8000))) == 0
     assert len(spectrum_of(Recording(np.full(900, 7, np.int16), 8000))) == 0
 
@@ -310,3 +319,175 @@ def test_lists_of_layers_must_fit() -> None:
     plain = SequenceNetwork(3, 4, replace(SMALL, context=0)).eval()
     scores, frames = plain(torch.zeros(2, 16, 4), torch.tensor([16, 5]))
     assert scores.shape == (2, 8, 3) and frames.tolist() == [8, 3]
+
+
+# Files
+
+
+def wav(path: Path, samples: np.ndarray, rate: int = 8000, width: int = 2) -> Path:
+    """Samples in [-1, 1], [samples] or [samples, channels], as a WAV file."""
+    whole = np.rint(samples * (2 ** (8 * width - 1) - 1)).astype(np.int64)
+    if width == 1:
+        whole += 128
+    raw = whole.reshape(-1, 1).astype("<i8").view(np.uint8)[:, :width].tobytes()
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(raw)
+    return path
+
+
+def npz(path: Path, items: list[list[np.ndarray]], labels: list[str], writers: list[str]) -> Path:
+    strokes = [stroke for item in items for stroke in item]
+    np.savez(
+        path,
+        points=np.concatenate(strokes),
+        stroke_offsets=np.cumsum([0, *map(len, strokes)]),
+        sample_offsets=np.cumsum([0, *map(len, items)]),
+        labels=np.array(labels),
+        writer=np.array(writers),
+    )
+    return path
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_wav_files_of_all_widths_are_read(width: int, tmp_path: Path) -> None:
+    tone = 0.5 * sine(440, 0.1)
+    both = np.stack([tone, 0 * tone], axis=1)
+    one = inputs.read_recording(wav(tmp_path / "one.wav", tone, width=width))
+    two = inputs.read_input(wav(tmp_path / "TWO.WAV", both, 16_000, width))
+    scale = 2 ** (8 * width - 1)
+    assert (one.rate, two.rate) == (8000, 16_000)
+    assert np.allclose(one.samples / scale, tone, atol=1.1 / 128 if width == 1 else 1e-4)
+    assert np.allclose(two.samples, one.samples / 2, atol=1)
+
+
+def test_sound_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "no.wav").write_bytes(b"RIFF, or not")
+    with pytest.raises(ValueError, match=r"no\.wav"):
+        inputs.read_input(tmp_path / "no.wav")
+    with pytest.raises(ValueError, match=r"cannot read .*nowhere\.wav"):
+        inputs.read_input(tmp_path / "nowhere.wav")
+    whole = wav(tmp_path / "cut.wav", sine(440, 0.1)).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[:-301])
+    assert len(inputs.read_recording(tmp_path / "cut.wav").samples) == 800 - 151
+
+
+def test_samples_of_a_file_of_strokes_have_numbers(tmp_path: Path) -> None:
+    items = [[zigzag(2)], [zigzag(3), zigzag(1)]]
+    path = npz(tmp_path / "two.npz", items, ["ab", "ba"], ["x", "y"])
+    assert [name for name, _ in inputs.read_inputs(path)] == [f"{path}#1", f"{path}#2"]
+    assert len(inputs.read_input(f"{path}#2")) == 2
+    with pytest.raises(ValueError, match="holds 2 samples; name one"):
+        inputs.read_input(path)
+    for wrong in ("0", "3", "x", "-1"):
+        with pytest.raises(ValueError, match=f"samples 1 to 2, not '{wrong}'"):
+            inputs.read_input(f"{path}#{wrong}")
+    alone = npz(tmp_path / "one.npz", items[:1], ["ab"], ["x"])
+    assert [name for name, _ in inputs.read_inputs(alone)] == [str(alone)]
+    data = StrokesDataset(path)
+    assert (len(data), data[1][1], data.writers) == (2, "ba", ["x", "y"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_have_pictures_and_digests(kind: str) -> None:
+    given = written(kind)
+    for item in [*given, nothing(kind)]:
+        shape = inputs.picture(item)
+        assert shape.dtype == np.uint8 and shape.ndim == 2 and shape.size
+    assert [inputs.is_empty(item) for item in [*given, nothing(kind)]] == [False] * 4 + [True]
+    assert len({inputs.digest(item) for item in [*given, *written(kind)]}) == 4
+    assert len(np.unique(inputs.picture(given[1]))) > 5
+
+
+# Commands
+
+
+def own_folder(kind: str, root: Path, writers: int = 4) -> Path:
+    """16 words of four writers, as sound files or samples of a file of strokes."""
+    rows, samples = ["file\ttext\twriter"], []
+    for number in range(16):
+        word, writer = ("ab", "ba")[number % 2], f"w{number % writers}"
+        if kind == "sound":
+            tone = sine(400.0 if number % 2 else 2000.0, 0.2 + number / 100)
+            wav(root / f"{number}.wav", 0.5 * tone)
+            rows.append(f"{number}.wav\t{word}\t{writer}")
+        else:
+            samples.append([zigzag(4, 10.0 if number % 2 else 1.0) * (1 + number)])
+            rows.append(f"all.npz#{number + 1}\t{word}\t{writer}")
+    if samples:
+        words = [("ab", "ba")[number % 2] for number in range(16)]
+        npz(root / "all.npz", samples, words, [f"w{number % writers}" for number in range(16)])
+    (root / "labels.tsv").write_text("\n".join(rows) + "\n")
+    (root / "words.txt").write_text("ab\nba\n")
+    return root
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_commands_train_read_and_draw(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = own_folder(kind, tmp_path), tmp_path / "out"
+    given = ["--lexicon", str(root / "words.txt"), "--front-end", kind]
+    assert cli.main(["check", str(root), *given]) == 0
+    command = ["train", "--data", "folder", "--root", str(root), *given]
+    assert cli.main([*command, "--epochs", "1", "--out", str(out)]) == 0
+    assert json.loads((out / "results.json").read_text())["amounts"] == 4  # of one writer
+    report = (out / "report.html").read_text()
+    assert ("recording" if kind == "sound" else "pen") in report
+    file = "all.npz" if kind == "strokes" else "3.wav"
+    capsys.readouterr()
+    assert cli.main(["read", str(root / file), "--model", str(out), "--jsonl"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == (16 if kind == "strokes" else 1)
+    assert all(line["text"] in ("ab", "ba") for line in lines)
+    one = str(root / file) + ("#3" if kind == "strokes" else "")
+    page = tmp_path / "page.html"
+    assert cli.main(["read", one, "--model", str(out), "--draw", str(page)]) == 0
+    assert "Interpretation graph" in page.read_text()
+    assert cli.main(["draw", one, "--model", str(out), "--out", str(tmp_path / "g.dot")]) == 0
+    Image.fromarray(np.full((20, 20), 255, np.uint8)).save(tmp_path / "x.png")
+    assert cli.main(["read", str(tmp_path / "x.png"), "--model", str(out)]) == 2
+    assert f"a file of images; the front end {kind} reads" in capsys.readouterr().err
+
+
+def test_a_file_of_strokes_is_a_data_set(tmp_path: Path) -> None:
+    """Parts share no writer, and labels are tried against the lexicon."""
+    root = own_folder("strokes", tmp_path, writers=8)
+    given = {"data": "folder", "root": str(root / "all.npz"), "front_end": "strokes"}
+    parts = Run.start(tmp_path / "out", alphabet="ab", **given).splits()
+    writers = StrokesDataset(root / "all.npz").writers
+    own = [{writers[i] for i in part.chosen} for part in (parts.train, parts.valid, parts.test)]
+    assert [len(names) for names in own] == [6, 1, 1] and len(set.union(*own)) == 8
+    with pytest.raises(ValueError, match="sample 2"):
+        Run.start(tmp_path / "out", alphabet="a", **given).splits()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"front_end": "sound"}, r"pen strokes \(.npz\); the front end sound reads sound"),
+        ({}, r"the front end segments reads images; see --front-end"),
+        ({"front_end": "sound", "data": "car_a"}, "for data of your own; car_a holds images"),
+    ],
+)
+def test_the_wrong_front_end_is_named(
+    options: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    root = own_folder("strokes", tmp_path)
+    given = {"data": "folder", "root": str(root), "alphabet": "ab", **options}
+    if given["data"] == "car_a":
+        del given["alphabet"]
+    with pytest.raises(ValueError, match=message):
+        Run.start(tmp_path / "out", **given).splits()
+
+
+def test_amounts_may_be_spoken(tmp_path: Path) -> None:
+    """The check reader takes the new front ends too, and is saved with their settings."""
+    config = ReaderConfig("digit_string", front_end="sound", sound=SoundConfig(network=SMALL))
+    reader = CheckReader(config).eval()
+    save_reader(tmp_path, reader)
+    again = load_reader(tmp_path)
+    assert isinstance(again, CheckReader) and again.config == config
+    assert again.read(written("sound")) == reader.read(written("sound"))

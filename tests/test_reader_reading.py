@@ -20,6 +20,7 @@ from gtnet.reader import cli
 from gtnet.reader.checkpoint import save_reader
 from gtnet.reader.cli import main
 from gtnet.reader.data import load
+from gtnet.reader.images import read_image
 from gtnet.reader.line import LineConfig
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.reading import Record, printable, records, told
@@ -130,7 +131,7 @@ def test_best_n_are_n(
 
 def test_more_answers_do_not_change_the_first(images: list[str]) -> None:
     reader = untrained()
-    image = cli.read_image(images[0])
+    image = read_image(images[0])
     (few,), (many,) = reader.read([image]), reader.read([image], best=20)
     assert few.amount == many.amount and few.confidence == pytest.approx(many.confidence)
 

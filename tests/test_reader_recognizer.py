@@ -26,6 +26,7 @@ from gtnet.reader.judge import compare
 from gtnet.reader.languages import any_string, lexicon
 from gtnet.reader.line import LineConfig
 from gtnet.reader.observed import Observed
+from gtnet.reader.prior import Prior
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.recognizer import Recognizer
@@ -256,7 +257,10 @@ def test_a_recognizer_learns_words_from_words_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     reader = Recognizer("ab", ["ab", "ba"], SlidingFrontEnd(SMALL))
     config = TrainConfig(
-        whole=PhaseConfig(epochs=8, rate=2e-2, batch_size=8), average=0.5, calibrate=True
+        whole=PhaseConfig(epochs=8, rate=2e-2, batch_size=8),
+        average=0.5,
+        prior=0.3,
+        calibrate=True,
     )
     trainer = Trainer(config, TrainingData(Shapes(), Shapes()), tmp_path, reader=reader, quiet=True)
     trained = trainer.run()
@@ -266,6 +270,8 @@ def test_a_recognizer_learns_words_from_words_alone(tmp_path: Path) -> None:
     assert [a.text for a in answers] == ["ab", "ba"] * 3
     again = load_reader(tmp_path)
     assert again.temperature == trained.temperature != 1
+    texts = [data[i][1] for i in range(len(data))]
+    assert again.prior == trained.prior == Prior.of(texts, reader.alphabet, 0.3)
     assert [a.text for a in again.read([data[0][0]])] == ["ab"]
 
 

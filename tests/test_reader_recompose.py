@@ -10,11 +10,19 @@ import pytest
 from real_data import DATA, needs_car_a
 
 from gtnet.reader.data import CarA, load
-from gtnet.reader.glyphs import Glyph, Written, glyphs_of, idx_glyphs, sample_glyphs, written_lines
+from gtnet.reader.glyphs import (
+    Glyph,
+    Written,
+    glyphs_of,
+    idx_glyphs,
+    penned_glyphs,
+    sample_glyphs,
+    written_lines,
+)
 from gtnet.reader.line import LineConfig, line_of
 from gtnet.reader.recompose import RecomposeConfig, Recomposed
 from gtnet.reader.runs import DataConfig, parts_of_car_a, splits
-from gtnet.reader.strokes import drawn, penned_glyphs, read_strokes
+from gtnet.reader.strokes import drawn, read_strokes
 
 BARS = "0123456789"
 

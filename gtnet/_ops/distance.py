@@ -80,8 +80,8 @@ def _(
 
 
 @fake("closed_recursion")
-def _(p: Tensor, b: Tensor, *walk: Any) -> Tensor:
-    return torch.empty_like(b)
+def _(p: Tensor, b: Tensor, state_offsets: Tensor, *walk: Any) -> tuple[Tensor, ...]:
+    return torch.empty_like(b), vector(b, state_offsets.shape[0] - 1, torch.int32)
 
 
 @fake("closed_best_distance")
@@ -97,7 +97,8 @@ class Cycles(NamedTuple):
     """What a walk through cyclic graphs needs besides the order of its components.
 
     `offsets` int64 [graphs + 1] and `bounds` int32 [components, 2]: the positions of each component
-    that has a cycle; `pattern`: how to eliminate its states, where sums are needed.
+    that has a cycle; `pattern`: how to eliminate its states, where sums
+    are needed and elimination is fast.
     """
 
     function: str
@@ -196,6 +197,12 @@ def best_distance(weights: Tensor, start: Tensor, walk: Walk) -> tuple[Tensor, T
     return alpha, came_by
 
 
+INFINITE = (
+    "and its paths sum to infinity (a spectral radius of 1 or more in the component): "
+    "lower the scores of its arcs"
+)
+
+
 def best_exists(weights: Tensor, start: Tensor, walk: Walk) -> Tensor:
     """Which graphs of a cyclic walk reach no cycle of positive score, bool [batch]."""
     *_, divergent = _closed_best_distance(weights, start, *walk.arguments())
@@ -208,11 +215,7 @@ def _log_distance(
     if walk.cycles is None:
         return operators.log_distance.default(weights, start, accept, *walk.arguments())
     alpha, score, divergent = _closed_log_distance(weights, start, accept, *walk.arguments())
-    what = (
-        "and its paths sum to infinity (a spectral radius of 1 or more in the component): "
-        "lower the scores of its arcs"
-    )
-    _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
+    _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, INFINITE)
     return alpha, score
 
 
@@ -339,9 +342,12 @@ class _Recursion(Differentiable):
 
     @staticmethod
     def forward(p: Tensor, b: Tensor, walk: Walk) -> Tensor:
-        plain = walk.cycles is None
-        operator = operators.recursion.default if plain else _closed_recursion
-        return operator(p.contiguous(), b.contiguous(), *walk.arguments())
+        p, b = p.contiguous(), b.contiguous()
+        if walk.cycles is None:
+            return operators.recursion.default(p, b, *walk.arguments())
+        x, divergent = _closed_recursion(p, b, *walk.arguments())
+        _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, INFINITE)
+        return x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -34,7 +34,11 @@ def learning(*tensors: Tensor | None) -> bool:
     """Whether a gradient may be asked for, by autograd or by a transform."""
     if transformed():
         return True
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if torch.is_grad_enabled():
+        for tensor in tensors:  # a generator would cost more than small operators do
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False
 
 
 def learnt(tensor: Tensor) -> bool:

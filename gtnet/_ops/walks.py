@@ -86,7 +86,6 @@ def _(
         vector(order, unknown_size(), torch.int32),
         vector(order, states, torch.int64),
         vector(order, leaving[1].shape[0], torch.int64),
-        vector(order, 1, torch.int32),
     )
 
 

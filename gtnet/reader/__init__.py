@@ -23,6 +23,7 @@ from gtnet.reader.languages import any_string as any_string
 from gtnet.reader.languages import lexicon as lexicon
 from gtnet.reader.pen import PenConfig as PenConfig
 from gtnet.reader.pen import PenFrontEnd as PenFrontEnd
+from gtnet.reader.prior import Prior as Prior
 from gtnet.reader.reader import Answer as Answer
 from gtnet.reader.reader import CheckReader as CheckReader
 from gtnet.reader.reader import ReaderConfig as ReaderConfig
@@ -30,6 +31,7 @@ from gtnet.reader.reader import rejection_threshold as rejection_threshold
 from gtnet.reader.recognizer import Recognizer as Recognizer
 from gtnet.reader.recompose import Recomposed as Recomposed
 from gtnet.reader.segment import Segmentation as Segmentation
+from gtnet.reader.sequence import SequenceConfig as SequenceConfig
 from gtnet.reader.sliding import SlidingConfig as SlidingConfig
 from gtnet.reader.sliding import SlidingFrontEnd as SlidingFrontEnd
 from gtnet.reader.sound import Recording as Recording

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import gtnet
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.front_end import FRONT_ENDS, FrontEnd
+from gtnet.reader.prior import Prior
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.settings import as_dict as as_dict
@@ -116,8 +117,9 @@ def save_reader(folder: Path | str, reader: Recognizer, name: str = MODEL) -> No
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = reader.state_dict()
+    prior = {} if reader.prior is None else {"prior": as_dict(reader.prior)}
     if isinstance(reader, CheckReader):
-        save_tensors(folder / name, tensors, {"reader": as_dict(reader.config)})
+        save_tensors(folder / name, tensors, {"reader": as_dict(reader.config), **prior})
         return
     language = reader.language.detach()
     tensors |= {f"language.{part}": getattr(language, part).clone() for part in _LANGUAGE}
@@ -129,7 +131,7 @@ def save_reader(folder: Path | str, reader: Recognizer, name: str = MODEL) -> No
         "temperature": reader.temperature,
         "unsure": reader.unsure,
     }
-    save_tensors(folder / name, tensors, {"recognizer": state})
+    save_tensors(folder / name, tensors, {"recognizer": state, **prior})
 
 
 _LANGUAGE = ("source", "target", "ilabels", "olabels", "weights", "start", "accept")
@@ -168,6 +170,8 @@ def load_reader(
         reader.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"load_reader: {path} does not fit its configuration: {error}") from error
+    if "prior" in state:
+        reader.expect(from_dict(Prior, state["prior"], str(path)))
     return reader.eval()
 
 

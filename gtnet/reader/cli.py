@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -22,7 +22,10 @@ from gtnet import GraphvizMissingError
 from gtnet.reader import figures, report, runs
 from gtnet.reader.amounts import GRAMMARS
 from gtnet.reader.checkpoint import load_reader
-from gtnet.reader.images import read_image
+from gtnet.reader.doubts import Doubt, doubts, least_likely
+from gtnet.reader.folder import LABELS
+from gtnet.reader.inputs import picture, read_input, wrong_kind
+from gtnet.reader.labelling import corrections_page, label_folder
 from gtnet.reader.reader import PRESETS
 from gtnet.reader.reading import FORMATS, Record, Teller, printable, records
 from gtnet.reader.recognizer import Recognizer
@@ -35,9 +38,15 @@ at the graphs.
   gtnet train --demo                     train a reader and write a report, in four minutes
   gtnet read runs/demo/samples/*.png     read images with it
   gtnet draw runs/demo/samples/1.png --out amount.svg
-  gtnet check my_amounts                 look for mistakes in images and labels of your own
 
-See also: gtnet train --help, gtnet check --help, gtnet read --help, gtnet draw --help"""
+With images of your own:
+
+  gtnet label my_amounts                 a page in the browser to type their labels on
+  gtnet check my_amounts                 look for mistakes in images and labels
+  gtnet train --data folder --root my_amounts --out runs/mine
+  gtnet doubts runs/mine                 a page of labels that the reader doubts
+
+Each command has a --help of its own."""
 
 _TRAIN = """\
 Train a reader in two phases: first its network on isolated characters, then all of it on
@@ -49,7 +58,9 @@ data sets:
   car_a    real bank-check amounts (ORAND-CAR-A) in the folder --root; one fold is the test
   folder   your own: --root holds images and labels.tsv (or .csv) with the columns file and
            amount; a tenth each becomes the validation and the test set; with --alphabet or
-           --lexicon the labels are other strings, in the column text
+           --lexicon the labels are other strings, in the column text; files may be sound or
+           strokes (--front-end), and --root one .npz of strokes; a column writer or speaker
+           keeps the parts from sharing one
 
 examples:
   gtnet train --demo
@@ -59,6 +70,8 @@ examples:
   gtnet train --data folder --root my_amounts --check        (looks at the data, trains nothing)
   gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
   gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
+  gtnet train --data folder --root words.npz --lexicon words.txt --front-end strokes
+  gtnet train --data folder --root my_sounds --alphabet 0123456789 --front-end sound
   gtnet train --resume --out runs/mine          (continues after an interruption)
 
 files in the --out folder:
@@ -87,6 +100,29 @@ examples:
 Names every faulty row with its file, line and reason: labels outside the grammar, missing and
 unreadable images, one image under two labels. Says what is there twice, what is blank, and which
 labels are taken otherwise than they are written. Exit code: 0, or 2 where something is wrong."""
+
+_LABEL = """\
+Write a page to label images on: open it in a browser, type what each image says, and save the
+table of labels into the folder."""
+
+_LABEL_MORE = """\
+examples:
+  gtnet label my_amounts                 (writes my_amounts/label.html)
+
+The page needs no network and no server, and keeps in the browser what you typed. Labels that the
+folder has already are filled in. Pages of TIFF and PDF files are labelled one by one."""
+
+_DOUBTS = """\
+Find labels that may be wrong: the items whose labels a trained reader finds least likely, as a
+page of pictures on which they can be corrected."""
+
+_DOUBTS_MORE = """\
+examples:
+  gtnet doubts runs/mine                                 (writes runs/mine/doubts.html)
+  gtnet doubts runs/fold* --part test --out doubts.html  (each fold by the reader that left it out)
+
+The page saves corrections.tsv; put it beside labels.tsv, and train again. A reader that has learnt
+a wrong label by heart no longer doubts it: the parts that it did not learn from show more."""
 
 _READ = """\
 Read images of amounts. Prints for each the best amount, its confidence and the next best ones.
@@ -194,6 +230,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _train_parser(commands)
     _check_parser(commands)
+    _label_parser(commands)
+    _doubts_parser(commands)
     _read_parser(commands)
     _draw_parser(commands)
     return parser
@@ -229,7 +267,11 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
         help="what a folder's amounts look like: 1234.50"
         " (amount, the default) or 123450 (digit_string)",
     )
-    add("--front-end", choices=sorted(PRESETS), help="from image to graph (default: segments)")
+    add(
+        "--front-end",
+        choices=sorted(PRESETS),
+        help="from image to graph (default: segments); strokes and sound read a folder of those",
+    )
     add(
         "--valid",
         type=int,
@@ -280,8 +322,30 @@ def _check_parser(commands: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("root", metavar="DIR", help="folder with images and labels.tsv")
     add("--grammar", choices=sorted(GRAMMARS), help="of amounts (default: amount)")
+    add("--front-end", choices=sorted(PRESETS), help="what will read them (default: segments)")
     add("--alphabet", metavar="CHARS", help="the characters of labels that are no amounts")
     add("--lexicon", metavar="FILE", help="the words that labels may be, one a line")
+
+
+def _label_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "label", _LABEL, _LABEL_MORE, _label)
+    parser.add_argument("root", metavar="DIR", help="folder with images")
+    parser.add_argument("--out", metavar="FILE", help="page to write (default: DIR/label.html)")
+
+
+def _doubts_parser(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "doubts", _DOUBTS, _DOUBTS_MORE, _doubts)
+    add = parser.add_argument
+    add("models", nargs="+", metavar="DIR", help="training folder, with its data as they were")
+    add(
+        "--part",
+        choices=("all", "train", "valid", "test"),
+        default="all",
+        help="part of the data (default: all)",
+    )
+    add("--count", type=int, default=40, metavar="N", help="labels to show (default: 40)")
+    add("--out", metavar="FILE", help="page to write (default: doubts.html in the first DIR)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
 
 
 def _read_parser(commands: argparse._SubParsersAction) -> None:
@@ -380,9 +444,44 @@ def _how_to_continue(run: runs.Run) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    given = {name: getattr(options, name) for name in ("grammar", "alphabet", "lexicon")}
+    names = ("grammar", "alphabet", "lexicon", "front_end")
+    given = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     print(runs.Run.start(data="folder", root=options.root, **given).check())
+    return 0
+
+
+def _label(options: argparse.Namespace) -> int:
+    root = Path(options.root)
+    if not root.is_dir():
+        raise ValueError(f"there is no folder {root}")
+    path = Path(options.out or root / "label.html")
+    _check_picture(path, (".html",))
+    count, errors = label_folder(root, path)
+    for error in errors:
+        print(f"gtnet label: {_plain(ValueError(error))}", file=sys.stderr)
+    print(
+        f"{count} images to label in {path}: open it in a browser, then save {LABELS[0]} in {root}"
+    )
+    return 2 if errors else 0
+
+
+def _doubts(options: argparse.Namespace) -> int:
+    _set_threads(options)
+    if options.count < 1:
+        raise ValueError(f"--count must be at least 1, got {options.count}")
+    path = Path(options.out or Path(options.models[0]) / "doubts.html")
+    _check_picture(path, (".html",))
+    found: list[Doubt] = []
+    for name in options.models:
+        reader, run = load_reader(name), runs.Run.load(name)
+        for part in run.parts(options.part):
+            found = least_likely([*found, *doubts(reader, part, options.count)], options.count)
+    corrections_page(path, [doubt.card for doubt in found], run.data.name, run.data.root)
+    for doubt in found[:10]:
+        answer = "nothing" if doubt.answer.amount is None else doubt.answer.amount
+        print(f"{printable(doubt.file)}: labelled {doubt.text}, read as {answer}")
+    print(f"{len(found)} labels are in {path}: open it in a browser to correct them")
     return 0
 
 
@@ -472,15 +571,19 @@ def _draw(options: argparse.Namespace) -> int:
     if graph is not None:
         gtnet.draw(graph, path)
     else:
-        image = read_image(options.file)
-        _picture(_model(options), image, path, options.graph, options.file)
+        reader = _model(options)
+        wrong = wrong_kind(options.file, reader.front_end.name)
+        if wrong:
+            raise ValueError(f"{options.file} is {wrong}")
+        _picture(reader, read_input(options.file), path, options.graph, options.file)
     print(f"drawn in {path}")
     return 0
 
 
-def _picture(reader: Recognizer, image: np.ndarray, path: Path, which: str, name: str) -> None:
-    """Draw one graph of an image, or with `.html` a page with the image and all of them."""
-    (seen,) = reader.observe([image])
+def _picture(reader: Recognizer, given: Any, path: Path, which: str, name: str) -> None:
+    """Draw one graph of an input, or with `.html` a page with its picture and all of them."""
+    (seen,) = reader.observe([given])
+    image = picture(given)
     if not len(seen):
         raise ValueError(f"{name}: no reading: nothing drawn, so there is no graph")
     if which != "interpretation" and not isinstance(seen, Segmentation):

@@ -45,7 +45,7 @@ class Characters:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Images of amounts with their texts: all that a reader is trained on.
+    """Images of amounts with their texts, or other inputs: all that a reader is trained on.
 
     A data set may also have a method `characters() -> Characters`; without it the first training
     phase, on isolated characters, is left out.
@@ -57,8 +57,11 @@ class Dataset(Protocol):
     def __len__(self) -> int:
         """Number of images."""
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
-        """An image, uint8 [height, width], dark ink on light paper, and its canonical amount."""
+    def __getitem__(self, index: int) -> tuple[Any, str]:
+        """An image, uint8 [height, width], dark ink on light paper, and its canonical amount.
+
+        Or what else the front end reads (strokes, a recording), and what it says.
+        """
 
 
 class SynthesizedAmounts:

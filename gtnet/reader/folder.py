@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from gtnet.reader.amounts import GRAMMARS, canonical
-from gtnet.reader.images import read_image
+from gtnet.reader.inputs import read_input
 from gtnet.reader.tables import Faults, Row, table
 
 LABELS = ("labels.tsv", "labels.csv", "labels.txt")
 """What the table of labels may be called."""
 
+CORRECTIONS = "corrections.tsv"
+"""A table beside it whose rows, of the same columns, replace the labels of their files."""
+
 _FILE = "file|filename|file_name|image|image_path|path|picture"
+_WRITER = ("writer", "speaker", "author")
 _TEXT = "amount|text|label|labels|transcription|value|truth"
 
 
@@ -24,7 +27,8 @@ class FolderDataset:
     The table may also be `labels.csv`, and its columns may have other usual names (file: filename,
     image, path; amount: text, label, transcription, value). See `tables.table` for what it may look
     like. An amount that is written otherwise than the grammar writes it is taken as the grammar
-    reads it: 1.234,56 as 1234.56.
+    reads it: 1.234,56 as 1234.56. Rows of `corrections.tsv`, which has the same columns, replace
+    the labels of their files.
 
     Args:
         root: the folder; file names in the table are relative to it, or to its folder `images`.
@@ -32,6 +36,9 @@ class FolderDataset:
         grammar: the language of the amounts: "amount" ("1234.50") or "digit_string" ("123450");
             any other name leaves labels as they are.
         faults: where malformed rows are collected; by default they are raised.
+
+    Files may also be sound, or samples of a file of strokes, see `inputs.read_input`. A column
+    writer (or speaker) says who wrote what: parts of the data then share no writer.
 
     Attributes: `items`, (file, text) of each image; `rows`, the rows of the table they come from;
     `rewritten`, the place of a row, what it says, and what that is taken as.
@@ -59,13 +66,30 @@ class FolderDataset:
         self.items: list[tuple[str, str]] = []
         self.rows: list[Row] = []
         self.rewritten: list[tuple[str, str, str]] = []
-        for row in table(self.path, f"{_FILE} {_TEXT}", own):
+        rows = table(self.path, f"{_FILE} {_TEXT}", own)
+        corrected = self._corrections({row.first(*_FILE.split("|")) for row in rows}, own)
+        writers: list[str] = []
+        for original in rows:
+            row = corrected.get(original.first(*_FILE.split("|")), original)
             text = self._text(row, own)
             if text is not None:
                 self.items.append((row.first(*_FILE.split("|")), text))
                 self.rows.append(row)
+                writers.append(next((original[n] for n in _WRITER if n in original.cells), ""))
+        self.writers = writers if any(writers) else None
         if faults is None:
             own.raise_any()
+
+    def _corrections(self, files: set[str], faults: Faults) -> dict[str, Row]:
+        """The rows of corrections.tsv by their file."""
+        path = self.root / CORRECTIONS
+        found: dict[str, Row] = {}
+        for row in table(path, f"{_FILE} {_TEXT}", faults) if path.is_file() else []:
+            name = row.first(*_FILE.split("|"))
+            if name not in files:
+                faults.add(row.line, f"{row.place}: {name} is not in {self.path.name}")
+            found[name] = row
+        return found
 
     def _text(self, row: Row, faults: Faults) -> str | None:
         """The text of a row as the grammar writes it; None after a fault."""
@@ -88,9 +112,9 @@ class FolderDataset:
         """Number of images."""
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str]:
-        """The image, grey, and its amount as the grammar writes it."""
-        return read_image(self.file(index)), self.text(index)
+    def __getitem__(self, index: int) -> tuple[Any, str]:
+        """The image, grey, or what else the file holds, and its amount as the grammar writes it."""
+        return read_input(self.file(index)), self.text(index)
 
     def text(self, index: int) -> str:
         """The text alone, without its image."""

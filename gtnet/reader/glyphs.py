@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from gtnet.reader.data import digit_samples
 from gtnet.reader.ink import EIGHT, ink_of
+from gtnet.reader.strokes import drawn, read_strokes
 from gtnet.reader.synthesis import Box
 
 _FAINT = 0.3  # less ink is the print of the paper, or a shadow
@@ -140,4 +141,21 @@ def idx_glyphs(root: str | Path, *, part: str = "train") -> list[Glyph]:
         if len(rows) > 4 and len(columns) > 1 and label < 10:
             ink = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             glyphs.append(Glyph(ink, str(label), len(ink) / 20, 0.0, -1 - number // 64))
+    return glyphs
+
+
+def penned_glyphs(path: str | Path, *, seed: int = 0) -> list[Glyph]:
+    """The single digits of a file of strokes, each drawn with a pen of random width."""
+    rng = np.random.default_rng([seed, 11])
+    writers: dict[str, int] = {}
+    glyphs = []
+    for item in read_strokes(path):
+        pen = float(rng.uniform(2.0, 5.0))
+        if len(item.label) == 1 and item.label.isdecimal() and sum(map(len, item.strokes)) > 4:
+            # Numbers far apart: nobody is taken for the neighbour of anybody.
+            writer = -1000 - 10 * writers.setdefault(item.writer, len(writers))
+            ink = drawn(item.strokes, pen=pen, widest=2.0)
+            glyphs.append(Glyph(ink, item.label, 1.0, 0.0, writer))
+    if not glyphs:
+        raise ValueError(f"penned_glyphs: {path} holds no single digit")
     return glyphs

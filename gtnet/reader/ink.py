@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 EIGHT = np.ones((3, 3), int)
@@ -45,6 +46,57 @@ def ink_of(image: np.ndarray) -> np.ndarray:
     return np.minimum(dark / level, 1) if level > 0 else np.zeros_like(dark)
 
 
+def reduced(image: np.ndarray, factor: int) -> np.ndarray:
+    """An image, uint8 [height, width], reduced by a whole factor; what a thin pen drew stays.
+
+    Strokes that would be thinner than a pixel and a half are thickened first.
+    """
+    stroke = stroke_width(image < _between(image))
+    thicker = int(np.ceil(1.5 * factor - stroke))
+    if thicker > 0:
+        image = ndimage.minimum_filter(image, 1 + thicker)
+    return np.asarray(Image.fromarray(image).reduce(factor))
+
+
+def _between(image: np.ndarray) -> float:
+    """The brightness halfway between paper and writing."""
+    return float(255 - _otsu((255 - image).astype(np.float32)))
+
+
+def unframed(ink: np.ndarray) -> np.ndarray:
+    """The ink without a printed box around the writing: two long rules and what joins them.
+
+    Upright lines that join the rules at both ends go with them: the sides, and partitions between
+    digits. Without a box, the ink itself. `ink` float32 [height, width], from `ink_of`.
+    """
+    mask = ink > _RULED
+    height, width = mask.shape
+    length = max(40, width // 2)
+    if width <= length or height < 12:
+        return ink
+    joined = ndimage.maximum_filter1d(mask, 3, axis=0)
+    rule = ndimage.minimum_filter1d(joined, length, axis=1, mode="constant")
+    rows = np.flatnonzero(rule.any(axis=1))
+    gaps = np.flatnonzero(np.diff(rows) > 0.4 * height)
+    if not len(gaps):
+        return ink
+    top, bottom = int(rows[gaps[0]]) + 1, int(rows[gaps[0] + 1])
+    cover = ndimage.maximum_filter1d(mask[top:bottom], 3, axis=1).mean(axis=0)
+    sides = np.flatnonzero(cover > 0.9)
+    if not len(sides) or not sides[0] < width / 2 < sides[-1]:
+        return ink
+    ruled = ndimage.maximum_filter1d(rule, length, axis=1, mode="constant")
+    ruled[:, sides] = True
+    ruled = ndimage.maximum_filter(ruled, 3)  # the soft edges of lines
+    ruled[: rows[0]] = ruled[rows[-1] + 1 :] = True  # what is printed outside of the box
+    ruled[:, : sides[0]] = ruled[:, sides[-1] + 1 :] = True
+    return np.where(ruled, 0, ink).astype(ink.dtype)
+
+
+_RULED = 0.35
+_THIN = 2.6  # width of strokes as `stroke_width` measures them, pixels
+
+
 def marks_of(ink: np.ndarray, threshold: float, most: int) -> tuple[np.ndarray, int, float]:
     """The connected components of the writing.
 
@@ -62,8 +114,10 @@ def marks_of(ink: np.ndarray, threshold: float, most: int) -> tuple[np.ndarray, 
     labels, count = ndimage.label(mask, EIGHT)
     area = np.bincount(labels.ravel(), minlength=count + 1)
     area[0] = 0
-    least = float(np.clip(0.25 * stroke**2, 5, 10))
-    strong = np.bincount(labels.ravel(), (ink > 0.65).ravel(), count + 1)
+    least, dark = float(np.clip(0.25 * stroke**2, 5, 10)), 0.65
+    if stroke < _THIN:
+        least, dark = 2.5, 0.4  # the dot of a thin pen is a pixel or two
+    strong = np.bincount(labels.ravel(), (ink > dark).ravel(), count + 1)
     keep = (area >= least) & (strong >= 0.4 * least) & ~_flat_at_border(labels, count, stroke)
     if np.count_nonzero(keep) > most:
         keep[np.argsort(-area * keep, kind="stable")[most:]] = False

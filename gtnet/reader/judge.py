@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from gtnet.reader import report
 from gtnet.reader.answers import rejection_threshold
 from gtnet.reader.data import Dataset
+from gtnet.reader.inputs import picture
 from gtnet.reader.observed import Observed
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.train import PHASES, Evaluation, evaluate
@@ -160,7 +159,7 @@ def report_data(
         symbols=readers[1].alphabet.symbols,
         facts=facts,
         error_rate=comparison.scores[1].error_rate,
-        about=report.FRAMES if readers[1].front_end.name == "sliding" else report.SEGMENTS,
+        about=report.ABOUT.get(readers[1].front_end.name, report.SEGMENTS),
     )
 
 
@@ -184,12 +183,12 @@ def _samples(
     for i in (chosen + others)[:samples]:
         image, truth = test[i]
         (seen,) = readers[1].observe([image])
-        cuts = getattr(seen, "cuts", None)
+        cuts, shape = getattr(seen, "cuts", None), picture(image)
         views = [
-            report.look(reader, image, seen) if i in chosen and reader is not None else None
+            report.look(reader, shape, seen) if i in chosen and reader is not None else None
             for reader in readers
         ]
-        shown.append(report.Sample(image, truth, cuts, views[0], views[1]))
+        shown.append(report.Sample(shape, truth, cuts, views[0], views[1]))
     return shown
 
 
@@ -213,7 +212,7 @@ def _mistakes(found: Evaluation, test: Dataset, most: int) -> list[report.Mistak
     wrong.sort(key=lambda i: -found.confidences[i])
     return [
         report.Mistake(
-            np.asarray(test[i][0]),
+            picture(test[i][0]),
             found.truth[i],
             found.answers[i].amount,
             found.answers[i].confidence,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from gtnet.reader.ink import check_image, ink_of
+from gtnet.reader.ink import check_image, ink_of, reduced, unframed
+from gtnet.reader.page import find_line, place_of_ink
 
 _STRONG = 128  # ink that is writing rather than the print of the paper, of 255
 
@@ -33,12 +34,14 @@ class Line:
     """A line of writing: `ink` uint8 [height, width], 0 is paper, 255 full ink.
 
     `box` is the part (x0, y0, x1, y1) of the image that it shows, without the margins, and
-    `margin` the columns of each. A line on which nothing is drawn has a width of 0.
+    `margin` the columns of each; `clear` the share of what is on the image that this line of
+    writing explains, see `page`. A line on which nothing is drawn has a width of 0.
     """
 
     ink: np.ndarray
     box: tuple[int, int, int, int]
     margin: int
+    clear: float = 1.0
 
     def __len__(self) -> int:
         """Columns."""
@@ -48,19 +51,28 @@ class Line:
 def line_of(image: np.ndarray, config: LineConfig | None = None) -> Line:
     """The line of writing on an image, cropped to the rows that are written on.
 
+    On a larger page the line with most ink is looked for; a printed box around it is left out.
+
     Arguments: `image` uint8 [height, width], dark ink on light paper. Raises TypeError or
     ValueError for what is no grey image. Complexity: linear in the pixels.
     """
     config = config or LineConfig()
     height, width = check_image(image, "line_of").shape
-    factor = -(-height // config.max_height)
+    left, top, right, bottom = 0, 0, width, height
+    clear = 1.0
+    if height > config.max_height:
+        place = find_line(image, config.max_height)
+        (left, top, right, bottom), clear = place.box, place.clear
+        image = image[top:bottom, left:right]
+    factor = -(-len(image) // config.max_height)
     if factor > 1:
-        image = np.asarray(Image.fromarray(image).reduce(factor))
-    line = line_of_ink(np.rint(ink_of(image) * 255).astype(np.uint8), config)
-    if factor == 1:
-        return line
+        image = reduced(image, factor)
+    ink = unframed(ink_of(image))
+    line = line_of_ink(np.rint(ink * 255).astype(np.uint8), config)
+    clear = min(clear, place_of_ink(ink, image.shape, config.max_height).clear)
     x0, y0, x1, y1 = (factor * edge for edge in line.box)
-    return replace(line, box=(x0, y0, min(x1, width), min(y1, height)))
+    box = (left + x0, top + y0, min(left + x1, right), min(top + y1, bottom))
+    return replace(line, box=box, clear=clear)
 
 
 def line_of_ink(ink: np.ndarray, config: LineConfig | None = None) -> Line:

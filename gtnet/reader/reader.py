@@ -15,10 +15,12 @@ from gtnet.reader.alphabet import AMOUNTS
 from gtnet.reader.answers import Answer as Answer
 from gtnet.reader.answers import rejection_threshold as rejection_threshold
 from gtnet.reader.front_end import FrontEnd, SegmentsFrontEnd
+from gtnet.reader.pen import PenConfig, PenFrontEnd
 from gtnet.reader.recognize import NetworkConfig, segment_scores
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.segment import Segmentation, SegmentConfig
 from gtnet.reader.sliding import SlidingConfig, SlidingFrontEnd
+from gtnet.reader.sound import SoundConfig, SoundFrontEnd
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class ReaderConfig:
     answers that are compared by their total score; `temperature`: of confidences. For "segments":
     `rubbish`, the score of skipping a rubbish segment, None if every one must be a character;
     `context`, whether the ink around a segment is seen; `segment`, how images are cut; `network`,
-    the size of the network. For "sliding": `sliding`, the size of its network.
+    the size of the network. For "sliding", "strokes" and "sound": the settings of that name.
     """
 
     grammar: str = "amount"
@@ -40,6 +42,8 @@ class ReaderConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     front_end: str = "segments"
     sliding: SlidingConfig = field(default_factory=SlidingConfig)
+    strokes: PenConfig = field(default_factory=PenConfig)
+    sound: SoundConfig = field(default_factory=SoundConfig)
     temperature: float = 1.0
 
 
@@ -48,6 +52,8 @@ PRESETS: dict[str, Callable[[ReaderConfig], FrontEnd]] = {
         config.segment, config.network, rubbish=config.rubbish, context=config.context
     ),
     "sliding": lambda config: SlidingFrontEnd(config.sliding),
+    "strokes": lambda config: PenFrontEnd(config.strokes),
+    "sound": lambda config: SoundFrontEnd(config.sound),
 }
 """The front ends by the name that a configuration carries, made from it."""
 

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-import numpy as np
-
 from gtnet.reader.answers import Answer
-from gtnet.reader.images import read_images
+from gtnet.reader.inputs import read_inputs, wrong_kind
 from gtnet.reader.recognizer import Recognizer
 
 FORMATS = ("text", "json", "jsonl", "csv")
@@ -28,7 +26,7 @@ class Record:
 
     file: str
     answer: Answer | None
-    image: np.ndarray | None = None
+    image: Any = None
     error: str = ""
 
     def verdict(self, least: float) -> str:
@@ -43,13 +41,13 @@ class Record:
 def records(
     reader: Recognizer, files: Iterable[str], *, best: int = 1, batch_size: int = BATCH
 ) -> Iterator[Record]:
-    """The record of every image in some files, in their order, read in batches.
+    """The record of every image, sample or sound in some files, in their order, read in batches.
 
     Each gets `best` answers where its language and image allow so many. At most one batch of images
     is in memory.
     """
     waiting: list[Record] = []
-    for record in _opened(files):
+    for record in _opened(files, reader.front_end.name):
         waiting.append(record)
         if sum(one.image is not None for one in waiting) == batch_size:
             yield from _read(reader, waiting, best)
@@ -57,11 +55,14 @@ def records(
     yield from _read(reader, waiting, best)
 
 
-def _opened(files: Iterable[str]) -> Iterator[Record]:
+def _opened(files: Iterable[str], front_end: str) -> Iterator[Record]:
     for file in files:
         try:
-            for name, image in read_images(file):
-                yield Record(name, None, image)
+            wrong = wrong_kind(file, front_end)
+            if wrong:
+                raise ValueError(f"read_inputs: {file} is {wrong}")
+            for name, given in read_inputs(file):
+                yield Record(name, None, given)
         except ValueError as error:
             yield Record(file, None, error=str(error))
 

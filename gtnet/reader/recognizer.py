@@ -15,6 +15,7 @@ from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.answers import Answer, answers_of, averaged, log_shares
 from gtnet.reader.front_end import FrontEnd, SegmentsFrontEnd
 from gtnet.reader.languages import language_of
+from gtnet.reader.prior import Prior
 from gtnet.reader.sliding import SlidingFrontEnd
 
 
@@ -33,7 +34,8 @@ class Recognizer(nn.Module):
             and the confidences are averaged; 0 for one look only.
 
     `grammar` holds the language behind the front end's model of characters, which is composed with
-    the recognition graphs. Raises ValueError for an empty language or labels the alphabet lacks.
+    the recognition graphs; `expect` adds a prior of texts to it. Raises ValueError for an empty
+    language or labels the alphabet lacks.
     Source: LeCun, Bottou, Bengio & Haffner 1998, sections V to X.
     """
 
@@ -52,7 +54,7 @@ class Recognizer(nn.Module):
         self.alphabet = alphabet if isinstance(alphabet, Alphabet) else Alphabet(alphabet)
         self.language = language_of(grammar, self.alphabet)
         self.front_end: FrontEnd = front_end or SlidingFrontEnd()
-        self.grammar = gtnet.compose(self.front_end.characters(self.alphabet), self.language)
+        self.expect(None)
         if self.grammar.num_states == 0:
             raise ValueError("Recognizer: the grammar allows no string of the alphabet")
         self.network = network or self.front_end.network(self.alphabet)
@@ -70,6 +72,22 @@ class Recognizer(nn.Module):
     def calibrate(self, temperature: float) -> None:
         """Set the temperature of confidences, see `fitted_temperature`."""
         self.temperature = temperature
+
+    def expect(self, prior: Prior | None) -> None:
+        """Score answers by a prior of their texts too, beside what is seen; None for no prior.
+
+        A prior is for a trained network: give one to training, and the network makes up for it.
+        """
+        self.prior = prior
+        language = self.language
+        if prior is not None:
+            if len(prior.first) != len(self.alphabet):
+                raise ValueError(
+                    f"expect: a prior of {len(prior.first)} characters for an alphabet of"
+                    f" {len(self.alphabet)}"
+                )
+            language = gtnet.compose(language, prior.graph().to(language.dtype))
+        self.grammar = gtnet.compose(self.front_end.characters(self.alphabet), language)
 
     def see_context(self, context: bool) -> None:
         """Let a network over segments see the ink around them, or not; others see it anyway."""

@@ -93,6 +93,12 @@ SEGMENTS = """An image is cut wherever two characters might meet. A network scor
 as every character."""
 FRAMES = """One network is swept over the whole line. It scores every character, and the gaps
 between them, for every few columns of the image; runs of columns spell characters."""
+STROKES = """One network follows the way of the pen. It scores every character, and the gaps
+between them, for every few points; runs of points spell characters."""
+SOUND = """One network listens to the recording. It scores every character, and the gaps between
+them, for every few hundredths of a second; runs of these moments spell characters."""
+ABOUT = {"segments": SEGMENTS, "sliding": FRAMES, "strokes": STROKES, "sound": SOUND}
+"""How an input becomes a graph, by the name of the front end."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class ReportData:
         facts: further lines of the last table, such as the data set and the training time.
         error_rate: the share of wrong answers that `Outcome.read` allows.
         film: HTML of an animation of learning, None omits it.
-        about: HTML, how an image becomes a graph: SEGMENTS or FRAMES.
+        about: HTML, how an input becomes a graph: one of ABOUT.
     """
 
     before: Outcome | None

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 import gtnet
 from gtnet import GraphvizMissingError
@@ -20,14 +22,21 @@ from gtnet.reader.check import Findings, examine
 from gtnet.reader.claim import claimed
 from gtnet.reader.data import Characters, Dataset, FolderDataset, load
 from gtnet.reader.film import FILM
-from gtnet.reader.glyphs import Glyph, glyphs_of, idx_glyphs, sample_glyphs, written_lines
+from gtnet.reader.glyphs import (
+    Glyph,
+    glyphs_of,
+    idx_glyphs,
+    penned_glyphs,
+    sample_glyphs,
+    written_lines,
+)
+from gtnet.reader.inputs import StrokesDataset, kind_of, wrong_kind
 from gtnet.reader.observed import Observed
 from gtnet.reader.reader import PRESETS, CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.recompose import RecomposeConfig, Recomposed
 from gtnet.reader.report import write_report
-from gtnet.reader.strokes import penned_glyphs
 from gtnet.reader.tables import Faults, read_text
 from gtnet.reader.train import (
     CHECKPOINT,
@@ -154,10 +163,15 @@ def splits(
     grammar = "" if config.alphabet or config.lexicon else config.grammar
     if config.root is None:
         raise ValueError("load: folder is read from a folder; say which with root=")
-    data = FolderDataset(config.root, grammar=grammar, faults=faults)
+    data: FolderDataset | StrokesDataset
+    if kind_of(config.root) == "strokes":
+        data = StrokesDataset(config.root)
+    else:
+        data = FolderDataset(config.root, grammar=grammar, faults=faults)
+    _check_kinds(data, front_end, faults)
     found = examine(data, accepts, faults, quiet=quiet)
-    parts = _parts(data, found.same, config.seed)
-    if config.alphabet or config.lexicon:
+    parts = _parts(data, _together(found.same, data.writers), config.seed)
+    if config.alphabet or config.lexicon or front_end in SEQUENCES:
         return Splits(*parts, [], found=found)
     if front_end == "segments":
         return Splits(*parts, [_synthesised(config, characters)], found=found)
@@ -165,15 +179,45 @@ def splits(
     return Splits(*parts, [], strings, strings, found=found)
 
 
-def _parts(data: FolderDataset, same: list[int], seed: int) -> tuple[Subset, Subset, Subset]:
-    """Eight tenths for training, one for validation, one for the test; groups stay whole."""
+def _check_kinds(data: FolderDataset | StrokesDataset, front_end: str, faults: Faults) -> None:
+    """Files that the front end cannot read are faults: images for one that reads sound."""
+    for index in range(len(data)):
+        wrong = wrong_kind(data.name(index), front_end)
+        if wrong:
+            place = data.place(index)
+            line = int(place.rpartition(" ")[2])
+            faults.add(line, f"{place}, {data.name(index)}: {wrong}; see --front-end")
+
+
+def _together(same: list[int], writers: Sequence[str] | None) -> list[int]:
+    """The group of each item, where those of one writer and those that are the same share one."""
+    if writers is None:
+        return same
+    first: dict[str, int] = {}
+    links = [first.setdefault(w or f" {index}", index) for index, w in enumerate(writers)]
+    count, items = len(same), range(len(same))
+    pairs = ([1] * (2 * count), ([*items, *items], [*same, *links]))
+    return connected_components(csr_array(pairs, shape=(count, count)), directed=False)[1].tolist()
+
+
+def _parts(
+    data: FolderDataset | StrokesDataset, same: list[int], seed: int
+) -> tuple[Subset, Subset, Subset]:
+    """Eight tenths for training, one for validation, one for the test, of groups that stay whole.
+
+    Groups are images that are the same, or all that one writer wrote; of a few writers, one is for
+    validation and one for the test.
+    """
     groups: dict[int, list[int]] = {}
     for index, group in enumerate(same):
         groups.setdefault(group, []).append(index)
     order = np.random.default_rng(seed).permutation(len(groups)).tolist()
     tenth = len(groups) // 10
+    if data.writers is not None and len(groups) > 2:
+        tenth = max(1, tenth)
     if not tenth:
-        raise ValueError(f"{data.root} holds {len(groups)} amounts; at least 10 are needed")
+        what = "amounts; at least 10" if data.writers is None else "writers; at least 3"
+        raise ValueError(f"{data.root} holds {len(groups)} {what} are needed")
     shuffled = [list(groups.values())[number] for number in order]
     test, valid, train = shuffled[:tenth], shuffled[tenth : 2 * tenth], shuffled[2 * tenth :]
     one, two, three = (
@@ -312,11 +356,15 @@ class Run:
         source = replace(DEMO if demo else DataConfig(data), **chosen)
         if data == "car_a":
             source = replace(source, grammar="digit_string")
-        usual = USUAL[data] if front_end == "segments" else SLIDING[data]
+        usual = SLIDING[data] if front_end == "sliding" else USUAL[data]
+        if front_end in SEQUENCES:
+            usual = replace(_OVER_TIME, reader=ReaderConfig(front_end=front_end))
         if data == "car_a" and front_end == "sliding":
             source = replace(source, valid=chosen.get("valid", 80))
         training = replace(usual, seed=source.seed)
         training = replace(training, reader=replace(training.reader, grammar=source.grammar))
+        if source.lexicon is not None:
+            training = replace(training, prior=0.0)  # of characters; the words are known
         if loss is not None:
             gtnet.losses.by_name(loss)
             training = replace(training, loss=loss)
@@ -353,6 +401,18 @@ class Run:
         told = [f"{len(part)} for {name}" for name, part in sizes.items() if part is not None]
         notes = [] if parts.found is None else parts.found.notes
         return "\n".join(["the data are in order: " + ", ".join(told), *notes])
+
+    def parts(self, which: str = "all") -> list[Any]:
+        """The parts of its data that have names: "train", "valid", "test" or "all".
+
+        Raises ValueError for data without files.
+        """
+        if self.data.name == "digits":
+            raise ValueError(f"{self.out} was trained on digits, which are made up: none is wrong")
+        found = parts_of_car_a(self.data) if self.data.name == "car_a" else self.splits()
+        by_name = {"train": found.train, "valid": found.valid, "test": found.test}
+        chosen = by_name.values() if which == "all" else [by_name[which]]
+        return [part for part in chosen if part is not None]
 
     def train(
         self, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
@@ -460,6 +520,8 @@ def _no_ignored_options(data: str, front_end: str, chosen: dict[str, Any]) -> No
         option = f"--{ignored[0].replace('_', '-')}"
         kinds = " and ".join(_OPTIONS[ignored[0]])
         raise ValueError(f"{option} is an option of --data {kinds}; with {data} it does nothing")
+    if front_end in SEQUENCES and data != "folder":
+        raise ValueError(f"--front-end {front_end} is for data of your own; {data} holds images")
     words = chosen.get("alphabet") or chosen.get("lexicon")
     if words and chosen.get("grammar"):
         raise ValueError("--grammar is of amounts: give it, or --alphabet and --lexicon")
@@ -505,6 +567,7 @@ _SLIDING = TrainConfig(
     isolated=PhaseConfig(epochs=8, rate=3e-3, batch_size=32, distort=0.8, made_up=3200),
     whole=PhaseConfig(epochs=60, rate=2e-3, batch_size=32, distort=0.9, made_up=784),
     average=0.998,
+    prior=0.5,
     calibrate=True,
     reader=ReaderConfig(front_end="sliding"),
 )
@@ -516,3 +579,12 @@ _SHORT = replace(
 )
 SLIDING = {"digits": _SHORT, "folder": _SLIDING, "car_a": _SLIDING}
 """The same for a sliding network."""
+
+SEQUENCES = ("strokes", "sound")
+"""Front ends of data of one's own that are no images."""
+
+_OVER_TIME = TrainConfig(
+    whole=PhaseConfig(epochs=40, rate=3e-3, batch_size=32, distort=0.8),
+    average=0.998,
+    calibrate=True,
+)

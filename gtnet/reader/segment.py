@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from gtnet.reader.ink import check_image, ink_of, marks_of
+from gtnet.reader.ink import check_image, ink_of, marks_of, reduced, unframed
+from gtnet.reader.page import Place, find_line, place_of_ink
 from gtnet.reader.seams import SeamLimits, find_seams
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Segmentation:
         pieces: int16 [height, width], number of the piece a pixel belongs to, -1 for paper.
         cuts: float32 [num_cuts, 2, 2], a line (x, y) to (x, y) for drawing each cut.
         line: (top, bottom) rows of the line's body.
+        clear: the share of what is on the image that this line of writing explains, see `page`.
     """
 
     images: np.ndarray
@@ -101,6 +103,7 @@ class Segmentation:
     pieces: np.ndarray
     cuts: np.ndarray
     line: tuple[float, float]
+    clear: float = 1.0
 
     def __len__(self) -> int:
         """Number of segments."""
@@ -128,6 +131,8 @@ class Segmentation:
 def segment(image: np.ndarray, config: SegmentConfig | None = None) -> Segmentation:
     """Cuts an image of one line of writing into its segmentation graph.
 
+    On a larger page the line with most ink is looked for; a printed box around it is left out.
+
     Args:
         image: uint8 [height, width], dark ink on light paper.
         config: how to cut; the default serves lines of 30 to 100 pixels.
@@ -142,16 +147,41 @@ def segment(image: np.ndarray, config: SegmentConfig | None = None) -> Segmentat
     Complexity: linear in the pixels and in the segments, whose number `config` bounds.
     """
     config = config or SegmentConfig()
-    factor = _reduction(check_image(image, "segment"), config)
+    if len(check_image(image, "segment")) <= config.max_height:
+        return _segment(image, config)
+    place = find_line(image, config.max_height)
+    x0, y0, x1, y1 = place.box
+    return _placed(_segment(image[y0:y1, x0:x1], config), place, image.shape)
+
+
+def _segment(image: np.ndarray, config: SegmentConfig) -> Segmentation:
+    """The segmentation of an image that is one line, of any size."""
+    factor = _reduction(image, config)
     if factor > 1:
-        return _enlarged(segment(_reduced(image, factor), config), factor, image.shape)
-    ink = ink_of(image)
+        return _enlarged(_segment(_reduced(image, factor), config), factor, image.shape)
+    ink = unframed(ink_of(image))
     marks = _marks(ink, config)
     if marks is None:
         return _empty(image.shape, config)
     pieces = _pieces(marks, config)
     source, target = _arcs(pieces, marks.body, config)
-    return _segmentation(ink, marks, pieces, source, target, config)
+    found = _segmentation(ink, marks, pieces, source, target, config)
+    return replace(found, clear=place_of_ink(ink, image.shape, config.max_height).clear)
+
+
+def _placed(found: Segmentation, place: Place, shape: tuple[int, ...]) -> Segmentation:
+    """The segmentation of a part of an image in pixels of the whole."""
+    x0, y0, x1, y1 = place.box
+    pieces = np.full(shape, -1, np.int16)
+    pieces[y0:y1, x0:x1] = found.pieces
+    return replace(
+        found,
+        boxes=found.boxes + np.array([x0, y0, x0, y0], np.int32),
+        pieces=pieces,
+        cuts=found.cuts + np.array([x0, y0], np.float32),
+        line=(found.line[0] + y0, found.line[1] + y0),
+        clear=min(found.clear, place.clear),
+    )
 
 
 def normalize_character(
@@ -232,7 +262,7 @@ def _reduction(image: np.ndarray, config: SegmentConfig) -> int:
 
 
 def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).reduce(factor))
+    return reduced(image, factor)
 
 
 def _enlarged(small: Segmentation, factor: int, shape: tuple[int, ...]) -> Segmentation:

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from gtnet.reader.glyphs import Glyph
-
 _ARRAYS = ("points", "stroke_offsets", "sample_offsets", "labels", "writer")
 
 
@@ -98,20 +96,3 @@ def drawn(
         for x, y in track:  # round joints and ends
             brush.ellipse([x - line / 2, y - line / 2, x + line / 2, y + line / 2], fill=255)
     return np.asarray(canvas.resize((max(width, 1), max(tall, 1)), Image.Resampling.BOX))
-
-
-def penned_glyphs(path: str | Path, *, seed: int = 0) -> list[Glyph]:
-    """The single digits of a file of strokes, each drawn with a pen of random width."""
-    rng = np.random.default_rng([seed, 11])
-    writers: dict[str, int] = {}
-    glyphs = []
-    for item in read_strokes(path):
-        pen = float(rng.uniform(2.0, 5.0))
-        if len(item.label) == 1 and item.label.isdecimal() and sum(map(len, item.strokes)) > 4:
-            # Numbers far apart: nobody is taken for the neighbour of anybody.
-            writer = -1000 - 10 * writers.setdefault(item.writer, len(writers))
-            ink = drawn(item.strokes, pen=pen, widest=2.0)
-            glyphs.append(Glyph(ink, item.label, 1.0, 0.0, writer))
-    if not glyphs:
-        raise ValueError(f"penned_glyphs: {path} holds no single digit")
-    return glyphs

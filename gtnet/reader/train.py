@@ -30,6 +30,7 @@ from gtnet.reader.observed import Observed
 from gtnet.reader.observed import Segmented as Segmented
 from gtnet.reader.phases import PHASES as PHASES
 from gtnet.reader.phases import IsolatedPhase, LinePhase, Phase, PhaseConfig, WholePhase, examples
+from gtnet.reader.prior import Prior
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.tables import Faults
@@ -52,7 +53,9 @@ class TrainConfig:
     `clip` (greatest gradient norm) for AdamW; `average`: decay per step of the moving average of
     the weights that is kept as the model, 0 for none; `workers`: processes that cut images;
     `loss`: of the second phase (of a sliding network, of both), a name in `gtnet.losses.LOSSES`;
-    `calibrate`: whether the temperature of confidences is fitted on the validation amounts.
+    `prior`: strength of a prior made of the training texts, see `Prior`, that the trained reader
+    reads with; 0 for none; `calibrate`: whether the temperature of confidences is then fitted on
+    the validation amounts.
     """
 
     seed: int = 0
@@ -64,6 +67,7 @@ class TrainConfig:
     average: float = 0.98
     workers: int = 0
     loss: str = "discriminative_forward"
+    prior: float = 0.0
     calibrate: bool = False
     reader: ReaderConfig = field(default_factory=ReaderConfig)
 
@@ -120,6 +124,7 @@ class Trainer:
         self.average = _copied(self.reader)
         self.fingerprint = fingerprint
         self.history: list[dict[str, Any]] = []
+        self._texts: list[str] = []  # of the training part, then of the validation part
         self.valid: Observed | None = None
         if data.valid is not None:
             self.valid = Observed(data.valid, self.reader.front_end.observe)
@@ -184,7 +189,7 @@ class Trainer:
             return self._run(resume, epochs)
 
     def _run(self, resume: bool, epochs: int | None) -> Recognizer:
-        texts = self._checked_texts()
+        texts = self._texts = self._checked_texts()
         self.fingerprint = self.fingerprint or hashlib.sha256("\n".join(texts).encode()).hexdigest()
         first_phase, first_epoch, remembered = self._load() if resume else (0, 0, {})
         checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.config))
@@ -302,6 +307,9 @@ class Trainer:
         """After a phase: keep its reader, and let the next one start from it."""
         self.reader.load_state_dict(self.average)
         name = checkpoint.MODEL if phase.name == "whole" else ISOLATED
+        if phase.name == "whole" and self.config.prior:
+            texts, alphabet = self._texts[: len(self.data.train)], self.reader.alphabet
+            self.reader.expect(Prior.of(texts, alphabet, self.config.prior))
         if phase.name == "whole" and self.config.calibrate and self.valid is not None:
             found = evaluate(self._averaged(), self.valid)
             temperature = fitted_temperature(found.answers, found.truth)

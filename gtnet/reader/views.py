@@ -1,20 +1,23 @@
-"""What a recognizer made of one image: its graphs, with the ink that each of their arcs reads."""
+"""What a recognizer made of one input: its graphs, with the part that each of their arcs reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import gtnet
 from gtnet.reader.line import Line
+from gtnet.reader.pen import Track
+from gtnet.reader.segment import Segmentation
+from gtnet.reader.sound import Spectrum
 
 if TYPE_CHECKING:
     from gtnet.reader.recognizer import Recognizer
-    from gtnet.reader.segment import Segmentation
 
 
 @dataclass(frozen=True)
@@ -37,24 +40,27 @@ class View:
 
 
 @torch.no_grad()
-def look(reader: Recognizer, image: np.ndarray, observation: Segmentation | Line) -> View:
-    """What a reader makes of one image, with its graphs and the ink on each of their arcs.
+def look(reader: Recognizer, image: np.ndarray, observation: Any) -> View:
+    """What a reader makes of one input, with its graphs and the part on each of their arcs.
 
     Args:
         reader: in evaluation mode.
-        image: uint8 [height, width], dark ink on light paper.
-        observation: of this image, its segmentation or line; something must be drawn on it.
+        image: uint8 [height, width], dark ink on light paper; of other inputs their `picture`.
+        observation: what its front end observes of this input, where something is there.
 
     Of frames only the likely paths are shown: `_LIKELY` behind the best one.
     """
     emissions = reader.recognition([observation])
     interpretation = reader.interpretation(emissions)
     (answer,) = reader.read_observations([observation])
-    if isinstance(observation, Line):
+    if not isinstance(observation, Segmentation):
         likely = gtnet.prune(interpretation, beam=_LIKELY)
-        frames = frame_images(image, observation, emissions.scores.shape[1])
-        below = _first_map(likely)
-        shown = {arc: frames[k // emissions.num_labels] for arc, k in enumerate(below) if k >= 0}
+        length = emissions.scores.shape[1]
+        if emissions.lengths is not None:
+            length = int(emissions.lengths[0])
+        frames = frame_images(image, observation, length)
+        places = [k // emissions.num_labels for k in _first_map(likely)]
+        shown = {arc: frames[at] for arc, at in enumerate(places) if 0 <= at < len(frames)}
         return View(answer.amount, answer.confidence, None, likely, {}, shown)
     recognition, built = emissions.graph(), interpretation.graph()
     segments = segment_images(image, observation)
@@ -73,7 +79,39 @@ def look(reader: Recognizer, image: np.ndarray, observation: Segmentation | Line
 _LIKELY = 4.0
 
 
-def frame_images(image: np.ndarray, line: Line, frames: int) -> list[np.ndarray]:
+def frame_images(image: np.ndarray, observation: Any, frames: int) -> list[np.ndarray]:
+    """The columns of the picture under each frame, and some beside them.
+
+    Empty for what a front end of one's own observes.
+    """
+    if isinstance(observation, Line):
+        return _strips_of_line(image, observation, frames)
+    shares = np.arange(frames + 1) / max(1, frames)
+    if isinstance(observation, Spectrum):
+        return [_columns(image, a, b) for a, b in pairwise(shares)]
+    if isinstance(observation, Track):
+        return _strips_of_track(image, observation, shares)
+    return []
+
+
+def _columns(image: np.ndarray, first: float, last: float) -> np.ndarray:
+    """The columns between two shares of the width, and as many beside them."""
+    width, beside = image.shape[1], last - first
+    left = min(max(0, round((first - beside) * width)), width - 1)
+    return image[:, left : max(left + 1, round((last + beside) * width))]
+
+
+def _strips_of_track(image: np.ndarray, track: Track, shares: np.ndarray) -> list[np.ndarray]:
+    """What lies between the leftmost and the rightmost point of each frame."""
+    x = track.points[:, 0] - track.points[:, 0].min()
+    x = x / max(float(x.max()), 1e-9)
+    ends = np.rint(shares * len(x)).astype(int)
+    parts = [x[a : max(a + 1, b)] for a, b in pairwise(np.minimum(ends, len(x) - 1))]
+    beside = image.shape[0] / (4 * image.shape[1])
+    return [_columns(image, part.min() - beside, part.max() + beside) for part in parts]
+
+
+def _strips_of_line(image: np.ndarray, line: Line, frames: int) -> list[np.ndarray]:
     """The columns of the image under each frame of its line, and as many beside them."""
     x0, y0, x1, y1 = line.box
     step = len(line) / max(1, frames)

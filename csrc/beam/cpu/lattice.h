@@ -74,6 +74,13 @@ class LatticeBuilder {
   void go_forth(BeamLattice& lattice, const double* start_slack,
                 const std::vector<double>& ends) const {
     std::vector<int32_t> number, carried;
+    int64_t arcs = 0;
+    for (const TraceView& chunk : chunks_) {
+      arcs += chunk.arc_cuts[chunk.num_frames + 1] - chunk.arc_cuts[0];
+    }
+    for (auto* column : {&lattice.source, &lattice.target, &lattice.arc, &lattice.frame}) {
+      column->reserve(arcs);  // most are kept
+    }
     int32_t cut = 0;
     for (size_t c = 0; c < chunks_.size(); ++c) {
       const TraceView& chunk = chunks_[c];

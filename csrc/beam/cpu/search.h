@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "beam/cpu/ordered_set.h"
 #include "beam/limits.h"
 #include "core/interrupt.h"
 #include "core/simd_dispatch.h"
@@ -53,7 +54,10 @@ class BeamSearch {
         limits_(limits),
         slot_of_state_(static_cast<int32_t*>(
                            std::calloc(graph.last_state - graph.first_state + 1, sizeof(int32_t))),
-                       &std::free) {
+                       &std::free),
+        queue_(graph.epsilon_order ? graph.last_state - graph.first_state : 0),
+        slot_in_queue_(std::make_unique_for_overwrite<int32_t[]>(
+            graph.epsilon_order ? graph.last_state - graph.first_state : 0)) {
     if (!slot_of_state_) throw std::bad_alloc();
   }
 
@@ -124,10 +128,17 @@ class BeamSearch {
   // The arcs that leave the last cut and read a label: the first num_arcs_ of these.
   std::vector<double> arc_score_;
   std::vector<int32_t> arc_token_, arc_position_, chosen_;
-  std::vector<int32_t> entered_, place_, bins_, followed_;
+  std::vector<int32_t> entered_, place_, bins_;
   std::vector<double> score_, ranked_, behind_;
-  std::vector<std::pair<int32_t, int32_t>> queue_;  // (order, slot), the lowest order in front
-  int64_t num_arcs_ = 0, count_ = 0;                // arcs scored, states entered
+  OrderedSet queue_;  // of states with epsilons to follow, by their order
+  const std::unique_ptr<int32_t[]> slot_in_queue_;  // by their order
+  // The epsilon arcs that were followed: slot, position, target, score, in order.
+  struct Followed {
+    int32_t from, position, target;
+    double score;
+  };
+  std::vector<Followed> followed_;
+  int64_t num_arcs_ = 0, count_ = 0;  // arcs scored, states entered
   double best_ = kNegInf;
   ScoreBins bins_of_scores_;
   size_t forget_at_ = size_t{1} << 16;
@@ -267,15 +278,9 @@ class BeamSearch {
   void enqueue(int32_t slot) {
     const int32_t state = entered_[slot], k = graph_.offsets[state];
     if (k == graph_.offsets[state + 1] || graph_.labels[k] >= 0) return;
-    queue_.emplace_back(graph_.epsilon_order[state], slot);
-    std::push_heap(queue_.begin(), queue_.end(), std::greater<>());
-  }
-
-  // body(arc's position) for every epsilon arc that leaves a state.
-  template <class Body>
-  void for_each_epsilon(int32_t state, const Body& body) const {
-    const int32_t end = graph_.offsets[state + 1];
-    for (int32_t k = graph_.offsets[state]; k < end && graph_.labels[k] < 0; ++k) body(k);
+    const int32_t at = graph_.epsilon_order[state] - graph_.first_state;
+    queue_.insert(at);
+    slot_in_queue_[at] = slot;
   }
 
   // Within a cut, in an order that leads forward: whoever is taken from the queue is final.
@@ -284,13 +289,12 @@ class BeamSearch {
     const auto count = static_cast<int32_t>(count_);
     for (int32_t slot = 0; slot < count; ++slot) enqueue(slot);
     while (!queue_.empty()) {
-      std::pop_heap(queue_.begin(), queue_.end(), std::greater<>());
-      const int32_t from = queue_.back().second;
-      queue_.pop_back();
-      followed_.push_back(from);
-      for_each_epsilon(entered_[from], [&](int32_t k) {
+      const int32_t from = slot_in_queue_[queue_.take()];
+      const int32_t state = entered_[from], end = graph_.offsets[state + 1];
+      for (int32_t k = graph_.offsets[state]; k < end && graph_.labels[k] < 0; ++k) {
         const double score = score_[from] + static_cast<double>(graph_.weights[k]);
-        if (score < bound) return;
+        followed_.push_back({from, k, graph_.targets[k], score});
+        if (score < bound) continue;
         best_ = std::max(best_, score);
         if (count_ == static_cast<int64_t>(entered_.size())) {
           entered_.resize(2 * count_ + 1);
@@ -299,7 +303,7 @@ class BeamSearch {
         const int64_t known = count_;
         enter(graph_.targets[k], score);
         if (count_ > known) enqueue(static_cast<int32_t>(known));
-      });
+      }
     }
   }
 
@@ -327,12 +331,9 @@ class BeamSearch {
       const int32_t k = chosen_[i];
       record(arc_token_[k], graph_.targets[arc_position_[k]], arc_position_[k], arc_score_[k]);
     }
-    for (const int32_t from : followed_) {
-      if (place_[from] == kNone) continue;
-      for_each_epsilon(entered_[from], [&](int32_t k) {
-        const double score = score_[from] + static_cast<double>(graph_.weights[k]);
-        if (score >= kLowest) record(place_[from], graph_.targets[k], k, score);
-      });
+    for (const Followed& arc : followed_) {
+      if (place_[arc.from] == kNone || arc.score < kLowest) continue;
+      record(place_[arc.from], arc.target, arc.position, arc.score);
     }
     close_cut();
   }
@@ -346,9 +347,11 @@ class BeamSearch {
     int64_t kept = 0;
     for (int64_t slot = 0; slot < count_; ++slot) {
       if (score_[slot] < least || (score_[slot] == least && equal-- <= 0)) continue;
-      entered_[kept] = entered_[slot];
-      score_[kept] = score_[slot];
-      slot_of(entered_[kept]) = static_cast<int32_t>(kept);
+      if (kept < slot) {
+        entered_[kept] = entered_[slot];
+        score_[kept] = score_[slot];
+        slot_of(entered_[kept]) = static_cast<int32_t>(kept);
+      }
       ++kept;
     }
     count_ = kept;
@@ -357,12 +360,11 @@ class BeamSearch {
   // The states that the epsilons of a survivor come through survive with it.
   void keep_epsilon_sources() {
     for (size_t i = followed_.size(); i-- > 0;) {
-      const int32_t from = followed_[i];
-      for_each_epsilon(entered_[from], [&](int32_t k) {
-        const int32_t to = entered_slot(graph_.targets[k]);
-        if (to == kNone || place_[to] == kNone) return;
-        if (score_[from] + static_cast<double>(graph_.weights[k]) == score_[to]) place_[from] = 0;
-      });
+      const Followed& arc = followed_[i];
+      if (place_[arc.from] != kNone) continue;
+      const int32_t to = entered_slot(arc.target);
+      if (to == kNone || place_[to] == kNone) continue;
+      if (arc.score == score_[to]) place_[arc.from] = 0;
     }
   }
 

@@ -5,6 +5,7 @@
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
 #include "paths/cpu/cycle_closure.h"
+#include "paths/cpu/proven_sums.h"
 #include "paths/log_distance.h"
 #include "paths/viterbi.h"
 
@@ -40,10 +41,10 @@ std::tuple<Tensor, Tensor, Tensor> components(const Tensor& state_offsets, const
 }
 
 // What eliminating one component takes: its states in order and the columns of each.
+// Empty where that would take too long, and sums are found by iteration.
 struct Fill {
   std::vector<int32_t> states;
   std::vector<std::vector<int32_t>> columns;
-  bool too_large = false;
 };
 
 Fill fill_of(const int32_t* order, CyclicComponent component, const int32_t* offsets,
@@ -54,8 +55,7 @@ Fill fill_of(const int32_t* order, CyclicComponent component, const int32_t* off
   paths::Elimination elimination(states, size, offsets, targets, local, base);
   for (int32_t i = 0; i < size; ++i) local[states[i] - base] = kNone;
   Fill fill;
-  fill.too_large = !elimination.run();
-  if (fill.too_large) return fill;
+  if (!elimination.run()) return fill;
   for (int32_t place = 0; place < size; ++place) {
     fill.states.push_back(states[elimination.order()[place]]);
     fill.columns.push_back(elimination.columns_of(place));
@@ -63,7 +63,7 @@ Fill fill_of(const int32_t* order, CyclicComponent component, const int32_t* off
   return fill;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
     const Tensor& state_offsets, const Tensor& order, const Tensor& component_offsets,
     const Tensor& bounds, const Tensor& offsets, const Tensor& arcs, const Tensor& targets) {
   const int64_t num_states = order.numel(), num_graphs = graphs(state_offsets);
@@ -79,8 +79,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
     }
   });
 
-  Tensor too_large = empty<int32_t>(order, 1);  // the first component that does not fit
-  output<int32_t>(too_large)[0] = kNone;
   Tensor pivots = empty<int32_t>(order, num_states);
   Tensor rows = empty<int64_t>(order, num_states + 1), diagonal = empty<int64_t>(order, num_states);
   Tensor entries = empty<int64_t>(order, arcs.numel());
@@ -90,9 +88,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
   std::fill(entry, entry + arcs.numel(), kNone);
   std::fill(row, row + num_states + 1, 0);
   for (size_t c = 0; c < fills.size(); ++c) {
-    if (fills[c].too_large && *output<int32_t>(too_large) == kNone) {
-      *output<int32_t>(too_large) = static_cast<int32_t>(c);
-    }
     const int32_t begin = walk.components[c].begin;
     std::copy(fills[c].states.begin(), fills[c].states.end(), pivot + begin);
     for (size_t i = 0; i < fills[c].columns.size(); ++i) {
@@ -108,7 +103,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
   for (int32_t p = 0; p < num_states; ++p) position[pivot[p]] = p;
   for (size_t c = 0; c < fills.size(); ++c) {
     const auto [begin, end] = walk.components[c];
-    if (fills[c].too_large) continue;
+    if (fills[c].columns.empty()) continue;
     for (int32_t p = begin; p < end; ++p) {
       const std::vector<int32_t>& of_row = fills[c].columns[p - begin];
       int32_t* const first = column + row[p];
@@ -123,7 +118,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
       }
     }
   }
-  return {pivots, rows, columns, diagonal, entries, too_large};
+  return {pivots, rows, columns, diagonal, entries};
 }
 
 paths::Pattern pattern_of(const Tensor& pivots, const Tensor& rows, const Tensor& columns,
@@ -131,6 +126,90 @@ paths::Pattern pattern_of(const Tensor& pivots, const Tensor& rows, const Tensor
   return {input<int32_t>(pivots), input<int64_t>(rows), input<int32_t>(columns),
           input<int64_t>(diagonal), input<int64_t>(entries)};
 }
+
+// How the sums over a component failed, if they did: a state on cycles that sum to infinity, or, as
+// unproven(state), one of a component whose sums are not known well enough.
+constexpr int32_t unproven(int32_t state) {
+  return -2 - state;
+}
+
+template <class Weight>
+double log_weight(paths::Log /*semiring*/, Weight weight) {
+  return weight;
+}
+template <class Weight>
+double log_weight(paths::Real /*semiring*/, Weight weight) {
+  return std::log(weight);
+}
+
+// A component whose elimination would take too long.
+template <class Semiring>
+class IteratedComponent {
+ public:
+  template <class Weight>
+  IteratedComponent(const int32_t* states, int32_t size, bool reverse, const Csr& incidence,
+                    const Weight* weights)
+      : states_(states), size_(size), reverse_(reverse), sums_(matrix(incidence, weights)) {}
+
+  // x becomes b + A x, given b; kNone where that succeeds.
+  int32_t solve(paths::Log /*semiring*/, std::vector<double>& x) {
+    std::vector<double> sums(size_);
+    for (int32_t i = 0; i < size_; ++i) sums[i] = x[place(i)];
+    const paths::Sums found = sums_(sums.data());
+    for (int32_t i = 0; i < size_; ++i) x[place(i)] = sums[i];
+    if (found == paths::Sums::kProven) return kNone;
+    const int32_t state = states_[place(sums_.witness())];
+    return found == paths::Sums::kDivergent ? state : unproven(state);
+  }
+
+  // What is positive in b and what is negative, each by itself.
+  int32_t solve(paths::Real /*semiring*/, std::vector<double>& x) {
+    std::vector<double> total(size_, 0);
+    for (const double sign : {1.0, -1.0}) {
+      std::vector<double> part(size_);
+      for (int32_t i = 0; i < size_; ++i) part[i] = std::log(std::max(sign * x[i], 0.0));
+      if (std::all_of(part.begin(), part.end(), [](double value) { return value == kNegInf; })) {
+        continue;
+      }
+      const int32_t failed = solve(paths::Log{}, part);
+      if (failed != kNone) return failed < 0 ? failed : unproven(failed);
+      for (int32_t i = 0; i < size_; ++i) total[i] += sign * std::exp(part[i]);
+    }
+    x = std::move(total);
+    return kNone;
+  }
+
+ private:
+  // Rows in the order of the walk, in which most arcs lead forward.
+  int32_t place(int32_t i) const { return reverse_ ? size_ - 1 - i : i; }
+
+  template <class Weight>
+  paths::SparseRows matrix(const Csr& incidence, const Weight* weights) const {
+    const auto [least, most] = std::minmax_element(states_, states_ + size_);
+    std::vector<int32_t> row(*most - *least + 1, kNone);
+    for (int32_t i = 0; i < size_; ++i) row[states_[place(i)] - *least] = i;
+    paths::SparseRows rows;
+    rows.offsets.push_back(0);
+    for (int32_t i = 0; i < size_; ++i) {
+      const int32_t s = states_[place(i)];
+      for (int32_t k = incidence.offsets[s]; k < incidence.offsets[s + 1]; ++k) {
+        const int32_t other = incidence.states[k];
+        if (other < *least || other > *most || row[other - *least] == kNone) continue;
+        const double weight = log_weight(Semiring{}, weights[incidence.arcs[k]]);
+        if (weight == kNegInf) continue;
+        rows.columns.push_back(row[other - *least]);
+        rows.values.push_back(weight);
+      }
+      rows.offsets.push_back(static_cast<int64_t>(rows.columns.size()));
+    }
+    return rows;
+  }
+
+  const int32_t* const states_;
+  const int32_t size_;
+  const bool reverse_;
+  paths::ProvenSums sums_;
+};
 
 // Solves x = b + A x over the states of a component, or x = b + x A in a walk along the arcs. The
 // functor, given x = 0 within the component, makes b of what leads into it.
@@ -140,25 +219,31 @@ GTNET_INLINE int32_t close_component(const paths::Pattern& pattern, CyclicCompon
                                      const Csr& incidence, const Weight* weights, double* x) {
   const int32_t size = component.end - component.begin;
   const int32_t* const states = pattern.pivots + component.begin;
-  paths::Closure<Semiring> closure(pattern, component);
-  for (int32_t i = 0; i < size; ++i) {
-    for (int32_t k = incidence.offsets[states[i]]; k < incidence.offsets[states[i] + 1]; ++k) {
-      const int32_t arc = incidence.arcs[k];
-      if (pattern.entries[arc] != kNone) closure.add(pattern.entries[arc], weights[arc]);
-    }
-    x[states[i]] = Semiring::kZero;
-  }
+  for (int32_t i = 0; i < size; ++i) x[states[i]] = Semiring::kZero;
   std::vector<double> inflow(size);
   for (int32_t i = 0; i < size; ++i) {
     functor(graph, states[i]);
     inflow[i] = std::exchange(x[states[i]], Semiring::kZero);
   }
-  const int32_t failed = closure.factorize();
-  if (failed != kNone) return pattern.pivots[failed];
-  if (reverse) {
-    closure.against(inflow.data());
+  if (pattern.eliminates(component)) {
+    paths::Closure<Semiring> closure(pattern, component);
+    for (int32_t i = 0; i < size; ++i) {
+      for (int32_t k = incidence.offsets[states[i]]; k < incidence.offsets[states[i] + 1]; ++k) {
+        const int32_t arc = incidence.arcs[k];
+        if (pattern.entries[arc] != kNone) closure.add(pattern.entries[arc], weights[arc]);
+      }
+    }
+    const int32_t failed = closure.factorize();
+    if (failed != kNone) return pattern.pivots[failed];
+    if (reverse) {
+      closure.against(inflow.data());
+    } else {
+      closure.along(inflow.data());
+    }
   } else {
-    closure.along(inflow.data());
+    IteratedComponent<Semiring> iterated(states, size, reverse, incidence, weights);
+    const int32_t failed = iterated.solve(Semiring{}, inflow);
+    if (failed != kNone) return failed;
   }
   for (int32_t i = 0; i < size; ++i) x[states[i]] = inflow[i];
   return kNone;
@@ -198,23 +283,28 @@ std::tuple<Tensor, Tensor, Tensor> closed_log_distance(
   return {alpha, score, divergent};
 }
 
-Tensor closed_recursion(const Tensor& p, const Tensor& b, const Tensor& state_offsets,
-                        const Tensor& order, const Tensor& offsets, const Tensor& arcs,
-                        const Tensor& states, bool reverse, const Tensor& component_offsets,
-                        const Tensor& bounds, const Tensor& pivots, const Tensor& rows,
-                        const Tensor& columns, const Tensor& diagonal, const Tensor& entries) {
-  Tensor x = empty<double>(b, b.numel());
-  count(Driver::kComponents, graphs(state_offsets));
+std::tuple<Tensor, Tensor> closed_recursion(
+    const Tensor& p, const Tensor& b, const Tensor& state_offsets, const Tensor& order,
+    const Tensor& offsets, const Tensor& arcs, const Tensor& states, bool reverse,
+    const Tensor& component_offsets, const Tensor& bounds, const Tensor& pivots, const Tensor& rows,
+    const Tensor& columns, const Tensor& diagonal, const Tensor& entries) {
+  const int64_t num_graphs = graphs(state_offsets);
+  Tensor x = empty<double>(b, b.numel()), divergent = empty<int32_t>(order, num_graphs);
+  int32_t* const failed = output<int32_t>(divergent);
+  std::fill(failed, failed + num_graphs, kNone);
+  count(Driver::kComponents, num_graphs);
   const paths::Pattern pattern = pattern_of(pivots, rows, columns, diagonal, entries);
   const Csr incidence = csr_of(offsets, arcs, states);
   const paths::Recursion functor{incidence, input<double>(p), input<double>(b), output<double>(x)};
-  for_each_component(cyclic_walk_of(state_offsets, order, reverse, component_offsets, bounds),
-                     b.numel(), functor,
-                     [&](int64_t graph, CyclicComponent component) __attribute__((always_inline)) {
-                       close_component<paths::Real>(pattern, component, reverse, functor, graph,
-                                                    incidence, input<double>(p), output<double>(x));
-                     });
-  return x;
+  for_each_component(
+      cyclic_walk_of(state_offsets, order, reverse, component_offsets, bounds), b.numel(), functor,
+      [&](int64_t graph, CyclicComponent component) __attribute__((always_inline)) {
+        const int32_t state =
+            close_component<paths::Real>(pattern, component, reverse, functor, graph, incidence,
+                                         input<double>(p), output<double>(x));
+        if (failed[graph] == kNone) failed[graph] = state;
+      });
+  return {x, divergent};
 }
 
 std::tuple<Tensor, Tensor, Tensor> closed_best_distance(
@@ -261,10 +351,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
       "elimination(Tensor state_offsets, Tensor order, Tensor component_offsets, Tensor bounds, "
       "Tensor offsets, Tensor arcs, Tensor targets) "
-      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("closed_log_distance(Tensor weights, Tensor start, Tensor accept, " GTNET_CYCLIC_WALK
         ", " GTNET_PATTERN ") -> (Tensor, Tensor, Tensor)");
-  m.def("closed_recursion(Tensor p, Tensor b, " GTNET_CYCLIC_WALK ", " GTNET_PATTERN ") -> Tensor");
+  m.def("closed_recursion(Tensor p, Tensor b, " GTNET_CYCLIC_WALK ", " GTNET_PATTERN
+        ") -> (Tensor, Tensor)");
   m.def("closed_best_distance(Tensor weights, Tensor start, " GTNET_CYCLIC_WALK
         ") -> (Tensor, Tensor, Tensor)");
 }

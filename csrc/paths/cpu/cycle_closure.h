@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <limits>
 #include <queue>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -24,6 +23,11 @@ struct Pattern {
   const int32_t* columns;   // the position of each entry's target, ascending within a row
   const int64_t* diagonal;  // [states] the entry (p, p), where there are any
   const int64_t* entries;   // [arcs] the entry an arc within a component adds to, else kNone
+
+  // Without entries, elimination would take too long.
+  bool eliminates(CyclicComponent component) const {
+    return rows[component.begin] < rows[component.end];
+  }
 };
 
 // Numbers as they are: sums over walks may have signs, the matrix may not.
@@ -175,28 +179,51 @@ class Closure {
 // Pairs of states: a bit for each in small components, a hash table in large ones.
 class PairSet {
  public:
-  explicit PairSet(int64_t size) : size_(size) {
-    if (dense()) bits_.resize(size * size, false);
-  }
-
-  bool dense() const { return size_ <= kMostDense; }
-  int64_t count() const { return count_; }
+  explicit PairSet(int64_t size) : size_(size), bits_(dense() ? size * size : 0, false) {}
 
   // Whether the pair is new.
   bool insert(int64_t i, int64_t j) {
     const int64_t key = i * size_ + j;
-    if (dense() ? bits_[key] : !sparse_.insert(key).second) return false;
-    if (dense()) bits_[key] = true;
-    ++count_;
+    if (!dense()) return insert(key);
+    if (bits_[key]) return false;
+    bits_[key] = true;
     return true;
   }
 
  private:
   static constexpr int64_t kMostDense = int64_t{1} << 14;
+
+  bool dense() const { return size_ <= kMostDense; }
+
+  // By linear probing, at most half full.
+  bool insert(int64_t key) {
+    if (2 * count_ >= static_cast<int64_t>(table_.size())) grow();
+    int64_t& slot = *find(key);
+    if (slot == key) return false;
+    slot = key;
+    ++count_;
+    return true;
+  }
+
+  std::vector<int64_t>::iterator find(int64_t key) {
+    const size_t mask = table_.size() - 1;
+    size_t at = (static_cast<uint64_t>(key) * 0x9E3779B97F4A7C15u >> 20) & mask;
+    while (table_[at] != kNone && table_[at] != key) at = (at + 1) & mask;
+    return table_.begin() + static_cast<std::ptrdiff_t>(at);
+  }
+
+  void grow() {
+    std::vector<int64_t> keys(std::max<size_t>(1024, 2 * table_.size()), kNone);
+    std::swap(keys, table_);
+    for (const int64_t key : keys) {
+      if (key != kNone) *find(key) = key;
+    }
+  }
+
   const int64_t size_;
-  int64_t count_ = 0;
   std::vector<bool> bits_;
-  std::unordered_set<int64_t> sparse_;
+  std::vector<int64_t> table_;
+  int64_t count_ = 0;
 };
 
 // Finds the order of elimination and the fill of one component: the state with the fewest pairs of
@@ -205,10 +232,8 @@ class PairSet {
 // a quarter of the others before and behind it.
 class Elimination {
  public:
-  // Beyond these a component does not fit; a step with the hash table takes a hundred times as
-  // long.
-  static constexpr int64_t kMostEntries = int64_t{1} << 25;
-  static constexpr int64_t kMostSteps = int64_t{1} << 33, kMostSparseSteps = int64_t{1} << 27;
+  // Beyond this many steps, and so many for each arc, iteration is faster.
+  static constexpr int64_t kMostSteps = int64_t{1} << 22, kMostStepsPerArc = 8;
 
   // `states` of the component, numbered locally by `local`, and the arcs that leave them.
   Elimination(const int32_t* states, int32_t size, const int32_t* offsets, const int32_t* targets,
@@ -228,8 +253,10 @@ class Elimination {
     }
   }
 
-  // Whether the component fits. Then `order()` and `columns_of()` describe it.
+  // Whether it takes few enough steps. Then `order()` and `columns_of()` describe it.
   bool run() {
+    int64_t most_steps = kMostSteps;
+    for (const int32_t degree : degree_out_) most_steps += kMostStepsPerArc * degree;
     std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> candidates;
     for (int32_t i = 0; i < size_; ++i) candidates.emplace(cost(i), i);
     int64_t steps = 0;
@@ -238,10 +265,12 @@ class Elimination {
       candidates.pop();
       if (place_[k] != kNone || price != cost(k)) continue;
       const int64_t left = size_ - static_cast<int64_t>(order_.size());
-      if (16 * price > (left - 1) * (left - 1)) return take_the_rest(steps);
+      if (16 * price > (left - 1) * (left - 1)) {
+        take_the_rest();
+        return steps + left * left * left / 3 <= most_steps;
+      }
       steps += price;
-      if (steps > (pairs_.dense() ? kMostSteps : kMostSparseSteps) || pairs_.count() > kMostEntries)
-        return false;
+      if (steps > most_steps) return false;
       for (const int32_t i : eliminate(k)) candidates.emplace(cost(i), i);
     }
     return true;
@@ -302,16 +331,13 @@ class Elimination {
     return found;
   }
 
-  bool take_the_rest(int64_t steps) {
+  void take_the_rest() {
     whole_ = static_cast<int32_t>(order_.size());
     for (int32_t i = 0; i < size_; ++i) {
       if (place_[i] != kNone) continue;
       place_[i] = static_cast<int32_t>(order_.size());
       order_.push_back(i);
     }
-    const int64_t left = size_ - whole_;
-    return steps + left * left * left / 3 <= kMostSteps &&
-           pairs_.count() + left * left <= kMostEntries;
   }
 
   const int32_t size_;

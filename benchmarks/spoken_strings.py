@@ -1,0 +1,174 @@
+"""`python -m benchmarks.spoken_strings [--speaker NAME]`: five digits in a row, unknown speakers.
+
+The recordings are those of the Free Spoken Digit Dataset (fsdd/fsdd.npz), joined to strings of one
+speaker. A reader is trained on the other speakers. First its frames are: every frame of a training
+string has a label, as it is known where the recordings were joined. Then training goes on, once
+more with frames and once with strings alone, through the difference of two forward scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.reading import SHARED, count_right, learn, share, texts
+from gtnet.reader import Recognizer, Recording, SequenceConfig, SoundConfig, SoundFrontEnd
+
+DATA = SHARED / "fsdd" / "fsdd.npz"
+DIGITS = "0123456789"
+NETWORK = SequenceConfig((64, 64, 96, 96), (5, 5, 5, 5), (2, 2, 1, 1), context=0)
+"""Convolutions alone: each frame sees about half a second, a digit."""
+LONGEST_GAP = 0.12
+"""Seconds of quiet between two digits, at most; drawn evenly from 0."""
+HELD = 0.15
+"""Share at each end of a digit whose frames are labelled as none, for training of frames."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A string of recordings: the sound, the digits, and where each is, as shares of the length."""
+
+    sound: Recording
+    text: str
+    places: list[tuple[float, float]]
+
+
+class Speakers:
+    """Recordings of single digits by speaker."""
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path, allow_pickle=False) as file:
+            samples, offsets = file["samples"], file["offsets"]
+            self.digits, self.of = file["labels"], file["speaker"]
+            self.rate = int(file["rate"])
+        self.recordings = [samples[a:b] for a, b in pairwise(offsets)]
+        self.names = sorted(set(self.of.tolist()))
+
+    def join(self, chosen: Sequence[int], rng: np.random.Generator) -> Joined:
+        """Recordings one after the other, with quiet between them."""
+        quiet = 0.003 * max(int(np.abs(self.recordings[i]).max()) for i in chosen)
+        pieces, ends = [], []
+        for i in chosen:
+            gap = rng.normal(0, quiet, int(rng.uniform(0, LONGEST_GAP) * self.rate))
+            pieces += [gap, self.recordings[i].astype(np.float64)]
+            done = sum(map(len, pieces))
+            ends.append((done - len(pieces[-1]), done))
+        samples = np.concatenate(pieces)
+        places = [(first / len(samples), last / len(samples)) for first, last in ends]
+        text = "".join(DIGITS[self.digits[i]] for i in chosen)
+        return Joined(Recording(samples, self.rate), text, places)
+
+    def strings(self, names: Sequence[str], count: int, lengths: range, seed: int) -> list[Joined]:
+        """Strings of random digits, each of one of these speakers."""
+        rng = np.random.default_rng(seed)
+        own = [np.nonzero(self.of == name)[0] for name in names]
+        return [
+            self.join(rng.choice(own[k % len(own)], rng.choice(lengths)), rng) for k in range(count)
+        ]
+
+
+def frame_labels(strings: Sequence[Joined], frames: Tensor, most: int, nothing: int) -> Tensor:
+    """The digit of every frame, or what is none; behind a string -100, which is left out."""
+    labels = torch.full((len(strings), most), -100)
+    for row, string, count in zip(labels, strings, frames.tolist(), strict=True):
+        at = (torch.arange(count) + 0.5) / count
+        row[:count] = nothing
+        for digit, (first, last) in zip(string.text, string.places, strict=True):
+            held = HELD * (last - first)
+            row[:count][(at >= first + held) & (at < last - held)] = int(digit)
+    return labels
+
+
+def batches(strings: Sequence[Joined], size: int, seed: int) -> Iterator[list[int]]:
+    """Strings of like lengths, without end."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(strings))
+        for first in range(0, len(order), 8 * size):
+            part = sorted(
+                order[first : first + 8 * size], key=lambda i: len(strings[i].sound.samples)
+            )
+            groups = [part[k : k + size] for k in range(0, len(part), size)]
+            for k in rng.permutation(len(groups)):
+                yield [int(i) for i in groups[k]]
+
+
+def frame_losses(reader: Recognizer, strings: Sequence[Joined], seen, seed: int):
+    """Cross-entropy of the frames of batches."""
+    for batch in batches(strings, 16, seed):
+        graphs = reader.recognition([seen[i] for i in batch], reader.front_end.change(1.0))
+        assert graphs.lengths is not None
+        chosen, most = [strings[i] for i in batch], graphs.scores.shape[1]
+        labels = frame_labels(chosen, graphs.lengths, most, len(DIGITS))
+        yield functional.nll_loss(graphs.scores.flatten(0, 1), labels.flatten())
+
+
+def string_losses(reader: Recognizer, strings: Sequence[Joined], seen, seed: int):
+    """The difference of two forward scores of the strings of batches."""
+    for batch in batches(strings, 16, seed):
+        truth = [strings[i].text for i in batch]
+        loss = reader.loss([seen[i] for i in batch], truth, reader.front_end.change(1.0))
+        yield loss[torch.isfinite(loss)].mean()
+
+
+def judged(speakers: Speakers, speaker: str, steps: int, seed: int) -> list[tuple[str, int, int]]:
+    """How many of 200 strings of a speaker are read right, by training; trained on the others."""
+    others = [name for name in speakers.names if name != speaker]
+    strings = speakers.strings(others, 3000, range(2, 7), seed + 1)
+    test = speakers.strings([speaker], 200, range(5, 6), 99)
+    torch.manual_seed(seed)
+    reader = Recognizer(DIGITS, None, SoundFrontEnd(SoundConfig(network=NETWORK)))
+    seen = reader.observe([string.sound for string in strings])
+    heard = reader.observe([string.sound for string in test])
+    learn(reader, frame_losses(reader, strings, seen, seed), steps, 3e-3)
+    start = copy.deepcopy(reader.state_dict())
+    rows = []
+    for name, losses in (
+        ("frames", None),
+        ("frames, then frames", frame_losses),
+        ("frames, then strings", string_losses),
+    ):
+        reader.load_state_dict(start)
+        if losses is not None:
+            torch.manual_seed(seed + 2)
+            learn(reader, losses(reader, strings, seen, seed + 2), steps, 2e-3)
+        found = texts(reader, heard)
+        rows.append((name, count_right(found, [string.text for string in test]), len(test)))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.spoken_strings", description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="fsdd.npz")
+    parser.add_argument("--speaker", help="the one that is left out (default: each in turn)")
+    parser.add_argument("--steps", type=int, default=400, help="of each of the two trainings")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    speakers = Speakers(given.data)
+    right: dict[str, int] = {}
+    total = 0
+    for speaker in [given.speaker] if given.speaker else speakers.names:
+        began = time.process_time()
+        rows = judged(speakers, speaker, given.steps, given.seed)
+        total += rows[0][2]
+        for name, count, of in rows:
+            right[name] = right.get(name, 0) + count
+            print(f"{speaker}, trained on {name}: {share(count, of)} strings right", flush=True)
+        print(f"  {time.process_time() - began:.0f} CPU s", flush=True)
+    for name, count in right.items():
+        print(f"all, trained on {name}: {share(count, total)} strings right")
+
+
+if __name__ == "__main__":
+    main()
