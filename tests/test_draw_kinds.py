@@ -293,3 +293,24 @@ def test_symbol_tables_name_labels() -> None:
     assert set(LETTERS) <= set(
         svg_texts(gtnet.draw_alignment(emissions() @ lexicon(), isymbols=table).svg)
     )
+
+
+@can_render
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 20), (20, 1), (3, 9)])
+def test_images_a_pixel_wide_are_drawn(kind: str, shape: tuple[int, int], tmp_path) -> None:
+    graph = Graph([0, 1], [1, 2], [1, 2], accept=2)
+    images = {0: np.zeros(shape, np.uint8), 1: np.full((30, 20), 90, np.uint8)}
+    path = tmp_path / f"graph.{kind}"
+    gtnet.draw(graph, path, images=images)
+    begins = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF"}[kind]
+    assert path.read_bytes().startswith(begins) and path.stat().st_size > 1000
+
+
+def test_an_empty_picture_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    from gtnet.draw import render
+
+    monkeypatch.setattr(render, "_lay_out", lambda dot, kind: b"")
+    with pytest.raises(ValueError, match="Graphviz gave 0 bytes that are no PNG"):
+        gtnet.draw(Graph([0], [1], [1], accept=1), tmp_path / "a.png")
+    assert not (tmp_path / "a.png").exists()

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from gtnet import Graph
+from gtnet.reader import figures
 from gtnet.reader.figures import image_with_cuts
+from gtnet.reader.judge import _curves
 from gtnet.reader.reader import CheckReader
 from gtnet.reader.report import (
     Curve,
@@ -144,13 +146,52 @@ def test_missing_graphviz_leaves_a_sentence(tmp_path, monkeypatch) -> None:
     assert "svg" not in page.tags
 
 
-def test_a_failed_report_leaves_the_old_one(tmp_path) -> None:
-    path = write_report(tmp_path / "report.html", full())
-    old = path.read_bytes()
-    broken = Sample(np.zeros((0, 3)), "1")
-    with pytest.raises(ValueError, match="image_uri: image has shape"):
-        write_report(path, replace(full(), samples=[broken]))
-    assert path.read_bytes() == old
+def test_one_picture_that_fails_does_not_cost_the_report(tmp_path) -> None:
+    broken = Sample(np.zeros((0, 3)), "1", None, View("1", 0.5, Graph([0], [1], [1], accept=1)))
+    wrong = Mistake(np.zeros((0, 3)), "1.00", "2.00", 0.5)
+    page = page_of(tmp_path, replace(full(), samples=[*full().samples, broken], mistakes=[wrong]))
+    assert page.text.count("No picture: image_uri: image has shape (0, 3)") == 3
+    assert "111.00" in page.text and "2.00 instead of 1.00" in page.text
+
+
+def test_the_operating_point_is_said_and_drawn(tmp_path) -> None:
+    after = replace(AFTER, threshold=0.75, accepted=0.6, wrong=0.005)
+    page = page_of(tmp_path, replace(full(), after=after))
+    assert "threshold 0.7500 , chosen on validation amounts for 1% error" in page.text
+    assert "answers 60.0% of the test amounts" in page.text
+    assert "gtnet read --min-confidence 0.7500" in page.text
+    assert "No threshold of confidence was chosen" in page_of(tmp_path, full()).text
+
+
+def test_mistakes_name_their_files_and_few_are_shown_at_once(tmp_path) -> None:
+    made = [Mistake(three_bars(), "1.00", "2.00", 0.5, f"folder/{n}<.png") for n in range(20)]
+    page = page_of(tmp_path, replace(full(), mistakes=made, settings='{"rate": 1}'))
+    assert all(f"folder/{n}<.png" in page.text for n in range(20))
+    assert "14 more" in page.text and '{"rate": 1}' in page.text
+    assert page.tags.count("details") >= 4
+
+
+def test_losses_of_two_phases_have_axes_of_their_own() -> None:
+    history = [
+        {"phase": phase, "epoch": 1, "loss": loss, "valid_accuracy": None}
+        for phase, loss in (("isolated", 0.1), ("whole", 30.0), ("whole", None))
+    ]
+    curves = _curves(history)
+    assert [list(curve.lines.values()) for curve in curves] == [[[(1, 0.1)]], [[(2, 30.0)]]]
+
+
+def test_the_reject_plot_shows_what_is_near_the_error_rate(monkeypatch) -> None:
+    limits = []
+    finish = figures._finish
+    monkeypatch.setattr(
+        figures,
+        "_finish",
+        lambda axes, *rest, **named: (limits.append(axes.get_ylim()), finish(axes, *rest, **named)),
+    )
+    read = np.linspace(0.01, 1, 100)
+    for worst in (0.5, 0.02, 0.0):
+        figures.reject_plot({"a": (read, worst * read)}, 0.01, (0.5, 0.004))
+    assert [top for _, top in limits] == pytest.approx([0.05, 0.021, 0.015])
 
 
 def test_cuts_are_drawn_on_the_image() -> None:

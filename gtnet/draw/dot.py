@@ -64,7 +64,10 @@ def name_images(
     names: dict[bytes, str] = {}
     scale = height / max([1, *(np.asarray(image).shape[0] for image in images.values())])
     for arc, image in images.items():
-        data = png_bytes(image)
+        # Of images a pixel wide or high, the library draws an empty picture.
+        pixels = np.asarray(image)
+        thin = pixels.ndim > 1 and 1 in pixels.shape[:2]
+        data = png_bytes(pixels.repeat(2, axis=0).repeat(2, axis=1) if thin else pixels)
         name = names.setdefault(data, f"arc{arc}.png")
         files[name] = data
         tall, wide = np.asarray(image).shape[:2]

@@ -20,6 +20,7 @@ import numpy as np
 from gtnet.draw.style import FONT, FONT_FAMILY
 
 FORMATS = ("svg", "png", "pdf")
+_BEGINS = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}
 _GRAPHVIZ = threading.Lock()  # the library is not thread-safe, and standard error is global
 _FONTCONFIG = re.compile(rb"^Fontconfig .*\n(?:\t.*\n)*", re.MULTILINE)  # a list is indented below
 _IDLE = re.compile(r'<!--.*?-->\n?|<title>.*?</title>\n?|(?<=<g) id="[^"]*"', re.DOTALL)
@@ -45,7 +46,7 @@ def render(dot: str, format: str, images: Mapping[str, bytes] | None = None) -> 
         The bytes of the picture.
 
     Raises:
-        ValueError: another format.
+        ValueError: another format, or Graphviz gives no picture.
         GraphvizMissingError: neither the ``dot`` program nor pygraphviz is installed.
     """
     if format not in FORMATS:
@@ -56,6 +57,11 @@ def render(dot: str, format: str, images: Mapping[str, bytes] | None = None) -> 
             (Path(folder) / name).write_bytes(data)
             dot = dot.replace(f'SRC="{name}"', f'SRC="{(Path(folder) / name).as_posix()}"')
         output = _lay_out(dot, format)
+        if _BEGINS[format] not in output[:1024]:
+            raise ValueError(
+                f"render: Graphviz gave {len(output)} bytes that are no {format.upper()}; try"
+                " another format"
+            )
         return _inline(output, images).encode() if format == "svg" else output
 
 

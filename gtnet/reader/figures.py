@@ -51,7 +51,7 @@ def graph_svg(
 
 
 def _shrinking(match: re.Match[str]) -> str:
-    return f'<svg style="min-width:{0.75 * float(match[1]):.0f}pt" width="{match[1]}pt"'
+    return f'<svg style="min-width:{0.85 * float(match[1]):.0f}pt" width="{match[1]}pt"'
 
 
 def image_uri(image: np.ndarray) -> str:
@@ -103,8 +103,16 @@ def curve_plot(
     return _figure_uri(figure)
 
 
-def reject_plot(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], error_rate: float) -> str:
-    """The share of wrong answers against the share of amounts read, as an SVG data URI."""
+def reject_plot(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    error_rate: float,
+    point: tuple[float, float] | None = None,
+) -> str:
+    """The share of wrong answers against the share of amounts read, as an SVG data URI.
+
+    It shows what is near the error rate: five times as much and no more. `point`: (share read,
+    share wrong) of a threshold, marked.
+    """
     from matplotlib.ticker import PercentFormatter
 
     figure, axes = _figure(7.2, 3.6)
@@ -112,7 +120,17 @@ def reject_plot(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], error_rate: 
         axes.plot(read, wrong, color=colour, label=name, drawstyle="steps-post")
     axes.axhline(error_rate, color="#767676", linewidth=1, linestyle=":")
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, None)
+    most = max(float(wrong.max(initial=0)) for _, wrong in lines.values())
+    axes.set_ylim(0, max(min(1.05 * most, 5 * error_rate), 1.5 * error_rate))
+    if point is not None:
+        axes.plot(*point, "o", color=AFTER, clip_on=False, zorder=3)
+        axes.annotate(
+            f"{point[0]:.1%} read, {point[1]:.1%} wrong",
+            point,
+            (8, 8) if point[0] < 0.5 else (-8, 8),
+            textcoords="offset points",
+            ha="left" if point[0] < 0.5 else "right",
+        )
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _finish(axes, "amounts read", "of these wrong", percent=True, legend=True)
     return _figure_uri(figure)

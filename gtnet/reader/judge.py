@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -142,6 +143,7 @@ def report_data(
     samples: int = 12,
     drawn: int = 2,
     mistakes: int = 24,
+    settings: str = "",
 ) -> report.ReportData:
     """What the report of a comparison shows: `samples` images, the graphs of `drawn` of them.
 
@@ -159,12 +161,25 @@ def report_data(
         symbols=readers[1].alphabet.symbols,
         facts=facts,
         error_rate=comparison.scores[1].error_rate,
+        settings=settings,
         about=report.ABOUT.get(readers[1].front_end.name, report.SEGMENTS),
     )
 
 
 def _outcome(name: str, score: Score, own: Evaluation) -> report.Outcome:
-    return report.Outcome(name, score.accuracy, score.read, own.confidences, own.correct)
+    threshold = score.threshold
+    if threshold is not None and not math.isfinite(threshold):
+        threshold = None
+    return report.Outcome(
+        name,
+        score.accuracy,
+        score.read,
+        own.confidences,
+        own.correct,
+        threshold,
+        score.accepted,
+        score.wrong,
+    )
 
 
 def _samples(
@@ -185,25 +200,36 @@ def _samples(
         (seen,) = readers[1].observe([image])
         cuts, shape = getattr(seen, "cuts", None), picture(image)
         views = [
-            report.look(reader, shape, seen) if i in chosen and reader is not None else None
+            _view(reader, shape, seen) if i in chosen and reader is not None else None
             for reader in readers
         ]
         shown.append(report.Sample(shape, truth, cuts, views[0], views[1]))
     return shown
 
 
+def _view(reader: Recognizer, image: Any, seen: Any) -> report.View | None:
+    """What a reader makes of an image; None where that cannot be shown."""
+    try:
+        return report.look(reader, image, seen)
+    except (ValueError, IndexError, RuntimeError):
+        return None
+
+
 def _curves(history: list[dict[str, Any]]) -> list[report.Curve]:
-    curves = []
-    for title, y, percent in (
-        ("Validation amounts read exactly", "valid_accuracy", True),
-        ("Training loss", "loss", False),
-    ):
-        lines: dict[str, list[tuple[float, float]]] = {}
-        for number, row in enumerate(history, start=1):
-            if row[y] is not None:
-                lines.setdefault(PHASES[row["phase"]], []).append((number, row[y]))
-        if lines:
-            curves.append(report.Curve(title, "epoch", title.lower(), lines, percent))
+    curves: list[report.Curve] = []
+    accuracy: dict[str, list[tuple[float, float]]] = {}
+    loss: dict[str, list[tuple[float, float]]] = {}
+    for number, row in enumerate(history, start=1):
+        name = PHASES[row["phase"]]
+        if row["valid_accuracy"] is not None:
+            accuracy.setdefault(name, []).append((number, row["valid_accuracy"]))
+        if row["loss"] is not None:
+            loss.setdefault(name, []).append((number, row["loss"]))
+    if accuracy:
+        title = "Validation amounts read exactly"
+        curves.append(report.Curve(title, "epoch", title.lower(), accuracy, True))
+    for name, points in loss.items():  # of each phase alone: they are not of one scale
+        curves.append(report.Curve(f"Loss, {name}", "epoch", "training loss", {name: points}))
     return curves
 
 
@@ -216,6 +242,15 @@ def _mistakes(found: Evaluation, test: Dataset, most: int) -> list[report.Mistak
             found.truth[i],
             found.answers[i].amount,
             found.answers[i].confidence,
+            _name(test, i),
         )
         for i in wrong[:most]
     ]
+
+
+def _name(data: Dataset, index: int) -> str:
+    """The file of an item, of data that have files."""
+    try:
+        return str(data.name(index)) if hasattr(data, "name") else ""
+    except AttributeError:  # some items of data without files
+        return ""

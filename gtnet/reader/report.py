@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import numpy as np
 
+import gtnet
+from gtnet.reader.checkpoint import write_file
 from gtnet.reader.figures import (
     Symbols,
     curve_plot,
@@ -35,6 +37,9 @@ class Outcome:
         read: share of amounts it can read at the report's error rate, in [0, 1].
         confidences: confidence of each answer, [amounts].
         correct: whether each answer is the truth, [amounts].
+        threshold: confidence from which answers are accepted, chosen on validation amounts; None
+            where there are none, or no threshold serves.
+        accepted, wrong: share of the test amounts accepted by it, and of wrong answers among them.
     """
 
     name: str
@@ -42,6 +47,9 @@ class Outcome:
     read: float
     confidences: Sequence[float] = ()
     correct: Sequence[bool] = ()
+    threshold: float | None = None
+    accepted: float | None = None
+    wrong: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +89,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer: the image, the truth, what was answered and how surely."""
+    """A wrong answer: the image, the truth, what was answered and how surely; its file."""
 
     image: np.ndarray
     truth: str
     answer: str | None
     confidence: float
+    file: str = ""
 
 
 SEGMENTS = """An image is cut wherever two characters might meet. A network scores every segment
@@ -116,6 +125,7 @@ class ReportData:
         error_rate: the share of wrong answers that `Outcome.read` allows.
         film: HTML of an animation of learning, None omits it.
         about: HTML, how an input becomes a graph: one of ABOUT.
+        settings: what it was made with, as text: shown on demand.
     """
 
     before: Outcome | None
@@ -129,26 +139,41 @@ class ReportData:
     film: str | None = None
     title: str = "Reading amounts with a graph transformer network"
     about: str = SEGMENTS
+    settings: str = ""
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
     """Write the report as one HTML file that needs no other file and no network.
 
-    If Graphviz is missing, a sentence replaces each graph. The file is written whole or not at
-    all.
+    A sentence replaces a picture that cannot be made, and each graph if Graphviz is missing. The
+    file is written whole or not at all. What takes room is folded.
 
     Returns: the path written.
     Raises: OSError when it cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sections = (_headline, _samples, _graphs, _film, _curves, _reject, _mistakes, _facts)
+    sections = (_headline, _reject, _mistakes, _samples, _graphs, _film, _curves, _facts)
     body = "\n".join(section(data) for section in sections)
     page = Template(_PAGE).substitute(title=html.escape(data.title), body=body)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, path)
+    write_file(path, page.encode("utf-8"))
     return path
+
+
+def _picture(make: Callable[[], str]) -> str:
+    """A picture, or a sentence that says why there is none: it must not cost the whole report."""
+    try:
+        return make()
+    except Exception as error:
+        return f"<p class=missing>No picture: {html.escape(str(error) or type(error).__name__)}</p>"
+
+
+def _folded(title: str, body: str, kind: str = "") -> str:
+    """A section that opens on demand."""
+    return (
+        f"<section{kind and f' class={kind}'}><details><summary><h2>{title}</h2></summary>"
+        f"{body}</details></section>"
+    )
 
 
 def _headline(data: ReportData) -> str:
@@ -169,8 +194,25 @@ the resulting graph is the answer. Global training teaches the network through t
 answers alone: nobody says where the characters are.</p></header>
 <section class=headline>
 <p class=claim>{_claim(data.before, data.after)}</p>
+{_operating_point(data.after, data.error_rate)}
 <table class=numbers><thead><tr><th></th>{head}</tr></thead><tbody>{table}</tbody></table>
 </section>"""
+
+
+def _operating_point(after: Outcome, error_rate: float) -> str:
+    """What the threshold that validation chose does on the test."""
+    rate = _percent(error_rate, 0)
+    if after.threshold is None or after.accepted is None or after.wrong is None:
+        return (
+            f"<p>No threshold of confidence was chosen for {rate} error: there were no validation"
+            " amounts, or no threshold kept it there.</p>"
+        )
+    return (
+        f"<p>With the threshold <b>{after.threshold:.4f}</b>, chosen on validation amounts for"
+        f" {rate} error, it answers <b>{_percent(after.accepted)}</b> of the test amounts, of these"
+        f" {_percent(after.wrong)} wrong: <code>gtnet read --min-confidence"
+        f" {after.threshold:.4f}</code></p>"
+    )
 
 
 def _outcomes(data: ReportData) -> list[Outcome]:
@@ -196,12 +238,11 @@ def _samples(data: ReportData) -> str:
     if not data.samples:
         return ""
     figures = "".join(
-        _figure(image_with_cuts(sample.image, sample.cuts), html.escape(sample.truth))
+        _figure(partial(image_with_cuts, sample.image, sample.cuts), html.escape(sample.truth))
         for sample in data.samples
     )
     cut = any(sample.cuts is not None for sample in data.samples)
-    return f"""<section><h2>The images</h2>{_CUTS if cut else ""}
-<div class=strip>{figures}</div></section>"""
+    return _folded("The images", f"{_CUTS if cut else ''}<div class=strip>{figures}</div>")
 
 
 _CUTS = """
@@ -217,16 +258,21 @@ def _graphs(data: ReportData) -> str:
             _view(data, sample, outcome.name, view) for outcome, view in views if outcome and view
         ]
         if seen:
-            image = image_with_cuts(sample.image, sample.cuts)
             truth = html.escape(sample.truth)
-            parts.append(f'<h3><img class=inline src="{image}" alt=""> {truth}</h3>')
+            source = partial(image_with_cuts, sample.image, sample.cuts)
+            shown = _picture(partial(_inline, source))
+            parts.append(f"<h3>{shown} {truth}</h3>")
         parts += seen
     if not parts:
         return ""
-    return f"""<section class=wide><div class=text><h2>What the recognizer sees</h2>
+    return _folded(
+        "What the recognizer sees",
+        f"""<div class=text>
 <p>Arrows are segments of the image with what they might be, best first, and the energy of
 that: minus its score, the lower the better. The wider and darker an arrow, the more probable. The
-best path is blue.</p></div>{"".join(parts)}</section>"""
+best path is blue.</p></div>{"".join(parts)}""",
+        "wide",
+    )
 
 
 def _view(data: ReportData, sample: Sample, name: str, view: View) -> str:
@@ -237,7 +283,7 @@ def _view(data: ReportData, sample: Sample, name: str, view: View) -> str:
         (view.interpretation, view.interpretation_images, 4, _INTERPRETATION),
     ]
     figures = "".join(
-        f"<figure><div class=scroll>{graph_svg(graph, images, labels, data.symbols)}</div>"
+        f"<figure><div class=scroll>{_graph(graph, images, labels, data.symbols)}</div>"
         f"<figcaption>{caption}</figcaption></figure>"
         for graph, images, labels, caption in pictures
         if graph is not None
@@ -249,46 +295,69 @@ def _view(data: ReportData, sample: Sample, name: str, view: View) -> str:
 def _film(data: ReportData) -> str:
     if data.film is None:
         return ""
-    return f"""<section class=wide><div class=text><h2>How it learnt to read</h2>
+    return _folded(
+        "How it learnt to read",
+        f"""<div class=text>
 <p>One amount after every epoch. Numbers are probabilities: at first every way to read the image is
 as good as another, in the end most of it is on one path. Drag, or press play.</p></div>
-{data.film}</section>"""
+<div class=scroll>{data.film}</div>""",
+        "wide",
+    )
 
 
 def _curves(data: ReportData) -> str:
     if not data.curves:
         return ""
     figures = "".join(
-        _figure(curve_plot(curve.x, curve.y, curve.lines, curve.percent), html.escape(curve.title))
+        _figure(
+            partial(curve_plot, curve.x, curve.y, curve.lines, curve.percent),
+            html.escape(curve.title),
+        )
         for curve in data.curves
     )
-    return f"<section><h2>The course of training</h2><div class=plots>{figures}</div></section>"
+    return _folded("The course of training", f"<div class=plots>{figures}</div>")
 
 
 def _reject(data: ReportData) -> str:
     lines = {o.name: _error_reject(o) for o in _outcomes(data) if len(o.confidences)}
     if not lines:
         return ""
-    figure = _figure(reject_plot(lines, data.error_rate), _REJECT)
+    point = None
+    if data.after.accepted is not None and data.after.wrong is not None:
+        point = (data.after.accepted, data.after.wrong)
+    figure = _figure(lambda: reject_plot(lines, data.error_rate, point), _REJECT)
     return f"""<section><h2>Knowing when not to answer</h2>
 <p>A reader that refuses its least certain answers makes fewer mistakes on the others. The dotted
-line is {_percent(data.error_rate, 0)} error, what a bank might accept.</p>{figure}</section>"""
+line is {_percent(data.error_rate, 0)} error, what a bank might accept; the dot is the threshold
+above. Curves that leave at the top are worse than that.</p>{figure}</section>"""
 
 
 def _mistakes(data: ReportData) -> str:
     if not data.mistakes:
         return ""
-    figures = "".join(
+    figures = [
         _figure(
-            image_uri(mistake.image),
+            partial(image_uri, mistake.image),
             f"<b class=wrong>{_answer(mistake.answer)}</b> instead of "
-            f"<b>{html.escape(mistake.truth)}</b><br>confidence {mistake.confidence:.2f}",
+            f"<b>{html.escape(mistake.truth)}</b><br>confidence {mistake.confidence:.2f}"
+            + (f"<br><span class=file>{html.escape(mistake.file)}</span>" if mistake.file else ""),
         )
         for mistake in data.mistakes
-    )
+    ]
+    first, others = "".join(figures[:_FIRST]), "".join(figures[_FIRST:])
+    more = ""
+    if others:
+        more = (
+            f"<details><summary>{len(figures) - _FIRST} more</summary>"
+            f"<div class=strip>{others}</div></details>"
+        )
     return f"""<section><h2>The worst errors</h2>
 <p>Wrong answers after global training, the most confident first.</p>
-<div class=strip>{figures}</div></section>"""
+<div class=strip>{first}</div>{more}</section>"""
+
+
+_FIRST = 6
+"""Mistakes that are shown at once."""
 
 
 def _facts(data: ReportData) -> str:
@@ -298,11 +367,27 @@ def _facts(data: ReportData) -> str:
         f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
         for name, value in data.facts.items()
     )
-    return f"<section><h2>How it was made</h2><table class=facts>{rows}</table></section>"
+    settings = f"<pre>{html.escape(data.settings)}</pre>" if data.settings else ""
+    return _folded("How it was made", f"<table class=facts>{rows}</table>{settings}")
 
 
-def _figure(source: str, caption: str) -> str:
-    return f'<figure><img src="{source}" alt=""><figcaption>{caption}</figcaption></figure>'
+def _figure(source: Callable[[], str], caption: str) -> str:
+    picture = _picture(partial(_image, source))
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
+def _image(source: Callable[[], str]) -> str:
+    return f'<img src="{source()}" alt="">'
+
+
+def _inline(source: Callable[[], str]) -> str:
+    return f'<img class=inline src="{source()}" alt="">'
+
+
+def _graph(
+    graph: gtnet.Graph | gtnet.Lattice, images: Mapping[int, Any], labels: int, symbols: Symbols
+) -> str:
+    return _picture(lambda: graph_svg(graph, images, labels, symbols))
 
 
 def _answer(answer: str | None) -> str:
@@ -343,10 +428,10 @@ _PAGE = """<!DOCTYPE html>
 <style>
 :root { --ink: #1f2328; --quiet: #656d76; --line: #e3e5e8; --new: #0072b2; --old: #d55e00; }
 * { box-sizing: border-box; }
-body { margin: 0; padding: 5rem 1.5rem 6rem; background: #fff; color: var(--ink);
+body { margin: 0; padding: 3rem 1.5rem 4rem; background: #fff; color: var(--ink);
   font: 17px/1.6 "Source Serif 4", "Iowan Old Style", Charter, Georgia, serif; }
 header, section, .text { max-width: 46rem; margin-inline: auto; }
-section { margin-top: 4.5rem; }
+section { margin-top: 2.5rem; }
 section.wide { max-width: 84rem; }
 .wide > h3, .wide > h4, .wide figcaption { max-width: 46rem; margin-inline: auto; }
 h1, h2, h3, h4, table, figcaption, .claim, .missing {
@@ -357,7 +442,7 @@ h3 { font-size: 1.15rem; margin: 3rem 0 0; display: flex; align-items: center; g
 h4 { font-size: 1rem; font-weight: 500; margin: 2rem 0 .5rem; }
 p { margin: 0 0 1.25rem; }
 .lead { font-size: 1.12rem; }
-.headline { margin-top: 3rem; }
+.headline { margin-top: 1.75rem; }
 .claim { font-size: 1.1rem; color: var(--quiet); }
 .claim b { display: block; font-size: 3.6rem; line-height: 1.1; letter-spacing: -0.03em;
   color: var(--new); font-weight: 650; }
@@ -369,12 +454,21 @@ th, td { padding: .55rem .75rem .55rem 0; border-bottom: 1px solid var(--line); 
 .numbers .new { color: var(--new); font-weight: 600; }
 .facts { font-size: .9rem; }
 .facts th { width: 14rem; vertical-align: top; }
+.facts td { overflow-wrap: anywhere; }
+pre { font-size: .8rem; overflow-x: auto; background: #f6f7f8; padding: 1rem; }
+code { font-size: .88em; background: #f2f3f5; padding: .1em .3em; border-radius: .2em; }
+.file { overflow-wrap: anywhere; font-size: .78rem; }
+summary { cursor: pointer; color: var(--new); }
+summary h2 { display: inline; color: var(--ink); }
+.wide summary { max-width: 46rem; margin-inline: auto; }
+details[open] > summary { margin-bottom: 1rem; }
+.headline p { font-size: 1rem; }
 figure { margin: 0 0 1.5rem; }
 figure img { max-width: 100%; height: auto; }
 figcaption { font-size: .85rem; line-height: 1.45; color: var(--quiet); margin-top: .4rem; }
 figcaption b { color: var(--ink); font-weight: 600; }
 .strip { display: flex; flex-wrap: wrap; gap: 1.25rem 1.5rem; }
-.strip figure { margin: 0; max-width: 100%; }
+.strip figure { margin: 0; max-width: min(100%, 21rem); }
 .strip img { height: 4.75rem; max-width: 100%; object-fit: contain; display: block; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 2rem; }
 .scroll { overflow-x: auto; padding: .5rem 0; }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import platform
+import shlex
+import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -397,10 +402,8 @@ class Run:
     def check(self, *, quiet: bool = False) -> str:
         """What a person should know of the data before training; raises ValueError for faults."""
         parts = self.splits(quiet=quiet)
-        sizes = {"training": parts.train, "validation": parts.valid, "test": parts.test}
-        told = [f"{len(part)} for {name}" for name, part in sizes.items() if part is not None]
         notes = [] if parts.found is None else parts.found.notes
-        return "\n".join(["the data are in order: " + ", ".join(told), *notes])
+        return "\n".join([f"the data are in order: {_sizes(parts)}", *notes])
 
     def parts(self, which: str = "all") -> list[Any]:
         """The parts of its data that have names: "train", "valid", "test" or "all".
@@ -471,14 +474,25 @@ class Run:
         comparison = judge.compare(before, after, test, trainer.valid, corrected=parts.corrected)
         checkpoint.save_json(self.out / RESULTS, comparison.as_dict())
         facts = {
-            "data": self.data.name,
-            "amounts": f"{len(parts.train)} for training, {len(test)} for test",
+            "data": " in ".join(filter(None, [self.data.name, self.data.root])),
+            "amounts": _sizes(parts),
             "isolated characters": sum(len(part) for part in parts.characters),
             "parameters of the network": sum(p.numel() for p in after.parameters()),
             "training time": f"{time.perf_counter() - began:.0f} s",
             "seed": self.training.seed,
+            "command": shlex.join(["gtnet", *sys.argv[1:]]),
+            "versions": f"gtnet {gtnet.__version__}, torch {torch.__version__}, Python"
+            f" {platform.python_version()}",
         }
-        told = judge.report_data(comparison, (before, after), parts.test, trainer.history, facts)
+        settings = {"data": self.data, "training": self.training}
+        told = judge.report_data(
+            comparison,
+            (before, after),
+            parts.test,
+            trainer.history,
+            facts,
+            settings=json.dumps({k: checkpoint.as_dict(v) for k, v in settings.items()}, indent=1),
+        )
         write_report(self.out / REPORT, replace(told, film=self._film(trainer, after)))
         if self.data.name == "digits":
             _write_samples(self.out / SAMPLES, parts.test)
@@ -492,7 +506,9 @@ class Run:
             animation = trainer.film.animation(reader)
             animation.save(self.out / LEARNING)
             return animation.html
-        except GraphvizMissingError:
+        except (GraphvizMissingError, ValueError, OSError) as error:
+            if not isinstance(error, GraphvizMissingError):
+                warnings.warn(f"there is no film of learning: {error}", stacklevel=2)
             return None
 
 
@@ -532,6 +548,11 @@ def _no_ignored_options(data: str, front_end: str, chosen: dict[str, Any]) -> No
         value = chosen.get(name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
+
+
+def _sizes(parts: Splits) -> str:
+    sizes = {"training": parts.train, "validation": parts.valid, "test": parts.test}
+    return ", ".join(f"{len(p)} for {name}" for name, p in sizes.items() if p is not None)
 
 
 def _write_samples(folder: Path, test: Dataset, count: int = 8) -> None:
