@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
-from gtnet._memory import named
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology, runs
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 Partial = bool | Literal["fallback"]
 
 
-@named
 def beam_search(
     emissions: Emissions,
     graph: Graph | Lattice,
