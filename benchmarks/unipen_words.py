@@ -79,13 +79,14 @@ def train(given: argparse.Namespace) -> None:
     valid = [data["valid"][i] for i in rng.choice(len(data["valid"]), 300, replace=False)]
     config = TrainConfig(
         seed=given.seed,
-        whole=PhaseConfig(given.epochs, rate=3e-3, batch_size=32, distort=0.8),
+        whole=PhaseConfig(given.epochs, rate=given.rate, batch_size=32, distort=0.8),
         average=0.998,
         calibrate=True,
     )
     reader = Recognizer(LETTERS, None, PenFrontEnd())
     parted = TrainingData(Items(data["train"]), Items(valid))
-    trainer = Trainer(config, parted, given.out, reader=reader)
+    start = load_reader(given.start) if given.start else None
+    trainer = Trainer(config, parted, given.out, reader=reader, start=start)
     trainer.run(resume=given.resume)
 
 
@@ -123,6 +124,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="words.npz")
     parser.add_argument("--out", type=Path, default=Path("runs/unipen_words"))
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
+    parser.add_argument("--from", dest="start", type=Path, help="a trained reader to go on with")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--words", type=Path, help="words by frequency, one a line")

@@ -243,19 +243,26 @@ class DivergentError(ValueError):
         self.graph = graph
 
 
+def _first(found: Tensor) -> tuple[int, tuple[int, ...]]:
+    """The first graph found and its place, which torch.vmap may have given more dimensions."""
+    place = tuple(found.nonzero()[0].tolist())
+    return place[-1], place
+
+
 def bounded(function: str, divergent: Tensor, state_offsets: Tensor, what: str) -> None:
     """Refuse cycles that grow without bound: `divergent` [graphs] holds a state on one, or -1.
 
     -2 - state says of the state's component that its sums could not be told.
     """
-    if (found := divergent >= 0).any():
-        graph = int(found.nonzero()[0])
-        state = int(divergent[graph] - state_offsets[graph])
+    seen = plain(divergent)
+    if (found := seen >= 0).any():
+        graph, place = _first(found)
+        state = int(seen[place] - state_offsets[graph])
         said = f"{function}: graph {graph} has a cycle through state {state} {what}"
         raise DivergentError(said, graph)
-    if (found := divergent < -1).any():
-        graph = int(found.nonzero()[0])
-        state = int(-2 - divergent[graph] - state_offsets[graph])
+    if (found := seen < -1).any():
+        graph, place = _first(found)
+        state = int(-2 - seen[place] - state_offsets[graph])
         raise ValueError(
             f"{function}: graph {graph} has a component around state {state} whose sums are not "
             f"known to 1e-5: a spectral radius close to 1, or cycles that mix too slowly; lower "

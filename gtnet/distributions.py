@@ -101,7 +101,7 @@ def _expected(p: PathDistribution, posteriors: OnPaths, values: OnPaths) -> Tens
     infinite = torch.zeros_like(total, dtype=torch.bool)
     for graphs, chances, value in zip(graph_of, posteriors, values):
         endless = (chances > 0) & (value == float("inf"))
-        infinite[graphs[endless]] = True
+        infinite = infinite | (torch.zeros_like(total).index_add(0, graphs, endless.double()) > 0)
         total = total + _sums(graphs, chances, value.masked_fill(endless, 0), len(p.graph))
     return total.masked_fill(infinite, float("inf"))
 

@@ -205,3 +205,26 @@ def test_compiled_losses_refuse_what_is_wrong_when_they_run():
     compiled(torch.zeros(5, 2, 4), LENGTHS)
     with pytest.raises((ValueError, RuntimeError), match="ctc_loss"):
         compiled(torch.zeros(5, 2, 4), torch.tensor([5, 9]))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("source", [[0, 0, 1], [0, 1, 1]])
+def test_vmap_of_best_paths_and_entropies_with_and_without_cycles(source):
+    graph = gtnet.Graph(source, [1, 1, 2] if source[1] == 0 else [1, 0, 2], [0, 1, 2], accept=2)
+    batch = torch.tensor([[-1.0, -2.0, -0.5], [-3.0, -1.0, -1.0]])
+    for function in (
+        gtnet.viterbi_score,
+        gtnet.entropy,
+        lambda g: gtnet.push(g, semiring="tropical").weights,
+    ):
+        expected = torch.stack([function(graph.with_weights(row)) for row in batch])
+        torch.testing.assert_close(
+            vmap(lambda w, f=function: f(graph.with_weights(w)))(batch), expected
+        )
+
+
+def test_vmap_names_the_graph_whose_cycle_has_no_best_path():
+    graph = gtnet.stack([gtnet.Graph([0, 0], [0, 1], [0, 1], accept=1)] * 2)
+    batch = torch.tensor([[-1.0, 0.0, -1.0, 0.0], [-1.0, 0.0, 1.0, 0.0]])
+    with pytest.raises(ValueError, match=r"viterbi_score: graph 1 .*state 0 of positive score"):
+        vmap(lambda w: gtnet.viterbi_score(graph.with_weights(w)))(batch)

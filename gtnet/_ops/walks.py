@@ -62,11 +62,18 @@ def _(
     return torch.empty_like(seeds)
 
 
-def _each_reach(info: Any, in_dims: Any, *args: Any, **kwargs: Any) -> Any:
-    return one_by_one(partial(reach, **kwargs), info, in_dims, args)
+def _mapped_one_by_one(name: str) -> None:
+    """Under torch.vmap the operator is called once for each place of the dimension."""
+    operator = getattr(operators, name).default
+
+    def rule(info: Any, in_dims: Any, *args: Any, **kwargs: Any) -> Any:
+        return one_by_one(partial(operator, **kwargs), info, in_dims, args)
+
+    library.mapped(name, rule)
 
 
-library.mapped("reach", _each_reach)
+for _name in ("reach", "best_distance", "best_end", "closed_best_distance"):
+    _mapped_one_by_one(_name)
 
 
 @fake("components")
