@@ -111,7 +111,10 @@ def _unweighted(graph: Graph, delta: float) -> Tensor:
     Their cycles have no finite sum, and need none: best paths tell their states apart. Of acyclic
     items, whose sums are finite, only those are marked that show it, by arcs that score 0.
     """
-    plain = ~(items_with(graph, graph.weights != 0) | _differing(graph, graph.accept, 0))
+    plain = ~items_with(graph, graph.weights != 0)
+    if not bool(plain.any()) and not graph.topology.is_cyclic:
+        return plain
+    plain = plain & ~_differing(graph, graph.accept, 0)
     cyclic = items_with(graph, arcs_on_cycles(graph)) & ~plain
     if not bool(cyclic.any()):
         return plain
