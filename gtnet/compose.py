@@ -7,6 +7,7 @@ from typing import overload
 import torch
 
 from gtnet import _checks
+from gtnet._memory import named
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph, built
 from gtnet.lattice import Lattice
@@ -21,6 +22,7 @@ def compose(a: Emissions, b: Graph | Lattice, *, max_arcs: int = ...) -> Lattice
 def compose(a: Graph | Lattice, b: Operand, *, max_arcs: int = ...) -> Graph: ...
 @overload
 def compose(a: Emissions, b: Emissions, *, max_arcs: int = ...) -> Graph: ...
+@named
 def compose(a: Operand, b: Operand, *, max_arcs: int = MAX_ARCS) -> Graph | Lattice:
     """The transducer that reads what `a` reads and writes what `b` makes of what `a` writes.
 
@@ -56,6 +58,7 @@ def intersect(a: Emissions, b: Graph | Lattice, *, max_arcs: int = ...) -> Latti
 def intersect(a: Graph | Lattice, b: Operand, *, max_arcs: int = ...) -> Graph: ...
 @overload
 def intersect(a: Emissions, b: Emissions, *, max_arcs: int = ...) -> Graph: ...
+@named
 def intersect(a: Operand, b: Operand, *, max_arcs: int = MAX_ARCS) -> Graph | Lattice:
     """The acceptor of the label sequences that both acceptors accept; scores add.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gtnet import _ops
 from gtnet._checks import NEG_INF
+from gtnet._memory import named
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def connect(graph: Graph | Lattice) -> Graph:
     """The same automaton without states and arcs that lie on no accepting path.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._folding import NotFunctionalError, folded
+from gtnet._memory import named
 from gtnet._ops import Determinized
 from gtnet._rewrite import (
     Merge,
@@ -22,7 +25,7 @@ from gtnet._rewrite import (
     trimmed,
 )
 from gtnet.graph import Graph
-from gtnet.remove_epsilon import remove_epsilon
+from gtnet.remove_epsilon import most_arcs, remove_epsilon
 from gtnet.topology import Topology
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ DELTA = 1e-6
 _TOO_LARGE, _NOT_FUNCTIONAL = 1, 2  # ends of the operator, see csrc/rewrite/cpu/determinize.h
 
 
+@named
 def determinize(
     graph: Graph | Lattice,
     *,
@@ -45,8 +49,8 @@ def determinize(
     """A deterministic automaton that gives every string the score that `graph` gives it.
 
     It takes acceptors, after removing their epsilons; functional transducers, which write one
-    output for each input and never write while reading EPSILON; and, with `on="pairs"`, any
-    transducer as an acceptor of its (input, output) pairs. The result is trimmed, and has at most
+    output for each input, also on arcs that read EPSILON; and, with `on="pairs"`, any transducer as
+    an acceptor of its (input, output) pairs. The result is trimmed, and has at most
     one start state and, in each state, one arc per label read (with `on="pairs"`, per pair). A
     transducer writes its outputs as soon as they are certain; where an arc writes several labels,
     or some are left at the end of a path, a chain of arcs that read EPSILON follows.
@@ -57,13 +61,12 @@ def determinize(
             requires that they agree to first order when scores change, so that gradients are those
             of the strings' scores; "equal" does not, and gives a smaller result where scores
             happen to be equal; "auto" is "identical" if the graph requires grad, else "equal".
-        max_states: of one graph of the result; by default 1,000,000 more than the largest graph
-            has.
+        max_states: of one graph of the result, those of the chains among them; by default
+            1,000,000 more than the largest graph has. What the states stand for takes at most 5 GB.
         delta: bounds the error of the score of a string, for each time it enters a merged state.
 
     Raises: ValueError beyond `max_states` (weighted automata without the twins property have no
-    deterministic equivalent), for transducers that are not functional or that read EPSILON while
-    writing, and as `remove_epsilon` does.
+    deterministic equivalent), for transducers that are not functional, and as `remove_epsilon`.
     Complexity: O(entries of the subsets · degree · log degree); exponential in the worst case.
     Gradient: to all scores, along a record of the sums; first derivatives only. A tropical tie goes
     to the first path.
@@ -83,9 +86,10 @@ def determinize(
         plain = trimmed(graph)
     most = most_states(plain) if max_states is None else max_states
     by_input = on == "ilabels" and not plain.is_acceptor
-    if by_input:
-        _reads_something(graph, plain)
-    made, ends = subsets(plain, semiring, by_input, identical, delta, most)
+    try:
+        made, ends = subsets(plain, semiring, by_input, identical, delta, most)
+    except NotFunctionalError as error:
+        raise _not_functional(graph, plain, error.state) from None
     _ended_well(graph, plain, ends, most, semiring)
     return made
 
@@ -97,9 +101,13 @@ def subsets(
 
     `by_input` takes outputs for what is written, otherwise for a part of the labels read.
     """
-    outputs, alphabet, keys = None, None, plain.ilabels
+    nothing = plain.ilabels.new_empty(0)
+    written: Sequence[Tensor | None] = (None, nothing, nothing.long(), nothing)
+    alphabet, keys = None, plain.ilabels
+    given = plain
     if by_input:
-        outputs = plain.olabels.contiguous()
+        plain, written = folded("determinize", plain, semiring, most_arcs(plain))
+        keys = plain.ilabels
     elif not plain.is_acceptor:
         keys, alphabet = plain.topology.pair_labels
     scores = (plain.weights.double(), plain.start.double(), plain.accept.double())
@@ -107,14 +115,21 @@ def subsets(
         scores,
         plain.state_offsets,
         *plain.topology.leaving_by(keys),
-        outputs,
+        *written,
         tropical=semiring == "tropical",
         identical=identical,
         delta=delta,
         max_states=most,
     )
-    if outputs is not None:
-        return _transducer(made, plain.dtype), made.ends
+    if by_input:
+        ends = made.ends
+        if plain is not given:
+            assert plain.state_maps is not None
+            witness = ends[1].clamp(min=0).long()
+            if plain.num_states:
+                witness = plain.state_maps[0].long()[witness]
+            ends = torch.stack([ends[0], witness.to(torch.int32)])
+        return _transducer(made, plain.dtype), ends
     ilabels = made.label if alphabet is None else alphabet[0][made.label.long()]
     olabels = ilabels if alphabet is None else alphabet[1][made.label.long()]
     source = _source(made)
@@ -143,20 +158,6 @@ def most_states(graph: Graph) -> int:
     return min(MAX_STATES + (int(sizes.max()) if len(sizes) else 0), _checks.LARGEST)
 
 
-def _reads_something(graph: Graph, plain: Graph) -> None:
-    """Refuse arcs that write without reading."""
-    silent = (plain.ilabels == EPSILON).nonzero().flatten()
-    if not len(silent):
-        return
-    assert plain.arc_maps is not None
-    arc = int(plain.arc_maps[0][silent[0]])
-    item = int(graph.topology.graph_of_arc[arc])
-    raise ValueError(
-        f"determinize: graph {item} reads EPSILON and writes {int(graph.olabels[arc])} on arc "
-        f'{arc - int(graph.arc_offsets[item])}; on="pairs" determinizes it as pairs of labels'
-    )
-
-
 def _ended_well(
     graph: Graph, plain: Graph, ends: Tensor, max_states: int, semiring: Semiring
 ) -> None:
@@ -166,20 +167,28 @@ def _ended_well(
         return
     item = int(failed[0])
     if int(ends[0, item]) == _TOO_LARGE:
-        weighted = arcs_on_cycles(plain) & (plain.weights.detach() != 0)
+        on_cycle = arcs_on_cycles(plain)
+        weighted = on_cycle & (plain.weights.detach() != 0)
         hint = ""
-        if semiring == "log" and not bool(items_with(plain, weighted)[item]):
+        counts = items_with(plain, on_cycle) & ~items_with(plain, weighted)
+        if semiring == "log" and bool(counts[item]):
             hint = ', or semiring="tropical" is meant, which counts no paths'
         raise ValueError(
             f"determinize: graph {item} needs more than max_states={max_states} states; either it "
             f"has no deterministic equivalent (its cycles weigh one string differently) or "
             f"max_states must be raised{hint}"
         )
+    raise _not_functional(graph, plain, int(ends[1, item]))
+
+
+def _not_functional(graph: Graph, plain: Graph, state: int) -> ValueError:
+    """What to raise where paths to a state of the trimmed graph write two strings."""
     assert plain.state_maps is not None
-    state = int(plain.state_maps[0][int(ends[1, item])] - graph.state_offsets[item])
-    raise ValueError(
+    item = int(plain.topology.graph_of_state[state])
+    old = int(plain.state_maps[0][state] - graph.state_offsets[item])
+    return ValueError(
         f"determinize: graph {item} is not functional: two paths with one input reach state "
-        f'{state} with different outputs; on="pairs" determinizes it as pairs of labels'
+        f'{old} with different outputs; on="pairs" determinizes it as pairs of labels'
     )
 
 

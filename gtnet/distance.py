@@ -10,12 +10,14 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
+from gtnet._memory import named
 from gtnet.graph import Graph, built, lazy
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def forward_score(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """The log of the sum over all accepting paths of exp(score), at inverse temperature beta.
 
@@ -46,6 +48,7 @@ def forward_score(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     return _unscaled(score, beta).to(graph.dtype)
 
 
+@named
 def shortest_distance(
     graph: Graph | Lattice, beta: float | Tensor = 1.0, *, to_accept: bool = False
 ) -> Tensor:
@@ -64,6 +67,7 @@ def shortest_distance(
     return _unscaled(distance, _per(graph.topology.graph_of_state, beta))
 
 
+@named
 def posteriors(
     graph: Graph | Lattice, beta: float | Tensor = 1.0, *, of: Literal["arcs", "states"] = "arcs"
 ) -> Tensor:
@@ -120,6 +124,7 @@ def path_distribution(function: str, graph: Graph, beta: float | Tensor) -> Path
     return PathDistribution(scaled, alpha, score, walk)
 
 
+@named
 def viterbi_score(graph: Graph | Lattice) -> Tensor:
     """The score of the best accepting path.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
+from gtnet._memory import named
 from gtnet._rewrite import (
     Merge,
     Semiring,
@@ -33,6 +34,7 @@ DELTA = 1e-6
 _STEP = 1e-3  # of the difference quotients that tell identical scores from equal ones
 
 
+@named
 def minimize(
     graph: Graph | Lattice,
     *,
@@ -109,7 +111,10 @@ def _unweighted(graph: Graph, delta: float) -> Tensor:
     Their cycles have no finite sum, and need none: best paths tell their states apart. Of acyclic
     items, whose sums are finite, only those are marked that show it, by arcs that score 0.
     """
-    plain = ~(items_with(graph, graph.weights != 0) | _differing(graph, graph.accept, 0))
+    plain = ~items_with(graph, graph.weights != 0)
+    if not bool(plain.any()) and not graph.topology.is_cyclic:
+        return plain
+    plain = plain & ~_differing(graph, graph.accept, 0)
     cyclic = items_with(graph, arcs_on_cycles(graph)) & ~plain
     if not bool(cyclic.any()):
         return plain

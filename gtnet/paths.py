@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
 from gtnet._maps import traced
+from gtnet._memory import named
 from gtnet.distance import best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph, built, lazy
 from gtnet.topology import Topology
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_PREFIXES = 10_000_000  # of k_best, for one graph: 2 GB at most
 
 
+@named
 def viterbi_path(graph: Graph | Lattice) -> Graph:
     """The best accepting path of each graph, as a batch of linear graphs.
 
@@ -37,6 +39,7 @@ def viterbi_path(graph: Graph | Lattice) -> Graph:
     return _linear(graph, *best)
 
 
+@named
 def k_best(
     graph: Graph | Lattice,
     k: int,
@@ -103,6 +106,7 @@ def k_best(
     return _by_graph(graph, counts, *found)
 
 
+@named
 def sample(
     graph: Graph | Lattice,
     n: int,
@@ -161,6 +165,7 @@ def _drawn(
     return _ops.sample(to_accept, *scores, topology.state_offsets, *leaving, seeds, n, max_length)
 
 
+@named
 def enumerate_paths(
     graph: Graph | Lattice, limit: int = 10_000, *, max_length: int | None = None
 ) -> list[Graph]:

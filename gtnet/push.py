@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from gtnet import _ops
+from gtnet import _checks, _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import traced
+from gtnet._memory import named
 from gtnet._ordinary import ordinary_tensors
 from gtnet._rewrite import Semiring, only, path_sums, prepared, trimmed
 from gtnet.graph import Graph
@@ -19,13 +20,17 @@ from gtnet.topology import Topology
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
+_MORE_ARCS = 10_000_000
 
+
+@named
 def push(
     graph: Graph | Lattice,
     *,
     what: Literal["weights", "labels"] = "weights",
     to: Literal["start", "accept"] = "start",
     semiring: Semiring = "log",
+    max_arcs: int | None = None,
 ) -> Graph:
     """The same automaton with its scores, or outputs, moved to the start or to the end of paths.
 
@@ -38,12 +43,13 @@ def push(
     on it. Where an arc, or the start of a path, then writes several labels, arcs that read EPSILON
     are inserted. What each path reads, writes and scores stays.
 
-    Arguments: any graph, cycles included; `semiring` matters to weights.
+    Arguments: any graph, cycles included; `semiring` matters to weights, `max_arcs` to labels: how
+    many the chains may have, by default 10,000,000 more than the graph has.
     Result: for weights the same states and arcs with new scores; for labels a trimmed graph, whose
     `arc_maps` and `state_maps` are -1 on what was inserted.
     Raises ValueError where the paths around a cycle have no finite sum (a cycle that no accepting
-    path takes does not count); on a GPU, where weights of acyclic graphs are pushed, for labels and
-    cycles.
+    path takes does not count); beyond `max_arcs`; on a GPU, where weights of acyclic graphs are
+    pushed, for labels and cycles.
     Complexity: weights O(states + arcs), k³ more for a component of k states on cycles; labels
     O(arcs · length of the common prefixes) on acyclic graphs.
     Gradient: to all scores, through the sums; of a gather for labels; any number of derivatives.
@@ -58,9 +64,12 @@ def push(
     if what == "weights":
         return pushed("push", graph, semiring, to)
     useful = trimmed(graph)
+    if max_arcs is None:
+        max_arcs = min(_MORE_ARCS + useful.num_arcs, _checks.LARGEST)
+    max_arcs = _checks.count("push", "max_arcs", max_arcs)
     if to == "start":
-        return traced(_labels_to_start(useful), useful)
-    return traced(_turned(_labels_to_start(_turned(useful))), useful)
+        return traced(_labels_to_start(useful, max_arcs), useful)
+    return traced(_turned(_labels_to_start(_turned(useful), max_arcs)), useful)
 
 
 def _turned(graph: Graph) -> Graph:
@@ -79,18 +88,27 @@ def _turned(graph: Graph) -> Graph:
     )
 
 
-def _labels_to_start(graph: Graph) -> Graph:
+def _labels_to_start(graph: Graph, max_arcs: int) -> Graph:
     """Outputs written as early as they are certain; `graph` is trimmed."""
     topology = graph.topology
+    starting = graph.start.detach() > NEG_INF
     arc_begin, arc_labels, state_begin, state_labels = _ops.push_labels(
         topology.state_offsets,
         *topology.leaving.by_state(),
         *topology.entering.by_state(),
         topology.olabels.contiguous(),
+        starting,
         graph.accept.detach() > NEG_INF,
+        max_arcs,
     )
     certain = state_begin.diff()
-    first = ((graph.start.detach() > NEG_INF) & (certain > 0)).nonzero().flatten()
+    first = (starting & (certain > 0)).nonzero().flatten()
+    chains = int(arc_begin.diff().clamp(min=1).sum()) + int(certain.sum())
+    if chains > max_arcs:
+        raise ValueError(
+            f"push: the chains that write what is certain have {chains} arcs, more than "
+            f"max_arcs={max_arcs}: push weights only, or raise max_arcs (about 200 bytes each)"
+        )
     units = Units(
         graph=torch.cat([topology.graph_of_arc, topology.graph_of_state[first]]),
         source=torch.cat([topology.global_source, torch.full_like(first, -1)]),

@@ -13,6 +13,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import origins
+from gtnet._memory import named
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
@@ -32,6 +33,7 @@ class _Kind(IntEnum):
     OPTIONAL = 4
 
 
+@named
 def union(*graphs: Graph | Lattice) -> Graph:
     """The automaton that has every path of every operand.
 
@@ -46,6 +48,7 @@ def union(*graphs: Graph | Lattice) -> Graph:
     return _arranged("union", _Kind.UNION, *broadcast("union", _numbered(graphs)))
 
 
+@named
 def concat(*graphs: Graph | Lattice) -> Graph:
     """The automaton whose paths are a path of each operand, one after another.
 
@@ -60,6 +63,7 @@ def concat(*graphs: Graph | Lattice) -> Graph:
     return _arranged("concat", _Kind.CONCAT, *broadcast("concat", _numbered(graphs)))
 
 
+@named
 def closure(graph: Graph | Lattice, kind: Literal["star", "plus", "optional"] = "star") -> Graph:
     """The automaton that repeats: "plus" once or more, "star" any number of times, "optional" at
     most once.

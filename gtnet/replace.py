@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import origins
+from gtnet._memory import named
 from gtnet.connect import connect
 from gtnet.graph import Graph
 from gtnet.product import MAX_ARCS
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def replace(
     root: Graph | Lattice, rules: Mapping[int, Graph | Lattice], *, max_arcs: int = MAX_ARCS
 ) -> Graph:

@@ -152,10 +152,42 @@ def test_transducers_that_are_not_functional_are_named():
         determinize(both_end)
 
 
-def test_writing_without_reading_is_refused():
-    graph = Graph([0, 1], [1, 2], [3, EPSILON], [3, 4], accept=2)
-    with pytest.raises(ValueError, match="graph 0 reads EPSILON and writes 4 on arc 1"):
-        determinize(graph)
+def test_what_is_written_without_reading_belongs_to_the_label_before_or_behind():
+    late = Graph([0, 1], [1, 2], [3, EPSILON], [3, 4], accept=2)  # at the end
+    early = Graph([0, 1], [1, 2], [EPSILON, 3], [4, 3], accept=2)  # at the start
+    between = Graph(
+        [0, 1, 2, 3, 0], [1, 2, 3, 4, 4], [3, EPSILON, EPSILON, 3, 3], [3, 4, 5, 6, 3], accept=4
+    )
+    never = Graph([0, 1], [1, 2], [EPSILON, EPSILON], [4, 5], accept=2)  # the empty string
+    for graph in (late, early, between, never):
+        result = determinize(graph)
+        assert_deterministic(result)
+        assert_same_strings(result, graph, "log")
+    both = determinize(stack([late, linear([7]), never]))
+    assert [one.num_arcs for one in both] == [2, 1, 2]
+
+
+@settings(max_examples=100)
+@given(strategies.functional_transducers(), SEMIRINGS)
+def test_it_takes_its_own_results(graph, semiring):
+    once = determinize(graph, semiring=semiring)
+    twice = determinize(once, semiring=semiring)
+    assert_deterministic(twice)
+    assert_same_strings(twice, graph, semiring)
+    assert (twice.num_states, twice.num_arcs) == (once.num_states, once.num_arcs)
+
+
+def test_two_strings_written_without_reading_are_not_functional():
+    fork = Graph([0, 1, 1, 2], [1, 2, 2, 3], [3, EPSILON, EPSILON, 3], [3, 4, 5, 6], accept=3)
+    ends = Graph([0, 1], [1, 2], [3, EPSILON], [3, 4], accept=[1, 2])
+    loop = Graph([0, 1, 1], [1, 1, 2], [3, EPSILON, 3], [3, 4, 5], accept=2)
+    again = Graph([0, 0, 1], [1, 2, 2], [3, 3, EPSILON], [3, 3, 4], accept=2)
+    for graph, state in ((fork, 2), (ends, 1), (loop, 1), (again, "")):
+        with pytest.raises(ValueError, match=rf"graph 1 is not functional: .* state {state}"):
+            determinize(stack([linear([1]), graph]))
+    assert determinize(fork, on="pairs").num_arcs == 4
+    same = Graph([0, 1, 1, 2], [1, 2, 2, 3], [3, EPSILON, EPSILON, 3], [3, 4, 4, 6], accept=3)
+    assert_same_strings(determinize(same), same, "log")
 
 
 def test_outputs_wait_until_they_are_certain():
@@ -203,7 +235,10 @@ def test_gradients_stay_where_scores_are_equal_by_chance(graph):
 @settings(max_examples=40)
 @given(strategies.functional_transducers(), st.integers(0, 99), SEMIRINGS)
 def test_gradients_of_transducers_stay(graph, seed, semiring):
-    assert_same_gradients(strategies.with_random_scores(graph, seed), semiring)
+    graph = strategies.with_random_scores(graph, seed)
+    assert_same_gradients(graph, semiring)
+    made = determinize(graph.detach(), semiring=semiring, merge="identical")
+    assert_same_gradients(made, semiring)  # with arcs that write without reading
 
 
 @pytest.mark.parametrize("semiring", ["log", "tropical"])

@@ -50,8 +50,8 @@ def test_the_harness_notices_half_a_file(monkeypatch):
 # Memory
 
 
-def limited(body: str) -> str:
-    """What a process prints that may have a little more memory than it has after its imports."""
+def limited(body: str, prepare: str = "", megabytes: int = 32) -> str:
+    """What a process prints that may have a little more memory than it has when it is prepared."""
     program = textwrap.dedent(
         """
         import resource, torch, gtnet
@@ -60,8 +60,14 @@ def limited(body: str) -> str:
         gtnet.forward_score(small @ small)  # everything is loaded
         big = gtnet.linear([0] * 20_000)
         dense = gtnet.random_graph(2_000, 6_000, 1, generator=2)
+        """
+    )
+    program += (
+        textwrap.dedent(prepare)
+        + textwrap.dedent(
+            f"""
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + (32 << 20), resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (used + ({megabytes} << 20), resource.RLIM_INFINITY))
 
         def refused(run):
             try:
@@ -72,7 +78,9 @@ def limited(body: str) -> str:
                 print("done")
             assert abs(float(gtnet.forward_score(small @ small)[0])) < 1e-6  # still usable
         """
-    ) + textwrap.dedent(body)
+        )
+        + textwrap.dedent(body)
+    )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr[-3000:]
     return found.stdout
@@ -94,6 +102,200 @@ def test_memory_that_runs_out_is_an_error_and_the_process_goes_on(tmp_path):
     lines = printed.splitlines()
     assert len(lines) == 6 and all(line != "done" and len(line) > 12 for line in lines), printed
     assert list(tmp_path.iterdir()) == []  # no half of a file
+
+
+EXPONENTIAL = """
+from gtnet import *
+
+def exponential(k):
+    "Whose k-th letter from the end is a 1: 2^k sets of states."
+    again = [j for j in range(1, k) for _ in (0, 1)]
+    target = [0, 0, 1, *[j + 1 for j in again]]
+    return Graph([0, 0, 0, *again], target, [0, 1, 1, *[0, 1] * (k - 1)], accept=k)
+
+def net(states, arcs, **options):
+    return random_graph(states, arcs, 3, generator=1, **options)
+
+loop = Graph([0, 0], [0, 0], [0, 1], accept=0)
+many = 2**31 - 1
+
+def silent(n):
+    "Every state leads on by an epsilon: n * n / 2 arcs without them."
+    states = list(range(n))
+    return Graph(states * 2, [s + 1 for s in states] * 2, [-1] * n + [0] * n, accept=n)
+"""
+
+HUNGRY = {
+    "compose": "net(2_000, 6_000) @ net(2_000, 6_000)",
+    "intersect": "intersect(forty, forty)",
+    "determinize": 'determinize(exponential(24), semiring="tropical", max_states=many)',
+    "optimize": 'optimize(exponential(24), semiring="tropical", max_states=many)',
+    "difference": "difference(loop, exponential(24), max_states=many, max_arcs=many)",
+    "remove_epsilon": "remove_epsilon(silent(3_000))",
+    "push": 'push(fan, what="labels", max_arcs=many)',
+    "k_best": 'k_best(loop, 2**22, unique="ilabels", max_prefixes=many)',
+    "enumerate_paths": "enumerate_paths(exponential(60), many, max_length=60)",
+    "best_answers": "best_answers(net(300, 3_000), 2**22, max_prefixes=many)",
+    "sample": "sample(big, 2_000)",
+    "beam_search": "beam_search(frames, net(1_000, 10_000, acyclic=False), beam=1e9)",
+    "forward_score": "forward_score(net(3_000, 60_000, acyclic=False))",
+    "union": "union(*[big] * 400)",
+    "concat": "concat(*[big] * 400)",
+    "replace": "replace(linear([7] * 100), {7: big})",
+    "minimize": "minimize(forty)",
+    "equivalent": "equivalent(forty, forty)",
+    "prune": "prune(forty, beam=1.0)",
+    "connect": "connect(forty)",
+    "closure": "closure(forty)",
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+@pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="sanitizers reserve memory")
+def test_operations_name_themselves_where_memory_runs_out():
+    prepare = EXPONENTIAL + textwrap.dedent(
+        """
+        n = 3_000
+        fan = Graph([*range(n), *[0] * n], [*range(1, n + 1)] * 2, [*[0] * n, *range(1, n + 1)],
+                    [*range(n), *[-1] * n], accept=n)
+        frames = Emissions(torch.zeros(1, 3_000, 3))
+        forty = stack([big] * 40)
+        """
+    )
+    body = "\n".join(f"refused(lambda: {work})" for work in HUNGRY.values())
+    lines = limited(body, prepare, 24).splitlines()
+    for name, line in zip(HUNGRY, lines, strict=True):
+        assert line.startswith(f"MemoryError {name}: there is not enough memory"), lines
+
+
+# Bounds
+
+
+def test_what_long_strings_take_grows_with_their_length():
+    """Chains of 20,000 states: strings for each of them would take 3 and 6 GB."""
+    prepare = """
+        from gtnet import *
+        n = 20_000
+        def chain(outputs, last):
+            return Graph(list(range(n + 1)), list(range(1, n + 2)), [0] * n + [last], outputs,
+                         accept=n + 1)
+        both = chain([5] * n + [7], 1) | chain([6] * n + [8], 2)
+        names = chain(list(range(n + 1)), 0)
+        """
+    body = """
+        print(determinize(both).num_arcs)
+        for to in ("start", "accept"):
+            print(push(names, what="labels", to=to).num_arcs)
+        """
+    printed = limited(body, prepare, 300)
+    assert printed.split() == ["60002", "40002", "40002"]
+
+
+def test_bounds_have_errors_that_say_what_to_raise():
+    n = 400
+    steps = list(range(n))
+    ends = Graph(steps, [s + 1 for s in steps], [0] * n, [5] * n, accept=[s + 1 for s in steps])
+    other = Graph([*steps, n], [*[s + 1 for s in steps], n + 1], [0] * n + [2], [6] * n + [8],
+                  accept=n + 1)  # fmt: skip
+    with pytest.raises(ValueError, match=r"determinize: graph 0 needs more than max_states=5000"):
+        determinize(ends | other, max_states=5_000)  # every end writes a string of its own
+    assert determinize(ends | other).num_states > 80_000
+    states = [*steps, *steps]
+    silent = Graph(states, [s + 1 for s in states], [-1] * n + [0] * n, accept=n)
+    with pytest.raises(ValueError, match=r"remove_epsilon: .* max_arcs=50000"):
+        remove_epsilon(silent, max_arcs=50_000)
+    with pytest.raises(ValueError, match=r"remove_epsilon: .* max_arcs=1000 pairs of states"):
+        remove_epsilon(silent, max_arcs=1_000)
+    assert remove_epsilon(silent, max_arcs=200_000).num_arcs == n * (n + 1) // 2
+    fan = Graph(
+        [*steps, *[0] * n], [*[s + 1 for s in steps]] * 2, [*[0] * n, *[s + 1 for s in steps]],
+        [*steps, *[-1] * n], accept=n,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"push: .* more than max_arcs=1000: .* raise max_arcs"):
+        gtnet.push(fan, what="labels", max_arcs=1_000)
+    assert gtnet.push(fan, what="labels").num_arcs > 50_000
+    again = [j for j in range(1, 12) for _ in (0, 1)]
+    exponential = Graph(
+        [0, 0, 0, *again], [0, 0, 1, *[j + 1 for j in again]], [0, 1, 1, *[0, 1] * 11], accept=12
+    )
+    loop = Graph([0, 0], [0, 0], [0, 1], accept=0)
+    with pytest.raises(ValueError, match=r"difference: more than max_states=5000 states"):
+        gtnet.difference(loop, exponential, max_states=5_000)
+    assert gtnet.difference(loop, exponential).num_states == 2**12
+
+
+def test_a_deterministic_chain_of_a_million_arcs_is_not_refused():
+    steps = torch.arange(1_000_000, dtype=torch.int32)
+    chain = Graph(steps, steps + 1, steps % 7, accept=1_000_000)
+    for made in (determinize(chain), gtnet.minimize(chain), gtnet.optimize(chain)):
+        assert made.num_arcs == 1_000_000
+
+
+# Signals
+
+LONG = {
+    "determinize": 'determinize(exponential(26), semiring="tropical", max_states=many)',
+    "optimize": 'optimize(exponential(26), semiring="tropical", max_states=many)',
+    "difference": "difference(loop, exponential(26), max_states=many, max_arcs=many)",
+    "compose": "compose(net(3_000, 60_000), net(3_000, 60_000), max_arcs=many)",
+    "remove_epsilon": "remove_epsilon(silent(200_000), max_arcs=many)",
+    "forward_score": "forward_score(far(net(3_000, 60_000, acyclic=False)))",
+    "enumerate_paths": "enumerate_paths(exponential(60), many, max_length=60)",
+    "k_best": 'k_best(loop, 2**30, unique="ilabels", max_prefixes=many)',
+    "k_best, acyclic": "k_best(net(300, 3_000), 2**30)",
+    "best_answers": "best_answers(net(300, 3_000), 2**30, max_prefixes=many)",
+    "beam_search": "beam_search(frames, net(2_000, 20_000, acyclic=False), beam=1e9)",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of Linux")
+def test_a_signal_ends_what_would_run_for_minutes():
+    """Each of these runs for minutes or out of memory; the process gets 40 seconds of its own."""
+    program = EXPONENTIAL + textwrap.dedent(
+        """
+        import resource, signal, threading, torch
+        torch.set_num_threads(1)
+        resource.setrlimit(resource.RLIMIT_CPU, (40, 40))
+        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, resource.RLIM_INFINITY))
+        frames = Emissions(torch.zeros(1, 20_000, 3))
+        main = threading.main_thread().ident
+
+        def far(graph):
+            return graph.with_weights(graph.weights - 9)
+
+        class Stop(Exception):
+            pass
+
+        def stop(*_):
+            raise Stop
+
+        def interrupted(run, number, expected):
+            threading.Timer(0.2, signal.pthread_kill, (main, number)).start()
+            try:
+                run()
+            except expected:
+                print("stopped")
+
+        signal.signal(signal.SIGALRM, stop)
+        """
+    )
+    for work in LONG.values():
+        program += f"interrupted(lambda: {work}, signal.SIGINT, KeyboardInterrupt)\n"
+    program += f"interrupted(lambda: {LONG['determinize']}, signal.SIGALRM, Stop)\n"
+    program += textwrap.dedent(
+        """
+        signal.signal(signal.SIGALRM, lambda *_: print("heard"))
+        big = exponential(18)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        print(determinize(big, semiring="tropical").num_states)  # began again, and ended
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        print(forward_score(linear([1]) @ linear([1])).item())
+        """
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr[-3000:]
+    expected = ["stopped"] * (len(LONG) + 1) + ["heard", str(2**18), "0.0"]
+    assert found.stdout.split() == expected, found.stdout
 
 
 # Threads

@@ -268,7 +268,7 @@ def language_cases(graph: Graph) -> dict[str, list[tuple]]:
     scores = [t.double() for t in (graph.weights, graph.start, graph.accept)]
     scored = (graph.state_offsets, *by_label, *scores)
     return {
-        "difference": [(*a, *b, len(graph), most) for most in (1, 100)],
+        "difference": [(*a, *b, len(graph), *most) for most in ((1, 100), (100, 1), (100, 100))],
         "equivalent": [(*scored, *scored, len(graph), 1e-4)],
     }
 
@@ -279,8 +279,9 @@ def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
     scores = (graph.weights, graph.start, graph.accept)
     records, records_back = [], []
     for tropical in (False, True):
-        outputs = graph.olabels if tropical else None
-        record = (*scores, graph.state_offsets, *topology.leaving_by(graph.ilabels), outputs)
+        arcs, states = torch.arange(graph.num_arcs + 1), torch.zeros(graph.num_states + 1).long()
+        written = (arcs if tropical else None, graph.olabels, states, graph.olabels[:0])
+        record = (*scores, graph.state_offsets, *topology.leaving_by(graph.ilabels), *written)
         records.append((*record, tropical, False, 1e-6, 100))
         made = ops.determinize(*records[-1])
         grads = tuple(torch.ones_like(t) for t in made[1:4])
@@ -292,8 +293,13 @@ def simplify_cases(graph: Graph) -> dict[str, list[tuple]]:
     incidences = (*topology.leaving[:3], *topology.entering[:3])
     ends = graph.accept > float("-inf")
     return {
-        "push_labels": [(graph.state_offsets, *incidences, graph.olabels, ends)],
-        "epsilon_pairs": [(graph.state_offsets, *topology.leaving[:3], wanted)],
+        "push_labels": [
+            (graph.state_offsets, *incidences, graph.olabels, wanted, ends, most)
+            for most in (0, 100)
+        ],
+        "epsilon_pairs": [
+            (graph.state_offsets, *topology.leaving[:3], wanted, most) for most in (1, 100)
+        ],
         "determinize": records,
         "determinize_backward": records_back,
         "minimize": [(*offsets, source, graph.ilabels, *topology.entering[:3], *rows, 1e-6)],

@@ -6,9 +6,12 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <new>
+#include <stdexcept>
 #include <tuple>
 
 #include "core/topology.h"
+#include "ops/box.h"
 
 #ifdef GTNET_EMULATED
 #include "block/emulated.h"
@@ -54,9 +57,20 @@ Out<T> output(const Tensor& tensor) {
 #endif
 }
 
+// A tensor that torch makes; where it has no memory, its message names a C function and no size.
+template <class Make>
+Tensor allocated(const Make& make) {
+  try {
+    return make();
+  } catch (const std::runtime_error&) {
+    throw std::bad_alloc();
+  }
+}
+
 template <class T>
 Tensor empty(const Tensor& like, int64_t size) {
-  Tensor tensor = torch::stable::new_empty(like, {size}, scalar_type<T>());
+  Tensor tensor =
+      allocated([&] { return torch::stable::new_empty(like, {size}, scalar_type<T>()); });
 #ifdef GTNET_EMULATED
   block::emulation().spoil(tensor.mutable_data_ptr(), size * sizeof(T));
 #endif
@@ -65,7 +79,7 @@ Tensor empty(const Tensor& like, int64_t size) {
 
 template <class T>
 Tensor zeros(const Tensor& like, int64_t size) {
-  return torch::stable::new_zeros(like, {size}, scalar_type<T>());
+  return allocated([&] { return torch::stable::new_zeros(like, {size}, scalar_type<T>()); });
 }
 
 // Calls body(float{}) or body(double{}) after the dtype of the scores.

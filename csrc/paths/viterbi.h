@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
 #include "layout/state_slices.h"
 
@@ -119,6 +120,7 @@ class BestCycles {
       best_.came_by[order_[i]] = kNone;
     }
     for (bool improved = true; improved;) {
+      poll(16 * static_cast<int64_t>(size));
       improved = false;
       for (int32_t i = 0; i < size; ++i) {
         const int32_t at = reverse ? component.end - 1 - i : component.begin + i;

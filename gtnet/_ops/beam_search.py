@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtnet._ops.library import fake, operators, unknown_size, vector
+from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
-beam_search = operators.beam_search.default
+beam_search = interruptible(operators.beam_search.default)
 beam_lattice = operators.beam_lattice.default
 
 

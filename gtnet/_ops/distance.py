@@ -9,10 +9,13 @@ from torch import Tensor
 
 from gtnet import _checks
 from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one, transformed
-from gtnet._ops.library import fake, operators, vector
+from gtnet._ops.library import fake, interruptible, operators, vector
 
 best_end = operators.best_end.default
 trace = operators.trace.default
+_closed_best_distance = interruptible(operators.closed_best_distance.default)
+_closed_log_distance = interruptible(operators.closed_log_distance.default)
+_closed_recursion = interruptible(operators.closed_recursion.default)
 
 
 @fake("log_distance")
@@ -188,9 +191,7 @@ def best_distance(weights: Tensor, start: Tensor, walk: Walk) -> tuple[Tensor, T
     """The best score of a path to each state, float64, and the position of its last arc."""
     if walk.cycles is None:
         return operators.best_distance.default(weights, start, *walk.arguments())
-    alpha, came_by, divergent = operators.closed_best_distance.default(
-        weights, start, *walk.arguments()
-    )
+    alpha, came_by, divergent = _closed_best_distance(weights, start, *walk.arguments())
     what = "of positive score, so no path is best: lower the scores of its arcs"
     _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
     return alpha, came_by
@@ -204,7 +205,7 @@ INFINITE = (
 
 def best_exists(weights: Tensor, start: Tensor, walk: Walk) -> Tensor:
     """Which graphs of a cyclic walk reach no cycle of positive score, bool [batch]."""
-    *_, divergent = operators.closed_best_distance.default(weights, start, *walk.arguments())
+    *_, divergent = _closed_best_distance(weights, start, *walk.arguments())
     return divergent < 0
 
 
@@ -213,9 +214,7 @@ def _log_distance(
 ) -> tuple[Tensor, Tensor]:
     if walk.cycles is None:
         return operators.log_distance.default(weights, start, accept, *walk.arguments())
-    alpha, score, divergent = operators.closed_log_distance.default(
-        weights, start, accept, *walk.arguments()
-    )
+    alpha, score, divergent = _closed_log_distance(weights, start, accept, *walk.arguments())
     _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, INFINITE)
     return alpha, score
 
@@ -346,7 +345,7 @@ class _Recursion(Differentiable):
         p, b = p.contiguous(), b.contiguous()
         if walk.cycles is None:
             return operators.recursion.default(p, b, *walk.arguments())
-        x, divergent = operators.closed_recursion.default(p, b, *walk.arguments())
+        x, divergent = _closed_recursion(p, b, *walk.arguments())
         _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, INFINITE)
         return x
 

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from gtnet._ops import library
 from gtnet._ops.functional import learnt, transformed
-from gtnet._ops.library import fake, operators, unknown_size, vector
+from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 from gtnet._ops.totals import CtcTotal, LatticeTotal, OutOfRangeError, RefusedError, raise_trouble
 
 steps = operators.steps.default
 block_steps = operators.block_steps.default
 ctc_arcs = operators.ctc_arcs.default
+_lattice_k_best = interruptible(operators.lattice_k_best.default)
 
 
 @fake("steps")
@@ -233,7 +234,7 @@ def lattice_best(arguments: LatticeArguments) -> PathsFound:
 
 def lattice_k_best(arguments: LatticeArguments, k: int) -> PathsFound:
     """At most k best paths of each item, best first."""
-    return PathsFound(*operators.lattice_k_best.default(*arguments.flat(), k))
+    return PathsFound(*_lattice_k_best(*arguments.flat(), k))
 
 
 def k_best_bytes(arguments: LatticeArguments, k: int) -> int:

@@ -7,32 +7,44 @@ import torch
 from torch import Tensor
 
 from gtnet._ops import library
-from gtnet._ops.library import operators
+from gtnet._ops.library import interruptible, operators
 from gtnet._ops.walks import spread
+
+_on_cpu = interruptible(operators.epsilon_pairs.default)
 
 
 def epsilon_pairs(
-    state_offsets: Tensor, offsets: Tensor, arcs: Tensor, states: Tensor, wanted: Tensor
-) -> tuple[Tensor, ...]:
+    state_offsets: Tensor,
+    offsets: Tensor,
+    arcs: Tensor,
+    states: Tensor,
+    wanted: Tensor,
+    most: int,
+) -> tuple[Tensor, ...] | None:
     """For every wanted state a copy of the epsilon graph that it reaches: itself, then breadth
     first.
 
     Arguments: the leaving arcs of each state; `wanted` bool [states].
     Result: the wanted states; where the states and the arcs of each copy begin [sources + 1]; the
     states of the copies; for each copy of an arc both ends, within the copy, and the arc. The same
-    on both devices. On a GPU the host waits once or twice per frontier.
+    on both devices, None where there are more than `most` states and arcs in all copies. On a GPU
+    the host waits once or twice per frontier.
     """
     if not library.on_gpu(wanted):
-        return operators.epsilon_pairs.default(state_offsets, offsets, arcs, states, wanted)
+        too_large, *found = _on_cpu(state_offsets, offsets, arcs, states, wanted, most)
+        return None if too_large else tuple(found)
     num_states = len(wanted)
     sources = wanted.nonzero().flatten()
     source, state = torch.arange(len(sources), device=wanted.device), sources
     known = source * num_states + state  # ascending; a pair is source * num_states + state
-    levels = [known]
+    levels, copied = [known], len(known)
     while len(state):
         parent, position = _leaving(offsets, state)
         found = source[parent] * num_states + states[position]
         levels.append(found[_first_of_each(found, known)])
+        copied += len(found) + len(levels[-1])
+        if copied > most:
+            return None
         known = torch.cat([known, levels[-1]]).sort().values
         source, state = levels[-1] // num_states, levels[-1] % num_states
     every = torch.cat(levels)

@@ -34,6 +34,7 @@ def _load() -> bool:
 
 HAS_CUDA = _load()
 operators = torch.ops.gtnet
+_INTERRUPTED = "gtnet: interrupted"  # what csrc/core/interrupt.h throws
 
 _library = torch.library.Library("gtnet", "FRAGMENT")
 
@@ -65,6 +66,26 @@ def refusal(name: str) -> Any:
 if HAS_CUDA:
     for _name in without_kernel("CUDA"):
         _library.impl(_name, refusal(_name), "CUDA")
+
+
+def interruptible(operator: Any) -> Any:
+    """An operator that may run long, and gives up when a signal arrives, such as Ctrl-C.
+
+    Python handles the signal as soon as the operator is back; if that raises nothing, the operator
+    starts again.
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return operator(*args, **kwargs)
+        while True:
+            try:
+                return operator(*args, **kwargs)
+            except RuntimeError as error:
+                if _INTERRUPTED not in str(error):
+                    raise
+
+    return run
 
 
 def fake(name: str) -> Any:

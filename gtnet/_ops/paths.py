@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtnet._ops.library import fake, operators, unknown_size, vector
+from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
-k_best = operators.k_best.default
-acyclic_k_best = operators.acyclic_k_best.default
+k_best = interruptible(operators.k_best.default)
+acyclic_k_best = interruptible(operators.acyclic_k_best.default)
 sample = operators.sample.default
-enumerate_paths = operators.enumerate_paths.default
+enumerate_paths = interruptible(operators.enumerate_paths.default)
 
 
 def _packed_paths(like: Tensor, graphs: Any) -> tuple[Tensor, ...]:

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gtnet._ops.library import fake, operators, unknown_size, vector
+from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
-compose = operators.compose.default
+compose = interruptible(operators.compose.default)
 explore = operators.explore.default
 rational = operators.rational.default
 rational_sections = operators.rational_sections.default
-difference = operators.difference.default
-equivalent = operators.equivalent.default
+difference = interruptible(operators.difference.default)
+equivalent = interruptible(operators.equivalent.default)
 
 
 @fake("compose")
@@ -65,10 +65,10 @@ def _(graph_of: Tensor, *rest: Any) -> list[Tensor]:
 
 @fake("difference")
 def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
-    num_graphs = rest[-2]
+    num_graphs = rest[-3]
     states, arcs = unknown_size(), unknown_size()
     kinds = [
-        (1, torch.bool),
+        (2, torch.bool),
         (num_graphs + 1, torch.int64),
         (num_graphs + 1, torch.int64),
         *((size, torch.int32) for size in (arcs, arcs, arcs, states)),

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 from gtnet._ops.functional import Differentiable
-from gtnet._ops.library import fake, operators, unknown_size, vector
+from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
-minimize = operators.minimize.default
-push_labels = operators.push_labels.default
+minimize = interruptible(operators.minimize.default)
+push_labels = interruptible(operators.push_labels.default)
+_determinize = interruptible(operators.determinize.default)
 
 
 @fake("epsilon_pairs")
 def _(state_offsets: Tensor, offsets: Tensor, arcs: Tensor, *rest: Any) -> list[Tensor]:
     sources, pairs, copies = unknown_size(), unknown_size(), unknown_size()
     return [
+        vector(arcs, 1, torch.bool),
         vector(arcs, sources, torch.int32),
         *(vector(arcs, sources + 1, torch.int64) for _ in range(2)),
         vector(arcs, pairs, torch.int32),
@@ -76,8 +78,8 @@ def _(
 
 
 @fake("push_labels")
-def _(state_offsets: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-    outputs, is_accept = rest[-2:]
+def _(state_offsets: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    outputs, _, is_accept, _ = rest[-4:]
     return (
         vector(outputs, outputs.shape[0] + 1, torch.int64),
         vector(outputs, unknown_size(), torch.int32),
@@ -155,9 +157,7 @@ def determinize(
     """Weighted subset construction; its start, arc and accept scores are differentiable."""
     weights, start, accept = (score.contiguous() for score in scores)
     detached = (weights.detach(), start.detach(), accept.detach())
-    made = Determinized(
-        *operators.determinize.default(*detached, *topology, tropical=tropical, **options)
-    )
+    made = Determinized(*_determinize(*detached, *topology, tropical=tropical, **options))
     if not any(score.requires_grad for score in scores) or not torch.is_grad_enabled():
         return made
     first, score, last = _RecordedSums.apply(weights, start, accept, made, tropical)

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from gtnet._ops import library
 from gtnet._ops.functional import one_by_one
-from gtnet._ops.library import fake, operators, unknown_size, vector
+from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
 topological_order = operators.topological_order.default
 depths = operators.depths.default
 slices = operators.slices.default
 reach = operators.reach.default
 components = operators.components.default
-elimination = operators.elimination.default
+elimination = interruptible(operators.elimination.default)
 
 
 @fake("incidence")

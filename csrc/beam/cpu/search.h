@@ -6,11 +6,13 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
 #include "beam/cpu/ordered_set.h"
 #include "beam/limits.h"
+#include "core/interrupt.h"
 #include "core/simd_dispatch.h"
 
 namespace gtnet::beam {
@@ -55,7 +57,9 @@ class BeamSearch {
                        &std::free),
         queue_(graph.epsilon_order ? graph.last_state - graph.first_state : 0),
         slot_in_queue_(std::make_unique_for_overwrite<int32_t[]>(
-            graph.epsilon_order ? graph.last_state - graph.first_state : 0)) {}
+            graph.epsilon_order ? graph.last_state - graph.first_state : 0)) {
+    if (!slot_of_state_) throw std::bad_alloc();
+  }
 
   // The cut before the first frame.
   void begin() {
@@ -87,6 +91,7 @@ class BeamSearch {
   // One frame: its score of each label.
   void read(const Score* row, int64_t num_labels) {
     score_arcs(row, num_labels);
+    poll(16 * (num_arcs_ + 1));
     clear(num_arcs_);
     const auto [worst, best] = extremes();
     best_ = best;

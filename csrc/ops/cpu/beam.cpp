@@ -196,8 +196,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("beam_search", TORCH_BOX(&beam_search));
-  m.impl("beam_lattice", TORCH_BOX(&beam_lattice));
+  m.impl("beam_search", GTNET_BOX("beam_search", &beam_search));
+  m.impl("beam_lattice", GTNET_BOX("beam_lattice", &beam_lattice));
 }
 
 }  // namespace gtnet::ops

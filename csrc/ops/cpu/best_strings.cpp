@@ -63,7 +63,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("best_answers", TORCH_BOX(&best_answers));
+  m.impl("best_answers", GTNET_BOX("best_answers", &best_answers));
 }
 
 }  // namespace gtnet::ops

@@ -50,19 +50,18 @@ std::vector<rewrite::Product> products_of(const Side& a, const Side& b, int64_t 
                                           int64_t work, int64_t max_arcs, bool trimmed) {
   std::vector<rewrite::Product> products(num_graphs);
   rewrite::Budget budget{max_arcs};
-  torch::stable::parallel_for(
-      0, num_graphs, grain(num_graphs, work), [&](int64_t begin, int64_t end) {
-        rewrite::PairTable table;
-        for (int64_t g = begin; g < end; ++g) {
-          const rewrite::Operand one = a.at(g), other = b.at(g);
-          const int filters = a.with_epsilon(g) && b.with_epsilon(g) ? 3 : 1;
-          rewrite::Explore({one, other, {filters}}, budget, table, products[g]).run();
-          if (products[g].too_large || !trimmed) continue;
-          const auto explored = static_cast<int64_t>(products[g].arcs.size());
-          rewrite::trim(one, other, products[g]);
-          budget.used -= explored - static_cast<int64_t>(products[g].arcs.size());
-        }
-      });
+  in_parallel(num_graphs, grain(num_graphs, work), [&](int64_t begin, int64_t end) {
+    rewrite::PairTable table;
+    for (int64_t g = begin; g < end; ++g) {
+      const rewrite::Operand one = a.at(g), other = b.at(g);
+      const int filters = a.with_epsilon(g) && b.with_epsilon(g) ? 3 : 1;
+      rewrite::Explore({one, other, {filters}}, budget, table, products[g]).run();
+      if (products[g].too_large || !trimmed) continue;
+      const auto explored = static_cast<int64_t>(products[g].arcs.size());
+      rewrite::trim(one, other, products[g]);
+      budget.used -= explored - static_cast<int64_t>(products[g].arcs.size());
+    }
+  });
   return products;
 }
 
@@ -175,8 +174,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("compose", TORCH_BOX(&compose));
-  m.impl("explore", TORCH_BOX(&explore));
+  m.impl("compose", GTNET_BOX("compose", &compose));
+  m.impl("explore", GTNET_BOX("compose", &explore));
 }
 
 }  // namespace gtnet::ops

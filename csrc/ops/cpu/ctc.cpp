@@ -185,9 +185,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("ctc_arcs", TORCH_BOX(&ctc_arcs));
-  m.impl("ctc_loss", TORCH_BOX(&ctc_loss));
-  m.impl("ctc_loss_backward", TORCH_BOX(&ctc_loss_backward));
+  m.impl("ctc_arcs", GTNET_BOX("ctc_arcs", &ctc_arcs));
+  m.impl("ctc_loss", GTNET_BOX("ctc_loss", &ctc_loss));
+  m.impl("ctc_loss_backward", GTNET_BOX("ctc_loss_backward", &ctc_loss_backward));
 }
 
 }  // namespace gtnet::ops

@@ -33,7 +33,8 @@ std::tuple<Tensor, Tensor, Tensor> components(const Tensor& state_offsets, const
   for (int64_t g = 0; g < num_graphs; ++g) {
     counts[g + 1] = counts[g] + static_cast<int64_t>(cyclic[g].size());
   }
-  Tensor bounds = torch::stable::new_empty(offsets, {counts[num_graphs], 2}, ScalarType::Int);
+  Tensor bounds = allocated(
+      [&] { return torch::stable::new_empty(offsets, {counts[num_graphs], 2}, ScalarType::Int); });
   auto* next = reinterpret_cast<CyclicComponent*>(output<int32_t>(bounds));
   for (const auto& of_graph : cyclic) next = std::copy(of_graph.begin(), of_graph.end(), next);
   return {order, component_offsets, bounds};
@@ -360,11 +361,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("components", TORCH_BOX(&components));
-  m.impl("elimination", TORCH_BOX(&elimination));
-  m.impl("closed_log_distance", TORCH_BOX(&closed_log_distance));
-  m.impl("closed_recursion", TORCH_BOX(&closed_recursion));
-  m.impl("closed_best_distance", TORCH_BOX(&closed_best_distance));
+  m.impl("components", GTNET_BOX("components", &components));
+  m.impl("elimination", GTNET_BOX("elimination", &elimination));
+  m.impl("closed_log_distance", GTNET_BOX("closed_log_distance", &closed_log_distance));
+  m.impl("closed_recursion", GTNET_BOX("closed_recursion", &closed_recursion));
+  m.impl("closed_best_distance", GTNET_BOX("closed_best_distance", &closed_best_distance));
 }
 
 }  // namespace gtnet::ops

@@ -119,13 +119,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("slices", TORCH_BOX(&slices));
-  m.impl("log_distance", TORCH_BOX(&log_distance<Cpu>));
-  m.impl("log_distance_backward", TORCH_BOX(&log_distance_gradient));
-  m.impl("recursion", TORCH_BOX(&recursion<Cpu>));
-  m.impl("best_distance", TORCH_BOX(&best_distance<Cpu>));
-  m.impl("best_end", TORCH_BOX(&best_end<Cpu>));
-  m.impl("trace", TORCH_BOX(&trace<Cpu>));
+  m.impl("slices", GTNET_BOX("slices", &slices));
+  m.impl("log_distance", GTNET_BOX("log_distance", &log_distance<Cpu>));
+  m.impl("log_distance_backward", GTNET_BOX("log_distance_backward", &log_distance_gradient));
+  m.impl("recursion", GTNET_BOX("recursion", &recursion<Cpu>));
+  m.impl("best_distance", GTNET_BOX("best_distance", &best_distance<Cpu>));
+  m.impl("best_end", GTNET_BOX("best_end", &best_end<Cpu>));
+  m.impl("trace", GTNET_BOX("trace", &trace<Cpu>));
 }
 
 }  // namespace gtnet::ops

@@ -22,7 +22,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("drivers", TORCH_BOX(&drivers));
+  m.impl("drivers", GTNET_BOX("drivers", &drivers));
 }
 
 }  // namespace gtnet::ops

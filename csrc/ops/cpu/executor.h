@@ -4,6 +4,7 @@
 
 #include <torch/csrc/stable/ops.h>
 
+#include "core/interrupt.h"
 #include "core/simd_dispatch.h"
 #include "core/topology.h"
 #include "layout/state_slices.h"
@@ -18,13 +19,21 @@ inline int64_t grain(int64_t num_graphs, int64_t num_states) {
   return 1 + kStatesPerThread * num_graphs / num_states;
 }
 
+// body(begin, end) for parts of [0, size), on threads; throws what a part has thrown.
+template <class Body>
+void in_parallel(int64_t size, int64_t grain, const Body& body) {
+  Work work;
+  torch::stable::parallel_for(
+      0, size, grain, [&](int64_t begin, int64_t end) { work.run([&] { body(begin, end); }); });
+  work.finish();
+}
+
 // functor(graph) for every graph.
 template <class Functor>
 void for_each_graph(int64_t num_graphs, int64_t num_states, const Functor& functor) {
-  torch::stable::parallel_for(0, num_graphs, grain(num_graphs, num_states),
-                              [&](int64_t begin, int64_t end) {
-                                for (int64_t graph = begin; graph < end; ++graph) functor(graph);
-                              });
+  in_parallel(num_graphs, grain(num_graphs, num_states), [&](int64_t begin, int64_t end) {
+    for (int64_t graph = begin; graph < end; ++graph) functor(graph);
+  });
 }
 
 // functor(graph, state) for every state of every graph, in the order of the walk.

@@ -18,11 +18,12 @@ std::vector<Tensor> difference(const Tensor& a_state_offsets, const Tensor& a_of
                                const Tensor& b_offsets, const Tensor& b_arcs,
                                const Tensor& b_states, const Tensor& b_labels,
                                const Tensor& b_start, const Tensor& b_accept,
-                               const Tensor& b_possible, int64_t num_graphs, int64_t max_arcs) {
+                               const Tensor& b_possible, int64_t num_graphs, int64_t max_arcs,
+                               int64_t max_states) {
   const Csr leaving_a = csr_of(a_offsets, a_arcs, a_states);
   const Csr leaving_b = csr_of(b_offsets, b_arcs, b_states);
   std::vector<rewrite::Remainder> found(num_graphs);
-  rewrite::Budget budget{max_arcs};
+  rewrite::Budget explored{max_arcs}, kept{max_states};
   for_each_graph(num_graphs, a_arcs.numel(), [&](int64_t g) {
     const int64_t *const a = states_of(a_state_offsets, g), *const b =
                                                                 states_of(b_state_offsets, g);
@@ -35,20 +36,22 @@ std::vector<Tensor> difference(const Tensor& a_state_offsets, const Tensor& a_of
                                  static_cast<int32_t>(b[0]),
                                  static_cast<int32_t>(b[1])};
     rewrite::Subsets subsets(right, input<bool>(b_possible));
-    rewrite::subtract(left, subsets, budget, found[g]);
+    rewrite::subtract(left, subsets, explored, kept, found[g]);
   });
-  Tensor too_large = empty<bool>(a_arcs, 1);
+  Tensor too_large = empty<bool>(a_arcs, 2);  // too many arcs, too many states
   Tensor state_offsets = empty<int64_t>(a_arcs, num_graphs + 1);
   Tensor arc_offsets = empty<int64_t>(a_arcs, num_graphs + 1);
   int64_t *const state = output<int64_t>(state_offsets), *const arc = output<int64_t>(arc_offsets);
-  bool fits = true;
+  bool* const exceeds = output<bool>(too_large);
+  exceeds[0] = exceeds[1] = false;
   state[0] = arc[0] = 0;
   for (int64_t g = 0; g < num_graphs; ++g) {
-    fits = fits && !found[g].too_large;
+    exceeds[0] |= found[g].too_many_arcs;
+    exceeds[1] |= found[g].too_many_states;
+    if (exceeds[0] || exceeds[1]) found[g] = rewrite::Remainder{};
     state[g + 1] = state[g] + static_cast<int64_t>(found[g].states.size());
     arc[g + 1] = arc[g] + static_cast<int64_t>(found[g].arcs.size());
   }
-  *output<bool>(too_large) = !fits;
   const int64_t num_states = state[num_graphs], num_arcs = arc[num_graphs];
   Tensor source = empty<int32_t>(a_arcs, num_arcs), target = empty<int32_t>(a_arcs, num_arcs);
   Tensor arc_map = empty<int32_t>(a_arcs, num_arcs), state_map = empty<int32_t>(a_arcs, num_states);
@@ -104,7 +107,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "difference(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
       "Tensor a_labels, Tensor a_start, Tensor b_state_offsets, Tensor b_offsets, Tensor b_arcs, "
       "Tensor b_states, Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_possible, "
-      "int num_graphs, int max_arcs) -> Tensor[]");
+      "int num_graphs, int max_arcs, int max_states) -> Tensor[]");
   m.def(
       "equivalent(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
       "Tensor a_labels, Tensor a_weights, Tensor a_start, Tensor a_accept, "
@@ -114,8 +117,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("difference", TORCH_BOX(&difference));
-  m.impl("equivalent", TORCH_BOX(&equivalent));
+  m.impl("difference", GTNET_BOX("difference", &difference));
+  m.impl("equivalent", GTNET_BOX("equivalent", &equivalent));
 }
 
 }  // namespace gtnet::ops

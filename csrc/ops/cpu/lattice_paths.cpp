@@ -154,10 +154,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("lattice_best", TORCH_BOX(&Unpacked<&lattice_best>::call));
-  m.impl("lattice_k_best", TORCH_BOX(&Unpacked<&lattice_k_best>::call));
-  m.impl("lattice_sample", TORCH_BOX(&Unpacked<&lattice_sample>::call));
-  m.impl("lattice_prune", TORCH_BOX(&Unpacked<&lattice_prune>::call));
+  m.impl("lattice_best", GTNET_BOX("lattice_best", &Unpacked<&lattice_best>::call));
+  m.impl("lattice_k_best", GTNET_BOX("lattice_k_best", &Unpacked<&lattice_k_best>::call));
+  m.impl("lattice_sample", GTNET_BOX("lattice_sample", &Unpacked<&lattice_sample>::call));
+  m.impl("lattice_prune", GTNET_BOX("lattice_prune", &Unpacked<&lattice_prune>::call));
 }
 
 }  // namespace gtnet::ops

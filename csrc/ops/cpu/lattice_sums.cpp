@@ -234,9 +234,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("lattice_score", TORCH_BOX(&Unpacked<&lattice_score>::call));
-  m.impl("lattice_score_backward", TORCH_BOX(&Unpacked<&lattice_score_backward>::call));
-  m.impl("lattice_posteriors", TORCH_BOX(&Unpacked<&lattice_posteriors>::call));
+  m.impl("lattice_score", GTNET_BOX("lattice_score", &Unpacked<&lattice_score>::call));
+  m.impl("lattice_score_backward",
+         GTNET_BOX("lattice_score_backward", &Unpacked<&lattice_score_backward>::call));
+  m.impl("lattice_posteriors",
+         GTNET_BOX("lattice_posteriors", &Unpacked<&lattice_posteriors>::call));
 }
 
 }  // namespace gtnet::ops

@@ -43,8 +43,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("steps", TORCH_BOX(&steps));
-  m.impl("block_steps", TORCH_BOX(&block_steps));
+  m.impl("steps", GTNET_BOX("steps", &steps));
+  m.impl("block_steps", GTNET_BOX("block_steps", &block_steps));
 }
 
 }  // namespace gtnet::ops

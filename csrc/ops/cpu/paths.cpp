@@ -114,9 +114,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("acyclic_k_best", TORCH_BOX(&acyclic_k_best));
-  m.impl("sample", TORCH_BOX(&sample));
-  m.impl("enumerate_paths", TORCH_BOX(&enumerate_paths));
+  m.impl("acyclic_k_best", GTNET_BOX("acyclic_k_best", &acyclic_k_best));
+  m.impl("sample", GTNET_BOX("sample", &sample));
+  m.impl("enumerate_paths", GTNET_BOX("enumerate_paths", &enumerate_paths));
 }
 
 }  // namespace gtnet::ops

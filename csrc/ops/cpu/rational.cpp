@@ -62,8 +62,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("rational_sections", TORCH_BOX(&rational_sections));
-  m.impl("rational", TORCH_BOX(&rational));
+  m.impl("rational_sections", GTNET_BOX("rational_sections", &rational_sections));
+  m.impl("rational", GTNET_BOX("rational", &rational));
 }
 
 }  // namespace gtnet::ops

@@ -67,17 +67,22 @@ Tensor tensor_of(const Tensor& like, const std::vector<int64_t>& values) {
 }
 
 std::vector<Tensor> epsilon_pairs_of(const Tensor& state_offsets, const Tensor& offsets,
-                                     const Tensor& arcs, const Tensor& states,
-                                     const Tensor& wanted) {
+                                     const Tensor& arcs, const Tensor& states, const Tensor& wanted,
+                                     int64_t most) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const first = input<int64_t>(state_offsets);
   const Csr leaving = csr_of(offsets, arcs, states);
   std::vector<rewrite::EpsilonPairs> found(num_graphs);
+  rewrite::Budget budget{most};
   for_each_graph(num_graphs, wanted.numel(), [&](int64_t g) {
     found[g] = rewrite::epsilon_pairs(leaving, input<bool>(wanted), static_cast<int32_t>(first[g]),
-                                      static_cast<int32_t>(first[g + 1]));
+                                      static_cast<int32_t>(first[g + 1]), budget);
   });
-  return {joined(arcs, found, [](const auto& f) -> auto& { return f.sources; }),
+  Tensor too_large = empty<bool>(arcs, 1);
+  *output<bool>(too_large) =
+      std::any_of(found.begin(), found.end(), [](const auto& f) { return f.too_large; });
+  return {too_large,
+          joined(arcs, found, [](const auto& f) -> auto& { return f.sources; }),
           joined_offsets(arcs, found, [](const auto& f) -> auto& { return f.state_begin; }),
           joined_offsets(arcs, found, [](const auto& f) -> auto& { return f.arc_begin; }),
           joined(arcs, found, [](const auto& f) -> auto& { return f.states; }),
@@ -89,8 +94,9 @@ std::vector<Tensor> epsilon_pairs_of(const Tensor& state_offsets, const Tensor& 
 std::vector<Tensor> determinize(const Tensor& weights, const Tensor& start, const Tensor& accept,
                                 const Tensor& state_offsets, const Tensor& offsets,
                                 const Tensor& arcs, const Tensor& states, const Tensor& labels,
-                                const std::optional<Tensor>& outputs, bool tropical, bool identical,
-                                double delta, int64_t max_states) {
+                                const std::optional<Tensor>& output_begin, const Tensor& outputs,
+                                const Tensor& ending_begin, const Tensor& endings, bool tropical,
+                                bool identical, double delta, int64_t max_states) {
   const int64_t num_graphs = graphs(state_offsets);
   const int64_t* const first = input<int64_t>(state_offsets);
   const rewrite::DeterminizeOptions options{tropical, identical, delta, max_states};
@@ -98,7 +104,10 @@ std::vector<Tensor> determinize(const Tensor& weights, const Tensor& start, cons
   for_each_graph(num_graphs, start.numel(), [&](int64_t g) {
     const rewrite::Nondeterministic graph{csr_of(offsets, arcs, states),
                                           input<int32_t>(labels),
-                                          outputs ? input<int32_t>(*outputs) : nullptr,
+                                          output_begin ? input<int64_t>(*output_begin) : nullptr,
+                                          input<int32_t>(outputs),
+                                          input<int64_t>(ending_begin),
+                                          input<int32_t>(endings),
                                           input<double>(weights),
                                           input<double>(start),
                                           input<double>(accept),
@@ -113,7 +122,8 @@ std::vector<Tensor> determinize(const Tensor& weights, const Tensor& start, cons
   STD_TORCH_CHECK(
       std::max(entries_before.back(), terms_before.back()) <= INT32_MAX,
       "determinize: the subsets of a batch must be numbered in 32 bits: split the batch");
-  Tensor ends = torch::stable::new_empty(arcs, {2, num_graphs}, ScalarType::Int);
+  Tensor ends =
+      allocated([&] { return torch::stable::new_empty(arcs, {2, num_graphs}, ScalarType::Int); });
   Tensor start_score = empty<double>(start, num_graphs);
   for (int64_t g = 0; g < num_graphs; ++g) {
     output<int32_t>(ends)[g] = static_cast<int32_t>(made[g].end);
@@ -186,45 +196,64 @@ Tensor minimize(const Tensor& state_offsets, const Tensor& arc_offsets, const Te
   return block;
 }
 
-// Strings one after another: where each begins, and their labels.
-std::tuple<Tensor, Tensor> ragged(const Tensor& like,
-                                  const std::vector<rewrite::LabelString>& strings) {
-  int64_t size = 0;
-  for (const rewrite::LabelString& string : strings) size += static_cast<int64_t>(string.size());
-  Tensor offsets = empty<int64_t>(like, static_cast<int64_t>(strings.size()) + 1);
-  Tensor labels = empty<int32_t>(like, size);
-  int64_t* offset = output<int64_t>(offsets);
-  int32_t* label = output<int32_t>(labels);
-  *offset = 0;
-  for (const rewrite::LabelString& string : strings) {
-    offset[1] = offset[0] + static_cast<int64_t>(string.size());
-    ++offset;
-    label = std::copy(string.begin(), string.end(), label);
-  }
-  return {offsets, labels};
+// The lengths of strings as offsets; how long they are together.
+int64_t add_up(const Tensor& offsets) {
+  int64_t* const offset = output<int64_t>(offsets);
+  offset[0] = 0;
+  for (int64_t i = 0; i + 1 < offsets.numel(); ++i) offset[i + 1] += offset[i];
+  return offset[offsets.numel() - 1];
 }
 
+// What the arcs write, and the states in which paths start: offsets and labels of both. More than
+// `most` labels are not written.
 std::tuple<Tensor, Tensor, Tensor, Tensor> push_labels(
     const Tensor& state_offsets, const Tensor& leaving_offsets, const Tensor& leaving_arcs,
     const Tensor& leaving_states, const Tensor& entering_offsets, const Tensor& entering_arcs,
-    const Tensor& entering_states, const Tensor& outputs, const Tensor& is_accept) {
+    const Tensor& entering_states, const Tensor& outputs, const Tensor& is_start,
+    const Tensor& is_accept, int64_t most) {
   const int64_t* const first = input<int64_t>(state_offsets);
+  const int64_t num_graphs = graphs(state_offsets), num_states = is_accept.numel();
   const Csr leaving = csr_of(leaving_offsets, leaving_arcs, leaving_states);
   const Csr entering = csr_of(entering_offsets, entering_arcs, entering_states);
-  std::vector<rewrite::LabelString> of_state(is_accept.numel()), of_arc(outputs.numel());
-  for_each_graph(graphs(state_offsets), is_accept.numel(), [&](int64_t g) {
-    const auto begin = static_cast<int32_t>(first[g]), end = static_cast<int32_t>(first[g + 1]);
-    const rewrite::CommonPrefixes prefixes(leaving, entering, input<int32_t>(outputs),
-                                           input<bool>(is_accept), begin, end);
-    for (int32_t s = begin; s < end; ++s) {
-      of_state[s] = prefixes.of(s);
-      for (int32_t k = leaving.offsets[s]; k < leaving.offsets[s + 1]; ++k) {
-        of_arc[leaving.arcs[k]] = prefixes.rest(s, leaving.arcs[k], leaving.states[k]);
-      }
+  const bool* const starts = input<bool>(is_start);
+  std::vector<std::optional<rewrite::CommonPrefixes>> prefixes(num_graphs);
+  Tensor arc_begin = zeros<int64_t>(state_offsets, outputs.numel() + 1);
+  Tensor state_begin = zeros<int64_t>(state_offsets, num_states + 1);
+  // visit(state) and visit_arc(position) for what graph g has.
+  const auto each = [&](int64_t g, const auto& visit, const auto& visit_arc) {
+    for (auto s = static_cast<int32_t>(first[g]); s < first[g + 1]; ++s) {
+      if (starts[s]) visit(s);
+      for (int32_t k = leaving.offsets[s]; k < leaving.offsets[s + 1]; ++k) visit_arc(s, k);
     }
+  };
+  for_each_graph(num_graphs, num_states, [&](int64_t g) {
+    const auto& found =
+        prefixes[g].emplace(leaving, entering, input<int32_t>(outputs), input<bool>(is_accept),
+                            static_cast<int32_t>(first[g]), static_cast<int32_t>(first[g + 1]));
+    each(
+        g, [&](int32_t s) { output<int64_t>(state_begin)[s + 1] = found.length(s); },
+        [&](int32_t s, int32_t k) {
+          output<int64_t>(arc_begin)[leaving.arcs[k] + 1] =
+              found.rest_length(s, leaving.arcs[k], leaving.states[k]);
+        });
   });
-  const auto [arc_begin, arc_labels] = ragged(outputs, of_arc);
-  const auto [state_begin, state_labels] = ragged(outputs, of_state);
+  const int64_t by_arcs = add_up(arc_begin), by_states = add_up(state_begin);
+  const bool fits = by_arcs <= most && by_states <= most;
+  Tensor arc_labels = empty<int32_t>(outputs, fits ? by_arcs : 0);
+  Tensor state_labels = empty<int32_t>(outputs, fits ? by_states : 0);
+  if (!fits) return {arc_begin, arc_labels, state_begin, state_labels};
+  for_each_graph(num_graphs, num_states, [&](int64_t g) {
+    each(
+        g,
+        [&](int32_t s) {
+          prefixes[g]->write(s, output<int32_t>(state_labels) + input<int64_t>(state_begin)[s]);
+        },
+        [&](int32_t s, int32_t k) {
+          prefixes[g]->write_rest(
+              s, leaving.arcs[k], leaving.states[k],
+              output<int32_t>(arc_labels) + input<int64_t>(arc_begin)[leaving.arcs[k]]);
+        });
+  });
   return {arc_begin, arc_labels, state_begin, state_labels};
 }
 
@@ -233,11 +262,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> push_labels(
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
       "epsilon_pairs(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, "
-      "Tensor wanted) -> Tensor[]");
+      "Tensor wanted, int most) -> Tensor[]");
   m.def(
       "determinize(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
-      "Tensor offsets, Tensor arcs, Tensor states, Tensor labels, Tensor? outputs, bool tropical, "
-      "bool identical, float delta, int max_states) -> Tensor[]");
+      "Tensor offsets, Tensor arcs, Tensor states, Tensor labels, Tensor? output_begin, "
+      "Tensor outputs, Tensor ending_begin, Tensor endings, bool tropical, bool identical, "
+      "float delta, int max_states) -> Tensor[]");
   m.def(
       "determinize_backward(Tensor grad_start, Tensor grad_score, Tensor grad_new_accept, "
       "Tensor weights, Tensor accept, Tensor score, Tensor new_accept, Tensor state_offsets, "
@@ -251,16 +281,16 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
       "push_labels(Tensor state_offsets, Tensor leaving_offsets, Tensor leaving_arcs, "
       "Tensor leaving_states, Tensor entering_offsets, Tensor entering_arcs, "
-      "Tensor entering_states, Tensor outputs, Tensor is_accept) "
+      "Tensor entering_states, Tensor outputs, Tensor is_start, Tensor is_accept, int most) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("epsilon_pairs", TORCH_BOX(&epsilon_pairs_of));
-  m.impl("determinize", TORCH_BOX(&determinize));
-  m.impl("determinize_backward", TORCH_BOX(&determinize_backward));
-  m.impl("minimize", TORCH_BOX(&minimize));
-  m.impl("push_labels", TORCH_BOX(&push_labels));
+  m.impl("epsilon_pairs", GTNET_BOX("remove_epsilon", &epsilon_pairs_of));
+  m.impl("determinize", GTNET_BOX("determinize", &determinize));
+  m.impl("determinize_backward", GTNET_BOX("determinize", &determinize_backward));
+  m.impl("minimize", GTNET_BOX("minimize", &minimize));
+  m.impl("push_labels", GTNET_BOX("push", &push_labels));
 }
 
 }  // namespace gtnet::ops

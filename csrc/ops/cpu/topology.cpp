@@ -101,11 +101,12 @@ Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& a
 }
 
 Tensor take(const Tensor& values, const Tensor& index) {
-  Tensor result = torch::stable::new_empty(values, {index.numel()}, values.scalar_type());
+  Tensor result = allocated(
+      [&] { return torch::stable::new_empty(values, {index.numel()}, values.scalar_type()); });
   with_scores(values, [&](auto zero) {
     using T = decltype(zero);
     const rewrite::Take<T> one{input<T>(values), input<int32_t>(index), output<T>(result)};
-    torch::stable::parallel_for(0, index.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
+    in_parallel(index.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) one(i);
     });
   });
@@ -116,7 +117,8 @@ Tensor take(const Tensor& values, const Tensor& index) {
 // than grouping the places first.
 Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optional<Tensor>& by_index,
                      int64_t size) {
-  Tensor result = torch::stable::new_empty(grad, {size}, grad.scalar_type());
+  Tensor result =
+      allocated([&] { return torch::stable::new_empty(grad, {size}, grad.scalar_type()); });
   with_scores(grad, [&](auto zero) {
     using T = decltype(zero);
     const int32_t* const place = input<int32_t>(index);
@@ -162,14 +164,14 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
-  m.impl("incidence", TORCH_BOX(&incidence));
-  m.impl("sort_by_label", TORCH_BOX(&sort_by_label));
-  m.impl("topological_order", TORCH_BOX(&topological_order));
-  m.impl("depths", TORCH_BOX(&depths));
-  m.impl("k_best", TORCH_BOX(&k_best));
-  m.impl("reach", TORCH_BOX(&reach));
-  m.impl("take", TORCH_BOX(&take));
-  m.impl("take_backward", TORCH_BOX(&take_backward));
+  m.impl("incidence", GTNET_BOX("incidence", &incidence));
+  m.impl("sort_by_label", GTNET_BOX("sort_by_label", &sort_by_label));
+  m.impl("topological_order", GTNET_BOX("topological_order", &topological_order));
+  m.impl("depths", GTNET_BOX("depths", &depths));
+  m.impl("k_best", GTNET_BOX("k_best", &k_best));
+  m.impl("reach", GTNET_BOX("reach", &reach));
+  m.impl("take", GTNET_BOX("take", &take));
+  m.impl("take_backward", GTNET_BOX("take_backward", &take_backward));
 }
 
 }  // namespace gtnet::ops

@@ -36,7 +36,8 @@ struct Blocks {
 };
 
 Tensor take(const Tensor& values, const Tensor& index) {
-  Tensor result = torch::stable::new_empty(values, {index.numel()}, values.scalar_type());
+  Tensor result = allocated(
+      [&] { return torch::stable::new_empty(values, {index.numel()}, values.scalar_type()); });
   with_scores(values, [&](auto zero) {
     using T = decltype(zero);
     for_each(values.get_device_index(), index.numel(),
@@ -48,7 +49,8 @@ Tensor take(const Tensor& values, const Tensor& index) {
 Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optional<Tensor>& by_index,
                      int64_t size) {
   STD_TORCH_CHECK(by_index.has_value(), "gtnet: take_backward on a GPU needs the sorted places");
-  Tensor result = torch::stable::new_empty(grad, {size}, grad.scalar_type());
+  Tensor result =
+      allocated([&] { return torch::stable::new_empty(grad, {size}, grad.scalar_type()); });
   with_scores(grad, [&](auto zero) {
     using T = decltype(zero);
     for_each(grad.get_device_index(), size,

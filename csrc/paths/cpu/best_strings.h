@@ -9,6 +9,7 @@
 #include <queue>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
 
 namespace gtnet::paths {
@@ -56,6 +57,7 @@ inline std::vector<double> best_rest(const Lattice& graph) {
       }
       for (const auto& [label, score] : items[target]) found.emplace_back(label, weight + score);
     }
+    poll(16 * static_cast<int64_t>(found.size()));
     std::stable_sort(found.begin(), found.end(),
                      [](const Item& a, const Item& b) { return a.first < b.first; });
     std::vector<Item>& merged = items[state - graph.begin];
@@ -174,6 +176,7 @@ class BestAnswers {
     while (!open_.empty()) {
       const int32_t state = graph_.order[graph_.begin - open_.top()];
       open_.pop();
+      poll(16 * (graph_.leaving.offsets[state + 1] - graph_.leaving.offsets[state] + 1));
       double& here = sum_[state - graph_.begin];
       const double sum = here;
       here = kNegInf;

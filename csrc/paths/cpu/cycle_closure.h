@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/math.h"
 #include "layout/components.h"
 
@@ -101,6 +102,7 @@ class Closure {
         const int32_t k = column(e);
         value(e) = work[k].value();
         if (value(e) == Semiring::kZero) continue;
+        poll(4 * (row(begin_ + k + 1) - pattern_.diagonal[begin_ + k]));
         const double factor = Semiring::times(value(e), stars_[k]);
         for (int64_t u = pattern_.diagonal[begin_ + k] + 1; u < row(begin_ + k + 1); ++u) {
           work[column(u)].add(Semiring::times(factor, value(u)));
@@ -313,6 +315,7 @@ class Elimination {
     for (const int32_t i : before) --degree_out_[i];
     for (const int32_t j : after) --degree_in_[j];
     for (const int32_t i : before) {
+      poll(8 * static_cast<int64_t>(after.size()));
       for (const int32_t j : after) connect(i, j);
     }
     std::vector<int32_t> changed(before);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "paths/cpu/path_list.h"
 
 namespace gtnet::paths {
@@ -69,6 +70,7 @@ class Enumerate {
       stack.push_back({s, leaving_.offsets[s]});
       if (accept_[s] == kNegInf) return true;
       if (paths.count() == limit_) return false;
+      poll(static_cast<int64_t>(taken.size()));
       paths.arcs.insert(paths.arcs.end(), taken.begin(), taken.end());
       paths.lengths.push_back(static_cast<int64_t>(taken.size()));
       paths.first.push_back(first);
@@ -77,6 +79,7 @@ class Enumerate {
     };
     if (!enter(first)) return Enumerated::kTooMany;
     while (!stack.empty()) {
+      poll(8);
       Frame& frame = stack.back();
       if (frame.next == leaving_.offsets[frame.state + 1]) {
         stack.pop_back();

@@ -5,10 +5,13 @@
 #include <cmath>
 #include <vector>
 
+#include "core/interrupt.h"
+
 namespace gtnet::paths {
 
 inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
   double total = 0;
+  poll(static_cast<int64_t>(a.size()));
   for (size_t i = 0; i < a.size(); ++i) total += a[i] * b[i];
   return total;
 }

@@ -8,6 +8,7 @@
 #include <queue>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/span.h"
 
 namespace gtnet::paths {
@@ -75,6 +76,7 @@ class IncompleteElimination {
       if (p.values[e] != 0) add(p.columns[e], p.values[e]);
     }
     for (; !before.empty(); before.pop()) {
+      poll(64);
       const int32_t k = before.top();
       const double factor = work_[k] / pivots_[k];
       work_[k] = factor;

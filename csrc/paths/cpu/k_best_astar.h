@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "paths/cpu/path_list.h"
 
 namespace gtnet::paths {
@@ -104,6 +105,7 @@ class KBest {
   const std::vector<Step>& onward(int32_t state) {
     std::vector<Step>& steps = onward_[state - first_state_];
     if (!steps.empty()) return steps;
+    poll(16 * (leaving_.offsets[state + 1] - leaving_.offsets[state]));
     const double accepted = accept_[state];
     const int32_t next = best_.next[state];
     size_t of_tree = 0;
@@ -138,6 +140,7 @@ class KBest {
   bool follow(const Turn& turn) {
     int32_t from = turn.from;
     for (int32_t rank = turn.rank;; rank = 0) {
+      poll(32);
       const Step& step = ways(from)[rank];
       const bool begins = from == kNone, ended = !begins && step.arc == kNone;
       Prefix prefix{from, step.arc, step.state, 0, 0, start_[step.state]};

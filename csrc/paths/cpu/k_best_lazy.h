@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/platform.h"
 
 namespace gtnet::paths {
@@ -42,6 +43,7 @@ class LazyKBest {
 
   // The next path to the end, by its last step; kNone when there is none.
   int32_t next() {
+    poll(256);
     extend(0);
     return nodes_[0].done ? kNone : nodes_[0].found.back();
   }

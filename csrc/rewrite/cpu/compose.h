@@ -4,9 +4,10 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
+#include "core/interrupt.h"
+#include "rewrite/cpu/budget.h"
 #include "rewrite/matching.h"
 
 namespace gtnet::rewrite {
@@ -14,14 +15,6 @@ namespace gtnet::rewrite {
 struct ProductArc {
   int32_t target;
   int32_t a, b;  // arcs of the operands, kNone for who stays
-};
-
-// How many arcs the products of a batch may have together.
-struct Budget {
-  int64_t most;
-  std::atomic<int64_t> used{0};
-
-  bool charge(int64_t arcs) { return used.fetch_add(arcs) + arcs <= most; }
 };
 
 // The product of one pair of graphs; arcs lie grouped by source.
@@ -122,6 +115,7 @@ class Explore {
     for (size_t i = 0; i < product_.states.size() && !product_.too_large; ++i) {
       product_.arc_begin.push_back(static_cast<int64_t>(product_.arcs.size()));
       expand(product_.states[i]);
+      poll(8 + 8 * (static_cast<int64_t>(product_.arcs.size()) - product_.arc_begin.back()));
       charge(kChargedAtOnce);
     }
     charge(1);

@@ -9,31 +9,35 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
+#include "rewrite/cpu/label_tree.h"
 
 namespace gtnet::rewrite {
 
 // One graph to be determinized: no arc of score -inf, every state on an accepting path.
 struct Nondeterministic {
-  Csr leaving;             // the arcs of each state sorted by label
-  const int32_t* labels;   // by position in `leaving`
-  const int32_t* outputs;  // by arc, null in an acceptor
-  const double* weights;   // by arc
-  const double* start;     // by state
-  const double* accept;    // by state
-  int32_t begin, end;      // its states
+  Csr leaving;                  // the arcs of each state sorted by label
+  const int32_t* labels;        // by position in `leaving`
+  const int64_t* output_begin;  // by arc, null in an acceptor: where its output begins ...
+  const int32_t* outputs;       // ... among these labels
+  const int64_t* ending_begin;  // by state: likewise what is written where a path ends
+  const int32_t* endings;
+  const double* weights;  // by arc
+  const double* start;    // by state
+  const double* accept;   // by state
+  int32_t begin, end;     // its states
 };
 
 struct DeterminizeOptions {
   bool tropical;
   bool identical;      // merge states only where the residuals also agree to first order
   double delta;        // residuals that differ by no more are equal
-  int64_t max_states;  // of one graph
+  int64_t max_states;  // of one graph, those of chains among them
 };
 
 enum class DeterminizeEnd : int32_t { kDone, kTooLarge, kNotFunctional };
@@ -72,19 +76,48 @@ inline double between_half_and_one(uint64_t x) {
 // Output strings, numbered; 0 is the empty one.
 class Strings {
  public:
-  Strings() { number({}); }
+  Strings() : strings_(1) {}
 
-  int32_t number(const std::vector<int32_t>& string) {
-    const auto [at, fresh] = numbers_.emplace(string, static_cast<int32_t>(strings_.size()));
-    if (fresh) strings_.push_back(&at->first);
-    return at->second;
+  int32_t longer(int32_t string, const int32_t* begin, const int32_t* end) {
+    if (begin == end) return string;
+    LabelString whole = strings_[string];
+    for (; begin != end; ++begin) whole = tree_.longer(whole, *begin);
+    return number(whole);
   }
 
-  const std::vector<int32_t>& operator[](int32_t number) const { return *strings_[number]; }
+  int32_t without_first(int32_t string, int32_t count) {
+    return number(LabelTree::without_first(strings_[string], count));
+  }
+
+  int32_t length(int32_t string) const { return strings_[string].length; }
+
+  int32_t common_front(int32_t a, int32_t b, int32_t most) const {
+    return tree_.common_front(strings_[a], strings_[b], most);
+  }
+
+  // The first `count` labels.
+  void write(int32_t string, int32_t count, std::vector<int32_t>& to) const {
+    to.resize(count);
+    const LabelString whole = strings_[string];
+    tree_.write(tree_.without_last(whole, whole.length - count), to.data() + count);
+  }
 
  private:
-  std::map<std::vector<int32_t>, int32_t> numbers_;
-  std::vector<const std::vector<int32_t>*> strings_;
+  int32_t number(LabelString string) {
+    if (string.length == 0) return 0;
+    const uint64_t hash = tree_.hash(string);
+    for (auto [at, end] = numbers_.equal_range(hash); at != end; ++at) {
+      if (tree_.equal(strings_[at->second], string)) return at->second;
+    }
+    const auto fresh = static_cast<int32_t>(strings_.size());
+    numbers_.emplace(hash, fresh);
+    strings_.push_back(string);
+    return fresh;
+  }
+
+  LabelTree tree_;
+  std::vector<LabelString> strings_;
+  std::unordered_multimap<uint64_t, int32_t> numbers_;
 };
 
 }  // namespace detail
@@ -131,7 +164,7 @@ class Determinize {
     Term term;
   };
 
-  static constexpr size_t kMostNumbered = size_t{1} << 28;  // entries and terms, some gigabytes
+  static constexpr size_t kMostNumbered = size_t{1} << 27;  // entries and terms: 5 GB
 
   int32_t num_states() const { return static_cast<int32_t>(out_.entry_begin.size()) - 1; }
 
@@ -162,7 +195,7 @@ class Determinize {
     const Dual all = plus(begin, end);
     found_.clear();
     common_.clear();
-    if (graph_.outputs) share_output(begin, end);
+    if (graph_.output_begin) share_output(begin, end);
     for (size_t i = begin; i < end;) {
       size_t j = i + 1;
       while (j < end && terms_[j].target == terms_[i].target) ++j;
@@ -187,19 +220,16 @@ class Determinize {
 
   // Takes the longest common prefix off the outputs that the terms owe.
   void share_output(size_t begin, size_t end) {
-    common_ = strings_[terms_[begin].string];
-    for (size_t i = begin + 1; i < end; ++i) {
-      const std::vector<int32_t>& owed = strings_[terms_[i].string];
-      const size_t most = std::min(common_.size(), owed.size());
-      size_t same = 0;
-      while (same < most && common_[same] == owed[same]) ++same;
-      common_.resize(same);
+    const int32_t first = terms_[begin].string;
+    int32_t same = strings_.length(first);
+    for (size_t i = begin + 1; i < end && same > 0; ++i) {
+      if (terms_[i].string != first) same = strings_.common_front(first, terms_[i].string, same);
     }
-    if (common_.empty()) return;
+    if (same == 0) return;
+    poll(8 * static_cast<int64_t>(same));
+    strings_.write(first, same, common_);
     for (size_t i = begin; i < end; ++i) {
-      const std::vector<int32_t>& owed = strings_[terms_[i].string];
-      const auto from = owed.begin() + static_cast<std::ptrdiff_t>(common_.size());
-      terms_[i].string = strings_.number(std::vector<int32_t>(from, owed.end()));
+      terms_[i].string = strings_.without_first(terms_[i].string, same);
     }
   }
 
@@ -252,7 +282,8 @@ class Determinize {
   int32_t create() {
     const int32_t state = num_states();
     const size_t size = std::max(out_.entry_state.size(), out_.term_arc.size());
-    if (state >= options_.max_states || size > kMostNumbered) out_.end = DeterminizeEnd::kTooLarge;
+    if (size > kMostNumbered) out_.end = DeterminizeEnd::kTooLarge;
+    within_bounds(1);
     for (const Entry& e : found_) {
       out_.entry_state.push_back(e.state);
       out_.entry_score.push_back(e.residual.score);
@@ -262,6 +293,12 @@ class Determinize {
     out_.entry_begin.push_back(static_cast<int64_t>(out_.entry_state.size()));
     next_.push_back(kNone);
     return state;
+  }
+
+  // Counts states of the result, those of the chains that write strings among them.
+  void within_bounds(int64_t more) {
+    made_ += more;
+    if (made_ > options_.max_states) out_.end = DeterminizeEnd::kTooLarge;
   }
 
   void expand(int32_t s) {
@@ -278,6 +315,7 @@ class Determinize {
         pending_.push_back({graph_.labels[k], {graph_.leaving.states[k], e, arc, 0, value}});
       }
     }
+    poll(32 * static_cast<int64_t>(pending_.size() + 1));
     if (end - begin > 1) {
       std::stable_sort(pending_.begin(), pending_.end(),
                        [](const Labelled& a, const Labelled& b) { return a.label < b.label; });
@@ -296,8 +334,12 @@ class Determinize {
 
   // The arc for the label of the terms.
   void lead_on(int32_t label) {
-    if (graph_.outputs) {
-      for (Term& t : terms_) t.string = longer(owed_[t.entry], graph_.outputs[t.arc]);
+    if (graph_.output_begin) {
+      for (Term& t : terms_) {
+        const int64_t* const begin = graph_.output_begin + t.arc;
+        t.string =
+            strings_.longer(owed_[t.entry], graph_.outputs + begin[0], graph_.outputs + begin[1]);
+      }
     }
     if (terms_.size() > 1) {
       std::stable_sort(terms_.begin(), terms_.end(),
@@ -316,14 +358,9 @@ class Determinize {
       out_.term_into.push_back(fresh ? into : kNone);
     }
     out_.term_begin.push_back(static_cast<int64_t>(out_.term_arc.size()));
-    if (graph_.outputs) append(common_, out_.outputs, out_.output_begin);
-  }
-
-  int32_t longer(int32_t string, int32_t output) {
-    if (output == kEpsilon) return string;
-    std::vector<int32_t> whole = strings_[string];
-    whole.push_back(output);
-    return strings_.number(whole);
+    if (!graph_.output_begin) return;
+    if (common_.size() > 1) within_bounds(static_cast<int64_t>(common_.size()) - 1);
+    append(common_, out_.outputs, out_.output_begin);
   }
 
   static void append(const std::vector<int32_t>& string, std::vector<int32_t>& all,
@@ -339,17 +376,27 @@ class Determinize {
       const int32_t q = out_.entry_state[e];
       const double value = out_.entry_score[e] + graph_.accept[q];
       if (value == kNegInf) continue;
-      terms_.push_back({q, kNone, kNone, owed_[e], {value, 0}});
-      if (terms_[0].string != owed_[e]) fail(q);
+      int32_t string = owed_[e];
+      if (graph_.output_begin) {
+        const int64_t* const begin = graph_.ending_begin + q;
+        string = strings_.longer(string, graph_.endings + begin[0], graph_.endings + begin[1]);
+      }
+      terms_.push_back({q, kNone, kNone, string, {value, 0}});
+      if (terms_[0].string != string) fail(q);
     }
     out_.accept.push_back(terms_.empty() ? kNegInf : plus(0, terms_.size()).score);
-    if (!graph_.outputs) return;
-    append(strings_[terms_.empty() ? 0 : terms_[0].string], out_.endings, out_.ending_begin);
+    if (!graph_.output_begin) return;
+    const int32_t string = terms_.empty() ? 0 : terms_[0].string;
+    within_bounds(strings_.length(string));
+    if (out_.end != DeterminizeEnd::kDone) return;
+    strings_.write(string, strings_.length(string), common_);
+    append(common_, out_.endings, out_.ending_begin);
   }
 
   const Nondeterministic& graph_;
   const DeterminizeOptions& options_;
   DeterminizeResult& out_;
+  int64_t made_ = 0;            // states of the result
   std::vector<int32_t> alone_;  // the state of the result whose only entry is this state
   std::unordered_map<uint64_t, int32_t> buckets_;
   std::vector<int32_t> next_;   // the next state of the result in the same bucket

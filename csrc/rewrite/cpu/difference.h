@@ -6,7 +6,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "rewrite/cpu/compose.h"
+#include "core/interrupt.h"
+#include "rewrite/cpu/budget.h"
+#include "rewrite/matching.h"
 
 namespace gtnet::rewrite {
 
@@ -22,6 +24,9 @@ class Subsets {
     number(std::move(starts));
   }
 
+  // How many members the sets have, and how many steps lead from one to another.
+  int64_t size() const { return size_; }
+
   // The set reached from a set by a label.
   int32_t step(int32_t set, int32_t label) {
     const uint64_t key = (static_cast<uint64_t>(set) << 32) | static_cast<uint32_t>(label);
@@ -29,6 +34,7 @@ class Subsets {
     if (known != steps_.end()) return known->second;
     std::vector<int32_t> next;
     for (const int32_t s : *sets_[set]) follow(s, label, next);
+    ++size_;
     return steps_[key] = number(std::move(next));
   }
 
@@ -61,6 +67,7 @@ class Subsets {
       set.erase(std::unique(set.begin(), set.end()), set.end());
     };
     unique();
+    poll(16 * static_cast<int64_t>(set.size() + 1));
     for (size_t before = 0; before != set.size();) {
       before = set.size();
       for (size_t i = 0; i < before; ++i) follow(set[i], kEpsilon, set);
@@ -71,6 +78,7 @@ class Subsets {
     const auto [place, fresh] =
         numbers_.try_emplace(std::move(set), static_cast<int32_t>(accepts_.size()));
     if (fresh) {
+      size_ += 1 + static_cast<int64_t>(place->first.size());
       sets_.push_back(&place->first);
       accepts_.push_back(accepts);
     }
@@ -79,6 +87,7 @@ class Subsets {
 
   const Operand b_;
   const bool* possible_;
+  int64_t size_ = 0;
   std::unordered_map<std::vector<int32_t>, int32_t, Hash> numbers_;
   std::vector<const std::vector<int32_t>*> sets_;
   std::vector<char> accepts_;
@@ -90,11 +99,12 @@ struct Remainder {
   std::vector<int32_t> states{};      // of a
   std::vector<char> first, accepted;  // whether b has read nothing, and whether it would accept
   std::vector<int32_t> source{}, target{}, arcs{};
-  bool too_large = false;
+  bool too_many_arcs = false, too_many_states = false;
 };
 
-// a.labels are those that a writes.
-inline void subtract(const Operand& a, Subsets& b, Budget& budget, Remainder& result) {
+// a.labels are those that a writes. `states` bounds the pairs and the size of the sets together.
+inline void subtract(const Operand& a, Subsets& b, Budget& arcs, Budget& states,
+                     Remainder& result) {
   std::unordered_map<uint64_t, int32_t> numbers;
   std::vector<int32_t> sets;
   const auto number = [&](int32_t state, int32_t set) {
@@ -111,13 +121,16 @@ inline void subtract(const Operand& a, Subsets& b, Budget& budget, Remainder& re
   for (int32_t s = a.begin; s < a.end; ++s) {
     if (a.is_start[s]) number(s, 0);
   }
+  int64_t charged = 0;
   for (size_t i = 0; i < sets.size(); ++i) {
     const int32_t s = result.states[i];
     const int32_t low = a.leaving.offsets[s], high = a.leaving.offsets[s + 1];
-    if (!budget.charge(high - low)) {
-      result.too_large = true;
-      return;
-    }
+    poll(32 * (high - low + 1));
+    result.too_many_arcs = !arcs.charge(high - low);
+    const int64_t made = b.size() + static_cast<int64_t>(sets.size());
+    result.too_many_states = !states.charge(made - charged);
+    charged = made;
+    if (result.too_many_arcs || result.too_many_states) return;
     for (int32_t k = low; k < high; ++k) {
       const int32_t set = a.labels[k] == kEpsilon ? sets[i] : b.step(sets[i], a.labels[k]);
       result.source.push_back(static_cast<int32_t>(i));

@@ -3,7 +3,9 @@
 
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
+#include "rewrite/cpu/budget.h"
 
 namespace gtnet::rewrite {
 
@@ -12,11 +14,13 @@ namespace gtnet::rewrite {
 struct EpsilonPairs {
   std::vector<int32_t> sources, states, arcs, arc_source, arc_target;
   std::vector<int64_t> state_begin{0}, arc_begin{0};
+  bool too_large = false;
 };
 
-// The pairs of the states of one graph that `wanted` marks. O(states + copies made).
+// The pairs of the states of one graph that `wanted` marks, as long as `budget` has some for the
+// pairs and the copies of arcs. O(states + copies made).
 inline EpsilonPairs epsilon_pairs(const Csr& leaving, const bool* wanted, int32_t begin,
-                                  int32_t end) {
+                                  int32_t end, Budget& budget) {
   EpsilonPairs out;
   std::vector<int32_t> place(end - begin, kNone);
   for (int32_t source = begin; source < end; ++source) {
@@ -38,6 +42,14 @@ inline EpsilonPairs epsilon_pairs(const Csr& leaving, const bool* wanted, int32_
         out.arc_source.push_back(static_cast<int32_t>(i) - first);
         out.arc_target.push_back(number(leaving.states[k]));
       }
+    }
+    const auto copied = static_cast<int64_t>(out.states.size()) - first +
+                        static_cast<int64_t>(out.arcs.size()) - out.arc_begin.back();
+    poll(4 * copied);
+    if (!budget.charge(copied)) {
+      out = EpsilonPairs{};
+      out.too_large = true;
+      return out;
     }
     for (size_t i = first; i < out.states.size(); ++i) place[out.states[i] - begin] = kNone;
     out.state_begin.push_back(static_cast<int64_t>(out.states.size()));

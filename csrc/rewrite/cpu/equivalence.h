@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
 
 namespace gtnet::rewrite {
@@ -102,6 +103,7 @@ class Equivalence {
     const int32_t low_a = a_.leaving.offsets[d.p], low_b = b_.leaving.offsets[d.q];
     const int32_t degree = a_.leaving.offsets[d.p + 1] - low_a;
     if (degree != b_.leaving.offsets[d.q + 1] - low_b) return false;
+    poll(8 * (degree + 1));
     for (int32_t k = 0; k < degree; ++k) {
       const int32_t i = low_a + k, j = low_b + k;
       if (a_.labels[i] != b_.labels[j]) return false;

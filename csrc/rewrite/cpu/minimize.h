@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
 
 namespace gtnet::rewrite {
@@ -137,12 +138,14 @@ struct Minimize {
     Partition blocks(ends), cords(kinds);
     int32_t b = 1, c = 0;  // the first block needs no turn: its cords are what the others leave
     while (c < cords.num_sets()) {
+      poll(8 * (cords.end(c) - cords.begin(c)));
       for (const int32_t* arc = cords.begin(c); arc != cords.end(c); ++arc) {
         blocks.mark(source[first_arc + *arc]);
       }
       blocks.split();
       ++c;
       for (; b < blocks.num_sets(); ++b) {
+        poll(32 * (blocks.end(b) - blocks.begin(b)));
         for (const int32_t* s = blocks.begin(b); s != blocks.end(b); ++s) {
           const int32_t* const offsets = entering.offsets + first_state + *s;
           for (int32_t k = offsets[0]; k < offsets[1]; ++k) {

@@ -5,14 +5,17 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
+#include "rewrite/cpu/label_tree.h"
 
 namespace gtnet::rewrite {
 
-using LabelString = std::vector<int32_t>;
-
 // prefix(s) is the longest common prefix of output(a) prefix(target(a)) over the arcs a that leave
 // s, and empty where s accepts: the largest solution, reached by strings that only get shorter.
+//
+// A string begins where the way from the root of the tree ends, so that an output in front of it is
+// a node more, and what it shares with another costs nothing.
 class CommonPrefixes {
  public:
   CommonPrefixes(const Csr& leaving, const Csr& entering, const int32_t* outputs,
@@ -40,42 +43,43 @@ class CommonPrefixes {
       for (int32_t k = leaving.offsets[s]; k < leaving.offsets[s + 1]; ++k) {
         if (!known_[leaving.states[k] - begin]) continue;
         const LabelString whole = written(leaving.arcs[k], leaving.states[k]);
-        if (first) {
-          shared = whole;
-        } else {
-          const size_t most = std::min(shared.size(), whole.size());
-          const auto apart = std::mismatch(
-              shared.begin(), shared.begin() + static_cast<std::ptrdiff_t>(most), whole.begin());
-          shared.erase(apart.first, shared.end());
-        }
+        const int32_t kept = first ? whole.length : tree_.common_end(shared, whole);
+        shared = LabelTree::without_first(whole, whole.length - kept);
+        poll(8 + 4 * static_cast<int64_t>(kept));
         first = false;
       }
-      if (known_[s - begin] && shared == prefix_[s - begin]) continue;
+      if (known_[s - begin] && shared.length == prefix_[s - begin].length) continue;
       known_[s - begin] = 1;
       prefix_[s - begin] = shared;
       changed(s);
     }
   }
 
-  const LabelString& of(int32_t state) const { return prefix_[state - begin_]; }
+  int32_t length(int32_t state) const { return prefix_[state - begin_].length; }
+  void write(int32_t state, int32_t* to) const {
+    tree_.write_reversed(prefix_[state - begin_], to);
+  }
 
   // What an arc writes once its source has written its prefix.
-  LabelString rest(int32_t source, int32_t arc, int32_t target) const {
-    LabelString whole = written(arc, target);
-    whole.erase(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(of(source).size()));
-    return whole;
+  int32_t rest_length(int32_t source, int32_t arc, int32_t target) const {
+    return (outputs_[arc] != kEpsilon) + length(target) - length(source);
+  }
+  void write_rest(int32_t source, int32_t arc, int32_t target, int32_t* to) const {
+    const int32_t own = outputs_[arc] != kEpsilon, done = length(source);
+    if (own && done == 0) *to++ = outputs_[arc];
+    const int32_t skipped = std::max(done - own, 0);
+    tree_.write_reversed(tree_.without_last(prefix_[target - begin_], skipped), to);
   }
 
  private:
-  LabelString written(int32_t arc, int32_t target) const {
-    LabelString whole;
-    if (outputs_[arc] != kEpsilon) whole.push_back(outputs_[arc]);
-    whole.insert(whole.end(), of(target).begin(), of(target).end());
-    return whole;
+  LabelString written(int32_t arc, int32_t target) {
+    const LabelString behind = prefix_[target - begin_];
+    return outputs_[arc] == kEpsilon ? behind : tree_.longer(behind, outputs_[arc]);
   }
 
   const int32_t* outputs_;
   int32_t begin_;
+  LabelTree tree_;
   std::vector<LabelString> prefix_;
   std::vector<char> known_;
 };
