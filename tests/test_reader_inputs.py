@@ -32,9 +32,10 @@ from gtnet.reader import (
     load_reader,
 )
 from gtnet.reader.checkpoint import save_reader
+from gtnet.reader.folder import FolderDataset
 from gtnet.reader.inputs import StrokesDataset
 from gtnet.reader.pen import FEATURES, distort_tracks, pen_features, track_of
-from gtnet.reader.runs import Run
+from gtnet.reader.runs import Run, _together
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
 from gtnet.reader.sound import distort_spectra, spectrum_of
 from gtnet.reader.train import PhaseConfig
@@ -491,3 +492,16 @@ def test_amounts_may_be_spoken(tmp_path: Path) -> None:
     again = load_reader(tmp_path)
     assert isinstance(again, CheckReader) and again.config == config
     assert again.read(written("sound")) == reader.read(written("sound"))
+
+
+def test_writers_outlive_corrections(tmp_path: Path) -> None:
+    """A table of corrections has no column of writers; a row without a name stands alone."""
+    rows = ["file\ttext\tspeaker", "0.wav\tab\tw0", "1.wav\tba\t", "2.wav\tab\tw0"]
+    (tmp_path / "labels.tsv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "corrections.tsv").write_text("file\ttext\n2.wav\tba\n")
+    data = FolderDataset(tmp_path, grammar="")
+    assert data.writers == ["w0", "", "w0"] and data.text(2) == "ba"
+    groups = _together([0, 1, 2], data.writers)
+    assert groups[0] == groups[2] != groups[1]
+    (tmp_path / "labels.tsv").write_text("file\ttext\n0.wav\tab\n2.wav\tab\n")
+    assert FolderDataset(tmp_path, grammar="").writers is None
