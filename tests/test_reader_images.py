@@ -213,6 +213,16 @@ def test_a_printed_box_is_left_out(amount: np.ndarray) -> None:
     assert not ink[:8].any() and not ink[:, :8].any() and not ink[:, -8:].any()
 
 
+def test_digits_that_touch_two_rules_are_no_sides_of_a_box() -> None:
+    image = np.full((60, 160), 230, np.uint8)
+    image[[4, 5, 52, 53]] = 60  # rules from edge to edge
+    image[4:54, 14:17] = 40  # a one
+    image[4:54, 140:143] = 40  # the stem of a seven
+    image[5:8, 120:140] = 40
+    ink = ink_of(image)
+    assert unframed(ink) is ink
+
+
 def test_writing_alone_is_no_box(amount: np.ndarray) -> None:
     image = np.full((40, 90), 235, np.uint8)
     for left in (5, 40, 80):

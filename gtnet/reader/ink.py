@@ -83,9 +83,12 @@ def unframed(ink: np.ndarray) -> np.ndarray:
     top, bottom = int(rows[gaps[0]]) + 1, int(rows[gaps[0] + 1])
     cover = ndimage.maximum_filter1d(mask[top:bottom], 3, axis=1).mean(axis=0)
     sides = np.flatnonzero(cover > 0.9)
-    if not len(sides) or not sides[0] < width / 2 < sides[-1]:
-        return ink
     ruled = ndimage.maximum_filter1d(rule, length, axis=1, mode="constant")
+    columns = np.flatnonzero(ruled.any(axis=0))
+    # The sides of a box stand at the ends of its rules; digits that touch two rules do not.
+    near = max(3, 0.02 * (columns[-1] - columns[0]))
+    if not len(sides) or sides[0] > columns[0] + near or sides[-1] < columns[-1] - near:
+        return ink
     ruled[:, sides] = True
     ruled = ndimage.maximum_filter(ruled, 3)  # the soft edges of lines
     ruled[: rows[0]] = ruled[rows[-1] + 1 :] = True  # what is printed outside of the box
