@@ -119,7 +119,7 @@ def marks_of(ink: np.ndarray, threshold: float, most: int) -> tuple[np.ndarray, 
     area[0] = 0
     least, dark = float(np.clip(0.25 * stroke**2, 5, 10)), 0.65
     if stroke < _THIN:
-        least, dark = 2.5, 0.4  # the dot of a thin pen is a pixel or two
+        least, dark = 2.5, 0.6  # the dot of a thin pen is a pixel or two
     strong = np.bincount(labels.ravel(), (ink > dark).ravel(), count + 1)
     keep = (area >= least) & (strong >= 0.4 * least) & ~_flat_at_border(labels, count, stroke)
     if np.count_nonzero(keep) > most:
