@@ -277,6 +277,8 @@ def test_a_signal_ends_what_would_run_for_minutes():
                 print("stopped")
 
         signal.signal(signal.SIGALRM, stop)
+        # Python leaves SIGINT ignored where it was, as in what a shell starts in the background.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         """
     )
     for work in LONG.values():
