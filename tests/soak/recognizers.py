@@ -168,7 +168,7 @@ def transducer(t: Trial) -> Graph | None:
     log_probs = (
         _scores(t, size, frames, longest + 1, labels, dtype=dtype)
         .log_softmax(-1)
-        .nan_to_num(nan=-1.0, neginf=NEG_INF)
+        .nan_to_num(nan=-math.log(labels), neginf=NEG_INF)
     )
     targets = torch.tensor(
         [t.draw.choices([1, 2], k=longest) for _ in range(size)], dtype=torch.int64
