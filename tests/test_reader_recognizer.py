@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from slopes import assert_slope
 
 import gtnet
 from gtnet.reader import cli
@@ -227,16 +228,7 @@ def test_gradients_are_those_of_small_steps(name: str, images: list[np.ndarray])
     def loss() -> torch.Tensor:
         return reader.loss(seen, ["cab", "dead"]).sum()
 
-    loss().backward()
-    moved = [torch.randn(p.shape, generator=generator).to(p) for p in reader.parameters()]
-    slope = sum(float((p.grad * m).sum()) for p, m in zip(reader.parameters(), moved, strict=True))
-    ends = []
-    with torch.no_grad():
-        for step in (1e-6, -2e-6):
-            for p, m in zip(reader.parameters(), moved, strict=True):
-                p.add_(m, alpha=step)
-            ends.append(float(loss()))
-    assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(slope, rel=1e-3)
+    assert_slope(reader, loss, generator)
 
 
 def test_a_recognizer_learns_words_from_words_alone(tmp_path: Path) -> None:
