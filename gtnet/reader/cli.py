@@ -29,7 +29,6 @@ from gtnet.reader.labelling import corrections_page, label_folder
 from gtnet.reader.reader import PRESETS
 from gtnet.reader.reading import FORMATS, Record, Teller, printable, records
 from gtnet.reader.recognizer import Recognizer
-from gtnet.reader.segment import Segmentation
 
 _ABOUT = """\
 Read amounts on checks with a graph transformer network: train a reader, read images, and look
@@ -70,6 +69,7 @@ examples:
   gtnet train --data folder --root my_amounts --check        (looks at the data, trains nothing)
   gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
   gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
+  gtnet train --data folder --root my_words --lexicon words.txt --front-end segmental
   gtnet train --data folder --root words.npz --lexicon words.txt --front-end strokes
   gtnet train --data folder --root my_sounds --alphabet 0123456789 --front-end sound
   gtnet train --resume --out runs/mine          (continues after an interruption)
@@ -270,13 +270,14 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
     add(
         "--front-end",
         choices=sorted(PRESETS),
-        help="from image to graph (default: segments); strokes and sound read a folder of those",
+        help="from image to graph (default: segments, cut by rules; segmental learns where to cut;"
+        " strokes and sound read a folder of those)",
     )
     add(
         "--valid",
         type=int,
         metavar="N",
-        help="car_a: images kept from training to fit confidences on (default: 0; sliding: 80)",
+        help="car_a: images kept from training to fit confidences on (default: 0; over lines: 80)",
     )
     add(
         "--corrected",
@@ -290,8 +291,8 @@ def _train_parser(commands: argparse._SubParsersAction) -> None:
         "--more-digits",
         nargs="+",
         metavar="PATH",
-        help="sliding, digit strings: other digits to make strings from, each a folder in MNIST's"
-        " format or a .npz file of pen strokes",
+        help="sliding, segmental, digit strings: other digits to make strings from, each a folder in"
+        " MNIST's format or a .npz file of pen strokes",
     )
     add("--test-fold", type=int, metavar="N", help="car_a: the fold to test on (default: 0)")
     add("--size", type=int, metavar="N", help="digits: amounts to train on")
@@ -586,18 +587,19 @@ def _picture(reader: Recognizer, given: Any, path: Path, which: str, name: str) 
     image = picture(given)
     if not len(seen):
         raise ValueError(f"{name}: no reading: nothing drawn, so there is no graph")
-    if which != "interpretation" and not isinstance(seen, Segmentation):
+    segments = report.look_at_segments(reader, image, seen) if which != "interpretation" else None
+    if which != "interpretation" and segments is None:
         raise ValueError(
             f"this reader looks at frames, not at segments: it has no {which} graph to draw; its"
             " interpretation graph holds the likely paths through the frames"
         )
     if which == "segmentation":
-        crops = dict(enumerate(report.segment_images(image, seen)))
-        gtnet.draw(seen.graph(), path, images=crops, max_arcs=1000)
+        assert segments is not None
+        gtnet.draw(segments[0], path, images=segments[1], max_arcs=1000)
         return
     view = report.look(reader, image, seen)
     if path.suffix == ".html":
-        page = _page(image, getattr(seen, "cuts", None), view, name, reader.alphabet.symbols)
+        page = _page(image, report.cuts_of(reader, seen), view, name, reader.alphabet.symbols)
         path.write_text(page, encoding="utf-8")
         return
     graph, pictures = (

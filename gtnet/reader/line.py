@@ -1,4 +1,4 @@
-"""A line of writing as a sliding network sees it: its ink, at one height, left to right."""
+"""A line of writing as networks see it that are swept over it: its ink, at one height, left to right."""
 
 from __future__ import annotations
 

@@ -361,10 +361,12 @@ class Run:
         source = replace(DEMO if demo else DataConfig(data), **chosen)
         if data == "car_a":
             source = replace(source, grammar="digit_string")
-        usual = SLIDING[data] if front_end == "sliding" else USUAL[data]
+        usual = USUAL[data]
+        if front_end in LINES:
+            usual = replace(SLIDING[data], reader=ReaderConfig(front_end=front_end))
         if front_end in SEQUENCES:
             usual = replace(_OVER_TIME, reader=ReaderConfig(front_end=front_end))
-        if data == "car_a" and front_end == "sliding":
+        if data == "car_a" and front_end in LINES:
             source = replace(source, valid=chosen.get("valid", 80))
         training = replace(usual, seed=source.seed)
         training = replace(training, reader=replace(training.reader, grammar=source.grammar))
@@ -542,8 +544,10 @@ def _no_ignored_options(data: str, front_end: str, chosen: dict[str, Any]) -> No
     if words and chosen.get("grammar"):
         raise ValueError("--grammar is of amounts: give it, or --alphabet and --lexicon")
     strings = data == "car_a" or (chosen.get("grammar") == "digit_string" and not words)
-    if "more_digits" in given and not (front_end == "sliding" and strings):
-        raise ValueError("--more-digits makes digit strings for --front-end sliding only")
+    if "more_digits" in given and not (front_end in LINES and strings):
+        raise ValueError(
+            f"--more-digits makes digit strings for --front-end {' or '.join(LINES)} only"
+        )
     for name, least in (("size", 1), ("valid", 0), ("seed", 0)):
         value = chosen.get(name)
         if value is not None and value < least:
@@ -599,7 +603,10 @@ _SHORT = replace(
     average=0.99,
 )
 SLIDING = {"digits": _SHORT, "folder": _SLIDING, "car_a": _SLIDING}
-"""The same for a sliding network."""
+"""The same for a network swept over lines."""
+
+LINES = ("sliding", "segmental")
+"""Front ends that see whole lines."""
 
 SEQUENCES = ("strokes", "sound")
 """Front ends of data of one's own that are no images."""
