@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 import gtnet
-from gtnet.reader import cli
-from gtnet.reader.checkpoint import save_reader
+from gtnet.reader.checkpoint import load_reader, save_reader
 from gtnet.reader.cli import main
+from gtnet.reader.commands import common
 from gtnet.reader.data import load
 from gtnet.reader.images import read_image
 from gtnet.reader.line import LineConfig
@@ -68,7 +68,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_reading_in_batches_is_reading_one_by_one(model: str, images: list[str]) -> None:
-    reader = cli.load_reader(model)
+    reader = load_reader(model)
     whole = list(records(reader, images))
     single = list(records(reader, images, batch_size=1))
     assert [r.file for r in whole] == images
@@ -163,7 +163,7 @@ def test_options_are_checked_before_work(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "load_reader", None)  # would fail if it were called
+    monkeypatch.setattr(common, "load_reader", None)  # would fail if it were called
     assert main(["read", images[0], *options]) == 2
     assert words in capsys.readouterr().err
 
@@ -178,7 +178,7 @@ def test_the_model_of_either_demo_is_found(
     monkeypatch.chdir(tmp_path)
     assert main(["read", images[0]]) == 2
     assert "gtnet train --demo" in capsys.readouterr().err
-    save_reader("demo", cli.load_reader(model))
+    save_reader("demo", load_reader(model))
     assert main(["read", images[0]]) == 0
 
 
