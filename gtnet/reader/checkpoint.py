@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import gtnet
+from gtnet._files import replace_file
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.front_end import FRONT_ENDS, FrontEnd
 from gtnet.reader.prior import Prior
@@ -32,17 +32,7 @@ def write_file(path: Path, data: bytes) -> None:
 
     Raises OSError that names it, for a full disk for example, and leaves nothing else behind.
     """
-    beside = path.with_name(path.name + ".new")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_file(path, data)
 
 
 def save_json(path: Path, value: Any) -> None:
@@ -55,8 +45,8 @@ def load_json(path: Path) -> Any:
     """What is in a JSON file. Raises ValueError that names a file that is missing or damaged."""
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no run to resume in {path.parent}: {error}") from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"there is no training in {path.parent}: it has no {path.name}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no whole JSON file: {error}") from None
 
