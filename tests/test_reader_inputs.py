@@ -36,9 +36,10 @@ from gtnet.reader.checkpoint import save_reader
 from gtnet.reader.folder import FolderDataset
 from gtnet.reader.inputs import StrokesDataset
 from gtnet.reader.pen import FEATURES, distort_tracks, pen_features, track_of
-from gtnet.reader.runs import Run, _together
+from gtnet.reader.runs import Run
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
 from gtnet.reader.sound import distort_spectra, spectrum_of
+from gtnet.reader.splits import _together
 from gtnet.reader.train import PhaseConfig
 
 SMALL = SequenceConfig((8, 8), (3, 3), (1, 2), context=6, dropout=0.0)

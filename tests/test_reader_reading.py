@@ -16,29 +16,38 @@ import torch
 from PIL import Image
 
 import gtnet
-from gtnet.reader import cli
-from gtnet.reader.checkpoint import save_reader
+from gtnet.reader.checkpoint import load_reader, save_reader
 from gtnet.reader.cli import main
+from gtnet.reader.commands import common
 from gtnet.reader.data import load
 from gtnet.reader.images import read_image
 from gtnet.reader.line import LineConfig
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.reading import Record, printable, records, told
 from gtnet.reader.recognize import NetworkConfig
+from gtnet.reader.segmental import SegmentalConfig
 from gtnet.reader.sliding import SlidingConfig
 
 SLIDING = SlidingConfig(LineConfig(height=16), channels=(4, 4, 6, 6, 8, 8), context=6, dropout=0.0)
+
+SEGMENTAL = SegmentalConfig(SLIDING.line, (4, 4, 6, 6), widest=6, hidden=6, dropout=0.0)
 
 
 def untrained(front_end: str = "segments") -> CheckReader:
     torch.manual_seed(0)
     network = NetworkConfig((2, 4, 4), hidden=8)
     return CheckReader(
-        ReaderConfig(network=network, sliding=SLIDING, front_end=front_end, grammar="digit_string")
+        ReaderConfig(
+            grammar="digit_string",
+            front_end=front_end,
+            network=network,
+            sliding=SLIDING,
+            segmental=SEGMENTAL,
+        )
     ).eval()
 
 
-@pytest.fixture(scope="module", params=["segments", "sliding"])
+@pytest.fixture(scope="module", params=["segments", "segmental", "sliding"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("model")
     save_reader(out, untrained(request.param))
@@ -59,7 +68,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_reading_in_batches_is_reading_one_by_one(model: str, images: list[str]) -> None:
-    reader = cli.load_reader(model)
+    reader = load_reader(model)
     whole = list(records(reader, images))
     single = list(records(reader, images, batch_size=1))
     assert [r.file for r in whole] == images
@@ -154,7 +163,7 @@ def test_options_are_checked_before_work(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "load_reader", None)  # would fail if it were called
+    monkeypatch.setattr(common, "load_reader", None)  # would fail if it were called
     assert main(["read", images[0], *options]) == 2
     assert words in capsys.readouterr().err
 
@@ -169,7 +178,7 @@ def test_the_model_of_either_demo_is_found(
     monkeypatch.chdir(tmp_path)
     assert main(["read", images[0]]) == 2
     assert "gtnet train --demo" in capsys.readouterr().err
-    save_reader("demo", cli.load_reader(model))
+    save_reader("demo", load_reader(model))
     assert main(["read", images[0]]) == 0
 
 

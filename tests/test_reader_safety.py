@@ -20,7 +20,7 @@ from gtnet.reader.claim import claimed
 from gtnet.reader.film import FILM, Film
 from gtnet.reader.front_end import SegmentsFrontEnd
 from gtnet.reader.observed import Observed
-from gtnet.reader.reader import CheckReader, ReaderConfig
+from gtnet.reader.reader import PRESETS, CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.runs import Run
@@ -256,7 +256,7 @@ def test_a_reader_of_strange_settings_is_named(change: dict, words: str, tmp_pat
 def recognizer(front_end: str) -> Recognizer:
     torch.manual_seed(0)
     if front_end == "sliding":
-        return Recognizer("ab", ["ab", "ba"], cli.PRESETS["sliding"](config("sliding").reader))
+        return Recognizer("ab", ["ab", "ba"], PRESETS["sliding"](config("sliding").reader))
     network = NetworkConfig((2, 2, 2), hidden=4, classes=3)
     return Recognizer("ab", ["ab", "ba"], SegmentsFrontEnd(size=network))
 

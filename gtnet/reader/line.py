@@ -1,4 +1,4 @@
-"""A line of writing as a sliding network sees it: its ink, at one height, left to right."""
+"""A line of writing as networks swept over it see it: its ink, at one height."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from PIL import Image
 from gtnet.reader.ink import check_image, ink_of, reduced, unframed
 from gtnet.reader.page import find_line, place_of_ink
 
-_STRONG = 128  # ink that is writing rather than the print of the paper, of 255
+STRONG = 128
+"""Ink that is writing rather than the print of the paper, of 255."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def line_of_ink(ink: np.ndarray, config: LineConfig | None = None) -> Line:
 
 def _written_rows(ink: np.ndarray, room: float) -> tuple[int, int]:
     """First row of the writing and the row behind its last; printed rules do not count."""
-    strong = np.count_nonzero(ink > _STRONG, axis=1)
+    strong = np.count_nonzero(ink > STRONG, axis=1)
     written = np.where(strong > 0.6 * ink.shape[1], 0, strong)
     if not written.any():
         written = strong

@@ -31,6 +31,11 @@ class Place:
     clear: float
 
 
+def clear_of(share: float) -> float:
+    """How far a line is to be believed that explains this share of the ink, in [0, 1]."""
+    return min(1.0, share / _ENOUGH) ** 4
+
+
 def find_line(image: np.ndarray, max_height: int) -> Place:
     """The line with most ink on an image, uint8 [height, width], dark on light.
 
@@ -66,7 +71,7 @@ def place_of_ink(
     share = float(area[own].sum() / area.sum())
     tall = factor * float(np.average(boxes[own, 3] - boxes[own, 1], weights=area[own]))
     legible = np.clip((tall - _LEGIBLE[0]) / (_LEGIBLE[1] - _LEGIBLE[0]), 0, 1)
-    clear = min(1.0, share / _ENOUGH) ** 4 * float(legible)
+    clear = clear_of(share) * float(legible)
     if height <= max_height or factor * (y1 - y0) > 0.5 * height:
         return Place(whole, clear)
     room = round(0.5 * (y1 - y0))

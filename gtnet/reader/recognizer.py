@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import gtnet
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.answers import Answer, answers_of, averaged, log_shares
+from gtnet.reader.explained import explained
 from gtnet.reader.front_end import FrontEnd, SegmentsFrontEnd
 from gtnet.reader.languages import language_of
 from gtnet.reader.prior import Prior
@@ -169,7 +170,7 @@ class Recognizer(nn.Module):
         """`read` for what is observed already. The network is used in evaluation mode.
 
         An observation may have an attribute `clear`, the share of what is there that an answer can
-        explain: confidences are lowered by it.
+        explain: confidences are lowered by it, and by what the best answer skips (`explained`).
         """
         answers = [Answer(None, reason="no reading: nothing drawn") for _ in observations]
         # Batches of like lengths leave little room empty.
@@ -177,7 +178,8 @@ class Recognizer(nn.Module):
         drawn.sort(key=lambda i: len(observations[i]))
         was_training = self.training
         self.eval()
-        for i, answer in zip(drawn, self._seen(observations, drawn, None, batch_size)):
+        clear: list[float] = []
+        for i, answer in zip(drawn, self._seen(observations, drawn, None, batch_size, clear=clear)):
             answers[i] = answer
         unsure = [i for i in drawn if answers[i].confidence < self.unsure]
         looks = [
@@ -189,8 +191,8 @@ class Recognizer(nn.Module):
         for i, more in zip(short, self._seen(observations, short, None, batch_size, best)):
             answers[i] = answers[i].extended(more, best or 0)
         self.train(was_training)
-        for i in drawn:
-            answers[i] = answers[i].lowered(getattr(observations[i], "clear", 1.0))
+        for i, share in zip(drawn, clear):
+            answers[i] = answers[i].lowered(share * getattr(observations[i], "clear", 1.0))
         return answers
 
     def _seen(
@@ -200,12 +202,18 @@ class Recognizer(nn.Module):
         look: Any,
         batch_size: int,
         best: int | None = None,
+        *,
+        clear: list[float] | None = None,
     ) -> list[Answer]:
-        """The answers to some observations, each looked at once."""
+        """The answers to some observations, each looked at once; in `clear` what they explain."""
         answers: list[Answer] = []
         for first in range(0, len(chosen), batch_size):
             batch = [observations[i] for i in chosen[first : first + batch_size]]
-            answers += self.answers(self.interpretation(self.recognition(batch, look)), best)
+            recognition = self.recognition(batch, look)
+            interpretation = self.interpretation(recognition)
+            answers += self.answers(interpretation, best)
+            if clear is not None:
+                clear += explained(recognition, interpretation, batch)
         return answers
 
     @torch.no_grad()

@@ -6,8 +6,8 @@ or, if you cannot edit the imports, `sys.modules["gtn"] = gtnet.compat.gtn` befo
 Every function builds on one of gtnet's; the tape of gradients (`calc_grad`, `grad`, `backward`)
 holds one step of torch's autograd per function. `graph.core` is the `gtnet.Graph` of a graph and
 `Graph.of` makes the way back, so that you can port a program piece by piece. The names are those of
-gtn's last version (2022); `linear_graph` and `scalar_graph` also take the arguments, and `equal`
-ignores the order of arcs, as in the versions before it.
+gtn's last version (2022); `linear_graph` and `scalar_graph` also take the arguments of the versions
+before it. `union`, `concat`, `closure` and `remove` give gtn's own nodes, arcs and order.
 
 Differences from gtn, where gtnet is right or raises:
 
@@ -16,22 +16,19 @@ Differences from gtn, where gtnet is right or raises:
   others. The closure of a graph that accepts the empty string has no finite sum. A node that
   nothing leads to is not an error, and other arcs keep their gradient.
 - Sums run in float64 and are rounded once, to float32; gtn's drift with the length of the graph.
-- Impossible paths. The gradient of a score of -inf is 0, not NaN. NaN and +inf are refused as
-  weights; only a scalar loss may be +inf (`negate` and `subtract` of -inf).
+- Impossible paths. The gradient of a score of -inf is 0, not NaN. Weights that are NaN pass
+  through; sums and best paths take them for -inf (gtn: NaN where a node has other arcs, and -inf
+  where it has none).
 - `set_weights` reads arrays and tensors of any strides, dtype and shape by their elements, and
   raises ValueError if their number is not that of the arcs; gtn read strided arrays as if they
   were contiguous and short ones beyond their end. An address is not checked, as in gtn.
 - `add_arc` raises ValueError for nodes that do not exist and labels below epsilon. Nodes and arcs
   cannot be added to the result of an operation as long as its gradient is recorded.
-- `remove` keeps the weights: an arc gets the log-sum of the removed paths before it, and accepting
-  nodes the score of those after it, which gtn dropped. Such a score is part of all path sums and
-  products; `save`, `savetxt` and `print`, whose formats have no place for it, show it as an
-  epsilon arc. `remove` has a gradient. Removed cycles are summed.
-- `compose` and `intersect` count every pair of paths with epsilons on both sides once. `intersect`
-  of transducers raises ValueError. Results are trimmed, that of `remove` too. Arcs need no order:
-  `arc_sort` and `mark_arc_sorted` do nothing.
-- `union`, `concat`, `closure`, `compose` and `remove` give the same language as gtn with other
-  node numbers, and fewer epsilons where many ends meet many starts.
+- `remove` drops weights and has no gradient, as in gtn; `gtnet.remove_epsilon(graph.core)` keeps
+  them, sums cycles, and has one.
+- `compose` and `intersect` count every pair of paths with epsilons on both sides once, number nodes
+  in their own order and trim their results. `intersect` of transducers raises ValueError. Arcs need
+  no order: `arc_sort` and `mark_arc_sorted` do nothing.
 - Gradients belong to the weights at the time of the operation, even if `set_weights` was called
   since. `grad` of a result of `calc_grad=False` raises as in gtn.
 - `sample` walks only where it can still accept, and takes its random numbers from torch

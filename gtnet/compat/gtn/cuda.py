@@ -13,29 +13,29 @@ def is_available() -> bool:
 
 
 def device_count() -> int:
-    """GPUs of this machine. Raises RuntimeError without one."""
+    """GPUs of this machine. Raises ValueError without one."""
     _require("device_count")
     return torch.cuda.device_count()
 
 
 def get_device() -> int:
-    """The number of the current GPU. Raises RuntimeError without one."""
+    """The number of the current GPU. Raises ValueError without one."""
     _require("get_device")
     return torch.cuda.current_device()
 
 
 def set_device(device: int) -> None:
-    """Make a GPU the current one. Raises RuntimeError without one."""
+    """Make a GPU the current one. Raises ValueError without one."""
     _require("set_device")
     torch.cuda.set_device(device)
 
 
 def synchronize(device: int | None = None) -> None:
-    """Wait for all work of a GPU, by default the current one. Raises RuntimeError without one."""
+    """Wait for all work of a GPU, by default the current one. Raises ValueError without one."""
     _require("synchronize")
     torch.cuda.synchronize(device)
 
 
 def _require(function: str) -> None:
     if not torch.cuda.is_available():
-        raise RuntimeError(f"{function}: torch finds no GPU")
+        raise ValueError(f"{function}: torch finds no GPU")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 import gtnet
 from gtnet.compat.gtn import tape
 from gtnet.compat.gtn.device import CPU, Device, place
-from gtnet.compat.gtn.graph import Graph
+from gtnet.compat.gtn.graph import Graph, with_scores
 from gtnet.compat.gtn.parallel import is_list, parallel_map, takes_lists
 from gtnet.compat.gtn.tape import record
-from gtnet.paths import random_walks
+from gtnet.compat.gtn.topologies import closed, joined, removed
+from gtnet.compat.gtn.walk import walked
 
 epsilon = gtnet.EPSILON
 
@@ -81,7 +82,7 @@ def _scalar(function: str, change: Callable[..., torch.Tensor], *graphs: Graph) 
         first, weight = cores[0], change(*(core.weights for core in cores))
         return gtnet.Graph.from_topology(first.topology, weight, first.start, first.accept)
 
-    return record(changed, *graphs, checked=False)
+    return record(changed, *graphs)
 
 
 # Rational operations, composition, removal
@@ -116,7 +117,7 @@ def concat(
     graphs: Graph | Sequence[Graph] | Sequence[Sequence[Graph]],
     g2: Graph | Sequence[Graph] | None = None,
 ) -> Any:
-    """`gtnet.concat` of a list of graphs, the empty string for none; of a list of lists, a list.
+    """The concatenation of a list of graphs, the empty string for none; of a list of lists, a list.
 
     Also as `concat(g1, g2)` with two graphs or two lists.
     """
@@ -127,19 +128,19 @@ def concat(
     if graphs and is_list(graphs[0]):
         return parallel_map(concat, graphs)
     if graphs:
-        return record(gtnet.concat, *graphs)
+        return record(joined, *graphs)
     return Graph.of(gtnet.linear([]), calc_grad=False)
 
 
 @takes_lists
 def _concat_pair(g1: Graph, g2: Graph) -> Graph:
-    return record(gtnet.concat, g1, g2)
+    return record(joined, g1, g2)
 
 
 @takes_lists
 def closure(g: Graph) -> Graph:
-    """`gtnet.closure`: any number of paths, one after another."""
-    return record(gtnet.closure, g)
+    """Any number of paths, one after another, from a new start node and back to it."""
+    return record(closed, g)
 
 
 @takes_lists
@@ -158,38 +159,15 @@ def intersect(g1: Graph, g2: Graph) -> Graph:
 def remove(
     g: Graph, label: int = epsilon, olabel: int | None = None, *, ilabel: int | None = None
 ) -> Graph:
-    """The equivalent graph without the arcs that read and write `label`, taken for epsilons.
+    """The graph without the arcs that read and write `label`, all weights 0, as gtn makes it.
 
-    `remove(g, ilabel, olabel)` names both sides. `gtnet.remove_epsilon` says what becomes of
-    weights and cycles.
+    `remove(g, ilabel, olabel)` names both sides. Whether a node is reached counts, not how often
+    or at what weight; `gtnet.remove_epsilon(g.core)` is the removal that keeps weights, with a
+    gradient. This one has none: `backward` through it raises RuntimeError, as in gtn.
     """
     read = label if ilabel is None else ilabel
     written = read if olabel is None else olabel
-    return record(lambda core: _without(core, read, written), g)
-
-
-def _without(core: gtnet.Graph, ilabel: int, olabel: int) -> gtnet.Graph:
-    if ilabel == epsilon and olabel == epsilon:
-        return gtnet.remove_epsilon(core)
-    removed = (core.ilabels == ilabel) & (core.olabels == olabel)
-    silent = (core.ilabels == epsilon) & (core.olabels == epsilon)
-    labels = torch.cat([core.ilabels, core.olabels]).tolist()
-    kept = max(labels, default=0) + 1  # in place of the epsilons that should stay
-    ilabels, olabels = (
-        labels.masked_fill(silent, kept).masked_fill(removed, epsilon)
-        for labels in (core.ilabels, core.olabels)
-    )
-    marked = gtnet.Graph(
-        core.source,
-        core.target,
-        ilabels,
-        olabels,
-        core.weights,
-        start=core.start,
-        accept=core.accept,
-        num_states=core.num_states,
-    )
-    return gtnet.relabel(gtnet.remove_epsilon(marked), {kept: epsilon}, {kept: epsilon})
+    return record(lambda core: removed(core, read, written), g)
 
 
 # Path sums and paths
@@ -197,59 +175,57 @@ def _without(core: gtnet.Graph, ilabel: int, olabel: int) -> gtnet.Graph:
 
 @takes_lists
 def forward_score(g: Graph) -> Graph:
-    """`gtnet.forward_score` as a scalar graph."""
-    return record(lambda core: gtnet.linear([0], gtnet.forward_score(core)), g)
+    """`gtnet.forward_score` as a scalar graph; NaN is an arc that cannot be taken."""
+    return record(lambda core: _score(gtnet.forward_score, core), g)
 
 
 @takes_lists
 def viterbi_score(g: Graph) -> Graph:
-    """`gtnet.viterbi_score` as a scalar graph."""
-    return record(lambda core: gtnet.linear([0], gtnet.viterbi_score(core)), g)
+    """`gtnet.viterbi_score` as a scalar graph; NaN is an arc that cannot be taken."""
+    return record(lambda core: _score(gtnet.viterbi_score, core), g)
 
 
 @takes_lists
 def viterbi_path(g: Graph) -> Graph:
     """`gtnet.viterbi_path`: a chain, empty where there is no path."""
-    return record(gtnet.viterbi_path, g)
+    return record(lambda core: gtnet.viterbi_path(_passable(core)), g)
+
+
+def _score(function: Callable[[gtnet.Graph], torch.Tensor], core: gtnet.Graph) -> gtnet.Graph:
+    score = function(_passable(core))
+    score = torch.where(score > _ENDLESS / 2, math.inf, score)
+    # Not gtnet.linear, which refuses +inf.
+    one = gtnet.linear([0]).to(core.device)
+    return with_scores(one, score, one.start.to(score.dtype), one.accept.to(score.dtype))
+
+
+_ENDLESS = 1e30  # in place of +inf, whose differences would be NaN
+
+
+def _passable(core: gtnet.Graph) -> gtnet.Graph:
+    """The graph under weights that can be summed: none is NaN or +inf."""
+    weights = core.weights
+    if bool((weights < math.inf).all()):
+        return core
+    weights = torch.where(weights.isnan(), -math.inf, weights).clamp(max=_ENDLESS)
+    return with_scores(core, weights, core.start, core.accept)
 
 
 def sample(g: Graph, max_length: int = 1000) -> Graph:
     """An accepting path as a chain, where every choice is uniform, whatever the weights.
 
-    Empty where there is no path or the walk gets longer than `max_length`. The random numbers
-    are torch's: `torch.manual_seed` repeats them.
+    A walk that is longer than `max_length` is cut back to the last accepting node it met; empty
+    where it met none. The random numbers are torch's: `torch.manual_seed` repeats them.
     """
-
-    def walk(core: gtnet.Graph) -> gtnet.Graph:
-        useful = gtnet.connect(core)
-        return random_walks(useful, 1, max_length)[0] if useful.num_states else useful
-
-    return record(walk, g)
+    return record(lambda core: walked(core, max_length), g)
 
 
 # Comparison
 
 
 def equal(g1: Graph, g2: Graph) -> bool:
-    """Whether both have the same nodes with the same arcs, in whatever order."""
-    return _in_order(g1.core).equal(_in_order(g2.core))
-
-
-def _in_order(core: gtnet.Graph) -> gtnet.Graph:
-    columns = (core.source, core.target, core.ilabels, core.olabels, core.weights)
-    arrays = [column.cpu().numpy() for column in columns]
-    order = torch.from_numpy(np.lexsort(arrays[::-1])).to(core.device)
-    source, target, ilabels, olabels, weights = (column[order] for column in columns)
-    return gtnet.Graph(
-        source,
-        target,
-        ilabels,
-        olabels,
-        weights,
-        start=core.start,
-        accept=core.accept,
-        num_states=core.num_states,
-    )
+    """Whether both have the same nodes with the same arcs in the same order."""
+    return g1.core.equal(g2.core)
 
 
 def isomorphic(g1: Graph, g2: Graph) -> bool:

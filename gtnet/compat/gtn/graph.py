@@ -15,6 +15,7 @@ from torch import Tensor
 
 import gtnet
 from gtnet.compat.gtn.device import Device
+from gtnet.compat.gtn.growing import Growing
 from gtnet.graph import built
 from gtnet.interop import gtn
 
@@ -35,7 +36,7 @@ class Graph:
     """
 
     def __init__(self, calc_grad: bool = True) -> None:
-        self._builder: gtnet.GraphBuilder | None = gtnet.GraphBuilder()
+        self._growing: Growing | None = Growing()
         self._core: gtnet.Graph | None = None
         self._calc_grad = bool(calc_grad)
         self._step: Step | None = None
@@ -58,14 +59,14 @@ class Graph:
     @classmethod
     def _holding(cls, core: gtnet.Graph, calc_grad: bool) -> Graph:
         graph = cls(calc_grad)
-        graph._core, graph._builder = core, None
+        graph._core, graph._growing = core, None
         return graph
 
     # Nodes and arcs
 
     def add_node(self, start: bool = False, accept: bool = False) -> int:
         """Add a node and return its number."""
-        return self._open("add_node").add_state(bool(start), bool(accept))
+        return self._open("add_node").add_node(bool(start), bool(accept))
 
     def add_arc(
         self,
@@ -80,9 +81,8 @@ class Graph:
         """Add an arc and return its number: `add_arc(src, dst, label)` one that writes what it
         reads, `add_arc(src, dst, ilabel, olabel, weight=0.0)` any.
 
-        Raises ValueError for nodes that do not exist, labels below `epsilon`, and weights that
-        are NaN or +inf; TypeError for labels that are not integers and for a weight without
-        `olabel`.
+        Raises ValueError for nodes that do not exist and labels below `epsilon`; TypeError for
+        labels that are not integers and for a weight without `olabel`.
         """
         if (ilabel is None) == (label is None):
             raise TypeError("add_arc: give either label, or ilabel and olabel")
@@ -92,46 +92,41 @@ class Graph:
             )
         read = operator.index(label if ilabel is None else ilabel)  # type: ignore[arg-type]
         written = read if olabel is None else operator.index(olabel)
-        for name, value in (("ilabel", read), ("olabel", written)):
-            if value < gtnet.EPSILON:
-                raise ValueError(f"add_arc: {name} must be epsilon (-1) or more, got {value}")
         score = 0.0 if weight is None else float(weight)
-        if not score < math.inf:
-            raise ValueError(f"add_arc: weight must not be NaN or +inf, got {score}")
         nodes = operator.index(src_node), operator.index(dst_node)
         return self._open("add_arc").add_arc(*nodes, read, written, score)
 
-    def _open(self, function: str) -> gtnet.GraphBuilder:
+    def _open(self, function: str) -> Growing:
         """What nodes and arcs are added to."""
         if self._step is not None:
             raise ValueError(
                 f"{function}: the graph is a result whose gradient is recorded; set calc_grad = "
                 f"False first, or add to what it was made of"
             )
-        if self._builder is None:
-            self._builder, self._core = _builder_of(self.core), None
-        return self._builder
+        if self._growing is None:
+            self._growing, self._core = Growing.from_core(self.core), None
+        return self._growing
 
     @property
     def core(self) -> gtnet.Graph:
         """This graph as a `gtnet.Graph`, valid until nodes or arcs are added. O(nodes + arcs)."""
-        builder = self._builder
-        if builder is not None:
-            # Before the builder is dropped: other threads may read it.
-            self._core = builder.build(torch.float32)
-            self._builder = None
+        growing = self._growing
+        if growing is not None:
+            # Before the lists are dropped: other threads may read them.
+            self._core = growing.core()
+            self._growing = None
         assert self._core is not None
         return self._core
 
     def num_nodes(self) -> int:
         """Nodes of the graph."""
-        builder = self._builder
-        return self.core.num_states if builder is None else builder.num_states
+        growing = self._growing
+        return self.core.num_states if growing is None else len(growing.start)
 
     def num_arcs(self) -> int:
         """Arcs of the graph."""
-        builder = self._builder
-        return self.core.num_arcs if builder is None else builder.num_arcs
+        growing = self._growing
+        return self.core.num_arcs if growing is None else len(growing.source)
 
     def num_start(self) -> int:
         """Start nodes of the graph."""
@@ -173,7 +168,7 @@ class Graph:
         """Set all weights, in place: from the address of float32 [arcs], or from numbers, arrays
         and tensors of as many elements as there are arcs, of any shape, strides and dtype.
 
-        Raises ValueError for another number of weights, NaN and +inf.
+        Raises ValueError for another number of weights.
         """
         own = self.core.weights
         if isinstance(weights, (int, np.integer)):
@@ -184,8 +179,6 @@ class Graph:
         new = weights.detach().to(torch.float32).flatten()
         if len(new) != len(own):
             raise ValueError(f"set_weights: the graph has {len(own)} arcs, got {len(new)} weights")
-        if not bool((new < math.inf).all()):
-            raise ValueError("set_weights: weights must not be NaN or +inf")
         own.copy_(new)
 
     def item(self) -> float:
@@ -272,16 +265,6 @@ class Graph:
     def __repr__(self) -> str:
         whole = max(self.num_nodes(), self.num_arcs()) <= _SHOWN_WHOLE
         return gtn.to_text(self.core, most=None if whole else _SHOWN)
-
-
-def _builder_of(core: gtnet.Graph) -> gtnet.GraphBuilder:
-    builder = gtnet.GraphBuilder()
-    for start, accept in zip(core.start.tolist(), core.accept.tolist()):
-        builder.add_state(start, accept)
-    columns = (core.source, core.target, core.ilabels, core.olabels, core.weights)
-    for arc in zip(*(column.tolist() for column in columns)):
-        builder.add_arc(*arc)
-    return builder
 
 
 def scores_of(core: gtnet.Graph) -> tuple[Tensor, Tensor, Tensor]:

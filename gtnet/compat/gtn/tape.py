@@ -28,6 +28,11 @@ class Step:
             for scores, seed in zip(scores_of(self.result), given)
             if scores.requires_grad and seed is not None
         ]
+        if not pairs:
+            raise RuntimeError(
+                "backward: there is no gradient through remove, whose result has no weights (nor in"
+                " gtn); gtnet.remove_epsilon(graph.core) keeps them, with a gradient"
+            )
         leaves = [t for operand in self.operands for t in scores_of(operand) if t.requires_grad]
         outputs, seeds = zip(*pairs)
         grads = torch.autograd.grad(
@@ -42,15 +47,15 @@ class Step:
             self.inputs, self.operands, self.result = (), (), None
 
 
-def record(function: Callable[..., gtnet.Graph], *inputs: Graph, checked: bool = True) -> Graph:
+def record(function: Callable[..., gtnet.Graph], *inputs: Graph) -> Graph:
     """The graph that a function of `gtnet.Graph`s makes, and on the tape how it was made.
 
-    `checked` looks for NaN and +inf in the weights, as at every entrance of gtnet.
+    NaN and +inf, which gtnet refuses at its entrance, pass through, as in gtn.
     """
     for graph in inputs:
         if not isinstance(graph, Graph):
             raise TypeError(f"a Graph or a list of Graphs is expected, got {type(graph).__name__}")
-    operands = tuple(_operand(graph, checked) for graph in inputs)
+    operands = tuple(_operand(graph) for graph in inputs)
     with torch.enable_grad():  # also inside the forward of a torch.autograd.Function
         result = function(*operands)
     graph = Graph.of(result, calc_grad=any(graph.calc_grad for graph in inputs))
@@ -59,7 +64,7 @@ def record(function: Callable[..., gtnet.Graph], *inputs: Graph, checked: bool =
     return graph
 
 
-def _operand(graph: Graph, checked: bool) -> gtnet.Graph:
+def _operand(graph: Graph) -> gtnet.Graph:
     """The core with its own copy of the scores: new weights set later do not change the tape."""
     core, made = graph.core, graph._step.result if graph._step is not None else None
     weights = core.weights.clone().requires_grad_(graph.calc_grad)
@@ -67,8 +72,6 @@ def _operand(graph: Graph, checked: bool) -> gtnet.Graph:
     if made is not None:
         start = start.detach().requires_grad_(made.start.requires_grad)
         accept = accept.detach().requires_grad_(made.accept.requires_grad)
-    if checked:
-        core = core.with_weights(weights)
     return with_scores(core, weights, start, accept)
 
 

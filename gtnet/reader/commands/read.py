@@ -1,0 +1,123 @@
+"""gtnet read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from gtnet.reader.commands.common import (
+    MODELS,
+    PICTURES,
+    check_output,
+    model_of,
+    new_command,
+    plain,
+    set_threads,
+)
+from gtnet.reader.commands.drawing import draw_input
+from gtnet.reader.reading import FORMATS, Record, Teller, printable, records
+from gtnet.reader.recognizer import Recognizer
+
+_ABOUT = """\
+Read images of amounts. Prints for each the best amount, its confidence and the next best ones.
+Confidence is the share of an answer in the total score of all interpretations; it is lowered
+where ink remains that no answer explains."""
+
+_MORE = """\
+examples:
+  gtnet read check.png --model runs/digits
+  gtnet read *.png --model runs/digits --best 1 --min-confidence 0.9
+  gtnet read scans/*.tif letter.pdf --csv > amounts.csv
+  gtnet read check.png --model runs/digits --draw check.html    (the image, its cuts, its graphs)
+
+An image is one line of writing, cropped to the amount. Pages of TIFF and PDF files are read one
+by one and named scan.tif#1, scan.tif#2. An answer below --min-confidence is marked "rejected";
+results.json in the training folder has the confidence that keeps errors below 1%.
+
+--json prints one list, --jsonl an object a line, --csv a table. Each has the file, the text
+(null or empty for no reading), the confidence, the verdict ("accepted", "rejected",
+"no reading", "unreadable"), the reason where there is no text, and the alternatives.
+
+exit codes: 0 if every file could be opened, whatever is read in it; 2 if one could not, or after
+another error; 130 if interrupted; 141 if what the output goes to was closed"""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Describe the command and its options."""
+    parser = new_command(commands, "read", _ABOUT, _MORE, run)
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE")
+    add("--model", metavar="DIR", help=f"a training folder (default: {' or '.join(MODELS)})")
+    add(
+        "--best",
+        type=int,
+        metavar="N",
+        help="answers to show (default: 3, without very unlikely ones)",
+    )
+    add("--min-confidence", type=float, default=0.0, metavar="P", help="reject answers below it")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    kinds = parser.add_mutually_exclusive_group()
+    for kind in FORMATS[1:]:
+        kinds.add_argument(
+            f"--{kind}", dest="kind", action="store_const", const=kind, help=f"print {kind}"
+        )
+    add(
+        "--draw",
+        metavar="FILE",
+        help="picture of the interpretation graph (.svg, .png, .dot), or a"
+        " page with the image and all its graphs (.html); several images get numbered files",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read files and print what they say; returns the exit code."""
+    set_threads(options)
+    if options.best is not None and options.best < 1:
+        raise ValueError(f"--best must be at least 1, got {options.best}")
+    if not 0 <= options.min_confidence <= 1:
+        raise ValueError(f"--min-confidence must be in [0, 1], got {options.min_confidence}")
+    if options.draw:
+        check_output(Path(options.draw), (".html", *PICTURES))
+    reader, code, kind = model_of(options), 0, options.kind or "text"
+    found = records(reader, _shown(options.images), best=options.best or 0)
+    with Teller(kind, options.best or 3, options.min_confidence) as teller:
+        for number, record in enumerate(found):
+            if record.answer is None:
+                print(f"gtnet read: {printable(plain(ValueError(record.error)))}", file=sys.stderr)
+                code = 2
+            teller.tell(record)
+            if options.draw and record.image is not None:
+                alone = options.images == [record.file]
+                path = _numbered(Path(options.draw), number, 1 if alone else 2)
+                code = max(code, _drawn(reader, record, path, sys.stderr if options.kind else None))
+    return code
+
+
+def _shown(names: list[str]) -> Iterator[str]:
+    """The names, with a bar on standard error where somebody looks at it and it is not soon over.
+
+    None where the answers go to the same terminal: they show how far it is.
+    """
+    busy = len(names) > 100 and sys.stderr.isatty() and not sys.stdout.isatty()
+    yield from tqdm(names, "reading", unit="file", disable=not busy)
+
+
+def _drawn(reader: Recognizer, record: Record, path: Path, stream: TextIO | None) -> int:
+    """Draw an image that was read; 2 after an error, which concerns no other image."""
+    assert record.image is not None
+    try:
+        draw_input(reader, record.image, path, "interpretation", record.file)
+    except ValueError as error:
+        print(f"gtnet read: {plain(error)}", file=sys.stderr)
+        return 2 if record.answer is not None and record.answer.amount is not None else 0
+    print(f"    drawn in {path}", file=stream)
+    return 0
+
+
+def _numbered(path: Path, number: int, count: int) -> Path:
+    return path if count == 1 else path.with_name(f"{path.stem}-{number + 1}{path.suffix}")

@@ -1,0 +1,172 @@
+"""gtnet train."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+import gtnet
+from gtnet.reader import runs
+from gtnet.reader.amounts import GRAMMARS
+from gtnet.reader.commands.common import new_command, program, set_threads
+from gtnet.reader.reader import PRESETS
+
+_ABOUT = """\
+Train a reader in two phases: first its network on isolated characters, then all of it on
+amounts, by a loss on their graphs. Prints how much the second phase gained."""
+
+_MORE = """\
+data sets:
+  digits   amounts synthesised from the handwritten digits that come with scikit-learn
+  car_a    real bank-check amounts (ORAND-CAR-A) in the folder --root; one fold is the test
+  folder   your own: --root holds images and labels.tsv (or .csv) with the columns file and
+           amount; a tenth each becomes the validation and the test set; with --alphabet or
+           --lexicon the labels are other strings, in the column text; files may be sound or
+           strokes (--front-end), and --root one .npz of strokes; a column writer or speaker
+           keeps the parts from sharing one
+
+examples:
+  gtnet train --demo
+  gtnet train --data digits --size 8000 --epochs 12 --out runs/digits
+  gtnet train --data car_a --root car_a --test-fold 0 --out runs/car_a
+  gtnet train --data folder --root my_amounts --grammar digit_string --out runs/mine
+  gtnet train --data folder --root my_amounts --check        (looks at the data, trains nothing)
+  gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
+  gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
+  gtnet train --data folder --root my_words --lexicon words.txt --front-end segmental
+  gtnet train --data folder --root words.npz --lexicon words.txt --front-end strokes
+  gtnet train --data folder --root my_sounds --alphabet 0123456789 --front-end sound
+  gtnet train --resume --out runs/mine          (continues after an interruption)
+
+files in the --out folder:
+  model.safetensors       the reader; give the folder to gtnet read --model
+  isolated.safetensors    the reader before global training
+  config.json, data.json  what it was trained with
+  history.json            loss and validation accuracy of each epoch
+  results.json            test accuracy before and after, error reduction, rejection threshold
+  report.html             all of this with pictures: open it in a browser
+  learning.gif            how one image was read after every epoch
+  samples/                a few test images of digits, to try gtnet read
+  checkpoint.safetensors  what --resume needs
+
+exit codes: 0; 2 after an error; 130 if interrupted"""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Describe the command and its options."""
+    parser = new_command(commands, "train", _ABOUT, _MORE, run)
+    add = parser.add_argument
+    add("--demo", action="store_true", help="a small run on digits with a report, in runs/demo")
+    add("--data", choices=("digits", "car_a", "folder"), help="data set (default: digits)")
+    add("--root", metavar="DIR", help="where car_a or your folder is")
+    add(
+        "--grammar",
+        choices=sorted(GRAMMARS),
+        help="what a folder's amounts look like: 1234.50"
+        " (amount, the default) or 123450 (digit_string)",
+    )
+    add(
+        "--front-end",
+        choices=sorted(PRESETS),
+        help="from image to graph (default: segments, cut by rules; segmental learns where to cut;"
+        " strokes and sound read a folder of those)",
+    )
+    add(
+        "--valid",
+        type=int,
+        metavar="N",
+        help="car_a: images kept from training to fit confidences on (default: 0; over lines: 80)",
+    )
+    add(
+        "--corrected",
+        action="store_true",
+        default=None,
+        help="car_a: train with the labels of corrections.tsv",
+    )
+    add("--alphabet", metavar="CHARS", help="folder: the characters of labels that are no amounts")
+    add("--lexicon", metavar="FILE", help="folder: the words that labels may be, one a line")
+    add(
+        "--more-digits",
+        nargs="+",
+        metavar="PATH",
+        help="sliding, segmental, digit strings: other digits to make strings from, each a folder"
+        " in MNIST's format or a .npz file of pen strokes",
+    )
+    add("--test-fold", type=int, metavar="N", help="car_a: the fold to test on (default: 0)")
+    add("--size", type=int, metavar="N", help="digits: amounts to train on")
+    add("--isolated-epochs", type=int, metavar="N", help="epochs of the first phase")
+    add("--epochs", type=int, metavar="N", help="epochs of the second phase")
+    add(
+        "--loss",
+        metavar="NAME",
+        help="loss of the second phase (default: discriminative_forward); one of "
+        + ", ".join(sorted(gtnet.losses.LOSSES)),
+    )
+    add(
+        "--from",
+        dest="start",
+        metavar="DIR",
+        help="begin with the weights of a trained reader, in place of the first phase",
+    )
+    add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
+    add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
+    add("--resume", action="store_true", help="continue the interrupted run in --out")
+    add("--overwrite", action="store_true", help="replace the training that --out holds")
+    add("--check", action="store_true", help="look at the data only, and train nothing")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+
+
+_SETTINGS = (
+    "data",
+    "root",
+    "grammar",
+    "front_end",
+    "valid",
+    "corrected",
+    "more_digits",
+    "alphabet",
+    "lexicon",
+    "start",
+    "test_fold",
+    "size",
+    "isolated_epochs",
+    "epochs",
+    "loss",
+    "seed",
+)
+"""The options a run is started with; --resume reads them from the folder of the run."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train a reader; returns the exit code."""
+    set_threads(options)
+    settings = {name: getattr(options, name) for name in _SETTINGS}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if "more_digits" in settings:
+        settings["more_digits"] = tuple(settings["more_digits"])
+    if options.resume:
+        if settings or options.demo or options.overwrite:
+            raise ValueError(
+                "--resume keeps the settings of the interrupted run: give nothing but --out"
+            )
+        run = runs.Run.load(options.out or "runs/demo")
+    else:
+        run = runs.Run.start(options.out, demo=options.demo, **settings)
+    if options.check:
+        print(run.check())
+        return 0
+    try:
+        print(run.train(resume=options.resume, overwrite=options.overwrite).table())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_how_to_continue(run)) from None
+    print(f"\nthe reader and its report are in {run.out}: open {run.out / runs.REPORT}")
+    samples = run.out / runs.SAMPLES
+    images = f"{shlex.quote(str(samples))}/*.png" if samples.is_dir() else "IMAGE"
+    print(f"next: {program()} read {images} --model {shlex.quote(str(run.out))}")
+    return 0
+
+
+def _how_to_continue(run: runs.Run) -> str:
+    if not (run.out / runs.DATA).is_file():
+        return "nothing was learnt yet: give the same command again"
+    return f"continue with {program()} train --resume --out {shlex.quote(str(run.out))}"

@@ -1,0 +1,46 @@
+"""Which options a data set and front end take: what would change nothing is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gtnet.reader.splits import LINES, SEQUENCES
+
+OPTIONS = {
+    "root": ("car_a", "folder"),
+    "grammar": ("folder",),
+    "size": ("digits",),
+    "test_fold": ("car_a",),
+    "valid": ("car_a",),
+    "corrected": ("car_a",),
+    "alphabet": ("folder",),
+    "lexicon": ("folder",),
+    "more_digits": ("car_a", "folder"),
+}
+"""The data sets that each option is of."""
+
+
+def check_options(data: str, front_end: str, chosen: dict[str, Any]) -> None:
+    """Raises ValueError for options that would change nothing."""
+    given = [name for name in chosen if chosen[name] not in (None, ()) and name in OPTIONS]
+    ignored = [name for name in given if data not in OPTIONS[name]]
+    if data != "folder" and {"alphabet", "lexicon"} & {*ignored}:
+        raise ValueError(f"--alphabet and --lexicon are of your own folder; {data} has its own")
+    if ignored:
+        option = f"--{ignored[0].replace('_', '-')}"
+        kinds = " and ".join(OPTIONS[ignored[0]])
+        raise ValueError(f"{option} is an option of --data {kinds}; with {data} it does nothing")
+    if front_end in SEQUENCES and data != "folder":
+        raise ValueError(f"--front-end {front_end} is for data of your own; {data} holds images")
+    words = chosen.get("alphabet") or chosen.get("lexicon")
+    if words and chosen.get("grammar"):
+        raise ValueError("--grammar is of amounts: give it, or --alphabet and --lexicon")
+    strings = data == "car_a" or (chosen.get("grammar") == "digit_string" and not words)
+    if "more_digits" in given and not (front_end in LINES and strings):
+        raise ValueError(
+            f"--more-digits makes digit strings for --front-end {' or '.join(LINES)} only"
+        )
+    for name, least in (("size", 1), ("valid", 0), ("seed", 0)):
+        value = chosen.get(name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be at least {least}, got {value}")

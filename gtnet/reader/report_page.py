@@ -1,0 +1,70 @@
+"""The page around the report: its style, and where its parts go."""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { --ink: #1f2328; --quiet: #656d76; --line: #e3e5e8; --new: #0072b2; --old: #d55e00; }
+* { box-sizing: border-box; }
+body { margin: 0; padding: 3rem 1.5rem 4rem; background: #fff; color: var(--ink);
+  font: 17px/1.6 "Source Serif 4", "Iowan Old Style", Charter, Georgia, serif; }
+header, section, .text { max-width: 46rem; margin-inline: auto; }
+section { margin-top: 2.5rem; }
+section.wide { max-width: 84rem; }
+.wide > h3, .wide > h4, .wide figcaption { max-width: 46rem; margin-inline: auto; }
+h1, h2, h3, h4, table, figcaption, .claim, .missing {
+  font-family: system-ui, "Helvetica Neue", Arial, "Liberation Sans", sans-serif; }
+h1 { font-size: 2.1rem; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 1.5rem; }
+h2 { font-size: 1.35rem; letter-spacing: -0.01em; margin: 0 0 .75rem; }
+h3 { font-size: 1.15rem; margin: 3rem 0 0; display: flex; align-items: center; gap: 1rem; }
+h4 { font-size: 1rem; font-weight: 500; margin: 2rem 0 .5rem; }
+p { margin: 0 0 1.25rem; }
+.lead { font-size: 1.12rem; }
+.headline { margin-top: 1.75rem; }
+.claim { font-size: 1.1rem; color: var(--quiet); }
+.claim b { display: block; font-size: 3.6rem; line-height: 1.1; letter-spacing: -0.03em;
+  color: var(--new); font-weight: 650; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 500; color: var(--quiet); }
+th, td { padding: .55rem .75rem .55rem 0; border-bottom: 1px solid var(--line); }
+.numbers td, .numbers thead th { text-align: right; width: 28%; }
+.numbers td { font-size: 1.25rem; }
+.numbers .new { color: var(--new); font-weight: 600; }
+.facts { font-size: .9rem; }
+.facts th { width: 14rem; vertical-align: top; }
+.facts td { overflow-wrap: anywhere; }
+pre { font-size: .8rem; overflow-x: auto; background: #f6f7f8; padding: 1rem; }
+code { font-size: .88em; background: #f2f3f5; padding: .1em .3em; border-radius: .2em; }
+.file { overflow-wrap: anywhere; font-size: .78rem; }
+summary { cursor: pointer; color: var(--new); }
+summary h2 { display: inline; color: var(--ink); }
+.wide summary { max-width: 46rem; margin-inline: auto; }
+details[open] > summary { margin-bottom: 1rem; }
+.headline p { font-size: 1rem; }
+figure { margin: 0 0 1.5rem; }
+figure img { max-width: 100%; height: auto; }
+figcaption { font-size: .85rem; line-height: 1.45; color: var(--quiet); margin-top: .4rem; }
+figcaption b { color: var(--ink); font-weight: 600; }
+.strip { display: flex; flex-wrap: wrap; gap: 1.25rem 1.5rem; }
+.strip figure { margin: 0; max-width: min(100%, 21rem); }
+.strip img { height: 4.75rem; max-width: 100%; object-fit: contain; display: block; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 2rem; }
+.scroll { overflow-x: auto; padding: .5rem 0; }
+.scroll svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
+.gtnet-animation svg { display: block; margin: 0 auto; }
+.gtnet-animation .controls { margin: .5rem auto 0; }
+img.inline { height: 3rem; border: 1px solid var(--line); }
+.right { color: var(--new) !important; }
+.wrong { color: var(--old) !important; }
+.missing { color: var(--quiet); font-size: .9rem; }
+@media print { body { padding: 0; font-size: 11pt; } section { margin-top: 2.5rem; } }
+</style>
+</head>
+<body>
+$body
+</body>
+</html>
+"""
