@@ -141,8 +141,8 @@ def stroke_width(mask: np.ndarray) -> float:
 def _paper(grey: np.ndarray) -> np.ndarray:
     """The brightness of the paper under every pixel: a wide mean over what is not ink.
 
-    Where paper is darker than around, in a printed band or a shadow with an edge, it is what strokes
-    are drawn on: the closing, which fills what is thinner than its window and keeps edges.
+    Where paper is darker than around, in a printed band or a shadow with an edge, it is what
+    strokes are drawn on: the closing, which fills what is thinner than its window and keeps edges.
     """
     size = 2 * max(grey.shape[0] // 3, 8) + 1
     paper = ndimage.uniform_filter(grey, size, mode="nearest")
