@@ -45,7 +45,7 @@ class Written:
         return f"labels.tsv, line {index + 2}"
 
 
-@pytest.mark.parametrize("front_end", ["segments", "sliding"])
+@pytest.mark.parametrize("front_end", ["segments", "segmental", "sliding"])
 def test_the_least_likely_labels_come_first(front_end: str) -> None:
     reader = untrained(front_end)
     images = [strokes(n) for n in (21, 42, 63)]

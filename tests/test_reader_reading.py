@@ -25,20 +25,29 @@ from gtnet.reader.line import LineConfig
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.reading import Record, printable, records, told
 from gtnet.reader.recognize import NetworkConfig
+from gtnet.reader.segmental import SegmentalConfig
 from gtnet.reader.sliding import SlidingConfig
 
 SLIDING = SlidingConfig(LineConfig(height=16), channels=(4, 4, 6, 6, 8, 8), context=6, dropout=0.0)
+
+SEGMENTAL = SegmentalConfig(SLIDING.line, (4, 4, 6, 6), widest=6, hidden=6, dropout=0.0)
 
 
 def untrained(front_end: str = "segments") -> CheckReader:
     torch.manual_seed(0)
     network = NetworkConfig((2, 4, 4), hidden=8)
     return CheckReader(
-        ReaderConfig(network=network, sliding=SLIDING, front_end=front_end, grammar="digit_string")
+        ReaderConfig(
+            grammar="digit_string",
+            front_end=front_end,
+            network=network,
+            sliding=SLIDING,
+            segmental=SEGMENTAL,
+        )
     ).eval()
 
 
-@pytest.fixture(scope="module", params=["segments", "sliding"])
+@pytest.fixture(scope="module", params=["segments", "segmental", "sliding"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("model")
     save_reader(out, untrained(request.param))

@@ -1,4 +1,4 @@
-"""Recognizers of any alphabet and language, over both front ends."""
+"""Recognizers of any alphabet and language, over all front ends of images."""
 
 from __future__ import annotations
 
@@ -32,18 +32,21 @@ from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.runs import Run
+from gtnet.reader.segmental import SegmentalConfig, SegmentalFrontEnd
 from gtnet.reader.sliding import SlidingConfig, SlidingFrontEnd
 from gtnet.reader.train import PhaseConfig, TrainConfig, Trainer, TrainingData
 
 SMALL = SlidingConfig(LineConfig(height=16), channels=(4, 4, 6, 6, 8, 8), context=6, dropout=0.0)
 WORDS = ["cab", "bad", "dead", "add", "abba"]
 BLANK = np.full((40, 80), 255, np.uint8)
-FRONT_ENDS = ["segments", "sliding"]
+FRONT_ENDS = ["segments", "segmental", "sliding"]
 
 
 def front_end(name: str, labels: int) -> FrontEnd:
     if name == "sliding":
         return SlidingFrontEnd(SMALL)
+    if name == "segmental":
+        return SegmentalFrontEnd(SegmentalConfig(SMALL.line, (4, 4, 6, 6), widest=6, hidden=6))
     return SegmentsFrontEnd(size=NetworkConfig((2, 4, 4), hidden=8, classes=labels))
 
 
@@ -400,7 +403,7 @@ def _sliding_config() -> ReaderConfig:
     [
         ({"lexicon": "nowhere.txt"}, r"cannot read the lexicon .*nowhere.txt"),
         ({"data": "digits", "alphabet": "abc"}, "of your own folder; digits has its own"),
-        ({"front_end": "eyes"}, "front end 'eyes' is not one of segments, sliding"),
+        ({"front_end": "eyes"}, "front end 'eyes' is not one of segments, segmental, sliding"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, str], message: str, tmp_path: Path) -> None:

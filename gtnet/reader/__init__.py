@@ -31,6 +31,8 @@ from gtnet.reader.reader import rejection_threshold as rejection_threshold
 from gtnet.reader.recognizer import Recognizer as Recognizer
 from gtnet.reader.recompose import Recomposed as Recomposed
 from gtnet.reader.segment import Segmentation as Segmentation
+from gtnet.reader.segmental import SegmentalConfig as SegmentalConfig
+from gtnet.reader.segmental import SegmentalFrontEnd as SegmentalFrontEnd
 from gtnet.reader.sequence import SequenceConfig as SequenceConfig
 from gtnet.reader.sliding import SlidingConfig as SlidingConfig
 from gtnet.reader.sliding import SlidingFrontEnd as SlidingFrontEnd

@@ -17,7 +17,7 @@ class Alphabet:
     """The characters a recognizer reads, in the order of their labels.
 
     A network scores `num_labels` labels: one for each character, and last `nothing`, for what is
-    no character (rubbish between segments, the blank between characters of a sliding network).
+    no character (rubbish between segments, the blank between characters of frames).
 
     Arguments: `characters` a string, or names of one or more letters each; reading `text`, the
     longest name that fits is taken. Raises ValueError for none, an empty name or one given twice.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 import gtnet
@@ -128,13 +129,20 @@ def _writing(
     pruned: gtnet.Graph | gtnet.Lattice,
 ) -> gtnet.Graph | gtnet.Lattice:
     """For each candidate, the paths of its owner that write it."""
-    lengths = whole.emissions.lengths if isinstance(whole, gtnet.Lattice) else None
-    if isinstance(whole, gtnet.Lattice) and lengths is not None:
-        # Over frames nothing is built: the grammar restricted to one answer is small.
-        own = gtnet.Emissions(whole.emissions.scores[owners], lengths[owners])
+    if isinstance(whole, gtnet.Lattice):
+        # Nothing is built: the grammar restricted to one answer is small.
         operand = whole.operand if len(whole.operand) == 1 else whole.operand[owners]
-        return gtnet.compose(own, gtnet.compose(operand, candidates))
+        return gtnet.compose(_chosen(whole.emissions, owners), gtnet.compose(operand, candidates))
     return gtnet.compose(pruned[owners], candidates)
+
+
+def _chosen(emissions: gtnet.Emissions, items: list[int]) -> gtnet.Emissions:
+    """Emissions of some items, several times where an item is given more than once."""
+    if emissions.lengths is not None:
+        return gtnet.Emissions(emissions.scores[items], emissions.lengths[items])
+    graph, first = emissions.segmentation[items], emissions.segmentation.arc_offsets
+    rows = [torch.arange(int(first[i]), int(first[i + 1])) for i in items]
+    return gtnet.Emissions(emissions.scores[torch.cat(rows)], graph=graph)
 
 
 def _answer(ranked: list[tuple[str, float]], temperature: float) -> Answer:

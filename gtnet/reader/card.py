@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gtnet.reader.judge import Comparison, Score
-from gtnet.reader.splits import DataConfig
+from gtnet.reader.splits import SEQUENCES, DataConfig
 from gtnet.reader.train import TrainConfig
 
 CARD = "MODEL_CARD.md"
@@ -126,7 +126,7 @@ def _limits(comparison: Comparison, data: DataConfig, front_end: str) -> str:
             "The test is small: choose the threshold again on as many labelled images as there are"
         )
     rows.append("A confidence is no probability on images of another kind; test them first")
-    if front_end in ("segments", "sliding"):
+    if front_end not in SEQUENCES:
         rows.append(
             "It takes an image for one line of writing; a scribble or letter like a digit is read"
             " as one"

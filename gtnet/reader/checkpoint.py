@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import gtnet
-from gtnet._files import replace_file
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.front_end import FRONT_ENDS, FrontEnd
 from gtnet.reader.prior import Prior
@@ -32,7 +32,17 @@ def write_file(path: Path, data: bytes) -> None:
 
     Raises OSError that names it, for a full disk for example, and leaves nothing else behind.
     """
-    replace_file(path, data)
+    beside = path.with_name(path.name + ".new")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def save_json(path: Path, value: Any) -> None:

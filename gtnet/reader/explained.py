@@ -39,20 +39,21 @@ def explained(
     """
     if not all(isinstance(seen, (Line, Segmentation)) for seen in observations):
         return [1.0] * len(observations)
-    if isinstance(observations[0], Segmentation):
-        sizes = [len(seen) for seen in observations]
-    else:
-        assert recognition.lengths is not None
-        sizes = recognition.lengths.tolist()
-    shares, first = [], 0
-    for seen, size, path in zip(observations, sizes, gtnet.viterbi_path(interpretation)):
+    cuts = recognition.segmentation
+    shares, nothing = [], recognition.num_labels - 1
+    for item, (seen, path) in enumerate(zip(observations, gtnet.viterbi_path(interpretation))):
         rows, labels, written = _read(path, recognition.num_labels)
-        rows, first = rows - first, first + size
         if isinstance(seen, Segmentation):
-            nothing = recognition.num_labels - 1
+            rows = rows - int(cuts.arc_offsets[item])
             marks, characters = _of_segments(seen, rows, labels != nothing)
         else:
-            marks, characters = _of_frames(seen, rows, labels, written, size)
+            ends = np.stack([cuts.source.numpy()[rows], cuts.target.numpy()[rows]], axis=1)
+            if recognition.lengths is None:
+                ends = ends[labels != nothing]
+            else:
+                ends = _runs(ends, labels, written)
+            frames = int(cuts.state_offsets[item + 1] - cuts.state_offsets[item]) - 1
+            marks, characters = _of_ends(seen, ends, frames)
         shares.append(_share(np.asarray(marks, float), np.asarray(characters, float)))
     return shares
 
@@ -92,22 +93,28 @@ def _of_segments(
     return marks, ink[is_character].tolist()
 
 
-def _of_frames(
-    line: Line, rows: np.ndarray, labels: np.ndarray, written: np.ndarray, frames: int
-) -> tuple[list[float], list[float]]:
-    """The ink of tall marks between characters that no frame reads, and that of characters."""
+def _runs(ends: np.ndarray, labels: np.ndarray, written: np.ndarray) -> np.ndarray:
+    """The frames [characters, 2] in which each character begins and ends, of those of a path."""
     runs: list[list[int]] = []
     begun = np.flatnonzero(written)
     for at in begun.tolist():
         end = at
-        while end + 1 < len(rows) and labels[end + 1] == labels[at] and not written[end + 1]:
+        while end + 1 < len(ends) and labels[end + 1] == labels[at] and not written[end + 1]:
             end += 1
-        runs.append([int(rows[at]), int(rows[end]) + 1])
+        runs.append([int(ends[at, 0]), int(ends[end, 1])])
+    return np.array(runs, dtype=int).reshape(-1, 2)
+
+
+def _of_ends(line: Line, ends: np.ndarray, frames: int) -> tuple[list[float], list[float]]:
+    """The ink of tall marks between characters that none covers, and that of characters.
+
+    `ends` [characters, 2]: the frames in which they begin and end.
+    """
     ink = line.ink > STRONG
     numbers, count = ndimage.label(ink, EIGHT)
-    if not runs or not count:
+    if not len(ends) or not count:
         return [], []
-    left, right = np.array(runs).T * (len(line) / frames)
+    left, right = ends.T * (len(line) / frames)
     area = np.bincount(numbers.ravel())[1:]
     skipped = [
         float(amount)
@@ -118,4 +125,4 @@ def _of_frames(
         and not ((right > x.start - _REACH) & (left < x.stop + _REACH)).any()
     ]
     read = float(ink[:, : round(right[-1]) + 1].sum()) - sum(skipped)
-    return skipped, [max(read, 0.0) / len(runs)] * len(runs)
+    return skipped, [max(read, 0.0) / len(ends)] * len(ends)

@@ -16,6 +16,7 @@ from gtnet.reader.languages import skipping
 from gtnet.reader.pen import PenFrontEnd
 from gtnet.reader.recognize import NetworkConfig, SegmentNetwork, recognition_graph, segment_scores
 from gtnet.reader.segment import GEOMETRY, Segmentation, SegmentConfig, segment
+from gtnet.reader.segmental import SegmentalFrontEnd
 from gtnet.reader.settings import as_dict, from_dict
 from gtnet.reader.sliding import SlidingFrontEnd
 from gtnet.reader.sound import SoundFrontEnd
@@ -125,6 +126,7 @@ class SegmentsFrontEnd:
 
 FRONT_ENDS: dict[str, Callable[[dict[str, Any]], FrontEnd]] = {
     "segments": SegmentsFrontEnd.from_settings,
+    "segmental": SegmentalFrontEnd.from_settings,
     "sliding": SlidingFrontEnd.from_settings,
     "strokes": PenFrontEnd.from_settings,
     "sound": SoundFrontEnd.from_settings,

@@ -29,7 +29,7 @@ def kind_of(path: str | Path) -> str:
 def wrong_kind(path: str | Path, front_end: str) -> str:
     """Why a front end of this name cannot read a file; empty if it can, or is one of your own."""
     kind = kind_of(path)
-    wanted = "image" if front_end in ("segments", "sliding") else front_end
+    wanted = "image" if front_end in ("segments", "segmental", "sliding") else front_end
     if wanted not in _ARE or kind == wanted:
         return ""
     return f"a file of {_ARE[kind]}; the front end {front_end} reads {_ARE[wanted]}"

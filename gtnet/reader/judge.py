@@ -18,7 +18,11 @@ from gtnet.reader.train import PHASES, Evaluation, evaluate
 NAMES = (PHASES["isolated"], PHASES["whole"])
 """What the readers before and after the second phase are called, of segments."""
 
-_FIRST = {"segments": PHASES["isolated"], "sliding": PHASES["strings"]}
+_FIRST = {
+    "segments": PHASES["isolated"],
+    "segmental": PHASES["strings"],
+    "sliding": PHASES["strings"],
+}
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ def _samples(
     for i in (chosen + others)[:samples]:
         image, truth = test[i]
         (seen,) = readers[1].observe([image])
-        cuts, shape = getattr(seen, "cuts", None), picture(image)
+        cuts, shape = report.cuts_of(readers[1], seen), picture(image)
         views = [
             _view(reader, shape, seen) if i in chosen and reader is not None else None
             for reader in readers

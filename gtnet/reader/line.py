@@ -1,4 +1,4 @@
-"""A line of writing as a sliding network sees it: its ink, at one height, left to right."""
+"""A line of writing as networks swept over it see it: its ink, at one height."""
 
 from __future__ import annotations
 

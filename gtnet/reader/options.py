@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gtnet.reader.splits import SEQUENCES
+from gtnet.reader.splits import LINES, SEQUENCES
 
 OPTIONS = {
     "root": ("car_a", "folder"),
@@ -36,8 +36,10 @@ def check_options(data: str, front_end: str, chosen: dict[str, Any]) -> None:
     if words and chosen.get("grammar"):
         raise ValueError("--grammar is of amounts: give it, or --alphabet and --lexicon")
     strings = data == "car_a" or (chosen.get("grammar") == "digit_string" and not words)
-    if "more_digits" in given and not (front_end == "sliding" and strings):
-        raise ValueError("--more-digits makes digit strings for --front-end sliding only")
+    if "more_digits" in given and not (front_end in LINES and strings):
+        raise ValueError(
+            f"--more-digits makes digit strings for --front-end {' or '.join(LINES)} only"
+        )
     for name, least in (("size", 1), ("valid", 0), ("seed", 0)):
         value = chosen.get(name)
         if value is not None and value < least:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from torch.nn import functional
 
 import gtnet
 from gtnet.reader.alphabet import Alphabet
+from gtnet.reader.configured import Configured
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
-from gtnet.reader.settings import as_dict, from_dict
 
 
 @dataclass(frozen=True)
@@ -204,26 +203,14 @@ Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """A random change of a batch of tracks and their lengths, as `distort_tracks`."""
 
 
-class PenFrontEnd:
+class PenFrontEnd(Configured[PenConfig]):
     """Pen strokes to frames: a `FrontEnd` whose recognition graphs are chains of frames.
 
     An input is a sequence of strokes, arrays [points, 2]; see `track_of`.
     """
 
     name = "strokes"
-    looks: Sequence[Any] = ()
-
-    def __init__(self, config: PenConfig | None = None) -> None:
-        self.config = config or PenConfig()
-
-    def settings(self) -> dict[str, Any]:
-        """All that makes it, as JSON takes it."""
-        return as_dict(self.config)
-
-    @classmethod
-    def from_settings(cls, values: dict[str, Any]) -> PenFrontEnd:
-        """The front end that `settings` describes."""
-        return cls(from_dict(PenConfig, values))
+    kind = PenConfig
 
     def observe(self, strokes: Sequence[np.ndarray]) -> Track:
         """The way of the pen through the strokes of one line of writing."""
@@ -232,10 +219,6 @@ class PenFrontEnd:
     def network(self, alphabet: Alphabet) -> SequenceNetwork:
         """A network that scores the labels of an alphabet for every frame."""
         return SequenceNetwork(alphabet.num_labels, FEATURES, self.config.network)
-
-    def characters(self, alphabet: Alphabet) -> gtnet.Graph:
-        """The transducer from frames to characters: runs of frames, blanks between or not."""
-        return gtnet.ctc_topology(alphabet.num_labels, alphabet.nothing)
 
     def recognition(
         self, network: nn.Module, tracks: Sequence[Track], change: Change | None = None

@@ -34,8 +34,8 @@ class PhaseConfig:
     `epochs`: passes over its data; `rate`: highest learning rate; `batch_size`: characters or
     images a step; `jitter`: strength of the random affine change of every segment image, 0 for
     none, 1 for about 10 degrees; `distort`: strength of the random change of whole images
-    before they are cut (second phase of segments), or of lines (both phases of a sliding
-    network), 0 for none; `made_up`: lines an epoch has that nobody wrote (sliding network).
+    before they are cut (second phase of segments), or of lines (both phases of a network over
+    lines), 0 for none; `made_up`: lines an epoch has that nobody wrote (a network over lines).
     """
 
     epochs: int

@@ -38,7 +38,7 @@ _SHORT = replace(
     average=0.99,
 )
 SLIDING = {"digits": _SHORT, "folder": _SLIDING, "car_a": _SLIDING}
-"""The same for a sliding network."""
+"""The same for a network swept over lines."""
 
 OVER_TIME = TrainConfig(
     whole=PhaseConfig(epochs=40, rate=3e-3, batch_size=32, distort=0.8),

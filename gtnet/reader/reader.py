@@ -19,6 +19,7 @@ from gtnet.reader.pen import PenConfig, PenFrontEnd
 from gtnet.reader.recognize import NetworkConfig, segment_scores
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.segment import Segmentation, SegmentConfig
+from gtnet.reader.segmental import SegmentalConfig, SegmentalFrontEnd
 from gtnet.reader.sliding import SlidingConfig, SlidingFrontEnd
 from gtnet.reader.sound import SoundConfig, SoundFrontEnd
 
@@ -31,7 +32,7 @@ class ReaderConfig:
     answers that are compared by their total score; `temperature`: of confidences. For "segments":
     `rubbish`, the score of skipping a rubbish segment, None if every one must be a character;
     `context`, whether the ink around a segment is seen; `segment`, how images are cut; `network`,
-    the size of the network. For "sliding", "strokes" and "sound": the settings of that name.
+    the size of the network. For the others: the settings of that name.
     """
 
     grammar: str = "amount"
@@ -44,6 +45,7 @@ class ReaderConfig:
     sliding: SlidingConfig = field(default_factory=SlidingConfig)
     strokes: PenConfig = field(default_factory=PenConfig)
     sound: SoundConfig = field(default_factory=SoundConfig)
+    segmental: SegmentalConfig = field(default_factory=SegmentalConfig)
     temperature: float = 1.0
 
 
@@ -51,6 +53,7 @@ PRESETS: dict[str, Callable[[ReaderConfig], FrontEnd]] = {
     "segments": lambda config: SegmentsFrontEnd(
         config.segment, config.network, rubbish=config.rubbish, context=config.context
     ),
+    "segmental": lambda config: SegmentalFrontEnd(config.segmental),
     "sliding": lambda config: SlidingFrontEnd(config.sliding),
     "strokes": lambda config: PenFrontEnd(config.strokes),
     "sound": lambda config: SoundFrontEnd(config.sound),

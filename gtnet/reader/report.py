@@ -17,7 +17,9 @@ from gtnet.reader.report_data import ReportData as ReportData
 from gtnet.reader.report_data import Sample as Sample
 from gtnet.reader.report_page import PAGE
 from gtnet.reader.views import View as View
+from gtnet.reader.views import cuts_of as cuts_of
 from gtnet.reader.views import look as look
+from gtnet.reader.views import look_at_segments as look_at_segments
 from gtnet.reader.views import segment_images as segment_images
 
 

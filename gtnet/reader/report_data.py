@@ -87,11 +87,19 @@ SEGMENTS = """An image is cut wherever two characters might meet. A network scor
 as every character."""
 FRAMES = """One network is swept over the whole line. It scores every character, and the gaps
 between them, for every few columns of the image; runs of columns spell characters."""
+LEARNT = """One network is swept over the whole line. Every few columns may be a cut, and it scores
+every stretch between two cuts as every character; where to cut is learnt."""
 STROKES = """One network follows the way of the pen. It scores every character, and the gaps
 between them, for every few points; runs of points spell characters."""
 SOUND = """One network listens to the recording. It scores every character, and the gaps between
 them, for every few hundredths of a second; runs of these moments spell characters."""
-ABOUT = {"segments": SEGMENTS, "sliding": FRAMES, "strokes": STROKES, "sound": SOUND}
+ABOUT = {
+    "segments": SEGMENTS,
+    "segmental": LEARNT,
+    "sliding": FRAMES,
+    "strokes": STROKES,
+    "sound": SOUND,
+}
 """How an input becomes a graph, by the name of the front end."""
 
 

@@ -31,6 +31,7 @@ from gtnet.reader.presets import USUAL as USUAL
 from gtnet.reader.reader import PRESETS, CheckReader, ReaderConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.report import write_report
+from gtnet.reader.splits import LINES
 from gtnet.reader.splits import SEQUENCES as SEQUENCES
 from gtnet.reader.splits import DataConfig as DataConfig
 from gtnet.reader.splits import Splits as Splits
@@ -86,10 +87,12 @@ class Run:
         source = replace(DEMO if demo else DataConfig(data), **chosen)
         if data == "car_a":
             source = replace(source, grammar="digit_string")
-        usual = SLIDING[data] if front_end == "sliding" else USUAL[data]
+        usual = USUAL[data]
+        if front_end in LINES:
+            usual = replace(SLIDING[data], reader=ReaderConfig(front_end=front_end))
         if front_end in SEQUENCES:
             usual = replace(OVER_TIME, reader=ReaderConfig(front_end=front_end))
-        if data == "car_a" and front_end == "sliding":
+        if data == "car_a" and front_end in LINES:
             source = replace(source, valid=chosen.get("valid", 80))
         training = replace(usual, seed=source.seed)
         training = replace(training, reader=replace(training.reader, grammar=source.grammar))

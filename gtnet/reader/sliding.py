@@ -18,9 +18,9 @@ from torch import Tensor, nn
 import gtnet
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.augment import LOOKS, distort_lines
+from gtnet.reader.configured import Configured
 from gtnet.reader.line import Line, LineConfig, line_of
 from gtnet.reader.sequence import both_ways
-from gtnet.reader.settings import as_dict, from_dict
 
 STRIDE = 4
 """Columns of the line between two columns of the last map."""
@@ -65,12 +65,12 @@ class SlidingNetwork(nn.Module):
         tall = config.line.height // 8
         self.convolutions = nn.ModuleList(
             [
-                _convolution(1, one, 5, stride=2),
-                _convolution(one, two, 3, stride=2),
-                _convolution(two, three, 3),
-                _convolution(three, four, 3, pool=(2, 1)),
-                _convolution(four, five, 3),
-                _convolution(five, six, (tall, 3), padding=(0, 1)),
+                convolution(1, one, 5, stride=2),
+                convolution(one, two, 3, stride=2),
+                convolution(two, three, 3),
+                convolution(three, four, 3, pool=(2, 1)),
+                convolution(four, five, 3),
+                convolution(five, six, (tall, 3), padding=(0, 1)),
             ]
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.forth = self.back = None
@@ -86,8 +86,8 @@ class SlidingNetwork(nn.Module):
         maps = lines.to(memory_format=torch.channels_last)
         ragged = not self.training and not bool((widths == lines.shape[3]).all())
         columns = widths
-        for number, convolution in enumerate(self.convolutions):
-            maps = convolution(maps)
+        for number, layer in enumerate(self.convolutions):
+            maps = layer(maps)
             if number < 2:
                 columns = (columns + 1) // 2
             if ragged:
@@ -103,15 +103,16 @@ class SlidingNetwork(nn.Module):
         return scores.reshape(shape).log_softmax(2), frames * columns
 
 
-def _convolution(
+def convolution(
     inputs: int,
     outputs: int,
     size: int | tuple[int, int],
     *,
-    stride: int = 1,
+    stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, int] | None = None,
     pool: tuple[int, int] | None = None,
 ) -> nn.Sequential:
+    """A convolution, normalized over the batch and rectified, then pooled or not."""
     if padding is None:
         padding = size // 2 if isinstance(size, int) else 0
     layers: list[nn.Module] = [
@@ -142,23 +143,12 @@ Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """A random change of a batch of lines and their widths, as `distort_lines`."""
 
 
-class SlidingFrontEnd:
+class SlidingFrontEnd(Configured[SlidingConfig]):
     """Images to frames: a `FrontEnd` whose recognition graphs are chains of frames."""
 
     name = "sliding"
+    kind = SlidingConfig
     looks: Sequence[Any] = LOOKS
-
-    def __init__(self, config: SlidingConfig | None = None) -> None:
-        self.config = config or SlidingConfig()
-
-    def settings(self) -> dict[str, Any]:
-        """All that makes it, as JSON takes it."""
-        return as_dict(self.config)
-
-    @classmethod
-    def from_settings(cls, values: dict[str, Any]) -> SlidingFrontEnd:
-        """The front end that `settings` describes."""
-        return cls(from_dict(SlidingConfig, values))
 
     def observe(self, image: np.ndarray) -> Line:
         """The line of writing on an image, uint8 [height, width], dark ink on light paper."""
@@ -167,10 +157,6 @@ class SlidingFrontEnd:
     def network(self, alphabet: Alphabet) -> SlidingNetwork:
         """A network that scores the labels of an alphabet for every frame."""
         return SlidingNetwork(alphabet.num_labels, self.config)
-
-    def characters(self, alphabet: Alphabet) -> gtnet.Graph:
-        """The transducer from frames to characters: runs of frames, blanks between or not."""
-        return gtnet.ctc_topology(alphabet.num_labels, alphabet.nothing)
 
     def recognition(
         self, network: nn.Module, lines: Sequence[Line], change: Change | None = None

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from torch.nn import functional
 
 import gtnet
 from gtnet.reader.alphabet import Alphabet
+from gtnet.reader.configured import Configured
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
-from gtnet.reader.settings import as_dict, from_dict
 
 
 @dataclass(frozen=True)
@@ -162,26 +161,14 @@ Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """A random change of a batch of spectra and their lengths, as `distort_spectra`."""
 
 
-class SoundFrontEnd:
+class SoundFrontEnd(Configured[SoundConfig]):
     """Recordings to frames: a `FrontEnd` whose recognition graphs are chains of frames.
 
     An input is a `Recording`.
     """
 
     name = "sound"
-    looks: Sequence[Any] = ()
-
-    def __init__(self, config: SoundConfig | None = None) -> None:
-        self.config = config or SoundConfig()
-
-    def settings(self) -> dict[str, Any]:
-        """All that makes it, as JSON takes it."""
-        return as_dict(self.config)
-
-    @classmethod
-    def from_settings(cls, values: dict[str, Any]) -> SoundFrontEnd:
-        """The front end that `settings` describes."""
-        return cls(from_dict(SoundConfig, values))
+    kind = SoundConfig
 
     def observe(self, recording: Recording) -> Spectrum:
         """The spectrum of a recording."""
@@ -190,10 +177,6 @@ class SoundFrontEnd:
     def network(self, alphabet: Alphabet) -> SequenceNetwork:
         """A network that scores the labels of an alphabet for every frame."""
         return SequenceNetwork(alphabet.num_labels, self.config.mels, self.config.network)
-
-    def characters(self, alphabet: Alphabet) -> gtnet.Graph:
-        """The transducer from frames to characters: runs of frames, blanks between or not."""
-        return gtnet.ctc_topology(alphabet.num_labels, alphabet.nothing)
 
     def recognition(
         self, network: nn.Module, spectra: Sequence[Spectrum], change: Change | None = None

@@ -28,6 +28,9 @@ from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.recompose import RecomposeConfig, Recomposed
 from gtnet.reader.tables import Faults, read_text
 
+LINES = ("sliding", "segmental")
+"""Front ends that see whole lines."""
+
 SEQUENCES = ("strokes", "sound")
 """Front ends of data of one's own that are no images."""
 

@@ -1,7 +1,7 @@
 """Training a reader in two phases: characters or made-up strings, then whole amounts.
 
 The first phase teaches the network single characters with cross-entropy (segments), or lines
-that nobody wrote (sliding network). The second trains the whole graph transformer network with
+that nobody wrote (networks over lines). The second trains the whole graph transformer network with
 amounts as the only labels, by default through the difference of two forward scores (LeCun, Bottou,
 Bengio & Haffner 1998, sections VI and X).
 """
@@ -52,7 +52,7 @@ class TrainConfig:
     `characters`: isolated characters to synthesise, where the data set can; `weight_decay` and
     `clip` (greatest gradient norm) for AdamW; `average`: decay per step of the moving average of
     the weights that is kept as the model, 0 for none; `workers`: processes that cut images;
-    `loss`: of the second phase (of a sliding network, of both), a name in `gtnet.losses.LOSSES`;
+    `loss`: of the second phase (of a network over lines, of both), a name in `gtnet.losses.LOSSES`;
     `prior`: strength of a prior made of the training texts, see `Prior`, that the trained reader
     reads with; 0 for none; `calibrate`: whether the temperature of confidences is then fitted on
     the validation amounts.
@@ -78,7 +78,7 @@ class TrainingData:
 
     `valid`: amounts that are read after every epoch, to see how training goes; `characters`:
     isolated characters for a reader of segments, none leaves its first phase out; `strings`:
-    made-up lines for the first phase of a sliding network, `mixed`: for its second.
+    made-up lines for the first phase of a network over lines, `mixed`: for its second.
     """
 
     train: Dataset

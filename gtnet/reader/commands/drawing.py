@@ -14,7 +14,6 @@ from gtnet.reader import figures, report
 from gtnet.reader.checkpoint import write_file
 from gtnet.reader.inputs import picture
 from gtnet.reader.recognizer import Recognizer
-from gtnet.reader.segment import Segmentation
 
 
 def draw_input(reader: Recognizer, given: Any, path: Path, which: str, name: str) -> None:
@@ -23,18 +22,19 @@ def draw_input(reader: Recognizer, given: Any, path: Path, which: str, name: str
     image = picture(given)
     if not len(seen):
         raise ValueError(f"{name}: no reading: nothing drawn, so there is no graph")
-    if which != "interpretation" and not isinstance(seen, Segmentation):
+    segments = report.look_at_segments(reader, image, seen) if which != "interpretation" else None
+    if which != "interpretation" and segments is None:
         raise ValueError(
             f"this reader looks at frames, not at segments: it has no {which} graph to draw; its"
             " interpretation graph holds the likely paths through the frames"
         )
     if which == "segmentation":
-        crops = dict(enumerate(report.segment_images(image, seen)))
-        gtnet.draw(seen.graph(), path, images=crops, max_arcs=1000)
+        assert segments is not None
+        gtnet.draw(segments[0], path, images=segments[1], max_arcs=1000)
         return
     view = report.look(reader, image, seen)
     if path.suffix == ".html":
-        page = _page(image, getattr(seen, "cuts", None), view, name, reader.alphabet.symbols)
+        page = _page(image, report.cuts_of(reader, seen), view, name, reader.alphabet.symbols)
         write_file(path, page.encode("utf-8"))
         return
     graph, pictures = (

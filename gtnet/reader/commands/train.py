@@ -33,6 +33,7 @@ examples:
   gtnet train --data folder --root my_amounts --check        (looks at the data, trains nothing)
   gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
   gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
+  gtnet train --data folder --root my_words --lexicon words.txt --front-end segmental
   gtnet train --data folder --root words.npz --lexicon words.txt --front-end strokes
   gtnet train --data folder --root my_sounds --alphabet 0123456789 --front-end sound
   gtnet train --resume --out runs/mine          (continues after an interruption)
@@ -68,13 +69,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     add(
         "--front-end",
         choices=sorted(PRESETS),
-        help="from image to graph (default: segments); strokes and sound read a folder of those",
+        help="from image to graph (default: segments, cut by rules; segmental learns where to cut;"
+        " strokes and sound read a folder of those)",
     )
     add(
         "--valid",
         type=int,
         metavar="N",
-        help="car_a: images kept from training to fit confidences on (default: 0; sliding: 80)",
+        help="car_a: images kept from training to fit confidences on (default: 0; over lines: 80)",
     )
     add(
         "--corrected",
@@ -88,8 +90,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--more-digits",
         nargs="+",
         metavar="PATH",
-        help="sliding, digit strings: other digits to make strings from, each a folder in MNIST's"
-        " format or a .npz file of pen strokes",
+        help="sliding, segmental, digit strings: other digits to make strings from, each a folder"
+        " in MNIST's format or a .npz file of pen strokes",
     )
     add("--test-fold", type=int, metavar="N", help="car_a: the fold to test on (default: 0)")
     add("--size", type=int, metavar="N", help="digits: amounts to train on")
