@@ -45,6 +45,24 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor.detach()
 
 
+def possible(scores: Tensor) -> Tensor:
+    """Which scores are not -inf; under torch.vmap, in any place, so that all have one topology."""
+    found = scores.detach() > NEG_INF
+    if torch._C._are_functorch_transforms_active():
+        functorch = torch._C._functorch
+        while functorch.is_functorch_wrapped_tensor(found):
+            inside = functorch.get_unwrapped(found)
+            batched = functorch.is_batchedtensor(found)
+            found = inside.any(functorch.maybe_get_bdim(found)) if batched else inside
+    return found
+
+
+def tensor(function: str, name: str, value: object) -> None:
+    """Refuse what is no tensor, and so can have no gradient."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{function}: {name} must be a tensor, got {type(value).__name__}")
+
+
 def integral(function: str, name: str, values: object) -> Tensor:
     """`values` as a one-dimensional tensor of integers; floats and booleans are refused."""
     tensor = _numbers.tensor_of(function, name, values)

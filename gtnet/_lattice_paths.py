@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet import _checks, _ops, distance, paths
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
+from gtnet._memory import choosing
 from gtnet._ordinary import ordinary_tensors
 from gtnet.connect import connect
 from gtnet.distance import finite_temperature
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@choosing
 def viterbi_score(lattice: Lattice) -> Tensor:
     """`Lattice.viterbi_score`."""
     if lattice._arguments() is None:
@@ -31,6 +33,7 @@ def viterbi_score(lattice: Lattice) -> Tensor:
     return _path_scores(lattice.viterbi_path())
 
 
+@choosing
 def viterbi_path(lattice: Lattice) -> Graph:
     """`Lattice.viterbi_path`."""
     each = lattice._scaled("viterbi_path", 1.0)
@@ -43,6 +46,7 @@ def viterbi_path(lattice: Lattice) -> Graph:
     return _paths_read(found, each.emissions, lattice.operand, lattice._is_shared)
 
 
+@choosing
 def k_best(
     lattice: Lattice, k: int, unique: Literal["ilabels", "olabels"] | None, max_prefixes: int
 ) -> list[Graph]:
@@ -62,6 +66,7 @@ def k_best(
     return _by_item(found, lattice, each.emissions)
 
 
+@choosing
 def sample(
     lattice: Lattice, n: int, beta: float | Tensor, generator: torch.Generator | None
 ) -> list[Graph]:
@@ -77,11 +82,12 @@ def sample(
         drawn = paths.sample(product, n, beta=beta, generator=generator)
         return [traced(found, product) for found in drawn]
     with torch.no_grad():
-        seeds = torch.randint(2**63 - 1, (len(lattice) * n,), generator=generator)
+        seeds = paths.drawn_seeds(len(lattice) * n, generator)
         found = _ops.lattice_sample(arguments, seeds.to(lattice.device), n)
     return _by_item(found, lattice, each.emissions)
 
 
+@choosing
 def prune(lattice: Lattice, beam: float) -> Graph:
     """`Lattice.prune`."""
     if not beam >= 0:

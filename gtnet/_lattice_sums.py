@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops, distance, distributions
 from gtnet._checks import NEG_INF
+from gtnet._memory import choosing
 from gtnet.distance import _is_infinite, _unscaled, finite_temperature, posteriors
 
 if TYPE_CHECKING:
@@ -33,17 +34,25 @@ def forward_score(lattice: Lattice, beta: float | Tensor) -> Tensor:
 def label_posteriors(lattice: Lattice, beta: float | Tensor) -> Tensor:
     """`Lattice.label_posteriors`."""
     each = lattice._scaled("label_posteriors", 1.0)
-    learning = torch.is_grad_enabled() and lattice.requires_grad
-    with torch.enable_grad():
-        scores = each.emissions.scores
-        scores = scores if learning and scores.requires_grad else scores.detach()
-        scores = scores if scores.requires_grad else scores.requires_grad_()
-        operand = each.operand if learning else each.operand.detach()
-        total = each._with(each.emissions.with_scores(scores), operand).forward_score(beta)
-        (found,) = torch.autograd.grad(total.sum(), scores, create_graph=learning)
-    return found
+    learning = _learnt(lattice)
+    operand = each.operand if learning else each.operand.detach()
+
+    def total(scores: Tensor) -> Tensor:
+        return each._with(each.emissions.with_scores(scores), operand).forward_score(beta)
+
+    return _ops.with_derivative(total, each.emissions.scores, again=learning)[1]
 
 
+def _learnt(lattice: Lattice) -> bool:
+    """Whether a derivative by any of the scores may be asked for."""
+    emissions, operand = lattice.emissions, lattice.operand
+    graphs = [operand] if emissions.lengths is not None else [operand, emissions.segmentation]
+    return _ops.learnt(
+        emissions.scores, *(t for g in graphs for t in (g.weights, g.start, g.accept))
+    )
+
+
+@choosing
 def arc_posteriors(lattice: Lattice, beta: float | Tensor, per: str) -> list[Tensor]:
     """`Lattice.arc_posteriors`."""
     if per not in ("path", "frame"):
@@ -102,8 +111,8 @@ def _arc_posteriors_of_product(lattice: Lattice, beta: float | Tensor, per: str)
 def entropy(lattice: Lattice, beta: float | Tensor) -> Tensor:
     """`Lattice.entropy`."""
     finite_temperature("entropy", beta)
-    given = isinstance(beta, Tensor) and beta.requires_grad
-    if torch.is_grad_enabled() and (lattice.requires_grad or given):
+    given = isinstance(beta, Tensor) and _ops.learnt(beta)
+    if _ops.transformed() or given or _learnt(lattice):
         return _entropy_by_derivative(lattice, beta)
     with torch.no_grad():
         scaled = lattice._in_float64()._scaled("entropy", beta)
@@ -123,11 +132,13 @@ def entropy(lattice: Lattice, beta: float | Tensor) -> Tensor:
 def _entropy_by_derivative(lattice: Lattice, beta: float | Tensor) -> Tensor:
     """log Z(s) - d log Z(s) / ds at s = 1, where s multiplies all scores."""
     exact = lattice._in_float64()
-    one = torch.ones(len(lattice), dtype=torch.float64, device=lattice.device, requires_grad=True)
-    scaled = one * beta
-    total = exact.forward_score(scaled)
-    total = total.masked_fill(total == NEG_INF, 0) * scaled
-    (expected,) = torch.autograd.grad(total.sum(), one, create_graph=True)
+    one = torch.ones(len(lattice), dtype=torch.float64, device=lattice.device)
+
+    def log_sum(scale: Tensor) -> Tensor:
+        total = exact.forward_score(scale * beta)
+        return total.masked_fill(total == NEG_INF, 0) * scale * beta
+
+    total, expected = _ops.with_derivative(log_sum, one, again=True)
     return (total - expected).to(lattice.dtype)
 
 

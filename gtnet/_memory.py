@@ -1,10 +1,14 @@
-"""Operations that name themselves where memory runs out."""
+"""Operations that name themselves where memory runs out, and where torch.vmap cannot map them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import ParamSpec, TypeVar
+
+from torch import Tensor
+
+from gtnet._ordinary import mapped, transformed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,3 +33,44 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
             ) from None
 
     return call
+
+
+def choosing(function: Callable[P, R]) -> Callable[P, R]:
+    """As `named`, of a function whose result has a size or kind that its scores decide.
+
+    torch.vmap would need one of each place, and complains of an operator deep inside.
+    """
+    inner = named(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        unmapped(function.__name__, *args, *kwargs.values())
+        return inner(*args, **kwargs)
+
+    return call
+
+
+def unmapped(function: str, *values: object) -> None:
+    """Refuse graphs, emissions and lattices whose scores torch.vmap maps."""
+    if transformed() and any(map(mapped, _scores(values))):
+        raise ValueError(
+            f"{function}: torch.vmap cannot map it, as scores decide what its result or its "
+            f"gradient holds: call it once with a batch (gtnet.stack, Emissions of several items)"
+        )
+
+
+def _scores(values: Iterable[object]) -> list[Tensor]:
+    """The scores of graphs, emissions and lattices among the arguments of a function."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _scores(value)
+        elif isinstance(value, dict):
+            found += _scores(value.values())
+        else:
+            names = ("weights", "start", "accept", "scores", "emissions", "operand", "_given")
+            parts = [getattr(value, name, None) for name in names]
+            found += _scores([part for part in parts if part is not None])
+    return found

@@ -50,6 +50,10 @@ def tensor_of(function: str, name: str, values: object, dtype: torch.dtype | Non
             if any(issubclass(kind, Tensor) for kind in kinds):
                 return _stacked(function, name, values)
             if not kinds.isdisjoint(_BOOLS):
+                if not kinds.issubset(_BOOLS):
+                    raise TypeError(
+                        f"{function}: {name} must be numbers or booleans, got both: {_odd(values)}"
+                    )
                 dtype = None
     try:
         return torch.as_tensor(values, dtype=dtype)

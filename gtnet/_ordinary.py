@@ -53,6 +53,15 @@ def ordinary_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(copies[id(t)] for t in tensors)
 
 
+def mapped(tensor: Tensor) -> bool:
+    """Whether torch.vmap maps a tensor, under whatever differentiates it."""
+    while transformed() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return False
+
+
 def without_wrappers(*integers: Tensor) -> tuple[Tensor, ...]:
     """Integers without what torch.func.grad wraps around them: nothing differentiates them."""
     return tuple(map(_unwrapped, integers)) if transformed() else integers

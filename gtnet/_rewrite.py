@@ -12,7 +12,7 @@ from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import traced
 from gtnet.connect import connect
 from gtnet.distance import useful_part
-from gtnet.graph import Graph, built
+from gtnet.graph import Graph, built, learnt
 from gtnet.topology import Topology
 
 Semiring = Literal["log", "tropical"]
@@ -36,7 +36,7 @@ def merges_identical(function: str, graph: Graph, merge: str) -> bool:
     """Whether states are merged only where their scores also agree to first order."""
     if merge not in ("auto", "identical", "equal"):
         raise ValueError(f'{function}: merge must be "auto", "identical" or "equal", got {merge!r}')
-    learning = torch.is_grad_enabled() and graph.requires_grad
+    learning = learnt(graph)
     return merge == "identical" or (merge == "auto" and learning)
 
 
@@ -133,7 +133,7 @@ def path_sums(
         to_accept=accepting or to_accept,
     )
     seeds, ends = (exact.accept, exact.start) if to_accept else (exact.start, exact.accept)
-    learning = torch.is_grad_enabled() and exact.requires_grad
+    learning = learnt(exact)
     if semiring == "log":
         walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=learning)
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._ordinary import mapped
 
 if TYPE_CHECKING:
     from gtnet.graph import Graph
@@ -26,7 +27,9 @@ def headline(graph: Graph) -> str:
 
 
 def describe(graph: Graph) -> str:
-    """The kind and size of a batch, then the first arcs of its first graphs."""
+    """The kind and size of a batch, then the first arcs of its first graphs; none under vmap."""
+    if any(map(mapped, (graph.weights, graph.start, graph.accept))):
+        return headline(graph)
     shown = min(len(graph), _GRAPHS)
     bodies = [_describe(graph[i], i if len(graph) > 1 else None) for i in range(shown)]
     rest = [f"  ... {len(graph) - shown} more graphs"] if len(graph) > shown else []

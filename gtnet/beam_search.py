@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
+from gtnet._memory import unmapped
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology, runs
@@ -162,6 +163,7 @@ class BeamSearch:
 
     def _feed(self, scores: Tensor, lengths: Tensor, *, shared: bool = False) -> None:
         graph = self._graph
+        unmapped("beam_search", scores, graph)
         _checks.same_device("beam_search", scores=scores, graph=graph.weights)
         if scores.dtype not in _checks.SHORT or graph.dtype != torch.float32:
             _checks.same_dtype("beam_search", scores=scores, graph=graph.weights)

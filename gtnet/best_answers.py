@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet._memory import named
+from gtnet._memory import choosing
 from gtnet.build import linear
 from gtnet.compose import compose
 from gtnet.distance import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_PREFIXES = 100_000  # seconds of search for one graph
 
 
-@named
+@choosing
 def best_answers(
     graph: Graph | Lattice,
     k: int = 1,

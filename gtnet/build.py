@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -208,7 +209,8 @@ def trie(words: Sequence[Sequence[int]], *, dtype: torch.dtype | None = None) ->
     builder = GraphBuilder()
     root = builder.add_state(start=True)
     prefixes: dict[tuple[int, int], int] = {}
-    for word, tokens in enumerate(words):
+    for word, tokens in enumerate(_each("words", words)):
+        tokens = _each(f"words[{word}]", tokens)
         tokens = [_checks.count("trie", f"words[{word}]", token) for token in tokens]
         if not tokens:
             raise ValueError(f"trie: word {word} has no tokens, at least one is needed")
@@ -222,3 +224,12 @@ def trie(words: Sequence[Sequence[int]], *, dtype: torch.dtype | None = None) ->
         last = builder.add_state(accept=True)
         builder.add_arc(state, last, tokens[-1], word)
     return builder.build(dtype)
+
+
+def _each(name: str, values: Any) -> Any:
+    """What can be gone through; strings are words, not tokens."""
+    if not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        raise TypeError(
+            f"trie: words must be sequences of integers, one for each word, got {name} = {values!r}"
+        )
+    return values

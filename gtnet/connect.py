@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gtnet import _ops
-from gtnet._checks import NEG_INF
+from gtnet import _checks, _ops
 from gtnet._memory import named
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
@@ -28,8 +27,9 @@ def connect(graph: Graph | Lattice) -> Graph:
     graph = built("connect", "graph", graph)
     topology = graph.topology
     offsets = topology.state_offsets
-    reached = _ops.reach(offsets, *topology.leaving.by_state(), graph.start > NEG_INF)
-    useful = reached & _ops.reach(offsets, *topology.entering.by_state(), graph.accept > NEG_INF)
+    reached = _ops.reach(offsets, *topology.leaving.by_state(), _checks.possible(graph.start))
+    accepting = _checks.possible(graph.accept)
+    useful = reached & _ops.reach(offsets, *topology.entering.by_state(), accepting)
     kept, arcs, states = restricted(topology, useful)
     return gathered(kept, (graph,), (arcs.to(torch.int32),), (states.to(torch.int32),))
 

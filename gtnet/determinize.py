@@ -12,7 +12,7 @@ from gtnet import _checks, _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._folding import NotFunctionalError, folded
-from gtnet._memory import named
+from gtnet._memory import choosing
 from gtnet._ops import Determinized
 from gtnet._rewrite import (
     Merge,
@@ -36,7 +36,7 @@ DELTA = 1e-6
 _TOO_LARGE, _NOT_FUNCTIONAL = 1, 2  # ends of the operator, see csrc/rewrite/cpu/determinize.h
 
 
-@named
+@choosing
 def determinize(
     graph: Graph | Lattice,
     *,

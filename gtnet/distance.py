@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet._memory import named
-from gtnet.graph import Graph, built, lazy
+from gtnet._memory import named, unmapped
+from gtnet.graph import Graph, built, lazy, learnt
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
@@ -138,8 +138,9 @@ def viterbi_score(graph: Graph | Lattice) -> Tensor:
     """
     if not isinstance(graph, Graph):
         return lazy("viterbi_score", "graph", graph).viterbi_score()
-    if not (torch.is_grad_enabled() and graph.requires_grad):
+    if not learnt(graph):
         return _best_ends("viterbi_score", graph, with_lengths=False)[1].to(graph.dtype)
+    unmapped("viterbi_score", graph)
     scores, best = best_paths("viterbi_score", graph)
     lengths = best.offsets.diff()
     owner = torch.repeat_interleave(torch.arange(len(graph), device=graph.device), lengths)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
-from gtnet._memory import named
+from gtnet._memory import choosing
 from gtnet.compose import compose
 from gtnet.connect import connect, gathered
 from gtnet.distance import forward_score
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4  # of a score; float32 rounding along a path stays below
 
 
-@named
+@choosing
 def equivalent(a: Graph | Lattice, b: Graph | Lattice, *, tolerance: float = TOLERANCE) -> Tensor:
     """Whether two deterministic acceptors give the same score to every label sequence.
 
@@ -46,7 +46,7 @@ def equivalent(a: Graph | Lattice, b: Graph | Lattice, *, tolerance: float = TOL
     return _ops.equivalent(*_scored(pair["a"]), *_scored(pair["b"]), size, float(tolerance))
 
 
-@named
+@choosing
 def randomly_equivalent(
     a: Graph | Lattice,
     b: Graph | Lattice,

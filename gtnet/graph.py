@@ -13,6 +13,7 @@ from gtnet import _checks, _numbers, _ops
 from gtnet._arguments import graph_parts
 from gtnet._isomorphism import isomorphic
 from gtnet._maps import each_map
+from gtnet._memory import unmapped
 from gtnet._notebook import Shown
 from gtnet._operators import Operators
 from gtnet._ordinary import in_inference_mode, ordinary_tensors
@@ -290,6 +291,7 @@ class Graph(Operators, Shown):
     def equal(self, other: Graph | Lattice) -> bool:
         """Whether both batches have the same states, arcs, labels and scores in the same order."""
         other = built("equal", "other", other)
+        unmapped("equal", self, other)
         if self.device != other.device:
             return False
         pairs = list(zip(_tensors(self), _tensors(other)))
@@ -306,6 +308,7 @@ class Graph(Operators, Shown):
         where they do not, exponential in the worst case (strongly regular graphs).
         """
         other = built("isomorphic", "other", other)
+        unmapped("isomorphic", self, other)
         if len(self) != len(other):
             return False
         return all(isomorphic(a, b) for a, b in zip(self, other))
@@ -384,6 +387,11 @@ def lazy(function: str, name: str, value: object) -> Lattice:
     if not isinstance(value, Unbuilt):
         raise TypeError(f"{function}: {name} must be a Graph, got {type(value).__name__}")
     return cast("Lattice", value)
+
+
+def learnt(graph: Graph) -> bool:
+    """Whether a derivative by any of the scores may be asked for, in reverse or forward mode."""
+    return _ops.learnt(graph.weights, graph.start, graph.accept)
 
 
 def stack(graphs: Sequence[Graph | Lattice]) -> Graph:

@@ -144,7 +144,7 @@ def transducer_log_softmax(
     function: str, logits: Tensor, input_lengths: Lengths | None, target_lengths: Lengths | None
 ) -> Tensor:
     """The log-softmax of logits [batch, frames, longest target + 1, labels]; outside 0, unread."""
-    if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[2] == 0:
+    if logits.ndim != 4 or logits.shape[2] == 0:
         return logits  # for the errors of transducer_scores
     batch, frames, width, _ = logits.shape
     where = (function, "input_lengths", input_lengths, batch, frames, logits.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
-from gtnet._memory import named
+from gtnet._memory import choosing
 from gtnet._rewrite import (
     Merge,
     Semiring,
@@ -34,7 +34,7 @@ DELTA = 1e-6
 _STEP = 1e-3  # of the difference quotients that tell identical scores from equal ones
 
 
-@named
+@choosing
 def minimize(
     graph: Graph | Lattice,
     *,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import LARGEST
-from gtnet._memory import named
+from gtnet._memory import choosing
 from gtnet._rewrite import (
     Merge,
     Semiring,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TRIAL = 10  # times the states of the largest item
 
 
-@named
+@choosing
 def optimize(
     graph: Graph | Lattice,
     *,

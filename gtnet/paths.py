@@ -11,7 +11,8 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
 from gtnet._maps import traced
-from gtnet._memory import named
+from gtnet._memory import choosing
+from gtnet._ordinary import ordinary
 from gtnet.distance import best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph, built, lazy
 from gtnet.topology import Topology
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MAX_PREFIXES = 10_000_000  # of k_best, for one graph: 2 GB at most
 
 
-@named
+@choosing
 def viterbi_path(graph: Graph | Lattice) -> Graph:
     """The best accepting path of each graph, as a batch of linear graphs.
 
@@ -39,7 +40,7 @@ def viterbi_path(graph: Graph | Lattice) -> Graph:
     return _linear(graph, *best)
 
 
-@named
+@choosing
 def k_best(
     graph: Graph | Lattice,
     k: int,
@@ -106,7 +107,7 @@ def k_best(
     return _by_graph(graph, counts, *found)
 
 
-@named
+@choosing
 def sample(
     graph: Graph | Lattice,
     n: int,
@@ -151,6 +152,12 @@ def random_walks(
     return _by_graph(graph, *_drawn(graph, zeros, scores, n, generator, max_length))
 
 
+@ordinary
+def drawn_seeds(count: int, generator: torch.Generator | None) -> Tensor:
+    """Seeds of that many paths, one draw also where torch.func maps tangents: int64 [count]."""
+    return torch.randint(2**63 - 1, (count,), generator=generator)
+
+
 def _drawn(
     graph: Graph,
     to_accept: Tensor,
@@ -159,13 +166,13 @@ def _drawn(
     generator: torch.Generator | None,
     max_length: int,
 ) -> tuple[Tensor, ...]:
-    seeds = torch.randint(2**63 - 1, (len(graph) * n,), generator=generator).to(graph.device)
+    seeds = drawn_seeds(len(graph) * n, generator).to(graph.device)
     topology = graph.topology
     leaving = topology.leaving.by_state()
     return _ops.sample(to_accept, *scores, topology.state_offsets, *leaving, seeds, n, max_length)
 
 
-@named
+@choosing
 def enumerate_paths(
     graph: Graph | Lattice, limit: int = 10_000, *, max_length: int | None = None
 ) -> list[Graph]:

@@ -63,10 +63,10 @@ def _on_cpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> Paired | None
     acceptors = a.is_acceptor and b.is_acceptor
     too_large, state_offsets, arc_offsets, *arrays = _ops.compose(
         *_operand(a, a.topology.leaving_by_olabel),
-        a.accept.detach() > NEG_INF,
+        _checks.possible(a.accept),
         a.ilabels,
         *_operand(b, b.topology.leaving_by_ilabel),
-        b.accept.detach() > NEG_INF,
+        _checks.possible(b.accept),
         b.olabels,
         acceptors,
         num_graphs,
@@ -102,7 +102,7 @@ def _on_gpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> Paired | None
     acceptors = a.is_acceptor and b.is_acceptor
     olabels = ilabels if acceptors else _labels_from(b.olabels, arc_b)
     explored = Topology(state_offsets, arc_offsets, source, target, ilabels, olabels, len(state_a))
-    accepting = (a.accept.detach() > NEG_INF)[state_a] & (b.accept.detach() > NEG_INF)[state_b]
+    accepting = _checks.possible(a.accept)[state_a] & _checks.possible(b.accept)[state_b]
     useful = _ops.reach(state_offsets, *explored.entering.by_state(), accepting)
     topology, arcs, states = restricted(explored, useful)
     arc_maps, state_maps = (arc_a[arcs], arc_b[arcs]), (state_a[states], state_b[states])
@@ -115,4 +115,4 @@ def _labels_from(labels: Tensor, arcs: Tensor) -> Tensor:
 
 
 def _operand(graph: Graph, by_label: tuple[Tensor | None, ...]) -> list[Tensor | None]:
-    return [graph.state_offsets, *by_label, graph.start.detach() > NEG_INF]
+    return [graph.state_offsets, *by_label, _checks.possible(graph.start)]

@@ -9,7 +9,7 @@ import torch
 
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
-from gtnet._memory import named
+from gtnet._memory import choosing
 from gtnet._rewrite import Semiring, path_sums, prepared, segment_sums, with_arcs
 from gtnet.connect import connect
 from gtnet.distance import useful_part
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
-@named
+@choosing
 def prune(
     graph: Graph | Lattice, *, beam: float | None = None, posterior: float | None = None
 ) -> Graph:

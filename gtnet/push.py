@@ -11,7 +11,7 @@ from gtnet import _checks, _ops
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import traced
-from gtnet._memory import named
+from gtnet._memory import named, unmapped
 from gtnet._ordinary import ordinary_tensors
 from gtnet._rewrite import Semiring, only, path_sums, prepared, trimmed
 from gtnet.graph import Graph
@@ -63,6 +63,7 @@ def push(
         raise ValueError(f'push: what must be "weights" or "labels", got {what!r}')
     if what == "weights":
         return pushed("push", graph, semiring, to)
+    unmapped("push", graph)
     useful = trimmed(graph)
     if max_arcs is None:
         max_arcs = min(_MORE_ARCS + useful.num_arcs, _checks.LARGEST)

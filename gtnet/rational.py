@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet._checks import EPSILON, NEG_INF
+from gtnet._checks import EPSILON
 from gtnet._maps import origins
 from gtnet._memory import named
 from gtnet.graph import Graph, built
@@ -215,7 +215,7 @@ def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) ->
     ]
     ends = [offsets[0][:0]] * 2
     if joined:
-        ends = [(scores.detach() > NEG_INF).cumsum(0) for scores in (accepts, starts)]
+        ends = [_checks.possible(scores).cumsum(0) for scores in (accepts, starts)]
     layout = (_graphs_of(graphs, size), *offsets, *ends, len(graphs), kind)
     state_begin, arc_begin = _ops.rational_sections(*layout)
     operand_states = len(starts)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
-from gtnet._memory import named
+from gtnet._memory import choosing
 from gtnet._rewrite import (
     Semiring,
     epsilon_arcs,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MORE_ARCS = 20_000_000
 
 
-@named
+@choosing
 def remove_epsilon(
     graph: Graph | Lattice, *, semiring: Semiring = "log", max_arcs: int | None = None
 ) -> Graph:

@@ -138,6 +138,12 @@ def test_a_trie_reads_tokens_and_writes_word_numbers(words):
     assert graph.num_arcs == len(prefixes) + len(words)
 
 
+@pytest.mark.parametrize("words", [3, None, [3], [1, 2], torch.tensor([1, 2])])
+def test_words_that_are_no_sequences_are_refused(words):
+    with pytest.raises(TypeError, match="trie: words must be sequences of integers, one for each"):
+        trie(words)
+
+
 @given(WORDS)
 def test_a_trie_takes_tokens_of_any_kind(words):
     for make in (tuple, np.array, torch.tensor):

@@ -367,3 +367,19 @@ def test_errors_name_the_loss_and_the_values():
         lf_mmi(bigram, bigram, bigram)
     with pytest.raises(TypeError, match="asg_loss: all must have one dtype"):
         asg(frames, target, [4, 4], [2, 2], square.double())
+
+
+def test_targets_and_scores_of_a_wrong_form_are_refused_by_name():
+    frames, lengths = torch.zeros(4, 3, 5).log_softmax(2), ([4, 3, 2], [2, 1, 0])
+    deep = torch.tensor([[[1, 2], [3, 4], [2, 1]]])
+    for loss in (losses.ctc_loss, lambda *given: losses.asg_loss(*given, torch.zeros(5, 5))):
+        with pytest.raises(TypeError, match=r"_loss: targets must be numbers, got \[\[1, 2\]"):
+            loss(frames, [[1, 2], [3], []], *lengths)
+        with pytest.raises(ValueError, match=r"_loss: targets must have one dimension, got \[1, 3"):
+            loss(frames, deep, lengths[0], [2, 2, 2])
+        with pytest.raises(TypeError, match=r"_loss: .* must be a tensor, got ndarray"):
+            loss(frames.numpy(), deep[0], *lengths)
+    grid = torch.zeros(1, 2, 2, 3).numpy()
+    for logits in (False, True):
+        with pytest.raises(TypeError, match="transducer_loss: log_probs must be a tensor, got nda"):
+            losses.transducer_loss(grid, torch.tensor([[1]]), from_logits=logits)

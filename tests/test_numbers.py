@@ -109,6 +109,16 @@ def test_an_index_outside_of_the_batch_is_refused(index):
         BATCH[index]
 
 
+def test_booleans_among_numbers_are_refused():
+    for index in ([True, 0, 1], [0, False], [np.True_, 2]):
+        with pytest.raises(TypeError, match="index must be numbers or booleans, got both"):
+            BATCH[index]
+    with pytest.raises(TypeError, match="labels must be numbers or booleans, got both"):
+        gtnet.linear([True, 2])
+    with pytest.raises(TypeError, match="weights must be numbers or booleans, got both"):
+        gtnet.Graph([0, 0], [1, 1], [0, 1], weights=[True, 1.0], accept=1)
+
+
 def test_a_mask_keeps_gradients_and_maps():
     weights = torch.zeros(4, dtype=torch.float64, requires_grad=True)
     batch = gtnet.connect(linear([[0], [1], [2], [3]], weights))

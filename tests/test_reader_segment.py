@@ -240,6 +240,30 @@ def test_faint_and_uneven_ink():
     assert 0.9 < ink_of(grey)[10:40, 40:60].max() <= 1
 
 
+@pytest.mark.parametrize("edge", [0.3, 0.8])
+@pytest.mark.parametrize("upright", [False, True])
+def test_paper_of_two_shades_is_no_ink(edge, upright):
+    """A printed band or a shadow with an edge, which strokes cross."""
+    image = paper()
+    boxes = [ring(image, 20), ring(image, 70)]
+    shade = np.zeros(image.shape, bool)
+    if upright:
+        shade[:, int(edge * 120) :] = True
+    else:
+        shade[: int(edge * 50)] = True
+    image = np.where(shade, 0.7 * image, image).astype(np.uint8)
+    ink = ink_of(image)
+    drawn = np.zeros(image.shape, bool)
+    for x0, y0, x1, y1 in boxes:
+        drawn[y0 - 2 : y1 + 2, x0 - 2 : x1 + 2] = True
+    assert ink[~drawn].max() < 0.35
+    for x0, y0, x1, y1 in boxes:
+        middle = (y0 + y1) // 2, (x0 + x1) // 2
+        assert min(ink[middle[0], x0 + 1], ink[y0 + 1, middle[1]]) > 0.6
+        assert ink[middle] < 0.2
+    assert has_path(segment(image), boxes)
+
+
 def test_graph_has_an_arc_for_every_segment():
     gtnet = pytest.importorskip("gtnet")
     image = paper()

@@ -38,8 +38,11 @@ from gtnet._ops.emissions import rows_of_labels as rows_of_labels
 from gtnet._ops.emissions import segments_of_cuts as segments_of_cuts
 from gtnet._ops.emissions import steps as steps
 from gtnet._ops.epsilon_pairs import epsilon_pairs as epsilon_pairs
+from gtnet._ops.functional import forward_mode as forward_mode
 from gtnet._ops.functional import learning as learning
+from gtnet._ops.functional import learnt as learnt
 from gtnet._ops.functional import transformed as transformed
+from gtnet._ops.functional import with_derivative as with_derivative
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
 from gtnet._ops.paths import acyclic_k_best as acyclic_k_best
 from gtnet._ops.paths import enumerate_paths as enumerate_paths

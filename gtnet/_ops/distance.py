@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
-from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one, transformed
+from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one
 from gtnet._ops.library import fake, interruptible, operators, vector
 
 best_end = operators.best_end.default
@@ -231,6 +231,7 @@ class _LogDistance(Differentiable):
         weights, start, accept, walk = inputs
         ctx.walk = walk
         ctx.save_for_backward(weights, start, accept, *output)
+        ctx.save_for_forward(weights, start, accept, *output)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -242,6 +243,22 @@ class _LogDistance(Differentiable):
             grad_score = torch.zeros_like(score)
         scores = (weights, start, accept)
         return (*_gradient(grad_score, grad_alpha, alpha, score, *scores, ctx.walk), None)
+
+    @staticmethod
+    def along(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, Tensor]:
+        weights, start, accept, alpha, score = ctx.saved_tensors
+        walk = ctx.walk
+        shares = _shares(alpha, score, weights, start, accept, walk)
+        arcs, first, last = (
+            share * 0 if tangent is None else share * tangent
+            for share, tangent in zip(shares, tangents)
+        )
+        near, _ = walk.ends()
+        alpha = recursion(shares.arcs, first.index_add(0, near, arcs), walk)
+        score = torch.zeros_like(score).index_add(
+            0, walk.graph_of_state(), last + shares.accept * alpha
+        )
+        return alpha, score
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
@@ -293,8 +310,7 @@ def _gradient(
 ) -> OnPaths:
     """The gradient of log distances: fused if it is not differentiated and no graph is cyclic."""
     back = walk.reversed()
-    plain = not transformed() and not (torch.is_grad_enabled() and alpha.requires_grad)
-    if walk.cycles is None and plain:
+    if walk.cycles is None and not learning(alpha):
         if grad_alpha is not None:
             grad_alpha = grad_alpha.contiguous()
         fused = operators.log_distance_backward.default(
@@ -308,9 +324,7 @@ def _gradient(
             *back.arguments(),
         )
         return OnPaths(*fused)
-    shares = OnPaths(
-        *(exp_or_zero(x) for x in log_shares(alpha, score, weights, start, accept, walk))
-    )
+    shares = _shares(alpha, score, weights, start, accept, walk)
     ending = shares.accept * grad_score[walk.graph_of_state()]
     flow = recursion(shares.arcs, ending if grad_alpha is None else ending + grad_alpha, back)
     _, far = back.ends()
@@ -337,6 +351,11 @@ def log_shares(
     )
 
 
+def _shares(*distances: Any) -> OnPaths:
+    """As `log_shares`, the parts themselves: 0 where there is no path."""
+    return OnPaths(*(exp_or_zero(x) for x in log_shares(*distances)))
+
+
 class _Recursion(Differentiable):
     """A linear recursion; its gradient is another, along the same arcs from the other end."""
 
@@ -354,6 +373,7 @@ class _Recursion(Differentiable):
         p, _, walk = inputs
         ctx.walk = walk
         ctx.save_for_backward(p, output)
+        ctx.save_for_forward(p, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -361,6 +381,12 @@ class _Recursion(Differentiable):
         grad_b = recursion(p, grad, ctx.walk.reversed())
         near, far = ctx.walk.ends()
         return grad_b[near] * x[far], grad_b, None
+
+    @staticmethod
+    def along(ctx: Any, tangent_p: Tensor, tangent_b: Tensor, _: None) -> Tensor:
+        p, x = ctx.saved_tensors
+        near, far = ctx.walk.ends()
+        return recursion(p, tangent_b.index_add(0, near, tangent_p * x[far]), ctx.walk)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, p: Tensor, b: Tensor, walk: Walk) -> tuple[Tensor, int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet._ops import library
-from gtnet._ops.functional import learnt, transformed
+from gtnet._ops.functional import forward_mode, learnt, transformed
 from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 from gtnet._ops.totals import CtcTotal, LatticeTotal, OutOfRangeError, RefusedError, raise_trouble
 
@@ -360,8 +360,8 @@ def lattice_score(arguments: LatticeArguments, multiplied_out: Callable[..., Ten
     """
     scores, cuts, steps, *graph = arguments
     cuts, ends = (cuts, [None, None]) if len(cuts) == 1 else (cuts[:-2], cuts[-2:])
-    if transformed() or torch.compiler.is_compiling():
-        counting = any(t is not None and learnt(t) for t in (*graph, *ends))
+    if torch.compiler.is_compiling() or transformed() or forward_mode():
+        counting = learnt(*graph, *(t for t in ends if t is not None))
         rest = (cuts, steps, counting, None if torch.compiler.is_compiling() else multiplied_out)
         return LatticeTotal.apply(scores, *graph, *ends, *rest)
     return _LatticeScore.apply(scores, *graph, *ends, cuts, steps, multiplied_out)
@@ -421,7 +421,7 @@ def ctc_loss(
     if torch.compiler.is_compiling():
         keep = torch.is_grad_enabled() and log_probs.requires_grad
         return CtcTotal.apply(*given, keep, None)[0]
-    if transformed():
+    if transformed() or forward_mode():
         try:
             return CtcTotal.apply(*given, True, multiplied_out)[0]
         except RefusedError:

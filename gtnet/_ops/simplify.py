@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gtnet._ops.functional import Differentiable
+from gtnet._ops.functional import Differentiable, learnt, one_by_one
 from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
 minimize = interruptible(operators.minimize.default)
@@ -142,13 +142,48 @@ class _RecordedSums(Differentiable):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise ValueError(
-                "determinize: only first derivatives exist, create_graph=True requires second ones"
-            )
-        grads = tuple(grad.contiguous() for grad in grads)
-        found = operators.determinize_backward.default(*grads, *ctx.saved_tensors, ctx.tropical)
+        found = _RecordedGradient.apply(*grads, *ctx.saved_tensors, ctx.tropical)
         return (*found, None, None)
+
+    @staticmethod
+    def along(*_: Any) -> Any:
+        raise ValueError(
+            "determinize: derivatives exist in reverse mode only: take torch.func.grad or jacrev "
+            "instead of jvp, jacfwd and hessian"
+        )
+
+    vmap = along  # of tangents: scores that are mapped do not come so far
+
+
+class _RecordedGradient(Differentiable):
+    @staticmethod
+    def forward(*args: Any) -> tuple[Tensor, ...]:
+        *tensors, tropical = args
+        return tuple(operators.determinize_backward.default(*map(_contiguous, tensors), tropical))
+
+    @staticmethod
+    def setup_context(*_: Any) -> None:
+        """Nothing to keep."""
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise ValueError(
+            "determinize: only first derivatives exist: a second one, as by create_graph=True or "
+            "torch.func.hessian, is not there"
+        )
+
+    @staticmethod
+    def along(ctx: Any, *_: Any) -> Any:
+        return _RecordedGradient.backward(ctx)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        dims = (*in_dims[:-1], None)
+        return one_by_one(_RecordedGradient.apply, info, dims, args)
+
+
+def _contiguous(tensor: Tensor) -> Tensor:
+    return tensor.contiguous()
 
 
 def determinize(
@@ -158,7 +193,7 @@ def determinize(
     weights, start, accept = (score.contiguous() for score in scores)
     detached = (weights.detach(), start.detach(), accept.detach())
     made = Determinized(*_determinize(*detached, *topology, tropical=tropical, **options))
-    if not any(score.requires_grad for score in scores) or not torch.is_grad_enabled():
+    if not learnt(*scores):
         return made
     first, score, last = _RecordedSums.apply(weights, start, accept, made, tropical)
     return made._replace(start_score=first, score=score, accept=last)

@@ -37,10 +37,15 @@ class _Take(Differentiable):
         values, index = inputs
         ctx.size = values.shape[0]
         ctx.save_for_backward(index)
+        ctx.save_for_forward(index)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _TakeAdjoint.apply(grad, *ctx.saved_tensors, ctx.size), None
+
+    @staticmethod
+    def along(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return _Take.apply(tangent, *ctx.saved_tensors)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, values: Tensor, index: Tensor) -> tuple[Tensor, int]:
@@ -60,11 +65,17 @@ class _TakeAdjoint(Differentiable):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
+        _, index, ctx.size = inputs
+        ctx.save_for_backward(index)
+        ctx.save_for_forward(index)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         return _Take.apply(grad, *ctx.saved_tensors), None, None
+
+    @staticmethod
+    def along(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _TakeAdjoint.apply(tangent, *ctx.saved_tensors, ctx.size)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, grad: Tensor, index: Tensor, size: int) -> tuple[Tensor, int]:

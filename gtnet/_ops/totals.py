@@ -118,6 +118,15 @@ def _second(multiplied_out: Callable[..., Tensor], inputs: Any, grad: Tensor, gr
     return to_grad, spread
 
 
+def _along(multiplied_out: Callable[..., Tensor], inputs: Any, score: Tensor, tangents: Any) -> Any:
+    """The derivative of the scores along tangents of the inputs: the adjoint of their gradient."""
+    tangents = [
+        torch.zeros_like(tensor) if tangent is None and tensor is not None else tangent
+        for tensor, tangent in zip(inputs, tangents, strict=True)
+    ]
+    return _second(multiplied_out, inputs, torch.zeros_like(score), tangents)[0]
+
+
 class LatticeTotal(Differentiable):
     """The forward scores of scores, weights, start, accept, first, last, cuts, steps, counting."""
 
@@ -128,6 +137,7 @@ class LatticeTotal(Differentiable):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:6])
+        ctx.save_for_forward(*inputs[:6], output)
         ctx.rest = inputs[6:]
 
     @staticmethod
@@ -142,6 +152,11 @@ class LatticeTotal(Differentiable):
         needed = ctx.needs_input_grad[:6]
         grads = [g if need else None for g, need in zip(found, needed)]
         return (*grads, None, None, None, None)
+
+    @staticmethod
+    def along(ctx: Any, *tangents: Any) -> Tensor:
+        *inputs, score = ctx.saved_tensors
+        return _along(ctx.rest[-1], inputs, score, tangents[:6])
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
@@ -163,13 +178,22 @@ class _LatticeGradient(Differentiable):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:7])
-        ctx.multiplied_out = inputs[-1]
+        ctx.save_for_forward(*inputs[:7])
+        ctx.rest = inputs[7:]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad, *inputs = ctx.saved_tensors
-        to_grad, found = _second(ctx.multiplied_out, inputs, grad, grads)
+        to_grad, found = _second(ctx.rest[-1], inputs, grad, grads)
         return (to_grad, *found, None, None, None, None)
+
+    @staticmethod
+    def along(ctx: Any, tangent: Tensor, *tangents: Any) -> tuple[Tensor | None, ...]:
+        grad, *inputs = ctx.saved_tensors
+        own = _LatticeGradient.apply(tangent, *inputs, *ctx.rest)
+        # Second derivatives are symmetric, so their adjoint serves.
+        found = _second(ctx.rest[-1], inputs, grad, tangents[:6])[1]
+        return tuple(a if b is None else a + b for a, b in zip(own, found))
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, grad: Tensor, *args: Any) -> Any:
@@ -254,6 +278,7 @@ class CtcTotal(Differentiable):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(inputs[0], output[1])
+        ctx.save_for_forward(inputs[0], *output)
         ctx.multiplied_out = inputs[-1]
 
     @staticmethod
@@ -264,6 +289,12 @@ class CtcTotal(Differentiable):
         else:
             found = _CtcGradient.apply(grad, log_probs, unit, ctx.multiplied_out)
         return found, None, None, None, None, None, None
+
+    @staticmethod
+    def along(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor, None]:
+        log_probs, loss, unit = ctx.saved_tensors
+        gradient = _CtcGradient.apply(torch.ones_like(loss), log_probs, unit, ctx.multiplied_out)
+        return (gradient * tangent).sum((0, 2)), None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
@@ -295,6 +326,7 @@ class _CtcGradient(Differentiable):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:3])
         ctx.multiplied_out = inputs[-1]
 
     @staticmethod
@@ -302,6 +334,13 @@ class _CtcGradient(Differentiable):
         first, log_probs = ctx.saved_tensors
         to_grad, (found,) = _second(ctx.multiplied_out, (log_probs,), first, (grad,))
         return to_grad, found, None, None
+
+    @staticmethod
+    def along(ctx: Any, tangent: Tensor, along: Tensor, *_: Any) -> Tensor:
+        grad, log_probs, unit = ctx.saved_tensors
+        # Second derivatives are symmetric, so their adjoint serves.
+        _, (found,) = _second(ctx.multiplied_out, (log_probs,), grad, (along,))
+        return _CtcGradient.apply(tangent, log_probs, unit, ctx.multiplied_out) + found
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:

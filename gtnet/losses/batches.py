@@ -34,8 +34,7 @@ def frames_of(
 
 def frames_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool]:
     """Scores [frames, batch, labels], and whether they were those of one item without a batch."""
-    if not isinstance(scores, Tensor):
-        raise TypeError(f"{function}: {name} must be a tensor, got {type(scores).__name__}")
+    _checks.tensor(function, name, scores)
     scores = _checks.emissions(function, name, scores)
     if scores.ndim not in (2, 3):
         raise ValueError(
@@ -51,7 +50,10 @@ def plain_integers(values: object) -> Tensor | None:
     if not isinstance(values, Tensor):
         if not isinstance(values, list | tuple | int):
             return None
-        values = torch.as_tensor(values)
+        try:
+            values = torch.as_tensor(values)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            return None  # `integers_of` says what is wrong
     if values.dtype not in (torch.int32, torch.int64) or values.device.type != "cpu":
         return None
     return values.long().contiguous()

@@ -115,6 +115,8 @@ def _ctc_loss_in_one(
         given = (frames, labels, lengths)
     if log_probs.device.type != "cpu" or frames is None or labels is None or lengths is None:
         return None
+    if labels.ndim > 2:
+        return None
 
     def multiplied_out(log_probs: Tensor) -> Tensor:
         return -forward_score(_ctc_lattice(log_probs, *given, blank).graph())
@@ -266,6 +268,7 @@ def transducer_loss(
     Source: Graves 2012, section 2.4.
     """
     known_reduction("transducer_loss", reduction)
+    _checks.tensor("transducer_loss", "log_probs", log_probs)
     given = (targets, input_lengths, target_lengths, blank)
     if from_logits:
         log_probs = transducer_log_softmax("transducer_loss", log_probs, *given[1:3])

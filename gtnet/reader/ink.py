@@ -139,14 +139,21 @@ def stroke_width(mask: np.ndarray) -> float:
 
 
 def _paper(grey: np.ndarray) -> np.ndarray:
-    """The brightness of the paper under every pixel: a wide mean over what is not ink."""
+    """The brightness of the paper under every pixel: a wide mean over what is not ink.
+
+    Where paper is darker than around, in a printed band or a shadow with an edge, it is what
+    strokes are drawn on: the closing, which fills what is thinner than its window and keeps edges.
+    """
     size = 2 * max(grey.shape[0] // 3, 8) + 1
     paper = ndimage.uniform_filter(grey, size, mode="nearest")
     for _ in range(2):
         weight = (grey > paper - 6).astype(np.float32) + 1e-3
         mean = ndimage.uniform_filter(grey * weight, size, mode="nearest")
         paper = mean / ndimage.uniform_filter(weight, size, mode="nearest")
-    return paper
+    wide = max(grey.shape[0] // 4, 12)  # of every other pixel: strokes are less than half a line
+    closed = ndimage.grey_closing(grey[::2, ::2], (wide, wide), mode="nearest")
+    closed = closed.repeat(2, axis=0).repeat(2, axis=1)[: grey.shape[0], : grey.shape[1]]
+    return np.minimum(paper, closed)
 
 
 def _ink_level(dark: np.ndarray) -> float:

@@ -231,7 +231,7 @@ def _curves(history: list[dict[str, Any]]) -> list[report.Curve]:
             loss.setdefault(name, []).append((number, row["loss"]))
     if accuracy:
         title = "Validation amounts read exactly"
-        curves.append(report.Curve(title, "epoch", title.lower(), accuracy, True))
+        curves.append(report.Curve(title, "epoch", "amounts read", accuracy, True))
     for name, points in loss.items():  # of each phase alone: they are not of one scale
         curves.append(report.Curve(f"Loss, {name}", "epoch", "training loss", {name: points}))
     return curves

@@ -137,7 +137,7 @@ def splits(
     faults = Faults()
     grammar = "" if config.alphabet or config.lexicon else config.grammar
     if config.root is None:
-        raise ValueError("load: folder is read from a folder; say which with root=")
+        raise ValueError("your own data are read from a folder: say which with --root")
     data: FolderDataset | StrokesDataset
     if kind_of(config.root) == "strokes":
         data = StrokesDataset(config.root)

@@ -112,6 +112,9 @@ def _drawn(reader: Recognizer, record: Record, path: Path, stream: TextIO | None
     assert record.image is not None
     try:
         draw_input(reader, record.image, path, "interpretation", record.file)
+    except OSError as error:  # a full disk
+        print(f"gtnet read: {plain(error)}", file=sys.stderr)
+        return 2
     except ValueError as error:
         print(f"gtnet read: {plain(error)}", file=sys.stderr)
         return 2 if record.answer is not None and record.answer.amount is not None else 0
