@@ -245,6 +245,8 @@ def test_its_graphs_are_drawn(trained: tuple[Recognizer, Path], tmp_path: Path) 
     graph, pictures = report.look_at_segments(reader, image, seen)
     assert 0 < graph.num_arcs == len(pictures) < reader.recognition([seen]).segmentation.num_arcs
     assert math.isfinite(float(gtnet.viterbi_score(graph)))
+    sure, _ = report.look_at_segments(reader, image, seen, least=1.1)
+    assert len(gtnet.enumerate_paths(sure)[0]) == 1
     wide = (graph.target - graph.source).argmax()
     assert pictures[int(wide)].shape[0] > 12 and pictures[int(wide)].shape[1] > 4
     view = report.look(reader, image, seen)
