@@ -85,5 +85,6 @@ from gtnet.remove_epsilon import remove_epsilon as remove_epsilon
 from gtnet.repetitions import pack_repetitions as pack_repetitions
 from gtnet.repetitions import unpack_repetitions as unpack_repetitions
 from gtnet.replace import replace as replace
+from gtnet.scale import scale as scale
 from gtnet.sorting import arc_sort as arc_sort
 from gtnet.sorting import top_sort as top_sort

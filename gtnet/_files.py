@@ -58,6 +58,11 @@ class Text:
             )
         return cls(function, text, name)
 
+    @property
+    def whole(self) -> str:
+        """All lines in one."""
+        return "\n".join(self.lines)
+
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """The number of each line that is not blank and its columns, split at blanks and tabs.
 

@@ -129,6 +129,7 @@ CASES: dict[str, list[Case]] = {
         )
     ],
     "reverse": [case(lambda t: gtnet.reverse(t))],
+    "scale": [case(lambda t: gtnet.scale(t, 0.5))],
     "invert": [case(lambda t: gtnet.invert(t))],
     "project": [case(lambda t: (gtnet.project(t, "input"), gtnet.project(t, "output")))],
     "relabel": [
