@@ -114,6 +114,23 @@ def torch_struct_crf(scores: Tensor, weights: Tensor) -> dict[str, Work]:
     return {"torch-struct": run}
 
 
+def pytorch_crf(
+    crf: gtnet.nn.CRF, scores: Tensor, tags: Tensor, mask: Tensor
+) -> tuple[dict[str, Work], dict[str, Work]]:
+    """pytorch-crf's loss with its gradients, and its best tags, under the same parameters."""
+    if importlib.util.find_spec("torchcrf") is None:
+        return {}, {}
+    import torchcrf
+
+    theirs = torchcrf.CRF(crf.num_tags, batch_first=True)
+    theirs.load_state_dict(crf.state_dict())
+
+    def loss() -> None:
+        theirs(scores, tags, mask).backward()
+
+    return {"pytorch-crf": loss}, {"pytorch-crf": lambda: theirs.decode(scores, mask)}
+
+
 def k2_pruned(
     scores: Tensor, graph: gtnet.Graph, *, beam: float, max_active: int, output_beam: float
 ) -> dict[str, Work]:

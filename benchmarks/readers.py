@@ -53,14 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for title, found in (("as labelled", _pooled(tests)), ("corrected", _pooled(truly))):
         print(f"all, {title}: {found.accuracy:.1%} of {len(found.truth)} read exactly")
         for rate in RATES:
-            print("  " + _rejected(found, _pooled(valids), rate))
+            print("  " + rejected(found, _pooled(valids), rate))
 
 
 def _pooled(parts: Sequence[Evaluation]) -> Evaluation:
     return Evaluation([a for p in parts for a in p.answers], [t for p in parts for t in p.truth])
 
 
-def _rejected(found: Evaluation, valid: Evaluation, rate: float) -> str:
+def rejected(found: Evaluation, valid: Evaluation, rate: float) -> str:
     """The share read at an error rate, by the best threshold and by that of the validation part."""
     _, best = rejection_threshold(found.confidences, found.correct, rate)
     threshold, _ = rejection_threshold(valid.confidences, valid.correct, rate)

@@ -58,6 +58,11 @@ class Text:
             )
         return cls(function, text, name)
 
+    @property
+    def whole(self) -> str:
+        """All lines in one."""
+        return "\n".join(self.lines)
+
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """The number of each line that is not blank and its columns, split at blanks and tabs.
 
@@ -151,7 +156,8 @@ def replace_file(path: PathLike, data: bytes | str) -> None:
     """Write a file so that it is, at every moment, the old one or the new one.
 
     A name that ends in .gz gets it compressed. Links are followed; what is no regular file, such
-    as a pipe, is written to as it is.
+    as a pipe, is written to as it is. Raises OSError that names it, where the disk is full for
+    example, and leaves nothing else behind.
     """
     if isinstance(data, str):  # of two marks readers take the first off
         data = (_BOM * data.startswith(_BOM) + data).encode("utf-8")
@@ -169,5 +175,8 @@ def replace_file(path: PathLike, data: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, place)
+    except OSError as error:
+        told = f"cannot write: {error.strerror}"
+        raise OSError(error.errno, told, os.fspath(path)) from error
     finally:
         beside.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gtnet.emissions import Emissions
     from gtnet.graph import Graph
     from gtnet.lattice import Lattice
@@ -36,6 +38,14 @@ class Operators:
         from gtnet.rational import invert
 
         return invert(_graph(self))
+
+    def __mul__(self, alpha: float | Tensor) -> Any:
+        """Scores times a factor: `a * alpha` is `scale(a, alpha)`."""
+        from gtnet.scale import scale
+
+        return scale(_graph(self), alpha)
+
+    __rmul__ = __mul__
 
     @property
     def star(self) -> Graph:

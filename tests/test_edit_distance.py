@@ -19,6 +19,8 @@ from gtnet import (
     hamming_costs,
     linear,
     mismatch_costs,
+    stack,
+    union,
     viterbi_score,
 )
 
@@ -53,6 +55,38 @@ def test_edit_transducer_with_other_costs(a, b, insertion, deletion, substitutio
     chains = (linear(text, dtype=torch.float64) for text in (a, b))
     found = viterbi_score(next(chains) @ edits @ next(chains))
     assert found.item() == pytest.approx(-levenshtein(a, b, **costs))
+
+
+@given(st.lists(st.lists(st.integers(-1, 2), max_size=4), min_size=3, max_size=3), st.booleans())
+def test_sequences_and_graphs_of_one_path_agree(texts, one):
+    """A state that leads nowhere makes a chain a graph like any other."""
+    torch.manual_seed(0)
+    chains = [linear(text, torch.randn(len(text), dtype=torch.float64)) for text in texts]
+    left, right = stack(chains[:1] if one else chains[:2]), stack(chains[1:])
+    dead = Graph([], [], [], start=[], accept=[], num_states=1).to(torch.float64)
+    results = []
+    for others in (left, union(left, dead)):
+        a, b = (
+            g.with_weights(g.weights.detach().clone().requires_grad_()) for g in (others, right)
+        )
+        found = edit_distance(a, b)
+        found.sum().backward()
+        results.append((found, a.weights.grad, b.weights.grad))
+    for first, second in zip(*results):
+        torch.testing.assert_close(first, second)
+
+
+def test_long_sequences():
+    a = [i * 7919 % 101 for i in range(3000)]
+    b = [*a[:1000], 5, 6, *a[1003:2000], *a[2001:]]  # three become two, one is left out
+    assert edit_distance(linear(a), linear(b)).tolist() == [
+        levenshtein(a[990:1010], b[990:1009]) + 1
+    ]
+    impossible = linear([1], torch.tensor([-math.inf]))
+    assert edit_distance(impossible, linear([1])).tolist() == [math.inf]
+    assert edit_distance(linear([]), linear([[1, 2], []])).tolist() == [2, 0]
+    with pytest.raises(ValueError, match="2 graphs, b has 3"):
+        edit_distance(linear([[1], [2]]), linear([[1], [2], [3]]))
 
 
 def test_edit_distance_of_languages_is_that_of_the_closest_pair():

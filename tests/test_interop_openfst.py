@@ -15,7 +15,7 @@ from oracle import only, paths, relation
 from strategies import DTYPES, graphs
 
 from gtnet import EPSILON, Graph, SymbolTable, connect, forward_score, linear, stack
-from gtnet.interop import openfst
+from gtnet.interop import _bulk, openfst
 
 NEG_INF = float("-inf")
 RULES = ["shifted", "kept", "raw"]
@@ -394,3 +394,71 @@ def test_kaldifst_objects_come_back(samples):
         fst = openfst.to_kaldifst(graph)
         assert fst.num_states == usual(graph).num_states
         assert openfst.from_fst(fst).equal(usual(graph))
+
+
+@pytest.mark.parametrize("acceptor", [False, True])
+def test_numbers_read_at_once_are_those_read_one_by_one(acceptor, monkeypatch):
+    """Any mixture of fields: the same graph, or the same error."""
+    rng = random.Random(5)
+    fields = [
+        "0",
+        "1",
+        "2",
+        "7",
+        "12",
+        "0.5",
+        "-1.25",
+        "1e-3",
+        "Infinity",
+        "inf",
+        "3.0",
+        "+1",
+        "007",
+    ]
+    odd = [
+        "nan",
+        "-inf",
+        "1_0",
+        "0x1",
+        "x",
+        "-1",
+        "99999999999",
+        "1e400",
+        "1e39",
+        "\u0661",
+        "1\v2",
+        "",
+    ]
+    read = []
+    for _ in range(400):
+        lines = []
+        for _ in range(rng.randrange(6)):
+            arc = [rng.choice(fields[:5]) for _ in range(rng.choice([1, 3 if acceptor else 4]))]
+            arc += [rng.choice(fields)] * rng.randrange(2)
+            if rng.random() < 0.04:
+                arc[rng.randrange(len(arc))] = rng.choice(odd + fields)
+            blanks = [" ", "\t", "  "] if rng.random() < 0.8 else [" \t"]
+            lines.append(rng.choice(blanks).join(arc) + rng.choice(["", "", " "]))
+        text = "\n".join(lines) + rng.choice(["", "\n", "\n\n"])
+        outcomes = []
+        for at_once in (True, False):
+            with monkeypatch.context() as patched:
+                if not at_once:
+                    patched.setattr(_bulk, "numbers", lambda text: None)
+                try:
+                    outcomes.append(openfst.from_text(text, acceptor=acceptor))
+                except ValueError as error:
+                    outcomes.append(str(error))
+        first, second = outcomes
+        assert first == second if isinstance(second, str) else first.equal(second), text
+        read.append(not isinstance(first, str))
+    assert 100 < sum(read) < 390
+
+
+def test_large_numbers_and_scores_read_at_once_keep_every_bit():
+    weights = ["0.1", "1e-30", "123456789.123456789", "3.4028234e38", "-0"]
+    text = "".join(f"{i} {i + 1} 2147483646 0 {w}\n" for i, w in enumerate(weights)) + "5\n"
+    assert _bulk.numbers(text) is not None
+    graph = openfst.from_text(text, dtype=torch.float64)
+    assert (-graph.weights).tolist() == [float(w) for w in weights]
+    assert graph.ilabels.tolist() == [2147483645] * 5 and graph.olabels.tolist() == [-1] * 5

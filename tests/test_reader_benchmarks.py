@@ -11,11 +11,20 @@ import torch
 from real_data import DATA, needs
 
 import gtnet
-from gtnet.reader import Recording
+from gtnet.reader import CheckReader, ReaderConfig, Recording, TrainConfig
+from gtnet.reader.checkpoint import as_dict, save_json, save_reader
 from gtnet.reader.pen import track_of
+from gtnet.reader.runs import DataConfig, Splits
 
 sys.path.append(str(Path(__file__).parents[1]))
-from benchmarks import reading, spoken_strings, taskar_words, unipen_numerics, unipen_words
+from benchmarks import (
+    combined,
+    reading,
+    spoken_strings,
+    taskar_words,
+    unipen_numerics,
+    unipen_words,
+)
 
 needs_words = needs("unipen/words.npz", "words as pen strokes")
 needs_numerics = needs("unipen/numerics.npz", "numbers as pen strokes")
@@ -167,3 +176,33 @@ def test_letters_of_taskar_stand_upright() -> None:
     images = np.concatenate([x[y == 11] for x, y in test])  # l: a column, not a row
     assert images.shape[1:] == (16, 8)
     assert images.mean(0).max(1).min() > images.mean(0).max(0).min()
+
+
+# Several readers of checks
+
+
+def test_readers_of_one_fold_are_read_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two untrained readers of a few images; readers of two folds are refused."""
+    part = []
+    for number in range(3):
+        image = np.full((24, 40), 255, np.uint8)
+        image[6:18, 8 : 12 + 4 * number] = 30
+        part.append((image, "12"))
+    parts = Splits(part, part, part, [], corrected=["12"] * 3)
+    monkeypatch.setattr(combined, "parts_of_car_a", lambda config: parts)
+    folders = []
+    for number, end in enumerate(("segments", "segmental", "segmental")):
+        config = ReaderConfig(grammar="digit_string", front_end=end)
+        folders.append(tmp_path / str(number))
+        save_reader(folders[-1], CheckReader(config))
+        fold = DataConfig("car_a", test_fold=number // 2, valid=3)
+        save_json(folders[-1] / "data.json", as_dict(fold))
+        save_json(folders[-1] / "config.json", as_dict(TrainConfig(reader=config)))
+    combined.main([str(folder) for folder in folders[:2]])
+    printed = capsys.readouterr().out
+    assert printed.count("read exactly") == 4 and printed.count("at 1% error") == 4
+    with pytest.raises(SystemExit):
+        combined.main([str(folder) for folder in folders[1:]])
+    assert "must share their test fold" in capsys.readouterr().err

@@ -452,6 +452,25 @@ def test_an_unsure_reader_looks_again(images: list[np.ndarray]) -> None:
     assert [a.confidence for a in reader.read_observations(seen)] == pytest.approx(first, abs=1e-4)
 
 
+def test_shares_of_an_unsure_reader_are_those_of_its_looks(images: list[np.ndarray]) -> None:
+    reader = made("sliding", "abcde", WORDS)
+    reader.candidates, reader.unsure = len(WORDS), 0.999
+    seen = reader.observe([*images, BLANK])
+    answers = reader.read_observations(seen)
+    logs = reader.log_shares(seen, [WORDS] * 4 + [[]], looks=True)
+    once = reader.log_shares(seen, [WORDS] * 4 + [[]])
+    assert logs[4] == []
+    for answer, own, first in zip(answers[:4], logs, once):
+        shares = dict([(answer.text, answer.confidence), *answer.alternatives])
+        found = {text: math.exp(log) for text, log in zip(WORDS, own, strict=True)}
+        assert sum(found.values()) == pytest.approx(1, abs=1e-4)
+        assert own != pytest.approx(first, abs=1e-4)
+        ranked = sorted(shares, key=lambda text: -shares[text])
+        assert ranked == sorted(shares, key=lambda text: -found[text])
+    (alone,) = Combined([reader], (1.0,)).read(images[:1])
+    assert alone.text == answers[0].text
+
+
 def test_a_look_moves_ink_and_keeps_it() -> None:
     lines = torch.zeros(2, 1, 16, 64)
     lines[:, :, 4:12, 20:24] = 1

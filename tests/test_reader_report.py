@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import re
 import shutil
+import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -160,6 +163,12 @@ def test_the_operating_point_is_said_and_drawn(tmp_path) -> None:
     assert "threshold 0.7500 , chosen on validation amounts for 1% error" in page.text
     assert "answers 60.0% of the test amounts" in page.text
     assert "gtnet read --min-confidence 0.7500" in page.text
+    told = page_of(tmp_path, replace(full(), after=replace(after, chosen_on=20))).text
+    assert "chosen on 20 validation amounts" in told and "one mistake is 5.0%" in told
+    assert (
+        "too few"
+        not in page_of(tmp_path, replace(full(), after=replace(after, chosen_on=100))).text
+    )
     assert "No threshold of confidence was chosen" in page_of(tmp_path, full()).text
 
 
@@ -192,6 +201,67 @@ def test_the_reject_plot_shows_what_is_near_the_error_rate(monkeypatch) -> None:
     for worst in (0.5, 0.02, 0.0):
         figures.reject_plot({"a": (read, worst * read)}, 0.01, (0.5, 0.004))
     assert [top for _, top in limits] == pytest.approx([0.05, 0.021, 0.015])
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_letters_of_plots_are_legible_on_a_small_screen(lines: int) -> None:
+    points = [(float(n), n / 10) for n in range(1, 11)]
+    named = {f"number {n}": points for n in range(lines)}
+    curve = (np.linspace(0.1, 1, 10), np.linspace(0, 0.1, 10))
+    for uri in (
+        figures.curve_plot("epoch", "amounts read", named, True),
+        figures.reject_plot(dict.fromkeys(named, curve), 0.01, (0.5, 0.01)),
+    ):
+        svg = base64.b64decode(uri.partition(",")[2]).decode()
+        width = float(re.search(r'width="([\d.]+)pt"', svg)[1])
+        letters = [100 * float(scale) for scale in re.findall(r"scale\(([\d.]+) -", svg)]
+        assert letters and 328 / width * min(letters) >= 11  # glyphs are drawn at 100 points
+
+
+@pytest.mark.parametrize("point", [(1.0, 0.3), (0.0, 0.0), (0.2, 0.04), (1.0, 0.0), (0.9, 0.05)])
+def test_a_point_beyond_the_plot_stands_at_its_edge(point, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(figures, "_figure_uri", lambda figure: drawn.append(figure) or "")
+    curve = (np.linspace(0.1, 1, 10), np.linspace(0, 0.3, 10))
+    figures.reject_plot({"a": curve}, 0.01, point)
+    (figure,) = drawn
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a layout that collapses is a warning
+        figure.draw_without_rendering()
+    (text,) = figure.axes[0].texts
+    box, page = text.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+
+
+def test_the_legend_is_beside_the_curves(monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(figures, "_figure_uri", lambda figure: drawn.append(figure) or "")
+    curve = (np.linspace(0.1, 1, 10), np.linspace(0, 0.1, 10))
+    figures.reject_plot({"isolated characters": curve, "global training": curve}, 0.01)
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box, axes, page = (part.get_window_extent() for part in (legend, figure.axes[0], figure))
+    assert not box.overlaps(axes)
+    assert box.x0 >= page.x0 and box.x1 <= page.x1 and box.y1 <= page.y1
+
+
+chromium = shutil.which("chromium") or shutil.which("google-chrome")
+_MEASURE = """<script>addEventListener("load", () => {
+  document.title = document.documentElement.scrollHeight; });</script></body>"""
+
+
+@pytest.mark.skipif(chromium is None, reason="needs a browser: chromium")
+def test_at_first_the_report_is_three_screens(tmp_path) -> None:
+    made = [Mistake(three_bars(), "1.00", "2.00", 0.5, f"{n}.png") for n in range(24)]
+    after = replace(AFTER, threshold=0.75, accepted=0.6, wrong=0.005)
+    data = replace(full(), after=after, mistakes=made, settings="x\n" * 100)
+    path = write_report(tmp_path / "report.html", data)
+    path.write_text(path.read_text("utf-8").replace("</body>", _MEASURE), encoding="utf-8")
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,800"]
+    command += ["--virtual-time-budget=4000", "--dump-dom", f"--user-data-dir={tmp_path / 'b'}"]
+    page = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=300)
+    assert 800 < int(re.search(r"<title>(\d+)</title>", page.stdout)[1]) <= 2400
 
 
 def test_cuts_are_drawn_on_the_image() -> None:

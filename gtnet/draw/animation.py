@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from gtnet._files import replace_file
 from gtnet.distance import posteriors
 from gtnet.draw.dot import name_images, remarks, statements
 from gtnet.draw.excerpt import Excerpt, GraphArrays, excerpt
@@ -83,10 +84,10 @@ class Animation:
         """
         path = Path(path)
         if path.suffix.lower() == ".gif":
-            path.write_bytes(self.gif)
+            replace_file(path, self.gif)
         elif path.suffix.lower() == ".html":
             page = f"<!doctype html><meta charset=utf-8><title>gtnet</title>{self.html}"
-            path.write_text(page, encoding="utf-8")
+            replace_file(path, page)
         else:
             raise ValueError(wrong_suffix(path, ("gif", "html")))
         return path

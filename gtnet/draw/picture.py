@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gtnet._files import replace_file
 from gtnet.draw.render import FORMATS, GraphvizMissingError, render
 from gtnet.draw.style import plot_style
 
@@ -41,7 +42,7 @@ class Picture:
         kind = path.suffix.lower().lstrip(".")
         if kind not in FORMATS:
             raise ValueError(wrong_suffix(path, FORMATS))
-        path.write_bytes(self.render(kind))
+        replace_file(path, self.render(kind))
         return path
 
     def _repr_svg_(self) -> str | None:
@@ -106,9 +107,9 @@ class GraphPicture(Picture):
         folder = path.with_name(path.stem + "-images")
         for name, data in self.images.items():
             folder.mkdir(exist_ok=True)
-            (folder / name).write_bytes(data)
+            replace_file(folder / name, data)
             dot = dot.replace(f'SRC="{name}"', f'SRC="{folder.name}/{name}"')
-        path.write_text(dot, encoding="utf-8")
+        replace_file(path, dot)
         return path
 
 

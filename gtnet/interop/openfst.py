@@ -13,25 +13,22 @@ empty one.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from gtnet import _labels
-from gtnet._checks import EPSILON, NEG_INF
-from gtnet._files import PathLike, Text, count, read_bytes, score
-from gtnet._labels import LabelRule, Labels
+from gtnet._files import PathLike, Text, read_bytes
+from gtnet._labels import Labels
 from gtnet.graph import Graph
-from gtnet.interop import _shape, openfst_binary
-from gtnet.lexicon import SymbolTable
+from gtnet.interop import _shape, openfst_binary, openfst_text
+from gtnet.interop.openfst_text import Symbols
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
-
-Symbols = SymbolTable | Mapping[int, str] | Sequence[str] | None
 
 
 def read(
@@ -59,7 +56,7 @@ def read(
     missing. Complexity: O(lines).
     """
     text = Text.read("openfst.read", path)
-    return _graph(text, acceptor, labels, isymbols, osymbols, dtype)
+    return openfst_text.parse(text, acceptor, labels, isymbols, osymbols, dtype)
 
 
 def from_text(
@@ -72,7 +69,8 @@ def from_text(
     dtype: torch.dtype = torch.float32,
 ) -> Graph:
     """The graph in OpenFst's text form: `read` from a str, whose last line may lack its end."""
-    return _graph(Text("openfst.from_text", text), acceptor, labels, isymbols, osymbols, dtype)
+    whole = Text("openfst.from_text", text)
+    return openfst_text.parse(whole, acceptor, labels, isymbols, osymbols, dtype)
 
 
 def write(
@@ -87,7 +85,7 @@ def write(
     """Write one graph in OpenFst's text form, for `read` or `fstcompile`. Raises as `to_text`."""
     _shape.write(
         path,
-        _text("openfst.write", graph, acceptor, labels, isymbols, osymbols),
+        openfst_text.render("openfst.write", graph, acceptor, labels, isymbols, osymbols),
     )
 
 
@@ -106,7 +104,7 @@ def to_text(
     Raises ValueError for a batch, a transducer as an `acceptor`, labels that the rule cannot
     number and labels without a name. Complexity: O(states + arcs).
     """
-    return _text("openfst.to_text", graph, acceptor, labels, isymbols, osymbols)
+    return openfst_text.render("openfst.to_text", graph, acceptor, labels, isymbols, osymbols)
 
 
 def read_binary(path: PathLike, *, labels: Labels = "shifted") -> Graph:
@@ -235,172 +233,3 @@ def _numbers(function: str, arrays: _shape.Arrays, labels: Labels) -> tuple[np.n
         _labels.foreign(function, "ilabels", arrays.ilabels, rule_in),
         _labels.foreign(function, "olabels", arrays.olabels, rule_out),
     )
-
-
-# Text
-
-
-def _graph(
-    text: Text,
-    acceptor: bool,
-    labels: Labels,
-    isymbols: Symbols,
-    osymbols: Symbols,
-    dtype: torch.dtype,
-) -> Graph:
-    rule_in, rule_out = _labels.rules(text.function, labels)
-    ilabel = _label_reader(isymbols, rule_in)
-    olabel = None if acceptor else _label_reader(osymbols, rule_out)
-    found = _parsed(text, ilabel, olabel, _shape.numpy_type(text.function, dtype))
-    integers = np.array([arc[:4] for arc in found.arcs], np.int64).reshape(-1, 4)
-    source, target, ilabels, olabels = integers.T
-    numbers = np.unique([*source.tolist(), *found.final]).astype(np.int64)
-    accept = np.full(len(numbers), NEG_INF)
-    accept[np.searchsorted(numbers, list(found.final))] = list(found.final.values())
-    target = _ranks(text, numbers, target, found.lines)
-    order = np.argsort(source, kind="stable")
-    return Graph(
-        np.searchsorted(numbers, source[order]),
-        target[order],
-        ilabels[order],
-        None if acceptor else olabels[order],
-        _shape.scores(np.array([arc[4] for arc in found.arcs])[order], dtype),
-        start=[int(np.searchsorted(numbers, state)) for state in found.start],
-        accept=_shape.scores(accept, dtype),
-        num_states=len(numbers),
-    )
-
-
-class _Parsed(NamedTuple):
-    """What the lines of a text say, states numbered as there."""
-
-    arcs: list[tuple[int, int, int, int, float]]
-    lines: list[int]  # of each arc
-    final: dict[int, float]
-    start: list[int]  # one state, or none in an empty text
-
-
-def _parsed(
-    text: Text,
-    ilabel: Callable[[str], int],
-    olabel: Callable[[str], int] | None,
-    kind: type,
-) -> _Parsed:
-    """The lines read one by one; acceptors have no `olabel`. Raises ValueError naming the line."""
-    found = _Parsed([], [], {}, [])
-    fewest = 3 if olabel is None else 4  # columns of an arc without a cost
-    for line, columns in text.rows():
-        width = len(columns)
-        try:
-            state = count(columns[0], "a state")
-            if width <= 2:
-                if state in found.final:
-                    raise ValueError(f"state {state} has a second final line")
-                found.final[state] = _weight(columns[1:], kind)
-            elif width in (fewest, fewest + 1):
-                target = count(columns[1], "a state")
-                read = ilabel(columns[2])
-                written = read if olabel is None else olabel(columns[3])
-                weight = _weight(columns[fewest:], kind)
-                found.arcs.append((state, target, read, written, weight))
-                found.lines.append(line)
-            else:
-                raise ValueError(_wrong_width(width, olabel is None))
-        except ValueError as error:
-            raise text.wrong(line, error) from None
-        if not found.start:
-            found.start.append(state)
-    return found
-
-
-def _ranks(text: Text, numbers: np.ndarray, target: np.ndarray, lines: list[int]) -> np.ndarray:
-    """The targets renumbered. Raises ValueError for a state without a line of its own."""
-    rank = np.searchsorted(numbers, target)
-    lost = numbers[np.minimum(rank, len(numbers) - 1)] != target if len(target) else rank != rank
-    if lost.any():
-        first = int(lost.argmax())
-        raise text.wrong(
-            lines[first],
-            f"an arc leads to state {target[first]}, which has no line of its own: the rest is "
-            f'missing (a dead end takes the line "{target[first]} Infinity")',
-        )
-    return rank
-
-
-def _weight(cost: list[str], kind: type) -> float:
-    return score(cost[0], "a cost", -1.0, kind) if cost else 0.0
-
-
-def _wrong_width(width: int, acceptor: bool) -> str:
-    if acceptor:
-        hint = "; read transducers with acceptor=False" if width == 5 else ""
-        return f"an acceptor's line has 1 to 4 columns, got {width}{hint}"
-    hint = "; read acceptors with acceptor=True" if width == 3 else ""
-    return f"a transducer's line has 1, 2, 4 or 5 columns, got {width}{hint}"
-
-
-def _label_reader(symbols: Symbols, rule: LabelRule) -> Callable[[str], int]:
-    """The function from a word in the file to a label."""
-    if symbols is not None:
-        return _table(symbols).label
-    offset = -1 if rule == "shifted" else 0
-
-    def numbered(word: str) -> int:
-        label = count(word, "a label")
-        return EPSILON if label == 0 and rule == "kept" else label + offset
-
-    return numbered
-
-
-def _table(symbols: Mapping[int, str] | Sequence[str]) -> SymbolTable:
-    return symbols if isinstance(symbols, SymbolTable) else SymbolTable(symbols)
-
-
-def _text(
-    function: str,
-    graph: Graph | Lattice,
-    acceptor: bool,
-    labels: Labels,
-    isymbols: Symbols,
-    osymbols: Symbols,
-) -> str:
-    graph = _shape.one(function, graph)
-    arrays = _shape.single_start(function, graph)
-    if acceptor and not graph.is_acceptor:
-        raise ValueError(f"{function}: the graph is a transducer: pass acceptor=False")
-    if arrays.start < 0:
-        return ""
-    rules = _labels.rules(function, labels)
-    sides = [("ilabels", arrays.ilabels, isymbols, rules[0])]
-    if not acceptor:
-        sides.append(("olabels", arrays.olabels, osymbols, rules[1]))
-    names = [_label_names(function, *side) for side in sides]
-    costs = [_cost_text(weight) for weight in arrays.weights]
-    columns = zip(arrays.source.tolist(), arrays.target.tolist(), *names, costs)
-    lines: list[list[str]] = [[] for _ in arrays.accept]
-    for arc in columns:
-        lines[arc[0]].append("\t".join(map(str, arc)).rstrip("\t"))
-    for state, accept in enumerate(arrays.accept):
-        if accept > NEG_INF or not lines[state]:
-            lines[state].append(f"{state}\t{_cost_text(accept)}".rstrip("\t"))
-    ordered = [lines[arrays.start], *(x for s, x in enumerate(lines) if s != arrays.start)]
-    return "".join(line + "\n" for of_state in ordered for line in of_state)
-
-
-def _cost_text(weight: np.floating) -> str:
-    """A cost; nothing for 0, as `fstprint` does."""
-    if weight == 0:
-        return ""
-    return "Infinity" if weight == NEG_INF else _shape.number(-weight)
-
-
-def _label_names(
-    function: str, name: str, labels: np.ndarray, symbols: Symbols, rule: LabelRule
-) -> Iterable[str]:
-    if symbols is None:
-        return map(str, _labels.foreign(function, name, labels, rule).tolist())
-    table = _table(symbols)
-    for symbol in (table.epsilon, *table.values()):
-        if any(separator in symbol for separator in " \t\n\r"):
-            raise ValueError(f"{function}: symbol {symbol!r} has a blank in it")
-    return table.names(labels.tolist())

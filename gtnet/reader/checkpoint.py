@@ -55,8 +55,8 @@ def load_json(path: Path) -> Any:
     """What is in a JSON file. Raises ValueError that names a file that is missing or damaged."""
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no run to resume in {path.parent}: {error}") from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"there is no training in {path.parent}: it has no {path.name}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no whole JSON file: {error}") from None
 

@@ -34,9 +34,13 @@ def claimed(folder: Path) -> Iterator[None]:
                 f"another training (process {file.read().strip() or 'unknown'}) is writing to"
                 f" {folder}: wait for its end, or choose another folder with --out"
             ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+        except OSError as error:
+            told = f"cannot write: {error.strerror}"
+            raise OSError(error.errno, told, str(folder / LOCK)) from error
         _held[key] = file.fileno()
         try:
             yield

@@ -6,7 +6,9 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import gtnet
 from gtnet import GraphvizMissingError
@@ -38,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        code = options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_warn, options.command)
+            code = options.run(options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -53,6 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"gtnet {options.command}: interrupted{_after(interrupt)}", file=sys.stderr)
         return 130
+
+
+def _warn(command: str, message: Warning | str, *where: object, **more: object) -> None:
+    """A warning as one line of the command, without the place in the library that it is from."""
+    told = plain(message) if isinstance(message, Warning) else message
+    print(f"gtnet {command}: {told}", file=sys.stderr)
 
 
 def _after(interrupt: KeyboardInterrupt) -> str:

@@ -89,7 +89,7 @@ class Combined:
             reader.eval()
             for first in range(0, len(images), batch_size):
                 batch = slice(first, first + batch_size)
-                shares = reader.log_shares(seen[batch], texts[batch])
+                shares = reader.log_shares(seen[batch], texts[batch], looks=True)
                 for table, known in zip(tables[batch], shares, strict=True):
                     logs = torch.tensor(known, dtype=torch.float64)
                     rest = (1 - logs.exp().sum()).clamp(min=0).log().reshape(1)

@@ -408,7 +408,7 @@ def load(
     if name not in makers:
         raise ValueError(f"load: no data set {name!r}; there are digits, {', '.join(makers)}")
     if root is None:
-        raise ValueError(f"load: {name} is read from a folder; say which with root=")
+        raise ValueError(f"load: {name} is read from a folder; say which with root= (--root)")
     data = makers[name](root)
     if size is not None:
         data.items = data.items[:size]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from itertools import cycle
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ import gtnet
 Symbols = Sequence[str] | Mapping[int, str] | None
 """Names of labels: one for each label, or a mapping."""
 
+P = ParamSpec("P")
 BEFORE, AFTER = "#d55e00", "#0072b2"
 _SCALE = 2
 _MISSING = "No picture: Graphviz is missing (pip install pygraphviz contains it)."
@@ -86,11 +88,29 @@ def _svg_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
+# At the least width of a page, 328 pixels, letters of this size have 11 pixels.
+_LETTERS = 13.0  # points
+
+
+def _legible(plot: Callable[P, str]) -> Callable[P, str]:
+    """The same plot with letters that can be read on a small screen too."""
+
+    @wraps(plot)
+    def drawn(*given: P.args, **options: P.kwargs) -> str:
+        from matplotlib import rc_context
+
+        with rc_context({"font.size": _LETTERS}):
+            return plot(*given, **options)
+
+    return drawn
+
+
+@_legible
 def curve_plot(
     x_name: str, y_name: str, lines: Mapping[str, Sequence[tuple[float, float]]], percent: bool
 ) -> str:
     """Lines over the course of training as an SVG data URI; long lines are smoothed."""
-    figure, axes = _figure(4.6, 3.0)
+    figure, axes = _figure(4.4, 3.3)
     colours = [AFTER] if len(lines) == 1 else [BEFORE, AFTER, "#009e73", "#555555"]
     for (name, points), colour in zip(lines.items(), cycle(colours), strict=False):
         x, y = np.asarray(points, dtype=float).reshape(-1, 2).T
@@ -103,6 +123,7 @@ def curve_plot(
     return _figure_uri(figure)
 
 
+@_legible
 def reject_plot(
     lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
     error_rate: float,
@@ -115,7 +136,7 @@ def reject_plot(
     """
     from matplotlib.ticker import PercentFormatter
 
-    figure, axes = _figure(7.2, 3.6)
+    figure, axes = _figure(5.2, 3.8)
     for (name, (read, wrong)), colour in zip(lines.items(), (BEFORE, AFTER), strict=False):
         axes.plot(read, wrong, color=colour, label=name, drawstyle="steps-post")
     axes.axhline(error_rate, color="#767676", linewidth=1, linestyle=":")
@@ -123,13 +144,16 @@ def reject_plot(
     most = max(float(wrong.max(initial=0)) for _, wrong in lines.values())
     axes.set_ylim(0, max(min(1.05 * most, 5 * error_rate), 1.5 * error_rate))
     if point is not None:
-        axes.plot(*point, "o", color=AFTER, clip_on=False, zorder=3)
+        shown = point[0], min(point[1], axes.get_ylim()[1])  # at the edge where it is beyond
+        below = -18 if shown[1] > axes.get_ylim()[1] / 2 else 8
+        axes.plot(*shown, "o", color=AFTER, clip_on=False, zorder=3)
         axes.annotate(
             f"{point[0]:.1%} read, {point[1]:.1%} wrong",
-            point,
-            (8, 8) if point[0] < 0.5 else (-8, 8),
+            shown,
+            (8, below) if point[0] < 0.5 else (-8, below),
             textcoords="offset points",
             ha="left" if point[0] < 0.5 else "right",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _finish(axes, "amounts read", "of these wrong", percent=True, legend=True)
@@ -152,12 +176,12 @@ def _finish(axes: Any, x: str, y: str, *, percent: bool, legend: bool) -> None:
         low, high = axes.get_ylim()
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
     if axes.get_xlim()[1] > 1:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
     if legend:
-        axes.legend(frameon=False)
+        axes.figure.legend(frameon=False, loc="outside upper left")  # where no curve is
 
 
 def _figure_uri(figure: Any) -> str:

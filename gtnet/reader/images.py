@@ -81,6 +81,8 @@ def _named(path: str | Path) -> Iterator[None]:
         yield
     except _UNREADABLE as error:
         what = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror:
+            what = error.strerror  # without its number and the name again
         raise ValueError(f"read_image: cannot read an image from {path}: {what}") from error
 
 

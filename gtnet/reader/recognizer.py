@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -218,17 +219,35 @@ class Recognizer(nn.Module):
 
     @torch.no_grad()
     def log_shares(
-        self, observations: Sequence[Any], texts: Sequence[Sequence[str]]
+        self,
+        observations: Sequence[Any],
+        texts: Sequence[Sequence[str]],
+        *,
+        looks: bool = False,
     ) -> list[list[float]]:
         """The log of the share in all interpretations that given answers have, for each item.
 
-        -inf where an answer has no path, or nothing is drawn. Raises ValueError for characters
-        outside the alphabet.
+        -inf where an answer has no path, or nothing is drawn. `looks`: where no answer has a share
+        of `unsure`, take the means over further looks, as `read` does. Raises ValueError for
+        characters outside the alphabet.
         """
+        found = self._log_shares(observations, texts, None)
+        unsure = [i for i, own in enumerate(found) if own and math.exp(max(own)) < self.unsure]
+        if looks and unsure:
+            seen, asked = ([given[i] for i in unsure] for given in (observations, texts))
+            tables = [self._log_shares(seen, asked, look) for look in self.front_end.looks]
+            for i, *own in zip(unsure, *tables):
+                shares = torch.tensor([found[i], *own], dtype=torch.float64)
+                found[i] = (shares.logsumexp(0) - math.log(len(shares))).tolist()
+        return found
+
+    def _log_shares(
+        self, observations: Sequence[Any], texts: Sequence[Sequence[str]], look: Any
+    ) -> list[list[float]]:
         found = [[-torch.inf] * len(rows) for rows in texts]
         drawn = [i for i, observation in enumerate(observations) if len(observation)]
         if drawn:
-            graphs = self.interpretation(self.recognition([observations[i] for i in drawn]))
+            graphs = self.interpretation(self.recognition([observations[i] for i in drawn], look))
             labels = [[self.alphabet.labels_of(text) for text in texts[i]] for i in drawn]
             for i, shares in zip(drawn, log_shares(graphs, labels), strict=True):
                 found[i] = shares

@@ -51,7 +51,8 @@ figcaption b { color: var(--ink); font-weight: 600; }
 .strip { display: flex; flex-wrap: wrap; gap: 1.25rem 1.5rem; }
 .strip figure { margin: 0; max-width: min(100%, 21rem); }
 .strip img { height: 4.75rem; max-width: 100%; object-fit: contain; display: block; }
-.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 2rem; }
+.plots { display: grid; gap: 2rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
 .scroll { overflow-x: auto; padding: .5rem 0; }
 .scroll svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
 .gtnet-animation svg { display: block; margin: 0 auto; }
@@ -60,6 +61,8 @@ img.inline { height: 3rem; border: 1px solid var(--line); }
 .right { color: var(--new) !important; }
 .wrong { color: var(--old) !important; }
 .missing { color: var(--quiet); font-size: .9rem; }
+.gtnet-animation .picture svg { max-width: none !important; }
+@media (max-width: 30rem) { body { padding: 1.5rem 1rem 2rem; } h1 { font-size: 1.6rem; } }
 @media print { body { padding: 0; font-size: 11pt; } section { margin-top: 2.5rem; } }
 </style>
 </head>

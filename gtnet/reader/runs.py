@@ -18,6 +18,7 @@ from PIL import Image
 import gtnet
 from gtnet import GraphvizMissingError
 from gtnet.reader import checkpoint, judge
+from gtnet.reader.card import CARD, model_card
 from gtnet.reader.claim import claimed
 from gtnet.reader.data import Dataset
 from gtnet.reader.film import FILM
@@ -46,7 +47,7 @@ REPORT = "report.html"
 LEARNING = "learning.gif"
 SAMPLES = "samples"
 _WRITTEN = (
-    *(DATA, RESULTS, REPORT, LEARNING, CHECKPOINT, HISTORY, ISOLATED, FILM),
+    *(DATA, RESULTS, CARD, REPORT, LEARNING, CHECKPOINT, HISTORY, ISOLATED, FILM),
     *(checkpoint.CONFIG, checkpoint.MODEL),
 )
 """The files of a run."""
@@ -147,14 +148,18 @@ class Run:
     def train(
         self, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
     ) -> judge.Comparison:
-        """Train, judge on the test amounts, write results.json, report.html, learning.gif.
+        """Train, judge on the test amounts, write results.json, MODEL_CARD.md, report.html
+        and learning.gif.
 
         Raises ValueError for data with faults, a folder in which another training runs, or one
         that holds a training, unless that is to be resumed or overwritten.
         """
         began = time.perf_counter()
         self._check_folder(resume, overwrite)
-        parts = self.splits(self.training.characters, quiet=quiet)
+        # A trained reader to begin with takes the place of the phase on isolated characters.
+        first = self.data.start is None
+        parts = self.splits(self.training.characters if first else 0, quiet=quiet)
+        parts = parts if first else replace(parts, characters=[])
         with claimed(self.out):
             self._check_folder(resume, overwrite)
             if not resume:
@@ -211,6 +216,10 @@ class Run:
             "versions": f"gtnet {gtnet.__version__}, torch {torch.__version__}, Python"
             f" {platform.python_version()}",
         }
+        if parts.found is not None:
+            facts["fingerprint of the data"] = parts.found.fingerprint[:16]
+        card = model_card(comparison, self.data, self.training, facts)
+        checkpoint.write_file(self.out / CARD, card.encode("utf-8"))
         settings = {"data": self.data, "training": self.training}
         told = judge.report_data(
             comparison,
@@ -252,7 +261,7 @@ def _write_samples(folder: Path, test: Dataset, count: int = 8) -> None:
         image, amount = test[index]
         Image.fromarray(image).save(folder / f"{index + 1}.png")
         rows.append(f"{index + 1}.png\t{amount}")
-    (folder / "labels.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    checkpoint.write_file(folder / "labels.tsv", ("\n".join(rows) + "\n").encode("utf-8"))
 
 
 def _absolute(path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,10 +52,10 @@ class SegmentalNetwork(nn.Module):
 
     `forward(lines, widths)`: lines float [batch, 1, height, width] with ink 1 on paper 0; widths
     int64 [batch], columns of each line. Returns scores [segments, labels], not normalized, and the
-    segmentation graphs of the batch, whose arc i carries row i: see `spans`. The last label, for
-    no character, is that of single frames: it is -inf for wider segments, so that a stretch
-    without characters can be cut in one way only. What lies beside an item in the batch does not
-    change its scores in evaluation mode.
+    segmentation graphs of the batch, `gtnet.segment_graph`, whose arc i carries row i. The last
+    label, for no character, is that of single frames: it is -inf for wider segments, so that a
+    stretch without characters can be cut in one way only. What lies beside an item in the batch
+    does not change its scores in evaluation mode.
 
     A segment is scored by the mean features of each of its parts, what the cuts at its ends see on
     both their sides, and its width. Means are differences of prefix sums, at places between frames
@@ -111,8 +111,7 @@ class SegmentalNetwork(nn.Module):
                 maps = maps * inside[:, None, None]
         vectors = self.vectors(maps[:, :, 0].transpose(1, 2)) * inside[:, :, None]
         vectors = vectors.unflatten(2, (-1, self.config.hidden))
-        graph = spans(lengths.tolist(), self.config.widest)
-        graph = graph.to(vectors.dtype).to(vectors.device)
+        graph = gtnet.segment_graph(lengths, self.config.widest, dtype=vectors.dtype)
         item = torch.arange(len(graph), device=lengths.device)
         begin = item.repeat_interleave(graph.arc_offsets.diff()) * (vectors.shape[1] + 1)
         first, width = graph.source.long(), (graph.target - graph.source).long()
@@ -153,24 +152,6 @@ def _means(frames: Tensor, begin: Tensor, first: Tensor, width: Tensor) -> Tenso
         low, high = (_rows(edges[:, :, part], at + step) for step in (0, 1))
         total = total + low.lerp(high, between.to(low)[:, None])
     return total * (parts / width.to(total))[:, None]
-
-
-def spans(lengths: Sequence[int], widest: int) -> gtnet.Graph:
-    """The segmentation graphs of lines of so many frames: every run of at most `widest` frames.
-
-    States are cuts, 0 .. frames; arcs are ordered by the cut they leave, then by width, and
-    labelled with their number. Complexity: O(frames · widest).
-    """
-    return gtnet.stack([_spans(length, widest) for length in lengths])
-
-
-@lru_cache(maxsize=1024)
-def _spans(length: int, widest: int) -> gtnet.Graph:
-    first = torch.arange(length).repeat_interleave(widest)
-    last = first + torch.arange(1, widest + 1).repeat(length)
-    first, last = first[last <= length], last[last <= length]
-    number = torch.arange(len(first))
-    return gtnet.Graph(first, last, number, start=0, accept=length, num_states=length + 1)
 
 
 class SegmentalFrontEnd(Configured[SegmentalConfig]):

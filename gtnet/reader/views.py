@@ -75,12 +75,12 @@ def look(reader: Recognizer, image: np.ndarray, observation: Any) -> View:
 
 @torch.no_grad()
 def look_at_segments(
-    reader: Recognizer, image: np.ndarray, observation: Any
+    reader: Recognizer, image: np.ndarray, observation: Any, *, least: float = 0.01
 ) -> tuple[gtnet.Graph, dict[int, np.ndarray]] | None:
     """The segmentation graph of one input, and the picture of each of its arcs; None over frames.
 
-    Where a segment may begin and end at any frame, those are left out that are read in less than
-    one of a hundred cases; the score of an arc is then the log of how often it is read.
+    Where a segment may begin and end at any frame, the score of an arc is the log of how often it
+    is read, and those are left out that are read less often than `least`, but for the best path.
     """
     if isinstance(observation, Segmentation):
         return observation.graph(), dict(enumerate(segment_images(image, observation)))
@@ -89,7 +89,9 @@ def look_at_segments(
         return None
     lattice = reader.interpretation(emissions)
     chances = lattice.label_posteriors().sum(1)
-    graph, (kept,) = emissions.segmentation, (chances >= 0.01).nonzero(as_tuple=True)
+    shown = chances >= least
+    shown[list(_owners(gtnet.viterbi_path(lattice), emissions.num_labels).values())] = True
+    graph, (kept,) = emissions.segmentation, shown.nonzero(as_tuple=True)
     likely = gtnet.connect(
         gtnet.Graph(
             graph.source[kept],

@@ -159,6 +159,19 @@ def mapped(automaton: Automaton, change) -> Automaton:
     return replace(automaton, arcs=tuple(arcs))
 
 
+def scaled(automaton: Automaton, factor: float) -> Automaton:
+    """The automaton with all scores but -inf times a factor."""
+
+    def times(score: float) -> float:
+        return score * factor if score > NEG_INF else score
+
+    arcs = tuple(replace(arc, weight=times(arc.weight)) for arc in automaton.arcs)
+    start, accept = (
+        tuple(times(score) for score in ends) for ends in (automaton.start, automaton.accept)
+    )
+    return replace(automaton, arcs=arcs, start=start, accept=accept)
+
+
 def turned(automaton: Automaton) -> Automaton:
     arcs = tuple(replace(arc, source=arc.target, target=arc.source) for arc in automaton.arcs)
     return replace(automaton, arcs=arcs, start=automaton.accept, accept=automaton.start)

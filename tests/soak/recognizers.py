@@ -59,7 +59,8 @@ def ctc(t: Trial) -> Graph | None:
     )
     scores = scores.nan_to_num(nan=-1.0, neginf=NEG_INF)
     slack = _slack(dtype, scores)
-    expected = []
+    expected: list[float] = []
+    best: list[float] = []
     for item in range(size):
         found = []
         for frame_labels in itertools.product(range(labels), repeat=lengths[item]):
@@ -69,6 +70,9 @@ def ctc(t: Trial) -> Graph | None:
                     math.fsum(scores[item, f, c].item() for f, c in enumerate(frame_labels))
                 )
         expected.append(log_sum(found))
+        best.append(max(found, default=NEG_INF))
+    aligned = t.call("forced_align", scores, targets, lengths, blank=blank)
+    t.all_near("forced_align", aligned.total, best, slack)
     graph = t.call("ctc_graph", targets, blank, dtype=dtype)
     emissions = _emissions(t, scores, lengths)
     lattice = t.call("compose", emissions, graph)
@@ -153,12 +157,39 @@ def asg(t: Trial) -> Graph | None:
         t.all_near("lf_mmi_loss", loss, wanted, 4 * slack)
         module = t.call("nn.LFMMILoss", bigram, "none")
         t.all_near("LFMMILoss", module(emissions, graph), wanted, 4 * slack)
+        _random_fields(t, scores, transitions, everything, slack)
     packed = t.call("pack_repetitions", [[0, 0, 1, 1, 1]], [8, 9])
     if packed[0].tolist() != [0, 8, 1, 9] or t.call("unpack_repetitions", packed, [8, 9])[
         0
     ].tolist() != [0, 0, 1, 1, 1]:
         raise FailureError("pack_repetitions", str(packed))
     return graph
+
+
+def _random_fields(
+    t: Trial, scores: torch.Tensor, transitions: torch.Tensor, everything: list[float], slack: float
+) -> None:
+    """A linear chain, and as segments of one frame each, has the sums of the bigram."""
+    size, frames, labels = scores.shape
+    tags = torch.tensor([t.draw.choices(range(labels), k=frames) for _ in range(size)])
+    segments = [[(tag, 1) for tag in row] for row in tags.tolist()]
+    wanted = []
+    for item, row in enumerate(tags.tolist()):
+        seen = math.fsum(scores[item, f, c].item() for f, c in enumerate(row))
+        seen += sum(transitions[a, b].item() for a, b in itertools.pairwise(row))
+        wanted.append(seen - everything[item])
+    for name, given in (
+        ("nn.CRF", (scores, tags, None, "none")),
+        ("nn.SemiMarkovCRF", (scores[:, :, None], segments, None, "none")),
+    ):
+        module = t.call(name, labels, dtype=scores.dtype)
+        module.batch_first = True
+        with torch.no_grad():
+            for which, parameter in module.named_parameters():
+                parameter.copy_(
+                    transitions if which == "transitions" else torch.zeros_like(parameter)
+                )
+            t.all_near(name, module(*given), wanted, 4 * slack)
 
 
 @operation(0)

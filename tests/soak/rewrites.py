@@ -97,6 +97,16 @@ def reverse(t: Trial, graph: Graph) -> Graph:
 
 
 @operation()
+def scale(t: Trial, graph: Graph) -> Graph:
+    factor = t.draw.choice([0.5, 0.25, 1.0])
+    result = t.call("scale", graph, factor)
+    t.same_language(
+        "scale", result, unchanged(t, graph, lambda a: of.scaled(a, factor)), eps(graph)
+    )
+    return result
+
+
+@operation()
 def invert(t: Trial, graph: Graph) -> Graph:
     result = t.call("invert", graph)
     swapped = unchanged(t, graph, lambda a: of.mapped(a, lambda i, o: (o, i)))

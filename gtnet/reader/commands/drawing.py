@@ -11,6 +11,7 @@ import numpy as np
 
 import gtnet
 from gtnet.reader import figures, report
+from gtnet.reader.checkpoint import write_file
 from gtnet.reader.inputs import picture
 from gtnet.reader.recognizer import Recognizer
 
@@ -34,7 +35,7 @@ def draw_input(reader: Recognizer, given: Any, path: Path, which: str, name: str
     view = report.look(reader, image, seen)
     if path.suffix == ".html":
         page = _page(image, report.cuts_of(reader, seen), view, name, reader.alphabet.symbols)
-        path.write_text(page, encoding="utf-8")
+        write_file(path, page.encode("utf-8"))
         return
     graph, pictures = (
         (view.recognition, view.recognition_images)

@@ -44,6 +44,7 @@ files in the --out folder:
   config.json, data.json  what it was trained with
   history.json            loss and validation accuracy of each epoch
   results.json            test accuracy before and after, error reduction, rejection threshold
+  MODEL_CARD.md           what the reader is made of, what it can do, what it is not for
   report.html             all of this with pictures: open it in a browser
   learning.gif            how one image was read after every epoch
   samples/                a few test images of digits, to try gtnet read
