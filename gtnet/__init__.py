@@ -48,6 +48,9 @@ from gtnet.edit_distance import mismatch_costs as mismatch_costs
 from gtnet.emissions import Emissions as Emissions
 from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
+from gtnet.forced_align import ForcedAlignment as ForcedAlignment
+from gtnet.forced_align import Span as Span
+from gtnet.forced_align import forced_align as forced_align
 from gtnet.free_alignments import bigram_graph as bigram_graph
 from gtnet.free_alignments import ctc_topology as ctc_topology
 from gtnet.free_alignments import with_star as with_star

@@ -133,7 +133,7 @@ def _state_scores(
         return scores.index_fill(0, end.long(), 0)
     if not end:
         return scores
-    _checks.inside("Graph", name, torch.tensor(list(end)), num_states, of)
+    _checks.inside("Graph", name, like, num_states, of, {name: (min(end), max(end))})
     only = next(iter(end.values()))
     if len(end) == 1 and not isinstance(only, Tensor) and only == 0:
         scores[next(iter(end))] = 0  # fills where it is, while an index would have to get there

@@ -44,7 +44,8 @@ def choosing(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        unmapped(function.__name__, *args, *kwargs.values())
+        if transformed():
+            unmapped(function.__name__, *args, *kwargs.values())
         return inner(*args, **kwargs)
 
     return call

@@ -11,6 +11,8 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
 from gtnet._memory import unmapped
+from gtnet._rewrite import arcs_on_cycles, with_arcs
+from gtnet.distance import useful_part
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology, runs
@@ -58,8 +60,9 @@ def beam_search(
     end in none of the last survivors of an item, its graph has no states, and a UserWarning names
     the item.
     Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
-    segmentation graph (use `prune(emissions @ graph, beam=...)` there), for an epsilon cycle and
-    for labels that the emissions have no scores of, as `compose` does.
+    segmentation graph (use `prune(emissions @ graph, beam=...)` there), for an epsilon cycle that
+    an accepting path takes (others are left out, also where paths are `partial`) and for labels
+    that the emissions have no scores of, as `compose` does.
     Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
     them); items run on threads. On a GPU a block searches an item, which takes O(items · states)
     more memory, and the host waits a few times per chunk for sizes. Results, ties and the numbering
@@ -135,16 +138,18 @@ class BeamSearch:
         self._shared = False
         by_label = graph.topology.leaving_by_ilabel
         assert by_label.labels is not None
-        weights = graph.weights.detach()[by_label.arcs]
+        weights = graph.weights.detach()
         epsilons = by_label.labels == EPSILON
+        self._epsilon_order: Tensor | None = None
+        if bool(epsilons.any()):
+            order, useless = _epsilon_order(graph.detach().to("cpu"))
+            self._epsilon_order = order.to(graph.device)
+            if useless is not None:
+                weights = weights.masked_fill(useless.to(graph.device), NEG_INF)
+        weights = weights[by_label.arcs]
         self._foresee = not bool((weights[epsilons] > 0).any())
         self._positions = (by_label.offsets, by_label.arcs, by_label.states, by_label.labels)
         self._scores = (weights, graph.start.detach().contiguous())
-        self._epsilon_order: Tensor | None = None
-        if bool(epsilons.any()):
-            topology = graph.topology
-            prepared = topology._origin or topology.to(torch.device("cpu"))
-            self._epsilon_order = _epsilon_order(prepared).to(graph.device)
 
     def feed(self, scores: Tensor, lengths: Tensor | list[int] | None = None) -> None:
         """Search the next frames: scores [batch, frames, labels], as `Emissions` takes them.
@@ -323,23 +328,29 @@ def _width(name: str, value: float) -> float:
     return float(value)
 
 
-def _epsilon_order(topology: Topology) -> Tensor:
-    """The position of each state in a topological order of the epsilon arcs, int32 [states]."""
-    reads_nothing = topology.ilabels == EPSILON
-    before = torch.cat([topology.arc_offsets.new_zeros(1), reads_nothing.cumsum(0)])
-    source, target, label = (
-        column[reads_nothing] for column in (topology.source, topology.target, topology.ilabels)
-    )
-    offsets = (topology.state_offsets, before[topology.arc_offsets])
-    silent = Topology(*offsets, source, target, label, label, topology.num_states)
-    order, on_cycle = silent.order_and_cycles
+def _epsilon_order(graph: Graph) -> tuple[Tensor, Tensor | None]:
+    """The position of each state in a topological order of the epsilon arcs, int32 [states].
+
+    And the arcs that have no part in it, bool [arcs], if there are any: those on cycles of epsilons
+    that no accepting path takes.
+    """
+    silent = (graph.ilabels == EPSILON) & (graph.weights > NEG_INF)
+    some = with_arcs(graph, silent)
+    useless = None
+    if some.topology.is_cyclic:
+        assert some.arc_maps is not None
+        around = some.arc_maps[0][arcs_on_cycles(some)].long()
+        useless = torch.zeros_like(silent).index_fill(0, around, True)
+        useless &= useful_part(graph).weights == NEG_INF
+        some = with_arcs(graph, silent & ~useless)
+    order, on_cycle = some.topology.order_and_cycles
     if (cyclic := on_cycle >= 0).any():
-        graph = int(cyclic.nonzero()[0])
-        state = int(on_cycle[graph] - topology.state_offsets[graph])
+        number = int(cyclic.nonzero()[0])
+        state = int(on_cycle[number] - graph.state_offsets[number])
         raise ValueError(
-            f"beam_search: graph {graph} has a cycle of epsilons through state {state}: "
-            f"use remove_epsilon first"
+            f"beam_search: graph {number} has a cycle of epsilons through state {state}, on which "
+            f"no order of its states is right: use remove_epsilon first"
         )
     place = torch.empty_like(order)
     place[order.long()] = torch.arange(len(order), dtype=order.dtype)
-    return place
+    return place, useless

@@ -30,6 +30,12 @@ def connect(graph: Graph | Lattice) -> Graph:
     reached = _ops.reach(offsets, *topology.leaving.by_state(), _checks.possible(graph.start))
     accepting = _checks.possible(graph.accept)
     useful = reached & _ops.reach(offsets, *topology.entering.by_state(), accepting)
+    if bool(useful.all()):  # the topology, and what is known of it, serves again
+        arcs, states = (
+            torch.arange(size, dtype=torch.int32, device=graph.device)
+            for size in (topology.num_arcs, topology.num_states)
+        )
+        return gathered(topology, (graph,), (arcs,), (states,))
     kept, arcs, states = restricted(topology, useful)
     return gathered(kept, (graph,), (arcs.to(torch.int32),), (states.to(torch.int32),))
 

@@ -90,6 +90,8 @@ def _are_chains(graph: Graph) -> bool:
     topology = graph.topology
     if graph.device.type != "cpu" or graph.num_arcs + len(graph) != graph.num_states:
         return False
+    if not torch.equal(topology.state_offsets.diff(), topology.arc_offsets.diff() + 1):
+        return False  # one with no states among them
     arcs = torch.arange(graph.num_arcs) - topology.arc_offsets[topology.graph_of_arc]
     first = torch.zeros(graph.num_states, dtype=torch.bool)
     last = first.clone()
@@ -98,8 +100,8 @@ def _are_chains(graph: Graph) -> bool:
     return (
         torch.equal(topology.source, arcs.int())
         and torch.equal(topology.target, arcs.int() + 1)
-        and torch.equal(graph.start > NEG_INF, first)
-        and torch.equal(graph.accept > NEG_INF, last)
+        and torch.equal(_checks.possible(graph.start), first)
+        and torch.equal(_checks.possible(graph.accept), last)
     )
 
 

@@ -4,6 +4,7 @@ waits for the device; or one error that names the CPU."""
 from __future__ import annotations
 
 import inspect
+import operator
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -193,6 +194,14 @@ CASES: dict[str, list[Case]] = {
     ],
     "edit_transducer": [],
     "edit_distance": [case(lambda chain: gtnet.edit_distance(chain, chain), 30)],
+    "forced_align": [
+        case(
+            lambda scores: operator.attrgetter("total", "labels", "scores", "tokens")(
+                gtnet.forced_align(scores, [[1, 2], [1], []], [4, 3, 2])
+            ),
+            20,
+        )
+    ],
     "edit_costs": [],
     "hamming_costs": [],
     "mismatch_costs": [],
@@ -253,7 +262,7 @@ CASES: dict[str, list[Case]] = {
 
 # They take no tensors or graphs, or are no functions.
 WITHOUT = {"Animation", "GraphvizMissingError", "Lexicon", "NGramModel", "Picture", "SymbolTable"}
-WITHOUT |= {"load", "save", "to_dot"}
+WITHOUT |= {"load", "save", "to_dot", "ForcedAlignment", "Span"}
 
 
 def cases() -> list[Any]:

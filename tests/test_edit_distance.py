@@ -130,3 +130,13 @@ def test_errors():
         edit_transducer([-1, 2])
     with pytest.raises(ValueError, match="max_states=100"):
         edit_costs(list(range(8)), 9, max_states=100)
+
+
+def test_graphs_without_states_among_sequences_have_no_distance():
+    nothing = Graph([], [], [], start=[], accept=[], num_states=0)
+    two = Graph([], [], [], accept=0, num_states=2)
+    for batch in ([two, nothing], [nothing, two], [linear([1]), two, nothing]):
+        found = edit_distance(stack(batch), linear([1, 2]))
+        expected = [edit_distance(one, linear([1, 2])).item() for one in batch]
+        assert found.tolist() == expected
+    assert expected == [1.0, 2.0, math.inf]

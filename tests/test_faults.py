@@ -244,6 +244,14 @@ LONG = {
     "k_best, acyclic": "k_best(small, 2**30)",
     "best_answers": "best_answers(small, 2**30, max_prefixes=many)",
     "beam_search": "beam_search(frames, cyclic, beam=1e9)",
+    "sample": "sample(long, 10_000)",
+    "k_best of a lattice": "(few @ letters).k_best(10**6)",
+    "sample of a lattice": "(many_frames @ letters).sample(10_000)",
+    "forward_score of a lattice": "(many_frames @ letters).forward_score()",
+    "label_posteriors": "(many_frames @ letters).label_posteriors()",
+    "viterbi_path of a lattice": "(many_frames @ letters).viterbi_path()",
+    "ctc_loss": "losses.ctc_loss(logits, targets, [12_000] * 16, [3_000] * 16)",
+    "gradient of ctc_loss": "again(logits.requires_grad_())",
 }
 
 
@@ -262,6 +270,17 @@ def test_a_signal_ends_what_would_run_for_minutes():
         sets, deep, mute = exponential(26), exponential(60), silent(200_000)
         dense, small = net(3_000, 60_000), net(300, 3_000)
         cyclic = net(2_000, 20_000, acyclic=False)
+        long = linear([0, 1] * 200_000)
+        letters = bigram_graph(100)
+        few = Emissions(torch.zeros(1, 300, 100))
+        many_frames = Emissions(torch.zeros(1, 1, 1).expand(1, 100_000, 100))
+        logits = torch.zeros(12_000, 16, 8)
+        targets = 1 + torch.arange(3_000).repeat(16, 1) % 7
+
+        def again(x):
+            loss = losses.ctc_loss(x, targets, [12_000] * 16, [3_000] * 16)
+            for _ in range(1_000):
+                loss.backward(retain_graph=True)
 
         class Stop(Exception):
             pass

@@ -691,3 +691,29 @@ def test_the_same_bits_on_any_number_of_threads():
     torch.set_num_threads(1)
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
+
+
+def test_gradients_of_impossible_parts_between_wide_scores():
+    """Where zeros meet zeros, exponents of float32 must not run over; sanitizers see it."""
+    wide = torch.tensor([9e3, -9e3, 9e3, NEG_INF, -3.0, NEG_INF, 9e3, NEG_INF, -9e3])
+    ends = [0, 0, 1, 0, 2, 2, 3, 0, 3], [1, 2, 3, 4, 0, 3, 4, 2, 0]
+    graph = Graph(*ends, [0, 0, 1, 1, 0, 1, 0, 0, 0], weights=wide, accept=4)
+    scores = torch.tensor(
+        [
+            [[NEG_INF, -1802.0], [1351.0, -38.0], [NEG_INF, 2444.0]],
+            [[-2766.0, 601.0], [-832.0, -1602.0], [274.0, -1768.0]],
+        ]
+    )
+    given = leaves(wide, scores)
+
+    def gradients(dtype, built):
+        weights, frames = (t.to(dtype) for t in given)
+        lattice = Emissions(frames) @ graph.to(dtype).with_weights(weights)
+        total = forward_score(lattice.graph()) if built else lattice.forward_score()
+        assert total.tolist() == [NEG_INF, 22906.0]
+        return torch.autograd.grad(total[1], given)
+
+    expected = gradients(torch.float64, True)
+    for dtype in DTYPES:
+        for ours, theirs in zip(gradients(dtype, False), expected):
+            torch.testing.assert_close(ours, theirs)

@@ -20,7 +20,7 @@ from gtnet.reader.runs import DataConfig
 from gtnet.reader.train import Evaluation, PhaseConfig, TrainConfig
 
 FOUND = Evaluation([Answer("1.00", 0.9)] * 20, ["1.00"] * 18 + ["2.00"] * 2)
-SCORE = Score(0.9, 0.5, 0.01, 0.75, 0.6, 0.0)
+SCORE = Score(0.9, 0.5, 0.01, 0.75, 0.6, 0.0, 20)
 COMPARISON = Comparison(None, FOUND, (None, SCORE))
 
 
@@ -31,6 +31,9 @@ def card(data: DataConfig, score: Score = SCORE) -> str:
 def test_figures_come_with_their_uncertainty() -> None:
     told = card(DataConfig("digits"))
     assert "90.0% of 20 test amounts are read exactly (95% interval 69.9% to 97.2%)" in told
+    assert "chosen on 20 validation amounts for 1% error" in told
+    assert "20 validation amounts are too few" in told
+    assert "too few" not in card(DataConfig("digits"), replace(SCORE, chosen_on=100))
     assert "gtnet read --min-confidence 0.7500" in told and "- seed: 7" in told
     assert "no threshold" in card(DataConfig("digits"), replace(SCORE, threshold=float("inf")))
 

@@ -54,6 +54,8 @@ def good(root: Path, images: int = 12) -> Path:
         ("labels.csv", b"image,label\n0.png,1.50\n\n1.png,2.00\n"),
         ("labels.csv", b"FileName;Transcription\n0.png;1.50\n1.png;2.00;\n"),
         ("labels.csv", b'id,path,value\n1,"0.png","1.50"\n2, "1.png", "2.00"\n'),
+        ("labels.csv", b"sep=;\r\nfile;amount\r\n0.png;1.50\r\n1.png;2.00\r\n"),
+        ("Labels.CSV", b'"sep=,"\nfile,amount\n0.png,1.50\n1.png,2.00\n'),
         ("labels.txt", "file\tamount\n0.png\t1.50\n1.png\t2.00\n".encode("utf-16")),
     ],
 )
@@ -79,6 +81,9 @@ def test_labels_with_blanks_and_quotes(tmp_path: Path) -> None:
         (b"file,amount\na.png,1,234.50\n", ["line 2: 3 cells", "double quotes"]),
         (b'file,amount\na.png,"1.50\nb.png,2.00\n', ["line 2", "unexpected end"]),
         (b"file\tamount\n\t1.00\na.png\t\n", ["line 2: no file name", "line 3: no label"]),
+        (b"sep=;\nfile;amount\na.png;1.00\nb.png\n", ["line 4: 1 cells"]),
+        (b"File\tamount\tfile\na.png\t1.00\tb.png\n", ["line 1: the column file is there twice"]),
+        (b"", ["line 1: no column file"]),
         (b"picture of\tamount\na.png\t1.00\n", ["line 1: no column file", "filename"]),
     ],
 )
@@ -89,6 +94,18 @@ def test_malformed_tables_name_file_and_line(
     with pytest.raises(ValueError, match=r"labels\.tsv") as raised:
         FolderDataset(tmp_path)
     assert all(word in str(raised.value) for word in words)
+
+
+def test_a_folder_without_a_table_says_how_to_make_one(tmp_path: Path) -> None:
+    (tmp_path / "labels.tsv").mkdir()  # no file
+    with pytest.raises(FileNotFoundError, match=r"no table of labels: labels.tsv.*gtnet label"):
+        FolderDataset(tmp_path)
+
+
+def test_copies_of_few_images_are_few(tmp_path: Path) -> None:
+    root = folder(tmp_path / "own", ["file\tamount", *["0.png\t1.50"] * 20])
+    with pytest.raises(ValueError, match="holds 1 different items; at least 10 are needed"):
+        splits(DataConfig("folder", str(root)), 0)
 
 
 def test_two_tables_are_one_too_many(tmp_path: Path) -> None:
@@ -289,7 +306,7 @@ def test_words_of_a_lexicon_may_have_blanks(tmp_path: Path) -> None:
         ({"data": "folder", "root": ".", "corrected": True}, "--corrected"),
         ({"data": "digits", "root": "."}, "--root"),
         ({"data": "digits", "size": 0}, "--size must be at least 1, got 0"),
-        ({"data": "car_a", "root": ".", "more_digits": ("a",)}, "--front-end sliding only"),
+        ({"data": "car_a", "root": ".", "more_digits": ("a",)}, "--front-end sliding"),
         ({"data": "folder", "root": ".", "grammar": "amount", "alphabet": "ab"}, "give it, or"),
     ],
 )

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 import gtnet
 from gtnet.reader.checkpoint import load_reader, save_reader
 from gtnet.reader.cli import main
-from gtnet.reader.commands import common
+from gtnet.reader.commands import common, read
 from gtnet.reader.data import load
 from gtnet.reader.images import read_image
 from gtnet.reader.line import LineConfig
@@ -250,3 +251,79 @@ def test_unexplained_ink_lowers_confidence(front_end: str, images: list[str]) ->
     assert unclear.amount == clear.amount
     assert unclear.confidence == pytest.approx(0.5 * clear.confidence)
     assert unclear.alternatives[0][1] == pytest.approx(0.5 * clear.alternatives[0][1])
+
+
+# What is on standard error, and the target of the Makefile
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "count", "shown"),
+    [
+        (("stderr",), 101, True),
+        (("stderr",), 3, False),  # soon over
+        (("stderr", "stdout"), 101, False),  # the answers show how far it is
+        ((), 101, False),
+    ],
+)
+def test_a_bar_is_on_standard_error_where_somebody_looks(
+    looked_at: tuple[str, ...], count: int, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = {
+        name: Terminal() if name in looked_at else io.StringIO() for name in ("stdout", "stderr")
+    }
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    names = [f"{n}.png" for n in range(count)]
+    assert list(read.shown(names)) == names
+    assert streams["stdout"].getvalue() == ""
+    bar = streams["stderr"].getvalue()
+    assert ("reading" in bar and f"/{count}" in bar) if shown else bar == ""
+
+
+@pytest.fixture(scope="module")
+def segments(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of one kind: what is tested by programs of their own is the same for others."""
+    folder = tmp_path_factory.mktemp("segments")
+    save_reader(folder, untrained())
+    return str(folder)
+
+
+def test_output_into_a_pipe_is_answers_only(segments: str, images: list[str]) -> None:
+    command = [sys.executable, "-m", "gtnet.reader.cli", "read", *[images[0]] * 102, "--jsonl"]
+    done = subprocess.run(
+        [*command, "--model", segments, "--threads", "1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 102 and {row["file"] for row in rows} == {images[0]}
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
+def test_make_read_takes_an_image(segments: str, images: list[str], tmp_path: Path) -> None:
+    """`make read IMAGE=...` in a checkout, whose program is that of the tests."""
+    root = Path(__file__).parents[1]
+    shutil.copy(root / "Makefile", tmp_path)
+    program = tmp_path / ".venv" / "bin" / "gtnet"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gtnet.reader.cli "$@"\n')
+    program.chmod(0o755)
+    shutil.copytree(segments, tmp_path / "demo")
+    scan = tmp_path / "a scan.png"
+    shutil.copy(images[0], scan)
+    # What the target needs is there: nothing is built.
+    command = ["make", "-o", ".venv/has-reader", "read", f"IMAGE='{scan}'"]
+    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    environment = dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS="1")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"{scan}: " in done.stdout and "confidence" in done.stdout

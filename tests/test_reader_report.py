@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -162,6 +163,12 @@ def test_the_operating_point_is_said_and_drawn(tmp_path) -> None:
     assert "threshold 0.7500 , chosen on validation amounts for 1% error" in page.text
     assert "answers 60.0% of the test amounts" in page.text
     assert "gtnet read --min-confidence 0.7500" in page.text
+    told = page_of(tmp_path, replace(full(), after=replace(after, chosen_on=20))).text
+    assert "chosen on 20 validation amounts" in told and "one mistake is 5.0%" in told
+    assert (
+        "too few"
+        not in page_of(tmp_path, replace(full(), after=replace(after, chosen_on=100))).text
+    )
     assert "No threshold of confidence was chosen" in page_of(tmp_path, full()).text
 
 
@@ -209,6 +216,21 @@ def test_letters_of_plots_are_legible_on_a_small_screen(lines: int) -> None:
         width = float(re.search(r'width="([\d.]+)pt"', svg)[1])
         letters = [100 * float(scale) for scale in re.findall(r"scale\(([\d.]+) -", svg)]
         assert letters and 328 / width * min(letters) >= 11  # glyphs are drawn at 100 points
+
+
+@pytest.mark.parametrize("point", [(1.0, 0.3), (0.0, 0.0), (0.2, 0.04), (1.0, 0.0), (0.9, 0.05)])
+def test_a_point_beyond_the_plot_stands_at_its_edge(point, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(figures, "_figure_uri", lambda figure: drawn.append(figure) or "")
+    curve = (np.linspace(0.1, 1, 10), np.linspace(0, 0.3, 10))
+    figures.reject_plot({"a": curve}, 0.01, point)
+    (figure,) = drawn
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a layout that collapses is a warning
+        figure.draw_without_rendering()
+    (text,) = figure.axes[0].texts
+    box, page = text.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
 
 
 def test_the_legend_is_beside_the_curves(monkeypatch) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_reader_own_data import good, strokes
 from test_reader_reading import SLIDING, untrained
 
@@ -203,6 +206,53 @@ def test_a_full_disk_does_not_spoil_resuming(interrupted: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(interrupted.glob("*.new"))
     Trainer(config(epochs=2), few("1", "2"), interrupted, quiet=True).run(resume=True)
+
+
+@pytest.mark.parametrize("kind", ["dot", "html"])
+def test_a_picture_on_a_full_disk_costs_no_other_answer(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_reader(tmp_path / "model", untrained())
+    Image.fromarray(strokes(21)).save(tmp_path / "1.png")
+    images, picture = [str(tmp_path / "1.png")] * 2, tmp_path / f"graph.{kind}"
+    command = ["read", *images, "--model", str(tmp_path / "model"), "--draw", str(picture)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        code = cli.main(command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = capsys.readouterr()
+    assert code == 2 and told.out.count("confidence") == 2
+    assert told.err.count(": cannot write: File too large") == 2 and str(tmp_path) in told.err
+    assert not list(tmp_path.glob("*.new")) and not list(tmp_path.glob(f"*.{kind}"))
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot write") as raised, claimed(tmp_path / "run"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.filename == str(tmp_path / "run" / ".lock")
+    with claimed(tmp_path / "run"):  # and it is free afterwards
+        pass
+
+
+def test_warnings_of_commands_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(options: object) -> int:
+        warnings.warn("load_tensors: film.safetensors is damaged", stacklevel=2)
+        return 0
+
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(run=warn, command="train")
+    monkeypatch.setattr(cli, "_parser", lambda: parser)
+    assert cli.main([]) == 0
+    assert capsys.readouterr().err == "gtnet train: film.safetensors is damaged\n"
 
 
 def test_json_is_valid(tmp_path: Path) -> None:

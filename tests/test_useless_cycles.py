@@ -208,3 +208,29 @@ def test_everything_else_that_sums_over_paths():
             for graph in graphs:
                 work(graph)
     assert forward_score(stack(graphs)).tolist() == [0.0] * len(graphs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("weight", [-1.0, 0.0, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_beam_search_leaves_epsilon_cycles_out_that_accept_nothing(kind, weight, dtype):
+    plain = Graph([0, 1, 0], [1, 2, 2], [0, 1, EPSILON], weights=[0.5, 0.0, -1.0], accept=2)
+    batch = stack([linear([1, 0]), plain, linear([1])]).to(dtype)
+    cyclic = stack([with_cycle(graph, kind, EPSILON, weight) for graph in batch])
+    scores = torch.randn(3, 2, 2, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    leaf = scores.clone().requires_grad_()
+    frames = gtnet.Emissions(leaf, [2, 2, 1])
+    found = gtnet.beam_search(frames, cyclic, beam=float("inf"))
+    expected = gtnet.beam_search(frames, batch, beam=float("inf"))
+    torch.testing.assert_close(forward_score(found), forward_score(expected))
+    torch.testing.assert_close(viterbi_score(found), viterbi_score((frames @ batch).graph()))
+    forward_score(found).sum().backward()
+    assert leaf.grad.isfinite().all()
+
+
+def test_a_beam_search_refuses_epsilon_cycles_that_accept():
+    useful = with_cycle(linear([1]), "behind", EPSILON, -1.0)
+    useful = useful.with_weights(accept=torch.zeros_like(useful.accept))
+    batch = stack([with_cycle(linear([1]), "behind", EPSILON, 1.0), useful])
+    with pytest.raises(ValueError, match=r"graph 1 has a cycle of epsilons through state .*remove"):
+        gtnet.beam_search(gtnet.Emissions(torch.zeros(2, 1, 2)), batch, beam=5.0)

@@ -16,7 +16,15 @@ from gtnet._ops.totals import CtcTotal, LatticeTotal, OutOfRangeError, RefusedEr
 steps = operators.steps.default
 block_steps = operators.block_steps.default
 ctc_arcs = operators.ctc_arcs.default
+_lattice_score = interruptible(operators.lattice_score.default)
+_lattice_score_backward = interruptible(operators.lattice_score_backward.default)
+_lattice_posteriors = interruptible(operators.lattice_posteriors.default)
+_lattice_best = interruptible(operators.lattice_best.default)
 _lattice_k_best = interruptible(operators.lattice_k_best.default)
+_lattice_sample = interruptible(operators.lattice_sample.default)
+_lattice_prune = interruptible(operators.lattice_prune.default)
+_ctc_loss = interruptible(operators.ctc_loss.default)
+_ctc_loss_backward = interruptible(operators.ctc_loss_backward.default)
 
 
 @fake("steps")
@@ -229,7 +237,7 @@ class PathsFound(NamedTuple):
 
 def lattice_best(arguments: LatticeArguments) -> PathsFound:
     """The best path of each item."""
-    return PathsFound(*operators.lattice_best.default(*arguments.flat()))
+    return PathsFound(*_lattice_best(*arguments.flat()))
 
 
 def lattice_k_best(arguments: LatticeArguments, k: int) -> PathsFound:
@@ -248,7 +256,7 @@ def k_best_bytes(arguments: LatticeArguments, k: int) -> int:
 
 def lattice_sample(arguments: LatticeArguments, seeds: Tensor, n: int) -> PathsFound:
     """n paths of each item drawn at random; scores in float64, `seeds` [items * n]."""
-    return PathsFound(*operators.lattice_sample.default(*arguments.flat(), seeds, n))
+    return PathsFound(*_lattice_sample(*arguments.flat(), seeds, n))
 
 
 class Kept(NamedTuple):
@@ -272,7 +280,7 @@ class Kept(NamedTuple):
 
 def lattice_prune(arguments: LatticeArguments, beam: float) -> Kept:
     """What lies on a path of each item whose score is at most `beam` below the best."""
-    return Kept(*operators.lattice_prune.default(*arguments.flat(), beam))
+    return Kept(*_lattice_prune(*arguments.flat(), beam))
 
 
 class Shares(NamedTuple):
@@ -295,7 +303,7 @@ def lattice_posteriors(arguments: LatticeArguments, *, by_cut: bool) -> Shares:
 
     Raises OutOfRangeError; on a GPU the shares of arcs and ends are NaN instead.
     """
-    *shares, trouble = operators.lattice_posteriors.default(*arguments.flat(), by_cut)
+    *shares, trouble = _lattice_posteriors(*arguments.flat(), by_cut)
     if not trouble.is_cuda and int(trouble):
         raise OutOfRangeError
     return Shares(*shares)
@@ -317,7 +325,7 @@ class _LatticeScore(torch.autograd.Function):
     ) -> Tensor:
         keep = any(ctx.needs_input_grad)
         ends = [] if first is None else [first, last]
-        score, *alpha, trouble = operators.lattice_score.default(
+        score, *alpha, trouble = _lattice_score(
             scores, [*cuts, *ends], *steps, weights, start, accept, keep
         )
         if not trouble.is_cuda:  # on a GPU the score is NaN instead, so that nothing waits
@@ -337,7 +345,7 @@ class _LatticeScore(torch.autograd.Function):
             score = ctx.multiplied_out(*inputs)
             found = iter(torch.autograd.grad(score, asked, grad_score, create_graph=True))
             return (*(next(found) if need else None for need in needed), None, None, None)
-        grads = operators.lattice_score_backward.default(
+        grads = _lattice_score_backward(
             grad_score.contiguous(),
             *alpha,
             scores,
@@ -380,7 +388,7 @@ class _CtcLoss(torch.autograd.Function):
     ) -> Tensor | None:
         scores = rows_of_labels(log_probs.transpose(0, 1))
         keep = ctx.needs_input_grad[0]
-        found = operators.ctc_loss.default(scores, lengths, targets, target_lengths, blank, keep)
+        found = _ctc_loss(scores, lengths, targets, target_lengths, blank, keep)
         if not found:
             return None
         loss, *kept = found
@@ -396,7 +404,7 @@ class _CtcLoss(torch.autograd.Function):
             (grad,) = torch.autograd.grad(loss, log_probs, grad_loss, create_graph=True)
         else:
             scores = rows_of_labels(log_probs.transpose(0, 1))
-            grad = operators.ctc_loss_backward.default(
+            grad = _ctc_loss_backward(
                 grad_loss.contiguous(), labels, scores, lengths, *layout
             ).transpose(0, 1)
         return grad, None, None, None, None, None

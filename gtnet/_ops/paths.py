@@ -11,7 +11,7 @@ from gtnet._ops.library import fake, interruptible, operators, unknown_size, vec
 
 k_best = interruptible(operators.k_best.default)
 acyclic_k_best = interruptible(operators.acyclic_k_best.default)
-sample = operators.sample.default
+sample = interruptible(operators.sample.default)
 enumerate_paths = interruptible(operators.enumerate_paths.default)
 
 

@@ -100,7 +100,7 @@ def _threshold(score: Score) -> str:
     if chosen is None or not math.isfinite(chosen):
         return "no threshold of confidence was chosen: no validation amounts, or none serves"
     return (
-        f"with the threshold {chosen:.4f}, chosen on validation amounts for"
+        f"with the threshold {chosen:.4f}, chosen on {score.chosen_on or ''} validation amounts for"
         f" {score.error_rate:.0%} error, it answers {score.accepted:.1%} of the test, of these"
         f" {score.wrong:.1%} wrong: `gtnet read --min-confidence {chosen:.4f}`"
     )
@@ -121,10 +121,14 @@ def _limits(comparison: Comparison, data: DataConfig, front_end: str) -> str:
     rows = ["It answers what it was trained on: other hands, pens, scanners and forms may be worse"]
     if data.name == "digits":
         rows = ["It is a demonstration: real checks look otherwise than what was made of digits"]
-    if len(comparison.after.truth) < 300:
+    score = comparison.scores[1]
+    if score.chosen_on and score.chosen_on * score.error_rate < 1:
         rows.append(
-            "The test is small: choose the threshold again on as many labelled images as there are"
+            f"{score.chosen_on} validation amounts are too few to choose a threshold for"
+            f" {score.error_rate:.0%} error by: choose it again on more"
         )
+    if len(comparison.after.truth) < 300:
+        rows.append("The test is small: see the interval")
     rows.append("A confidence is no probability on images of another kind; test them first")
     if front_end not in SEQUENCES:
         rows.append(

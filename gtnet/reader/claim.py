@@ -25,19 +25,19 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="ascii") as file:
+    with (folder / LOCK).open("ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder = file.read().decode().strip() or "unknown"
             raise ValueError(
-                f"another training (process {file.read().strip() or 'unknown'}) is writing to"
-                f" {folder}: wait for its end, or choose another folder with --out"
+                f"another training (process {holder}) is writing to {folder}: wait for its end,"
+                " or choose another folder with --out"
             ) from None
         try:
             file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            file.write(f"{os.getpid()}\n".encode())
         except OSError as error:
             told = f"cannot write: {error.strerror}"
             raise OSError(error.errno, told, str(folder / LOCK)) from error

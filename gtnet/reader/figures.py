@@ -144,11 +144,13 @@ def reject_plot(
     most = max(float(wrong.max(initial=0)) for _, wrong in lines.values())
     axes.set_ylim(0, max(min(1.05 * most, 5 * error_rate), 1.5 * error_rate))
     if point is not None:
-        axes.plot(*point, "o", color=AFTER, clip_on=False, zorder=3)
+        shown = point[0], min(point[1], axes.get_ylim()[1])  # at the edge where it is beyond
+        below = -18 if shown[1] > axes.get_ylim()[1] / 2 else 8
+        axes.plot(*shown, "o", color=AFTER, clip_on=False, zorder=3)
         axes.annotate(
             f"{point[0]:.1%} read, {point[1]:.1%} wrong",
-            point,
-            (8, 8) if point[0] < 0.5 else (-8, 8),
+            shown,
+            (8, below) if point[0] < 0.5 else (-8, below),
             textcoords="offset points",
             ha="left" if point[0] < 0.5 else "right",
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},

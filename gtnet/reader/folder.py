@@ -56,13 +56,17 @@ class FolderDataset:
             raise FileNotFoundError(
                 f"FolderDataset: no folder {self.root}; it should hold images and labels.tsv"
             )
-        found = [self.root / name for name in LABELS if (self.root / name).is_file()]
-        if len(found) > 1:
-            raise ValueError(
-                f"FolderDataset: {self.root} holds {' and '.join(p.name for p in found)}; keep one"
+        found = [p for p in self.root.iterdir() if p.name.casefold() in LABELS and p.is_file()]
+        if not found:
+            raise FileNotFoundError(
+                f"FolderDataset: {self.root} holds no table of labels: {LABELS[0]} or {LABELS[1]},"
+                " with the columns file and amount; gtnet label writes a page to make it on"
             )
+        if len(found) > 1:
+            names = " and ".join(sorted((path.name for path in found), reverse=True))
+            raise ValueError(f"FolderDataset: {self.root} holds {names}; keep one")
         own = Faults() if faults is None else faults
-        self.path = found[0] if found else self.root / LABELS[0]
+        self.path = found[0]
         self.items: list[tuple[str, str]] = []
         self.rows: list[Row] = []
         self.rewritten: list[tuple[str, str, str]] = []

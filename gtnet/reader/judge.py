@@ -31,8 +31,8 @@ class Score:
 
     `accuracy`: share read exactly; `read`: greatest share it can answer with at most
     `error_rate` wrong among its answers; `threshold`: confidence from which answers are
-    accepted, chosen for that rate on validation amounts; `accepted`, `wrong`: share of test
-    amounts accepted by it, and share of wrong answers among them.
+    accepted, chosen for that rate on so many validation amounts as `chosen_on` says; `accepted`,
+    `wrong`: share of test amounts accepted by it, and share of wrong answers among them.
     """
 
     accuracy: float
@@ -41,6 +41,7 @@ class Score:
     threshold: float | None = None
     accepted: float | None = None
     wrong: float | None = None
+    chosen_on: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _score(found: Evaluation, chosen: Evaluation | None, error_rate: float) -> S
     accepted = [right for confidence, right in pairs if confidence >= threshold]
     wrong = accepted.count(False) / max(1, len(accepted))
     share = len(accepted) / max(1, len(found.truth))
-    return Score(found.accuracy, read, error_rate, threshold, share, wrong)
+    return Score(found.accuracy, read, error_rate, threshold, share, wrong, len(chosen.truth))
 
 
 def report_data(
@@ -183,6 +184,7 @@ def _outcome(name: str, score: Score, own: Evaluation) -> report.Outcome:
         threshold,
         score.accepted,
         score.wrong,
+        score.chosen_on,
     )
 
 

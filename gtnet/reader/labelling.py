@@ -92,7 +92,7 @@ def label_folder(root: Path, path: Path) -> tuple[int, list[str]]:
     files that could not be opened. Raises ValueError where there are no images.
     """
     known: dict[str, str] = {}
-    if any((root / name).is_file() for name in LABELS):
+    if any(path.name.casefold() in LABELS for path in root.iterdir() if path.is_file()):
         from gtnet.reader.folder import FolderDataset
 
         data = FolderDataset(root, grammar="")

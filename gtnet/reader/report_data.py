@@ -24,6 +24,7 @@ class Outcome:
         correct: whether each answer is the truth, [amounts].
         threshold: confidence from which answers are accepted, chosen on validation amounts; None
             where there are none, or no threshold serves.
+        chosen_on: the number of these.
         accepted, wrong: share of the test amounts accepted by it, and of wrong answers among them.
     """
 
@@ -35,6 +36,7 @@ class Outcome:
     threshold: float | None = None
     accepted: float | None = None
     wrong: float | None = None
+    chosen_on: int | None = None
 
 
 @dataclass(frozen=True)

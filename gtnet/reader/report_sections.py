@@ -70,10 +70,25 @@ def _operating_point(after: Outcome, error_rate: float) -> str:
             " amounts, or no threshold kept it there.</p>"
         )
     return (
-        f"<p>With the threshold <b>{after.threshold:.4f}</b>, chosen on validation amounts for"
-        f" {rate} error, it answers <b>{_percent(after.accepted)}</b> of the test amounts, of these"
+        f"<p>With the threshold <b>{after.threshold:.4f}</b>, chosen on {_count(after.chosen_on)}"
+        f"validation amounts for {rate} error, it answers <b>{_percent(after.accepted)}</b> of the"
+        " test amounts, of these"
         f" {_percent(after.wrong)} wrong: <code>gtnet read --min-confidence"
-        f" {after.threshold:.4f}</code></p>"
+        f" {after.threshold:.4f}</code>{_too_few(after.chosen_on, error_rate)}</p>"
+    )
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number} "
+
+
+def _too_few(number: int | None, error_rate: float) -> str:
+    """What a threshold is worth that was chosen on less than one mistake's worth of amounts."""
+    if not number or number * error_rate >= 1:
+        return ""
+    return (
+        f". {number} are too few to tell {_percent(error_rate, 0)}: one mistake is"
+        f" {_percent(1 / number)}; choose it again on more"
     )
 
 

@@ -156,7 +156,10 @@ class Run:
         """
         began = time.perf_counter()
         self._check_folder(resume, overwrite)
-        parts = self.splits(self.training.characters, quiet=quiet)
+        # A trained reader to begin with takes the place of the phase on isolated characters.
+        first = self.data.start is None
+        parts = self.splits(self.training.characters if first else 0, quiet=quiet)
+        parts = parts if first else replace(parts, characters=[])
         with claimed(self.out):
             self._check_folder(resume, overwrite)
             if not resume:

@@ -191,7 +191,7 @@ def _parts(
     if data.writers is not None and len(groups) > 2:
         tenth = max(1, tenth)
     if not tenth:
-        what = "amounts; at least 10" if data.writers is None else "writers; at least 3"
+        what = "different items; at least 10" if data.writers is None else "writers; at least 3"
         raise ValueError(f"{data.root} holds {len(groups)} {what} are needed")
     shuffled = [list(groups.values())[number] for number in order]
     test, valid, train = shuffled[:tenth], shuffled[tenth : 2 * tenth], shuffled[2 * tenth :]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _SHOWN = 60
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\n', re.IGNORECASE)  # a first line of spreadsheets
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ def table(path: Path, names: str, faults: Faults | None = None) -> list[Row]:
     """The rows of a table with a header line that has at least these columns.
 
     `names` are parted by blanks; one of those parted by | is enough. Cells are parted by tabs,
-    semicolons or commas, whichever the header has first in this order, and may stand in double
-    quotes; blanks around them are no part of them. Upper and lower case of column names are one.
+    semicolons or commas, whichever the header has first in this order or a line "sep=;" above it
+    says, and may stand in double quotes; blanks around them are no part of them. Upper and lower
+    case of column names are one.
     The text is UTF-8 or, with a byte order mark, UTF-16; lines end in any of the usual ways.
 
     Raises FileNotFoundError, or ValueError that names the line. Malformed rows are all named in one
@@ -90,6 +93,9 @@ def table(path: Path, names: str, faults: Faults | None = None) -> list[Row]:
         raise ValueError(
             f"{path}, line 1: no column {told} in {header}{'; ' * bool(others)}{others}"
         )
+    twice = next((name for name in columns if name and columns.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path}, line 1: the column {twice} is there twice; keep one")
     rows: list[Row] = []
     for number, cells in lines:
         while len(cells) > len(header) and not cells[-1]:
@@ -127,20 +133,23 @@ def read_text(path: Path) -> str:
 
 def _cells(path: Path, text: str, faults: Faults) -> Iterator[tuple[int, list[str]]]:
     """The line at which each row begins and its cells; rows without any are left out."""
-    header = text.split("\n", 1)[0]
-    if "\t" in header:
+    said = _SEPARATOR.match(text)
+    header = text[said.end() if said else 0 :].split("\n", 1)[0]
+    if "\t" in header and not said:
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield number, [_unquoted(cell) for cell in line.split("\t")]
         return
-    separator = ";" if ";" in header else ","
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True, skipinitialspace=True)
-    begin = 1
+    separator = said[1] if said else ";" if ";" in header else ","
+    rest = io.StringIO(text[said.end() if said else 0 :])
+    reader = csv.reader(rest, delimiter=separator, strict=True, skipinitialspace=True)
+    above = 1 if said else 0
+    begin = 1 + above
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 yield begin, [cell.strip() for cell in cells]
-            begin = reader.line_num + 1
+            begin = reader.line_num + 1 + above
     except csv.Error as error:
         # What follows an open quote cannot be told from what it quotes.
         found = text.split("\n")[begin - 1][:_SHOWN]

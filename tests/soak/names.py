@@ -55,6 +55,8 @@ EXCLUDED = {
     "losses.register": "keeps a name, sees no graph",
     "losses.Energies": "what losses.energies returns",
     "losses.Offending": "what losses.most_offending returns",
+    "ForcedAlignment": "what forced_align returns",
+    "Span": "what forced_align returns",
     "Graph.from_topology": "unchecked, for code that made a topology itself",
     "Lattice": "made by compose of emissions and a graph, under trial by its methods",
 }

@@ -59,7 +59,8 @@ def ctc(t: Trial) -> Graph | None:
     )
     scores = scores.nan_to_num(nan=-1.0, neginf=NEG_INF)
     slack = _slack(dtype, scores)
-    expected = []
+    expected: list[float] = []
+    best: list[float] = []
     for item in range(size):
         found = []
         for frame_labels in itertools.product(range(labels), repeat=lengths[item]):
@@ -69,6 +70,9 @@ def ctc(t: Trial) -> Graph | None:
                     math.fsum(scores[item, f, c].item() for f, c in enumerate(frame_labels))
                 )
         expected.append(log_sum(found))
+        best.append(max(found, default=NEG_INF))
+    aligned = t.call("forced_align", scores, targets, lengths, blank=blank)
+    t.all_near("forced_align", aligned.total, best, slack)
     graph = t.call("ctc_graph", targets, blank, dtype=dtype)
     emissions = _emissions(t, scores, lengths)
     lattice = t.call("compose", emissions, graph)

@@ -386,7 +386,10 @@ def compose(t: Trial, a: Graph, b: Graph) -> Graph:
                 strings.setdefault((p.inputs, q.outputs), []).append(p.score + q.score)
         return {string: of.total(scores, t.semiring) for string, scores in strings.items()}
 
-    t.same_language("compose", result, expected, 3 * eps(a, b))
+    # Scores of OpenFst's 64-bit arcs pass through text of nine digits on their way here.
+    by_openfst = None in [few_paths(one) for one in (*ours, *theirs)]
+    slack = max(3 * eps(a, b), 1e-7 if by_openfst else 0.0)
+    t.same_language("compose", result, expected, slack)
     t.mapped_back("compose", result, [a, b], sums=True)
     t.all_near("compose: items", [len(result)], [size], 0)
     return result

@@ -52,7 +52,9 @@ struct CountArcs {
     GTNET_SIMD()
     for (int i = 0; i < kLanes; ++i) {
       const int32_t p = A == kGathered ? other[i] : A == kContiguous ? i : 0;
-      count[i] += m[i] * (wm[i] * fm[p]) * extended::power_of_two<T>(e[i] + we[i] + fe[p]);
+      // A product of zeros has the exponent of two; with two more the sum would overflow.
+      const E far = fe[p] < extended::Limits<T>::kZero ? extended::Limits<T>::kZero : fe[p];
+      count[i] += m[i] * (wm[i] * fm[p]) * extended::power_of_two<T>(e[i] + we[i] + far);
     }
   }
 };

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/drivers.h"
+#include "core/interrupt.h"
 #include "lattice/cpu/band.h"
 #include "lattice/cpu/expected_counts.h"
 #include "lattice/cpu/label_sums.h"
@@ -126,6 +127,7 @@ class LatticePass {
     }
     if (!cuts_.is_chain) Array<T>::clear(alpha + cuts_.count * size, cuts_.count * size);
     for (int32_t c = 0; c < cuts_.count; ++c) {
+      poll(8 * size);
       const Numbers<T> here = alpha + slot(c, keep) * size;
       if (cuts_.starts(c)) {
         add(here, graph.start.begin(), Scale<T>::exp(relative(offset[c], cuts_.start[c])));
@@ -207,6 +209,7 @@ class LatticePass {
         epsilon(steps_.epsilon_leaving, graph.epsilon, nullptr, size, counting);
     double spreads = 0;
     for (int32_t c = cuts_.count; c-- > 0;) {
+      poll(16 * size);
       const Numbers<T> here = alpha + c * size;
       const Numbers<T> beta = betas.begin() + (cuts_.is_chain ? 0 : c * size);
       bool is_read = false;

@@ -4,6 +4,7 @@
 
 #include <unordered_map>
 
+#include "core/interrupt.h"
 #include "lattice/cpu/viterbi.h"
 #include "paths/cpu/k_best_lazy.h"
 
@@ -30,8 +31,10 @@ class LatticeNodes {
   }
   template <class Visit>
   void each(int64_t node, const Visit& visit) const {
-    predecessors_.each(cut(node), position(node),
-                       [&](const lattice::Way& way) { return visit(at(way)); });
+    predecessors_.each(cut(node), position(node), [&](const lattice::Way& way) {
+      poll(8);
+      return visit(at(way));
+    });
   }
   double start(int64_t node) const { return predecessors_.start(cut(node), position(node)); }
   double distance(int64_t node) const { return distance_(cut(node), position(node)); }

@@ -4,6 +4,7 @@
 // (forward filtering, backward sampling; Rabiner 1989).
 #pragma once
 
+#include "core/interrupt.h"
 #include "lattice/cpu/forward_backward.h"
 #include "lattice/cpu/predecessors.h"
 #include "paths/sample.h"
@@ -82,6 +83,7 @@ class LatticeSampler {
         sums.push_back(sum += std::exp(score - here));
         return false;
       });
+      poll(32 * static_cast<int64_t>(sums.size()));
       const size_t choice = ways.empty() ? 0 : chosen(sums, uniform());
       if (choice == 0) break;
       const Way& way = ways[choice - 1];

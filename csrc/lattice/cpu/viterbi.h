@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "lattice/cpu/predecessors.h"
 
 namespace gtnet::lattice {
@@ -128,6 +129,7 @@ class LatticeBest {
       if (!cuts_.alone[c]) std::fill_n(alpha_ + c * size, size, kNegInf);
     }
     for (int32_t c = 0; c < cuts_.count; ++c) {
+      poll(8 * size);
       double* const here = alpha_ + c * size;
       if (cuts_.starts(c)) {
         for (int32_t s = 0; s < item_.num_states; ++s) {
@@ -166,6 +168,7 @@ class LatticeBest {
     double* const read = margined.data() + kMargin;
     std::fill_n(alpha_ - kMargin, room(item_), kNegInf);
     for (int32_t c = cuts_.count; c-- > 0;) {
+      poll(8 * size);
       double* const here = alpha_ + c * size;
       std::fill_n(read, size, kNegInf);
       for (int32_t k = cuts_.begin[c]; k < cuts_.begin[c + 1]; ++k) {

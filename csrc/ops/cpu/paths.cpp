@@ -37,8 +37,10 @@ PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Ten
 // The i-th path of a graph; without arcs if it was given up.
 void draw(const paths::SampledPaths& paths, int64_t graph, int64_t i, paths::Paths& found) {
   const size_t begin = found.arcs.size();
-  const paths::PathEnds ends =
-      paths.follow(graph, i, [&](int32_t arc, int32_t) { found.arcs.push_back(arc); });
+  const paths::PathEnds ends = paths.follow(graph, i, [&](int32_t arc, int32_t) {
+    poll(16);
+    found.arcs.push_back(arc);
+  });
   if (ends.first == kNone) found.arcs.resize(begin);
   found.lengths.push_back(static_cast<int64_t>(found.arcs.size() - begin));
   found.first.push_back(ends.first);

@@ -17,7 +17,20 @@ from gtnet.reader.recognizer import Recognizer
 
 
 def draw_input(reader: Recognizer, given: Any, path: Path, which: str, name: str) -> None:
-    """Draw one graph of an input, or with `.html` a page with its picture and all of them."""
+    """Draw one graph of an input, or with `.html` a page with its picture and all of them.
+
+    Raises ValueError where there is no such graph, OSError that names the picture, where the disk
+    is full for example.
+    """
+    try:
+        _draw(reader, given, path, which, name)
+    except OSError as error:  # it may be of a file on the way to the picture
+        told = error.strerror or str(error)
+        told = told if told.startswith("cannot write") else f"cannot write: {told}"
+        raise OSError(error.errno, told, str(path)) from error
+
+
+def _draw(reader: Recognizer, given: Any, path: Path, which: str, name: str) -> None:
     (seen,) = reader.observe([given])
     image = picture(given)
     if not len(seen):

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     if options.draw:
         check_output(Path(options.draw), (".html", *PICTURES))
     reader, code, kind = model_of(options), 0, options.kind or "text"
-    found = records(reader, _shown(options.images), best=options.best or 0)
+    found = records(reader, shown(options.images), best=options.best or 0)
     with Teller(kind, options.best or 3, options.min_confidence) as teller:
         for number, record in enumerate(found):
             if record.answer is None:
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _shown(names: list[str]) -> Iterator[str]:
+def shown(names: list[str]) -> Iterator[str]:
     """The names, with a bar on standard error where somebody looks at it and it is not soon over.
 
     None where the answers go to the same terminal: they show how far it is.

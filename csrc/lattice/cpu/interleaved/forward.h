@@ -4,6 +4,7 @@
 // work of a group of items, and nothing is computed twice but what was too much to keep.
 #pragma once
 
+#include "core/interrupt.h"
 #include "lattice/cpu/interleaved/checkpoints.h"
 
 namespace gtnet::lattice::interleaved {
@@ -25,6 +26,7 @@ class ForwardScore {
          cut = walk.next(cut)) {
       T* const to =
           plan.is_kept(forth, cut) ? kept_.at(forth, cut) : spare.begin() + cut % 2 * kept_.size;
+      poll(8 * kept_.size);
       walk.sum(cut, from);
       walk.emit(cut, to);
       kept_.save(cut, walk.state);

@@ -1,6 +1,7 @@
 // The gradient of the forward score of interleaved items.
 #pragma once
 
+#include "core/interrupt.h"
 #include "lattice/cpu/interleaved/checkpoints.h"
 #include "lattice/cpu/interleaved/expected_counts.h"
 
@@ -78,6 +79,7 @@ class Gradient {
     for (int32_t cut = walk_.next(middle); forth_ ? cut <= last : cut >= last;
          cut = walk_.next(cut)) {
       T* const to = values.begin() + cut % 2 * kept_.size;
+      poll(16 * kept_.size);
       pass(cut, from, to);
       from = to;
     }
