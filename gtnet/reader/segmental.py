@@ -62,6 +62,8 @@ class SegmentalNetwork(nn.Module):
     too. A frame sees 6 columns to each side and no more: with features that know all of a
     character, any segment near it would do, and cuts would tell nothing.
 
+    Its units are smooth: with rectifiers many die in the first steps, in which all scores fall.
+
     Complexity: O(frames · widest · (parts + hidden + labels) · hidden) beside the convolutions, in
     memory O(frames · widest · (parts · hidden + labels)) in training.
     Source: Sarawagi & Cohen 2004; Kong, Dyer & Smith 2016.
@@ -92,13 +94,18 @@ class SegmentalNetwork(nn.Module):
         # to each part.
         self.vectors = nn.Linear(four, (4 + config.parts) * config.hidden)
         self.widths = nn.Embedding(config.widest, config.hidden)
+        last = nn.Linear(config.hidden, num_labels)
         self.scores = nn.Sequential(
-            nn.ReLU(),
+            nn.Tanh(),
             nn.Linear(config.hidden, config.hidden),
-            nn.ReLU(),
+            nn.GELU(),
             nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, num_labels),
+            last,
         )
+        with torch.no_grad():  # Few wide characters at first: they see what they are to be.
+            self.widths.weight.mul_(0.1)
+            last.bias.fill_(-6.0)
+            last.bias[-1] = -1.0
 
     def forward(self, lines: Tensor, widths: Tensor) -> tuple[Tensor, gtnet.Graph]:
         lengths = (widths + STRIDE - 1) // STRIDE
