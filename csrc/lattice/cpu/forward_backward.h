@@ -140,13 +140,13 @@ class LatticePass {
         }
         continue;
       }
-      epsilons(steps_.epsilon_entering, graph.epsilon, here);
-      if (cuts_.accepts(c)) total.add(*this, graph, here, offset[c] + cuts_.accept[c]);
       for (int32_t k = begin; k < end; ++k) {
         // Vectors that reach over the end of `here` see what comes behind it in memory.
         const int32_t d = cuts_.target[k];
         if (d == c + 1 && cuts_.alone[d]) Array<T>::clear(alpha + slot(d, keep) * size, kMargin);
       }
+      epsilons(steps_.epsilon_entering, graph.epsilon, here);
+      if (cuts_.accepts(c)) total.add(*this, graph, here, offset[c] + cuts_.accept[c]);
       const Numbers<T> led = alpha + (cuts_.count + c) * size;
       bool is_led = false;
       for (int32_t k = begin; k < end; ++k) {
