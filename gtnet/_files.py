@@ -176,7 +176,7 @@ def replace_file(path: PathLike, data: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(beside, place)
     except OSError as error:
-        told = f"cannot write: {error.strerror}"
+        told = f"cannot write: {error.strerror or error}"
         raise OSError(error.errno, told, os.fspath(path)) from error
     finally:
         beside.unlink(missing_ok=True)

@@ -273,7 +273,7 @@ def test_a_signal_ends_what_would_run_for_minutes():
         long = linear([0, 1] * 200_000)
         letters = bigram_graph(100)
         few = Emissions(torch.zeros(1, 300, 100))
-        many_frames = Emissions(torch.zeros(1, 1, 1).expand(1, 100_000, 100))
+        many_frames = Emissions(torch.zeros(1, 1, 1).expand(1, 400_000, 100))
         logits = torch.zeros(12_000, 16, 8)
         targets = 1 + torch.arange(3_000).repeat(16, 1) % 7
 
@@ -289,11 +289,24 @@ def test_a_signal_ends_what_would_run_for_minutes():
             raise Stop
 
         def interrupted(run, number, expected):
-            threading.Timer(0.2, signal.pthread_kill, (main, number)).start()
+            # Until it stops: once in a while a signal is not heard on a busy machine.
+            done = threading.Event()
+
+            def send():
+                pause = 0.2
+                while not done.wait(pause):
+                    signal.pthread_kill(main, number)
+                    pause = 1.5
+
+            sender = threading.Thread(target=send)
+            sender.start()
             try:
-                run()
+                while True:
+                    run()
             except expected:
+                done.set()
                 print("stopped")
+            sender.join()
 
         signal.signal(signal.SIGALRM, stop)
         # Python leaves SIGINT ignored where it was, as in what a shell starts in the background.
