@@ -303,15 +303,19 @@ def _scaled(function: str, graph: Graph, beta: float | Tensor) -> Graph:
     if isinstance(beta, Tensor):
         _checks.same_device(function, graph=graph.weights, beta=beta)
 
-    def times(scores: Tensor, graph_of: Tensor) -> Tensor:
-        impossible = scores == NEG_INF
-        scaled = scores.double().masked_fill(impossible, 0) * _per(graph_of, beta)
-        return scaled.masked_fill(impossible, NEG_INF)
-
     topology = graph.topology
+    of_arcs, of_states = (
+        _per(owner, beta) for owner in (topology.graph_of_arc, topology.graph_of_state)
+    )
     return Graph.from_topology(
         topology,
-        times(graph.weights, topology.graph_of_arc),
-        times(graph.start, topology.graph_of_state),
-        times(graph.accept, topology.graph_of_state),
+        times(graph.weights.double(), of_arcs),
+        times(graph.start.double(), of_states),
+        times(graph.accept.double(), of_states),
     )
+
+
+def times(scores: Tensor, factor: float | Tensor) -> Tensor:
+    """Scores times a factor; -inf stays, with a gradient of 0."""
+    impossible = scores == NEG_INF
+    return (scores.masked_fill(impossible, 0) * factor).masked_fill(impossible, NEG_INF)

@@ -19,7 +19,7 @@ from gtnet.determinize import MAX_STATES, determinize
 from gtnet.distance import viterbi_score
 from gtnet.graph import Graph, built, stack
 from gtnet.minimize import minimize
-from gtnet.paths import label_sequences
+from gtnet.paths import arcs_follow_each_other, label_sequences
 from gtnet.topology import Topology, runs
 
 if TYPE_CHECKING:
@@ -92,14 +92,12 @@ def _are_chains(graph: Graph) -> bool:
         return False
     if not torch.equal(topology.state_offsets.diff(), topology.arc_offsets.diff() + 1):
         return False  # one with no states among them
-    arcs = torch.arange(graph.num_arcs) - topology.arc_offsets[topology.graph_of_arc]
     first = torch.zeros(graph.num_states, dtype=torch.bool)
     last = first.clone()
     first[topology.state_offsets[:-1]] = True
     last[topology.state_offsets[1:] - 1] = True
     return (
-        torch.equal(topology.source, arcs.int())
-        and torch.equal(topology.target, arcs.int() + 1)
+        arcs_follow_each_other(topology)
         and torch.equal(_checks.possible(graph.start), first)
         and torch.equal(_checks.possible(graph.accept), last)
     )

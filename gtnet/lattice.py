@@ -12,7 +12,7 @@ from gtnet import _lattice_paths, _lattice_sums, _ops
 from gtnet._checks import NEG_INF
 from gtnet._ordinary import ordinary, transformed
 from gtnet._text import headline
-from gtnet.distance import _is_one, _log_distance, _scaled
+from gtnet.distance import _is_one, _log_distance, _scaled, times
 from gtnet.emissions import Emissions, beyond
 from gtnet.graph import Graph, Unbuilt
 from gtnet.paths import MAX_PREFIXES
@@ -324,10 +324,9 @@ class Lattice(Unbuilt):
             if emissions.lengths is None:
                 per_row = beta[emissions.segmentation.topology.graph_of_arc].unsqueeze(1)
         scores = emissions.scores.double()
-        impossible = scores == NEG_INF
         if emissions.lengths is not None:  # what is never read may be NaN
-            impossible = impossible | beyond(scores, emissions.lengths)
-        scores = (scores.masked_fill(impossible, 0) * per_row).masked_fill(impossible, NEG_INF)
+            scores = scores.masked_fill(beyond(scores, emissions.lengths), NEG_INF)
+        scores = times(scores, per_row)
         if emissions.lengths is None:
             segmentation = _scaled(function, emissions.segmentation, beta)
         operand = _scaled(function, operand, beta)

@@ -226,16 +226,18 @@ def label_sequences(
     if side not in ("ilabels", "olabels"):
         raise ValueError(f'label_sequences: side must be "ilabels" or "olabels", got {side!r}')
     topology = graph.topology
-    position = torch.arange(graph.num_arcs, device=graph.device)
-    position = position - topology.arc_offsets[topology.graph_of_arc]
-    if not (
-        torch.equal(topology.source, position.int())
-        and torch.equal(topology.target, position.int() + 1)
-    ):
+    if not arcs_follow_each_other(topology):
         raise ValueError("label_sequences: graphs must be linear, as viterbi_path returns them")
     labels = getattr(topology, side).tolist()
     ends = topology.arc_offsets.tolist()
     return [[label for label in labels[begin:end] if label >= 0] for begin, end in pairwise(ends)]
+
+
+def arcs_follow_each_other(topology: Topology) -> bool:
+    """Whether arc i of each graph leads from state i to state i + 1."""
+    position = torch.arange(topology.num_arcs, device=topology.device)
+    position = (position - topology.arc_offsets[topology.graph_of_arc]).int()
+    return torch.equal(topology.source, position) and torch.equal(topology.target, position + 1)
 
 
 def _check_device(function: str, graph: Graph) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _numbers
-from gtnet._checks import NEG_INF
 from gtnet._memory import named
+from gtnet.distance import _per, times
 from gtnet.graph import Graph, built
 from gtnet.lattice import Lattice
 
@@ -31,23 +31,21 @@ def scale(graph: Graph | Lattice, alpha: float | Tensor) -> Graph | Lattice:
     if isinstance(graph, Lattice) and not (isinstance(factor, Tensor) and factor.ndim):
         return _of_lattice(graph, factor)
     graph = built("scale", "graph", graph)
-    of_arcs = of_states = factor
     if isinstance(factor, Tensor):
         _checks.same_device("scale", graph=graph.weights, alpha=factor)
-        if factor.ndim:
-            if len(factor) != len(graph):
-                raise ValueError(
-                    f"scale: alpha has {len(factor)} factors, the batch {len(graph)} graphs"
-                )
-            topology = graph.topology
-            of_arcs, of_states = (
-                factor[owner] for owner in (topology.graph_of_arc, topology.graph_of_state)
+        if factor.ndim and len(factor) != len(graph):
+            raise ValueError(
+                f"scale: alpha has {len(factor)} factors, the batch {len(graph)} graphs"
             )
+    topology = graph.topology
+    of_arcs, of_states = (
+        _per(owner, factor) for owner in (topology.graph_of_arc, topology.graph_of_state)
+    )
     return Graph.from_topology(
-        graph.topology,
-        _times(graph.weights, of_arcs),
-        _times(graph.start, of_states),
-        _times(graph.accept, of_states),
+        topology,
+        times(graph.weights, of_arcs).to(graph.dtype),
+        times(graph.start, of_states).to(graph.dtype),
+        times(graph.accept, of_states).to(graph.dtype),
     )
 
 
@@ -59,14 +57,9 @@ def _of_lattice(lattice: Lattice, factor: float | Tensor) -> Lattice:
         cut = scale(emissions.segmentation, factor)
         assert isinstance(cut, Graph)
         segmentation = cut
-    scaled = emissions.with_scores(_times(emissions.scores, factor), segmentation)
+    scores = times(emissions.scores, factor).to(emissions.scores.dtype)
+    scaled = emissions.with_scores(scores, segmentation)
     return lattice._with(scaled, operand)
-
-
-def _times(scores: Tensor, factor: float | Tensor) -> Tensor:
-    impossible = scores == NEG_INF
-    scaled = scores.masked_fill(impossible, 0) * factor
-    return scaled.masked_fill(impossible, NEG_INF).to(scores.dtype)
 
 
 def _factor(alpha: float | Tensor) -> float | Tensor:

@@ -11,20 +11,26 @@ from torch import Tensor
 from gtnet._ops import library
 from gtnet._ops.functional import forward_mode, learnt, transformed
 from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
-from gtnet._ops.totals import CtcTotal, LatticeTotal, OutOfRangeError, RefusedError, raise_trouble
+from gtnet._ops.totals import (
+    CtcTotal,
+    LatticeTotal,
+    OutOfRangeError,
+    RefusedError,
+    backward_of_ctc_loss,
+    backward_of_lattice_score,
+    raise_trouble,
+    run_ctc_loss,
+    run_lattice_score,
+)
 
 steps = operators.steps.default
 block_steps = operators.block_steps.default
 ctc_arcs = operators.ctc_arcs.default
-_lattice_score = interruptible(operators.lattice_score.default)
-_lattice_score_backward = interruptible(operators.lattice_score_backward.default)
 _lattice_posteriors = interruptible(operators.lattice_posteriors.default)
 _lattice_best = interruptible(operators.lattice_best.default)
 _lattice_k_best = interruptible(operators.lattice_k_best.default)
 _lattice_sample = interruptible(operators.lattice_sample.default)
 _lattice_prune = interruptible(operators.lattice_prune.default)
-_ctc_loss = interruptible(operators.ctc_loss.default)
-_ctc_loss_backward = interruptible(operators.ctc_loss_backward.default)
 
 
 @fake("steps")
@@ -325,7 +331,7 @@ class _LatticeScore(torch.autograd.Function):
     ) -> Tensor:
         keep = any(ctx.needs_input_grad)
         ends = [] if first is None else [first, last]
-        score, *alpha, trouble = _lattice_score(
+        score, *alpha, trouble = run_lattice_score(
             scores, [*cuts, *ends], *steps, weights, start, accept, keep
         )
         if not trouble.is_cuda:  # on a GPU the score is NaN instead, so that nothing waits
@@ -345,7 +351,7 @@ class _LatticeScore(torch.autograd.Function):
             score = ctx.multiplied_out(*inputs)
             found = iter(torch.autograd.grad(score, asked, grad_score, create_graph=True))
             return (*(next(found) if need else None for need in needed), None, None, None)
-        grads = _lattice_score_backward(
+        grads = backward_of_lattice_score(
             grad_score.contiguous(),
             *alpha,
             scores,
@@ -388,7 +394,7 @@ class _CtcLoss(torch.autograd.Function):
     ) -> Tensor | None:
         scores = rows_of_labels(log_probs.transpose(0, 1))
         keep = ctx.needs_input_grad[0]
-        found = _ctc_loss(scores, lengths, targets, target_lengths, blank, keep)
+        found = run_ctc_loss(scores, lengths, targets, target_lengths, blank, keep)
         if not found:
             return None
         loss, *kept = found
@@ -404,7 +410,7 @@ class _CtcLoss(torch.autograd.Function):
             (grad,) = torch.autograd.grad(loss, log_probs, grad_loss, create_graph=True)
         else:
             scores = rows_of_labels(log_probs.transpose(0, 1))
-            grad = _ctc_loss_backward(
+            grad = backward_of_ctc_loss(
                 grad_loss.contiguous(), labels, scores, lengths, *layout
             ).transpose(0, 1)
         return grad, None, None, None, None, None

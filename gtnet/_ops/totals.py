@@ -15,10 +15,10 @@ from torch import Tensor
 from gtnet._ops.functional import Differentiable, alive, in_front, one_by_one
 from gtnet._ops.library import define, fake, interruptible, operators
 
-_lattice_score = interruptible(operators.lattice_score.default)
-_lattice_score_backward = interruptible(operators.lattice_score_backward.default)
-_ctc_loss = interruptible(operators.ctc_loss.default)
-_ctc_loss_backward = interruptible(operators.ctc_loss_backward.default)
+run_lattice_score = interruptible(operators.lattice_score.default)
+backward_of_lattice_score = interruptible(operators.lattice_score_backward.default)
+run_ctc_loss = interruptible(operators.ctc_loss.default)
+backward_of_ctc_loss = interruptible(operators.ctc_loss_backward.default)
 
 _LATTICE = (
     "Tensor scores, Tensor[] cuts, Tensor words, Tensor word_offsets, Tensor state_offsets, "
@@ -44,7 +44,7 @@ def raise_trouble(code: int) -> None:
 
 @define(f"lattice_total({_LATTICE}) -> Tensor")
 def _(*given: Any) -> Tensor:
-    score, *_, trouble = _lattice_score(*given, False)
+    score, *_, trouble = run_lattice_score(*given, False)
     if not trouble.is_cuda:
         raise_trouble(int(trouble))
     return score
@@ -53,8 +53,8 @@ def _(*given: Any) -> Tensor:
 @define(f"lattice_total_backward(Tensor grad_score, {_LATTICE}, bool counting) -> Tensor[]")
 def _(grad_score: Tensor, scores: Tensor, *rest: Any) -> list[Tensor]:
     *given, counting = rest
-    _, *alpha, _ = _lattice_score(scores, *given, True)
-    found = _lattice_score_backward(grad_score.contiguous(), *alpha, scores, *given, counting)
+    _, *alpha, _ = run_lattice_score(scores, *given, True)
+    found = backward_of_lattice_score(grad_score.contiguous(), *alpha, scores, *given, counting)
     return list(found)
 
 
@@ -63,7 +63,7 @@ def _(grad_score: Tensor, scores: Tensor, *rest: Any) -> list[Tensor]:
     "bool keep) -> (Tensor, Tensor)"
 )
 def _(scores: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    found = _ctc_loss(scores, lengths, *rest)
+    found = run_ctc_loss(scores, lengths, *rest)
     if not found:
         raise RefusedError(
             "ctc_loss: lengths, labels or scores are not what they should be: outside of "
@@ -73,7 +73,7 @@ def _(scores: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     if not rest[-1]:
         return loss, scores.new_empty(0)
     ones = torch.ones_like(loss)
-    return loss, _ctc_loss_backward(ones, labels, scores, lengths, *layout)
+    return loss, backward_of_ctc_loss(ones, labels, scores, lengths, *layout)
 
 
 @fake("lattice_total")

@@ -75,6 +75,12 @@ class _Bigrams(nn.Module):
         bigrams = bigram_graph(None, transitions, start)
         return bigrams.with_weights(accept=torch.cat([end.new_full((1,), NEG_INF), end]))
 
+    def _lattice(self, emissions: Emissions) -> Lattice:
+        """All tag sequences of each item."""
+        found = compose(emissions, self.graph())
+        assert isinstance(found, Lattice)
+        return found
+
     def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
         return (
             self.transitions.masked_fill(~self.allowed, NEG_INF),
@@ -163,13 +169,13 @@ class CRF(_Bigrams):
         _checks.inside("CRF", "tags", chosen.reshape(-1), self.num_tags, "the tags")
         seen = rows.gather(2, chosen[:, :, None]).squeeze(2)
         observed = torch.where(valid, seen, 0).sum(1) + self._score_of_tags(chosen, lengths)
-        found = _normalized(observed, self._lattice(rows, lengths))
+        found = _normalized(observed, self._lattice(Emissions(rows, lengths)))
         return _reduced("CRF", found, reduction, lengths)
 
     def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
         """The best tags of each item (Viterbi); empty where everything is forbidden."""
         rows, lengths = self._rows("CRF.decode", emissions, mask)
-        return label_sequences(self._lattice(rows.detach(), lengths).viterbi_path())
+        return label_sequences(self._lattice(Emissions(rows.detach(), lengths)).viterbi_path())
 
     def k_best(
         self, emissions: Tensor, k: int, mask: Tensor | None = None
@@ -177,19 +183,14 @@ class CRF(_Bigrams):
         """At most k tag sequences of each item, best first, with their log-probabilities."""
         rows, lengths = self._rows("CRF.k_best", emissions, mask)
         with torch.no_grad():
-            lattice = self._lattice(rows, lengths)
+            lattice = self._lattice(Emissions(rows, lengths))
             return _with_probabilities(lattice, k)
 
     def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The probability of each tag in each frame, shaped as the emissions; 0 beyond the mask."""
         rows, lengths = self._rows("CRF.marginals", emissions, mask)
-        found = self._lattice(rows, lengths).label_posteriors()
+        found = self._lattice(Emissions(rows, lengths)).label_posteriors()
         return found if self.batch_first else found.transpose(0, 1)
-
-    def _lattice(self, rows: Tensor, lengths: Tensor) -> Lattice:
-        found = compose(Emissions(rows, lengths), self.graph())
-        assert isinstance(found, Lattice)
-        return found
 
     def _rows(self, name: str, emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Emissions [batch, frames, tags] and the frames of each item."""
@@ -271,11 +272,6 @@ class SemiMarkovCRF(_Bigrams):
         frame, duration = (torch.arange(n, device=scores.device) for n in scores.shape[1:3])
         inside = (frame[:, None] + duration < frames[:, None, None])[..., None]
         return scores.new_zeros(scores.shape).masked_scatter(inside, found)
-
-    def _lattice(self, emissions: Emissions) -> Lattice:
-        found = compose(emissions, self.graph())
-        assert isinstance(found, Lattice)
-        return found
 
     def _emissions(
         self, name: str, scores: Tensor, lengths: Tensor | None

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 import gtnet
 from gtnet.reader.alphabet import Alphabet
-from gtnet.reader.augment import LOOKS, distort_lines
-from gtnet.reader.configured import Configured
 from gtnet.reader.languages import skipping
-from gtnet.reader.line import Line, LineConfig, line_of
-from gtnet.reader.sliding import Change, batch_of, convolution
+from gtnet.reader.line import Line, LineConfig
+from gtnet.reader.line_front_end import Change, LineFrontEnd, convolution
 
 
 @dataclass(frozen=True)
@@ -161,7 +156,7 @@ def _means(frames: Tensor, begin: Tensor, first: Tensor, width: Tensor) -> Tenso
     return total * (parts / width.to(total))[:, None]
 
 
-class SegmentalFrontEnd(Configured[SegmentalConfig]):
+class SegmentalFrontEnd(LineFrontEnd[SegmentalConfig]):
     """Images to all their segmentations, learnt: a `FrontEnd` without rules where to cut.
 
     Every frame is a candidate cut; a segment is any run of frames up to a widest one. Which
@@ -183,11 +178,6 @@ class SegmentalFrontEnd(Configured[SegmentalConfig]):
 
     name = "segmental"
     kind = SegmentalConfig
-    looks: Sequence[Any] = LOOKS
-
-    def observe(self, image: np.ndarray) -> Line:
-        """The line of writing on an image, uint8 [height, width], dark ink on light paper."""
-        return line_of(image, self.config.line)
 
     def network(self, alphabet: Alphabet) -> SegmentalNetwork:
         """A network that scores the labels of an alphabet for every segment."""
@@ -201,13 +191,5 @@ class SegmentalFrontEnd(Configured[SegmentalConfig]):
         self, network: nn.Module, lines: Sequence[Line], change: Change | None = None
     ) -> gtnet.Emissions:
         """The batch of recognition graphs: all segmentations, a score per label on each arc."""
-        batch, widths = batch_of(lines)
-        if change is not None:
-            batch, widths = change(batch, widths)
-        weights = next(network.parameters(), batch)
-        scores, graph = network(batch.to(weights), widths.to(weights.device))
+        scores, graph = self.scored(network, lines, change)
         return gtnet.Emissions(scores, graph=graph)
-
-    def change(self, strength: float) -> Change | None:
-        """Another hand, pen and scanner for each line; None at strength 0."""
-        return partial(distort_lines, strength=strength) if strength else None

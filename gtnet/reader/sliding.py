@@ -6,26 +6,20 @@ its last map are frames, and a transducer says which runs of frames write which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 import gtnet
 from gtnet.reader.alphabet import Alphabet
-from gtnet.reader.augment import LOOKS, distort_lines
-from gtnet.reader.configured import Configured
-from gtnet.reader.line import Line, LineConfig, line_of
+from gtnet.reader.line import Line, LineConfig
+from gtnet.reader.line_front_end import Change, LineFrontEnd, convolution
 from gtnet.reader.sequence import both_ways
 
 STRIDE = 4
 """Columns of the line between two columns of the last map."""
-
-_WIDTHS = 32  # batches are padded to a multiple: convolutions are planned for every width anew
 
 
 @dataclass(frozen=True)
@@ -103,56 +97,11 @@ class SlidingNetwork(nn.Module):
         return scores.reshape(shape).log_softmax(2), frames * columns
 
 
-def convolution(
-    inputs: int,
-    outputs: int,
-    size: int | tuple[int, int],
-    *,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] | None = None,
-    pool: tuple[int, int] | None = None,
-) -> nn.Sequential:
-    """A convolution, normalized over the batch and rectified, then pooled or not."""
-    if padding is None:
-        padding = size // 2 if isinstance(size, int) else 0
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    ]
-    return nn.Sequential(*layers, *([nn.MaxPool2d(pool)] if pool else []))
-
-
-def batch_of(lines: Sequence[Line]) -> tuple[Tensor, Tensor]:
-    """Lines as one batch: float [batch, 1, height, width], ink 1 on paper 0, and their widths.
-
-    Raises ValueError for lines of several heights.
-    """
-    heights = {line.ink.shape[0] for line in lines}
-    if len(heights) != 1:
-        raise ValueError(f"batch_of: a batch has lines of one height, these have {sorted(heights)}")
-    widths = [-(-len(line) // STRIDE) * STRIDE for line in lines]
-    wide = max(-(-max(widths) // _WIDTHS), 1) * _WIDTHS
-    batch = np.zeros((len(lines), 1, heights.pop(), wide), np.uint8)
-    for row, line in zip(batch, lines, strict=True):
-        row[0, :, : len(line)] = line.ink
-    return torch.from_numpy(batch).float() / 255, torch.tensor(widths)
-
-
-Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""A random change of a batch of lines and their widths, as `distort_lines`."""
-
-
-class SlidingFrontEnd(Configured[SlidingConfig]):
+class SlidingFrontEnd(LineFrontEnd[SlidingConfig]):
     """Images to frames: a `FrontEnd` whose recognition graphs are chains of frames."""
 
     name = "sliding"
     kind = SlidingConfig
-    looks: Sequence[Any] = LOOKS
-
-    def observe(self, image: np.ndarray) -> Line:
-        """The line of writing on an image, uint8 [height, width], dark ink on light paper."""
-        return line_of(image, self.config.line)
 
     def network(self, alphabet: Alphabet) -> SlidingNetwork:
         """A network that scores the labels of an alphabet for every frame."""
@@ -162,13 +111,4 @@ class SlidingFrontEnd(Configured[SlidingConfig]):
         self, network: nn.Module, lines: Sequence[Line], change: Change | None = None
     ) -> gtnet.Emissions:
         """The batch of recognition graphs: a chain of frames for each line."""
-        batch, widths = batch_of(lines)
-        if change is not None:
-            batch, widths = change(batch, widths)
-        weights = next(network.parameters(), batch)
-        scores, frames = network(batch.to(weights), widths.to(weights.device))
-        return gtnet.Emissions(scores, frames)
-
-    def change(self, strength: float) -> Change | None:
-        """Another hand, pen and scanner for each line; None at strength 0."""
-        return partial(distort_lines, strength=strength) if strength else None
+        return gtnet.Emissions(*self.scored(network, lines, change))
