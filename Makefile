@@ -80,9 +80,13 @@ format: .venv/has-lint
 docs: .venv/has-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file .ci/mkdocs.yml
 
+# Only the libraries of torch are left out: they are there when gtnet is imported.
 wheel: .venv/has-dist
 	rm -rf dist
 	$(BIN)/python -m build
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --plat manylinux_2_28_$$(uname -m) \
+		--exclude 'libtorch*.so' --exclude 'libc10*.so' --wheel-dir dist dist/*-linux_*.whl
+	rm dist/*-linux_*.whl
 	$(BIN)/abi3audit --strict --summary dist/*.whl
 
 clean:

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/glibc.h"
+
 #ifdef __CUDACC__
 #define GTNET_HD __host__ __device__
 #define GTNET_KERNEL __device__

@@ -107,7 +107,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> elimination(
     for (int32_t p = begin; p < end; ++p) {
       const std::vector<int32_t>& of_row = fills[c].columns[p - begin];
       int32_t* const first = column + row[p];
-      std::transform(of_row.begin(), of_row.end(), first, [&](int32_t at) { return begin + at; });
+      std::transform(of_row.begin(), of_row.end(), first,
+                     [first_state = begin](int32_t at) { return first_state + at; });
       int32_t* const last = first + of_row.size();
       on_diagonal[p] = std::lower_bound(first, last, p) - column;
       for (int32_t k = leaving.offsets[pivot[p]]; k < leaving.offsets[pivot[p] + 1]; ++k) {
