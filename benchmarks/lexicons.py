@@ -76,16 +76,20 @@ def spoken(
     for _ in range(batch):
         text: list[int] = []
         state = 0
-        while len(text) < frames:
+        while True:
             own = arcs[offsets[state] : offsets[state + 1]]
             weights = chance[own].astype(np.float64)
             arc = rng.choice(own, p=weights / weights.sum())
             state = target[arc]
             if labels[arc] == gtnet.EPSILON:
                 continue
+            word: list[int] = []
             for token in lexicon.pronunciations[labels[arc]].tokens:
-                text += [token] * int(rng.integers(1, 3)) + [0] * int(rng.integers(1, 3))
-        rows.append(text[:frames])
+                word += [token] * int(rng.integers(1, 3)) + [0] * int(rng.integers(1, 3))
+            if len(text) + len(word) > frames:
+                break
+            text += word
+        rows.append(text + [0] * (frames - len(text)))
     seen = torch.nn.functional.one_hot(torch.tensor(rows), len(lexicon.tokens)).float() * 6
     drawn = torch.randn(seen.shape, generator=generator) * noise
     return (seen + drawn).log_softmax(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __version__ = "0.2.0"
 
+from gtnet import decode as decode
 from gtnet import interop as interop
 from gtnet import losses as losses
 from gtnet import nn as nn

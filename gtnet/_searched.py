@@ -18,7 +18,7 @@ from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
 if TYPE_CHECKING:
-    from gtnet.lattice import Lattice
+    pass
 
 Searchable = "Graph | Lattice | FailureGraph"
 _FAN = 32  # of csrc/beam/cpu/look_ahead.h, RangeMaximum

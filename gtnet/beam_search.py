@@ -80,10 +80,10 @@ def beam_search(
     an accepting path takes (others are left out, also where paths are `partial`) and for labels
     that the emissions have no scores of, as `compose` does; for a sequence on a GPU.
     Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
-    them); items run on threads. A sequence costs O(log arcs) for each arc followed besides. On a GPU a block searches an item, which takes O(items · states)
-    more memory, and the host waits a few times per chunk for sizes. Results, ties and the numbering
-    of states and arcs are those of the CPU, but scores are not checked for NaN and +inf, which
-    count as -inf.
+    them); items run on threads. A sequence costs O(log arcs) more for each arc followed. On a GPU a
+    block searches an item, which takes O(items · states) more memory, and the host waits a few
+    times per chunk for sizes. Results, ties and the numbering of states and arcs are those of the
+    CPU, but scores are not checked for NaN and +inf, which count as -inf.
     Gradient: that of a gather, to emissions, arc weights, start and accept; the choice has none.
     Source: Lowerre 1976; Povey et al. 2012 for the lattice; Allauzen, Riley & Schalkwyk 2009 for
     composition on demand with look-ahead.
@@ -159,13 +159,12 @@ class BeamSearch:
                 raise ValueError("beam_search: max_active must be at least 1, got 0")
         self._chunks: list[_Chunk] = []
         self._shared = False
-        if isinstance(graph, list | tuple) and len(graph) == 1:
-            (graph,) = graph
+        several = graph if isinstance(graph, list | tuple) else (graph,)
         self._searched: Searched
-        if isinstance(graph, list | tuple):
-            self._searched = Product("beam_search", graph, look_ahead)
+        if len(several) == 1:
+            self._searched = BuiltGraph(built("beam_search", "graph", several[0]))
         else:
-            self._searched = BuiltGraph(built("beam_search", "graph", graph))
+            self._searched = Product("beam_search", several, look_ahead)
         self._first = self._searched.graphs[0]
 
     def feed(self, scores: Tensor, lengths: Tensor | list[int] | None = None) -> None:

@@ -297,9 +297,10 @@ class Lexicon:
         """The transducer from tokens to one word; for many one after another, `graph().star`.
 
         "last" shares prefixes (`gtnet.trie`): the last arc of a pronunciation writes the word and
-        carries its log-probability. It is small, but `compose` with a grammar follows every word
-        to its end from every state of the grammar before the grammar refuses it: 20,000 words and
-        170,000 n-grams take more than 100 million arcs. "first" gives each pronunciation a path of its own,
+        carries its log-probability. It is small, and what a search through [tokens, lexicon,
+        grammar] wants (`beam_search`). But `compose` with a grammar follows every word to its end
+        from every state of the grammar before the grammar refuses it: 20,000 words and 170,000
+        n-grams take more than 100 million arcs. "first" gives each pronunciation a path of its own,
         whose first arc writes the word and carries the log-probability: the product then has a path
         for each n-gram, here 379,000 arcs, at the price of an arc for each word from the root.
 

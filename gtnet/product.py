@@ -36,8 +36,8 @@ def paired(function: str, a: Graph, b: Graph, max_arcs: int) -> Paired:
     found = pair(a, b, num_graphs, max_arcs)
     if found is None:
         raise ValueError(
-            f"{function}: the product has more than max_arcs={max_arcs} arcs; {_advice(a)}prune the "
-            f"operands, split the batch, or raise max_arcs (an arc takes about 40 bytes)"
+            f"{function}: the product has more than max_arcs={max_arcs} arcs; {_advice(a)}prune "
+            f"the operands, split the batch, or raise max_arcs (an arc takes about 40 bytes)"
         )
     return found
 
@@ -48,7 +48,8 @@ def _advice(a: Graph) -> str:
         return ""
     return (
         "a writes epsilons, and where labels come late paths are followed that b then refuses: let "
-        'a write early (Lexicon.graph(write="first"), push(a, what="labels")); or '
+        'a write early (Lexicon.graph(write="first"), push(a, what="labels")), or compose while '
+        "searching (beam_search(emissions, [a, b], ...)); or "
     )
 
 

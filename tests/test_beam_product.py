@@ -71,7 +71,7 @@ def built(graphs: list[Graph]) -> tuple[Graph, list[torch.Tensor]]:
 
 
 def spelled(lattice: Graph, maps) -> list[Counter]:
-    """How often each path appears: the arcs that it takes in emissions and graphs, and its score."""
+    """How often each path appears: its arcs in emissions and graphs, labels and score."""
     columns = list(zip(*(m.tolist() for m in maps), strict=True))
     return [
         Counter((tuple(columns[k] for k in p.arcs), p.inputs, p.outputs, p.score) for p in paths(a))
