@@ -183,7 +183,7 @@ class CTCDecoder:
     ) -> list[list[Hypothesis]]:
         """The answers of each item, best first.
 
-        Arguments: `log_probs` [batch, frames, labels] on the CPU, `lengths` the frames of each item.
+        Arguments: `log_probs` [batch, frames, labels] on the CPU, `lengths` each item's frames.
         Where no path that survives ends with a word, the paths that are there are answers: their
         last tokens belong to no word. An item without any has none, and a UserWarning names it.
         """
