@@ -173,6 +173,8 @@ class Dictionary(nn.Module):
         self.weight = nn.Parameter(torch.randn(*shape, dtype=dtype))
         self.stride, self.padding = stride, padding
         Synthesis("Dictionary", self.weight.detach(), stride, padding)
+        with torch.no_grad():
+            self.weight.copy_(self.atoms)  # so that a rate of learning means the same for any size
 
     @property
     def atoms(self) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet.latent.energy import LatentEnergy
-from gtnet.latent.items import squared_error
+from gtnet.latent.items import squared_error, total
 from gtnet.latent.regularizers import Gaussian
 
 
@@ -21,8 +21,8 @@ class VAE(LatentEnergy):
     `gtnet.variational_bound` is for graphs. (With λ = 1 the volume of the prior is counted as 1:
     loss >= F - ½ values · log 2π.)
 
-    Arguments: `encoder`: signals to [batch, 2 · values], means and logs of variances;
-    `decoder`: codes [batch, values] to signals; `cost`: by default `squared_error`, divided by
+    Arguments: `encoder`: signals to [batch, 2 · values, ...], means and logs of variances;
+    `decoder`: codes [batch, values, ...] to signals; `cost`: by default `squared_error`, divided by
     noise²; for pixels in 0 .. 1 a noise of 0.2 or so; `lam`: the strength of the springs.
     Source: Kingma & Welling 2014; Higgins et al. 2017 for λ other than 1.
     """
@@ -42,13 +42,13 @@ class VAE(LatentEnergy):
         self.noise = noise
 
     def ball(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the code of each signal is, and the logs of its variances, both [batch, values]."""
+        """Where the code of each signal is, and the logs of its variances, [batch, values, ...]."""
         assert self.encoder is not None
         found = self.encoder(y)
-        if found.dim() != 2 or found.shape[1] % 2:
+        if found.dim() < 2 or found.shape[1] % 2:
             raise ValueError(
                 f"VAE: the encoder gives {list(found.shape)}; it should be means and logs of"
-                " variances side by side, [batch, 2 · values]"
+                " variances side by side, [batch, 2 · values, ...]"
             )
         mean, log_variance = found.chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 20)
@@ -65,7 +65,7 @@ class VAE(LatentEnergy):
         mean, log_variance = self.ball(y)
         noise = torch.randn(mean.shape, dtype=y.dtype, device=y.device, generator=generator)
         z = mean + (log_variance / 2).exp() * noise
-        springs = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
+        springs = total(mean.square() + log_variance.exp() - 1 - log_variance) / 2
         return self._smooth_cost(y, z, x) + self.lam * springs
 
     def _smooth(self, y: Tensor, z: Tensor, x: Any = None) -> Tensor:
