@@ -30,8 +30,8 @@ from gtnet.reader.sliding import SlidingConfig
 from gtnet.reader.train import PhaseConfig, TrainConfig, Trainer, TrainingData, evaluate
 
 RESULTS = Path(__file__).parent / "LATENT.md"
-COUNTS = (10, 30, 100, 300, 1000)
-TEST = 250
+COUNTS = (10, 30, 100, 300)
+TEST = 200
 BATCH = 8
 
 
@@ -48,7 +48,7 @@ class Setting:
 
 SETTINGS = {
     "segments": Setting(
-        ReaderConfig(network=NetworkConfig(channels=(8, 16, 32), hidden=64)), 160, 6e-3, jitter=0.5
+        ReaderConfig(network=NetworkConfig(channels=(8, 16, 32), hidden=64)), 200, 6e-3, jitter=0.5
     ),
     "sliding": Setting(
         ReaderConfig(
@@ -62,7 +62,7 @@ SETTINGS = {
 
 
 class Looked:
-    """The first amounts of a data set as a front end sees them, looked at once for all trainings."""
+    """The first amounts of a data set as a front end sees them, once for all trainings."""
 
     grammar = "amount"
 

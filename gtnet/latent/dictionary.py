@@ -16,7 +16,7 @@ _TRANSPOSED: dict[int, Any] = {
     4: functional.conv_transpose2d,
     5: functional.conv_transpose3d,
 }
-_GRID = 16  # frequencies per tap at which the norm of a convolution is measured
+_GRID = 8  # frequencies per tap at which the norm of a convolution is measured
 
 
 class Synthesis:
@@ -98,13 +98,14 @@ class Synthesis:
         trigonometric polynomial may rise between two points of it.
         """
         if self.dense:
-            return torch.linalg.matrix_norm(self.atoms, 2).square()
+            flat = self.atoms if len(self.atoms) < self.atoms.shape[1] else self.atoms.T
+            return torch.linalg.eigvalsh(flat @ flat.T)[-1]
         phases = _phases(self.atoms, self.stride)
         sizes = phases.shape[2:]
         grid = [_GRID * k if k > 1 else 1 for k in sizes]
         rise = math.prod(math.cos(math.pi * (k - 1) / n) for k, n in zip(sizes, grid))
         dims = [*range(2, phases.dim())]
-        spectrum = torch.fft.fftn(phases, grid, dims).movedim((0, 1), (-2, -1)).flatten(0, -3)
+        spectrum = torch.fft.rfftn(phases, grid, dims).movedim((0, 1), (-2, -1)).flatten(0, -3)
         small = spectrum if spectrum.shape[-2] < spectrum.shape[-1] else spectrum.mT
         gram = small @ small.mH
         return torch.linalg.eigvalsh(gram)[:, -1].amax() / rise

@@ -27,7 +27,9 @@ METHODS = ("none", "psd", "vae")
 
 _ATOMS = 192
 _VALUES = 32
-_WINDOW = 32  # columns of a line that one code draws
+_WINDOW = 24  # columns of a line that one code draws
+_STROKES = 96  # atoms of a line, each at every place
+_PIECE = 128  # columns of a line that are looked at together
 _LAMBDA = 0.3
 _NOISE = 0.3
 _MOST = 16000  # segments that are looked at; windows: an eighth
@@ -100,8 +102,8 @@ def segments_of(
 
 
 def windows_of(observations: Sequence[Line], most: int, rng: np.random.Generator) -> Tensor:
-    """Pieces of lines, float [pieces, 1, height, 4 windows], ink 1 on paper 0."""
-    width, pieces = 4 * _WINDOW, []
+    """Pieces of lines, float [pieces, 1, height, 128], ink 1 on paper 0."""
+    width, pieces = _PIECE, []
     for line in observations:
         if not len(line):
             continue
@@ -149,7 +151,7 @@ def _of_lines(network: SlidingNetwork, signals: Tensor, method: str) -> nn.Modul
             nn.Conv1d(six, out, 1),
         )
 
-    dictionary = (_ATOMS, height, _WINDOW)
+    dictionary = (_STROKES, height, _WINDOW)
     draw = nn.ConvTranspose1d(_VALUES, height, _WINDOW, stride=STRIDE, padding=padding)
     return _Rows(_model(method, see, dictionary, draw, stride=STRIDE, padding=padding))
 
@@ -163,8 +165,8 @@ def _model(
 ) -> nn.Module:
     """The energy whose encoder sees, and whose decoder draws."""
     if method == "psd":
-        encoder = PredictiveEncoder(see(_ATOMS), _ATOMS)
         atoms = Dictionary(*dictionary, **places)
+        encoder = PredictiveEncoder(see(atoms.num_atoms), atoms.num_atoms)
         return SparseCoding(atoms, _LAMBDA, encoder=encoder, iterations=20, tol=1e-2)
     return VAE(see(2 * _VALUES), draw, noise=_NOISE)
 
