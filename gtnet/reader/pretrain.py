@@ -161,11 +161,13 @@ def _model(
     see: Callable[[int], nn.Module],
     dictionary: tuple[int, ...],
     draw: nn.Module,
-    **places: int,
+    *,
+    stride: int = 1,
+    padding: int = 0,
 ) -> nn.Module:
     """The energy whose encoder sees, and whose decoder draws."""
     if method == "psd":
-        atoms = Dictionary(*dictionary, **places)
+        atoms = Dictionary(*dictionary, stride=stride, padding=padding)
         encoder = PredictiveEncoder(see(atoms.num_atoms), atoms.num_atoms)
         return SparseCoding(atoms, _LAMBDA, encoder=encoder, iterations=20, tol=1e-2)
     return VAE(see(2 * _VALUES), draw, noise=_NOISE)
