@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gtnet.latent import VAE, Dictionary, PredictiveEncoder, SparseCoding, fit
+from gtnet import latent
 from gtnet.reader.line import Line
 from gtnet.reader.line_front_end import batch_of
 from gtnet.reader.recognize import SegmentNetwork
@@ -75,7 +75,7 @@ def pretrain(
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
 
-        return fit(model, signals, epochs=epochs, batch_size=64, rate=rate, seed=seed, tell=tell)
+        return latent.fit(model, signals, epochs=epochs, batch_size=64, rate=rate, seed=seed, tell=tell)
 
 
 def check_pretrainable(network: nn.Module, method: str) -> None:
@@ -167,10 +167,10 @@ def _model(
 ) -> nn.Module:
     """The energy whose encoder sees, and whose decoder draws."""
     if method == "psd":
-        atoms = Dictionary(*dictionary, stride=stride, padding=padding)
-        encoder = PredictiveEncoder(see(atoms.num_atoms), atoms.num_atoms)
-        return SparseCoding(atoms, _LAMBDA, encoder=encoder, iterations=20, tol=1e-2)
-    return VAE(see(2 * _VALUES), draw, noise=_NOISE)
+        atoms = latent.Dictionary(*dictionary, stride=stride, padding=padding)
+        encoder = latent.PredictiveEncoder(see(atoms.num_atoms), atoms.num_atoms)
+        return latent.SparseCoding(atoms, _LAMBDA, encoder=encoder, iterations=20, tol=1e-2)
+    return latent.VAE(see(2 * _VALUES), draw, noise=_NOISE)
 
 
 class _Flat(nn.Module):
