@@ -6,6 +6,7 @@ __version__ = "0.2.0"
 
 from gtnet import decode as decode
 from gtnet import interop as interop
+from gtnet import latent as latent
 from gtnet import losses as losses
 from gtnet import nn as nn
 from gtnet._checks import EPSILON as EPSILON
