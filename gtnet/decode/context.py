@@ -56,10 +56,10 @@ def context_graph(
         if node:
             arcs.append((node, fails[node], EPSILON, owed[fails[node]] - owed[node]))
     arcs += [(0, 0, label, 0.0) for label in range(size) if label not in children[0]]
-    source, target, labels, weights = zip(*arcs, strict=True) if arcs else ((),) * 4
+    source, target, ilabels = ([arc[column] for arc in arcs] for column in range(3))
+    scores = torch.tensor([arc[3] for arc in arcs], dtype=dtype)
     accept = [-reward for reward in owed]
-    scores = torch.tensor(weights, dtype=dtype)
-    return FailureGraph(Graph(source, target, labels, None, scores, start=0, accept=accept))
+    return FailureGraph(Graph(source, target, ilabels, None, scores, start=0, accept=accept))
 
 
 def _walk(

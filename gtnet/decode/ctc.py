@@ -11,6 +11,7 @@ from torch import Tensor
 from gtnet import _checks
 from gtnet._checks import NEG_INF
 from gtnet._files import PathLike
+from gtnet._searched import Limits
 from gtnet.beam_search import BeamSearch
 from gtnet.decode.context import context_graph
 from gtnet.decode.hypotheses import Hypothesis, Parts, best, columns, read
@@ -81,7 +82,7 @@ def ctc_decoder(
         _lexicon(lexicon, table),
         _model(lm, unk),
         nbest=_checks.count("ctc_decoder", "nbest", nbest),
-        search={"beam": beam, "max_active": max_active, "lattice_beam": min(lattice_beam, beam)},
+        limits=Limits(beam, max_active, min(lattice_beam, beam)),
         lm_weight=lm_weight,
         word_score=word_score,
         unk_score=unk_score,
@@ -109,7 +110,7 @@ class CTCDecoder:
         lm: NGramModel | None,
         *,
         nbest: int,
-        search: dict[str, float | int],
+        limits: Limits,
         lm_weight: float,
         word_score: float,
         unk_score: float,
@@ -123,7 +124,7 @@ class CTCDecoder:
     ) -> None:
         self.tokens = tokens
         self.words = lexicon.words if lexicon is not None else None
-        self._nbest, self._search, self._log_add, self._lm = nbest, search, log_add, lm
+        self._nbest, self._limits, self._log_add, self._lm = nbest, limits, log_add, lm
         size = len(tokens)
         empty = tokens.label(blank) if isinstance(blank, str) else blank
         empty = _checks.one_of("ctc_decoder", "blank", empty, size)
@@ -207,7 +208,10 @@ class CTCStream:
 
     def __init__(self, decoder: CTCDecoder) -> None:
         self._decoder = decoder
-        self._search = BeamSearch(decoder.graphs, **decoder._search)
+        beam, max_active, lattice_beam = decoder._limits
+        self._search = BeamSearch(
+            decoder.graphs, beam=beam, max_active=max_active, lattice_beam=lattice_beam
+        )
 
     def feed(self, log_probs: Tensor, lengths: Tensor | Sequence[int] | None = None) -> None:
         """The next frames, as `BeamSearch.feed` takes them."""

@@ -115,4 +115,6 @@ def grammar(
         accept=plain.accept,
         num_states=plain.num_states,
     )
-    return FailureGraph(scale(same, lm_weight))
+    scaled = scale(same, lm_weight)
+    assert isinstance(scaled, Graph)
+    return FailureGraph(scaled)
