@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from real_data import DATA, needs
 from torch.nn.functional import ctc_loss
 
 from gtnet import Emissions, Lexicon, NGramModel, SymbolTable, beam_search, forward_score, linear
@@ -259,3 +260,27 @@ def test_errors_name_what_is_wrong(tmp_path, trigrams):
     with pytest.raises(ValueError, match="lexicon has other tokens"):
         ctc_decoder(letters, NAMES)
     assert "4 tokens, open vocabulary" in repr(ctc_decoder(tokens=NAMES))
+
+
+needs_outputs = needs("ctc_outputs/wordbeamsearch/data/bentham/mat_2.csv", "outputs of networks")
+
+
+@needs_outputs
+def test_a_line_of_real_handwriting():
+    """Bentham's line 2 with the words of its corpus, as the network of CTCWordBeamSearch saw it."""
+    place = DATA / "ctc_outputs" / "wordbeamsearch" / "data" / "bentham"
+    chars, inside, corpus = (
+        (place / f"{name}.txt").read_text() for name in ("chars", "wordChars", "corpus")
+    )
+    rows = (place / "mat_2.csv").read_text().split()
+    scores = torch.tensor([[float(v) for v in row.rstrip(";").split(";")] for row in rows])
+    words = set("".join(c if c in inside else " " for c in corpus).split())
+    decoder = ctc_decoder(
+        sorted(words),
+        [*chars, "blank"],
+        blank="blank",
+        separators=[c for c in chars if c not in inside],
+    )
+    ((best,),) = decoder(scores.log_softmax(-1)[None])
+    assert best.text == "submitt both mental and corporeal is far beyond any idea"
+    assert "corporeal, is" in "".join(token.name for token in best.tokens)
