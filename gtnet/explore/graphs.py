@@ -144,19 +144,16 @@ def _numbered(
     graphs: Sequence[Sequence[Sequence[str]]],
 ) -> tuple[Mapping[str, str] | None, Mapping[int, str]]:
     """The numbers of names, None where all labels are numbers, and names by gtnet's label."""
-    labels = dict.fromkeys(
-        label for rows in graphs for row in rows if len(row) > 2 for label in _labels(row, rows)
-    )
+    labels: dict[str, None] = {}
+    for rows in graphs:
+        end = 3 if _is_acceptor(rows) else 4
+        labels |= dict.fromkeys(label for row in rows if len(row) > 2 for label in row[2:end])
     if all(label.lstrip("-").isdecimal() for label in labels):
         return None, {int(label) - 1: label for label in labels}
     others = [label for label in labels if label not in _EPSILONS]
     numbers = {label: str(at) for at, label in enumerate(others, start=1)}
     numbers |= dict.fromkeys(_EPSILONS, "0")
     return numbers, dict(enumerate(others))
-
-
-def _labels(row: Sequence[str], rows: Sequence[Sequence[str]]) -> Sequence[str]:
-    return row[2:3] if _is_acceptor(rows) else row[2:4]
 
 
 def _is_acceptor(rows: Sequence[Sequence[str]]) -> bool:

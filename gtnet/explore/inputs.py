@@ -42,6 +42,8 @@ def opened(data: bytes, name: str) -> np.ndarray:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 wide, high = image.size
+        except Image.DecompressionBombError:
+            raise ValueError(f"{name} is larger than any honest image: crop the amount") from None
         except Exception as error:  # Pillow's readers raise errors of many kinds
             raise ValueError(f"{name} is not an image that can be opened") from error
         if wide * high > MOST_PIXELS:

@@ -25,6 +25,7 @@ def serve(model: Model, data: Any = None, *, port: int = 0, browser: bool = True
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
+        listening.listen()
         address = f"http://{HOST}:{listening.getsockname()[1]}/{token}/"
         print(f"the page is at {address}\nCtrl-C ends it", flush=True)
         if browser:
