@@ -123,9 +123,7 @@ class GradientPen(Pen):
         return {"color": ":".join(colours), "penwidth": width(max(0.2, strength))}
 
 
-def gradient_of(
-    function: str, g: Graph, loss: Callable[[Graph], Tensor] | Tensor
-) -> Tensor:
+def gradient_of(function: str, g: Graph, loss: Callable[[Graph], Tensor] | Tensor) -> Tensor:
     """The gradient of a loss, a function of the graph, to its scores [arcs]; or the one given."""
     if isinstance(loss, Tensor):
         if list(loss.shape) != [g.num_arcs]:

@@ -4,7 +4,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const ROW = 15;
-const LEAST = 0.45, MOST = 6, USUAL = 1.3;
+const LEAST = 0.55, MOST = 6, USUAL = 1.3;
 
 function make(name, attributes = {}, parent = null, text = null) {
   const svg = ["svg", "g", "path", "circle", "rect", "text", "image", "tspan", "title"];
@@ -149,7 +149,7 @@ export function draw(element, data, options = {}) {
       make("text", { class: "end", x: s.x, y: s.y + 25 + 11 * row }, g, end));
     if (s.hidden) {
       g.classList.add("closed");
-      make("text", { class: "rest", x: s.x + s.width / 2 - 5, y: s.y - 11 }, g, `+${s.hidden}`);
+      make("text", { class: "rest", x: s.x, y: s.y - 16 }, g, `+${s.hidden}`);
     }
     make("title", {}, g, [`state ${s.name}`, s.start !== undefined && "start",
       s.accept !== undefined && "accept",
@@ -274,7 +274,8 @@ export function draw(element, data, options = {}) {
     const [wide, high] = state.data.size.map((side) => side + 24);
     const room = frame.clientWidth || 600;
     const most = options.height ?? 460;
-    const scale = Math.min(USUAL, Math.max(LEAST + 0.1, Math.min(room / wide, most / high)));
+    const least = room < 480 ? 0.8 : LEAST; // what does not fit is reached by dragging
+    const scale = Math.min(USUAL, Math.max(least, Math.min(room / wide, most / high)));
     const tall = Math.min(most, Math.max(120, high * scale));
     svg.style.height = `${tall}px`;
     state.scale = scale;

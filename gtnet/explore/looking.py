@@ -199,9 +199,9 @@ def _answers(
     """The best answers with their confidences, and the best path of each in the graph drawn."""
     reader = looked.reader
     if question.is_plain:
-        (answer,) = reader.read_observations([looked.seen], best=BEST)
+        (answer,) = reader.read_observations([looked.seen])
     else:
-        (answer,) = reader.answers(lattice, BEST)
+        (answer,) = reader.answers(lattice)
     ranked = [] if answer.amount is None else [(answer.amount, answer.confidence)]
     ranked += answer.alternatives if answer.amount is not None else ()
     if question.beta == math.inf:

@@ -132,8 +132,17 @@ export function startReading(about) {
 
   function showCuts({ size, cuts, segments }) {
     const [wide, high] = size;
-    const letters = Math.max(9, high * 0.13);
-    const picture = svg("svg", { viewBox: `0 ${-letters} ${wide} ${high + letters}`, role: "group",
+    // The part with ink: what a person drew on much paper is shown large.
+    const x = cuts.flatMap(({ line }) => [line[0], line[2]]);
+    const y = segments.flatMap(({ box }) => [box[1], box[3]]);
+    const left = Math.max(0, Math.min(...x, wide) - 12), top = Math.max(0, Math.min(...y, high) - 6);
+    const broad = Math.min(wide, Math.max(...x, 0) + 12) - left;
+    const tall = Math.min(high, Math.max(...y, 0) + 6) - top;
+    const cut = cuts.length && segments.length && broad > 0 && tall > 0;
+    const letters = Math.max(9, (cut ? tall : high) * 0.16);
+    const seen = cut ? [left, top - letters, broad, tall + letters]
+      : [0, -letters, wide, high + letters];
+    const picture = svg("svg", { viewBox: seen.join(" "), role: "group",
       "aria-label": "the image with its cuts" }, $("cuts"));
     svg("image", { href: paper.picture, width: wide, height: high }, picture);
     for (const segment of segments.filter((one) => one.best)) {
