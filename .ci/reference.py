@@ -23,17 +23,8 @@ BESIDE = [
     "gtnet.reader",
     "gtnet.explore",
 ]  # public, and perhaps not imported with gtnet
-GUIDE = [
-    "your-own-forms",
-    "explore",
-    "coming-from",
-    "operations",
-    "formats",
-    "trust",
-    "design",
-    "csrc",
-]
-GUIDE += ["extending", "benchmarks", "losses", "gpu", "contributing", "changes"]
+GUIDE = ["your-own-forms", "explore", "coming-from", "operations", "formats", "trust", "design"]
+GUIDE += ["csrc", "extending", "benchmarks", "losses", "gpu", "contributing", "changes"]
 COPIED = {  # pages that are files of the repository, so that both have one text
     "README.md": "index.md",
     "csrc/README.md": "guide/csrc.md",

@@ -91,8 +91,11 @@ def test_a_regular_expression_accepts_what_it_matches_once(text) -> None:
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("(", "missing )"), ("a)", "unbalanced"), ("*", "nothing before"), ("[0", "missing ]")]
-    + [
+    [
+        ("(", "missing )"),
+        ("a)", "unbalanced"),
+        ("*", "nothing before"),
+        ("[0", "missing ]"),
         ("x", "'x' is not one of 01a"),
         ("a{3,1}", "rise"),
         ("(0{300}){900}", "arcs"),
