@@ -5,6 +5,7 @@ from __future__ import annotations
 __version__ = "0.2.0"
 
 from gtnet import interop as interop
+from gtnet import latent as latent
 from gtnet import losses as losses
 from gtnet import nn as nn
 from gtnet._checks import EPSILON as EPSILON
