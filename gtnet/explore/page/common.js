@@ -13,10 +13,15 @@ export function make(name, attributes = {}, parent = null, text = null) {
   return found;
 }
 
-/** Say a sentence above the page, or nothing. */
-export function tell(text) {
-  $("told").textContent = text ?? "";
-  $("told").hidden = !text;
+const sentences = new Map();
+
+/** Say a sentence above the page about something, or nothing more about it. */
+export function tell(text, about = "page") {
+  sentences.delete(about);
+  if (text) sentences.set(about, text);
+  const last = [...sentences.values()].at(-1);
+  $("told").textContent = last ?? "";
+  $("told").hidden = !last;
 }
 
 /** What the server answers; null, with a sentence on the page, where it cannot. */
@@ -34,13 +39,11 @@ export async function ask(path, body) {
     told = answer.headers.get("content-type")?.startsWith("application/json")
       ? JSON.parse(text) : { error: text };
   } catch {
-    tell("The server does not answer: is gtnet explore still running?");
+    tell("The server does not answer: is gtnet explore still running?", path);
     return null;
   }
-  if (!answer.ok) {
-    tell(told.error);
-    return null;
-  }
+  tell(answer.ok ? "" : told.error, path);
+  if (!answer.ok) return null;
   return told;
 }
 

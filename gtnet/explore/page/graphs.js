@@ -1,7 +1,7 @@
 // Any graph: typed or loaded, before and after an operation.
 
 import { draw } from "./view.js";
-import { $, ask, keepAsking, make, pick, save, tell } from "./common.js";
+import { $, ask, keepAsking, make, pick, save } from "./common.js";
 
 const FORMS = {
   openfst: "A line is an arc, “source target label [cost]” or “source target in out [cost]”, or a "
@@ -60,7 +60,6 @@ export function startGraphs(about) {
     }),
     (found) => {
       if (!found) return;
-      tell("");
       last = found;
       for (const name of ["a", "b", "result"]) show(name, found[name]);
       $("python").textContent = found.python;

@@ -11,6 +11,7 @@ export function startLearning(about, { question, changed, isEmpty }) {
 
   function asked() {
     const truth = $("truth").value.trim();
+    tell("");
     if (isEmpty()) tell("Draw something first.");
     else if (!truth) {
       tell("Type the true answer first.");
@@ -24,9 +25,7 @@ export function startLearning(about, { question, changed, isEmpty }) {
   async function look() {
     const body = asked();
     const found = body && await ask("learn", body);
-    if (!found) return;
-    tell("");
-    show(found);
+    if (found) show(found);
   }
 
   function show({ parts, losses }) {

@@ -24,6 +24,8 @@ export function startReading(about) {
 
   if (innerWidth < 600) $("paper").width = 400; // as high as a finger needs
   const paper = new Paper($("paper"), () => {
+    tell("", "image");
+    tell("");
     state.said = {};
     state.forbidden.clear();
     afresh();
@@ -59,9 +61,7 @@ export function startReading(about) {
       return found;
     },
     (found) => {
-      if (!found) return;
-      tell("");
-      show(found);
+      if (found) show(found);
     },
   );
 
@@ -259,7 +259,6 @@ export function startReading(about) {
   async function put(file) {
     const found = await ask("image", file);
     if (!found) return;
-    tell("");
     $("truth-of-sample").textContent = file.name ?? "";
     await paper.show(found.image);
   }
