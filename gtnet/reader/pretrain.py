@@ -75,7 +75,9 @@ def pretrain(
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
 
-        return latent.fit(model, signals, epochs=epochs, batch_size=64, rate=rate, seed=seed, tell=tell)
+        return latent.fit(
+            model, signals, epochs=epochs, batch_size=64, rate=rate, seed=seed, tell=tell
+        )
 
 
 def check_pretrainable(network: nn.Module, method: str) -> None:
