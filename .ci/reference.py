@@ -18,8 +18,12 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-BESIDE = ["gtnet.nn", "gtnet.reader"]  # public, and perhaps not imported with gtnet
-GUIDE = ["your-own-forms", "coming-from", "operations", "formats", "latent", "trust"]
+BESIDE = [
+    "gtnet.nn",
+    "gtnet.reader",
+    "gtnet.explore",
+]  # public, and perhaps not imported with gtnet
+GUIDE = ["your-own-forms", "explore", "coming-from", "operations", "formats", "latent", "trust"]
 GUIDE += ["design", "csrc", "extending", "benchmarks", "losses", "few-labels", "gpu"]
 GUIDE += ["contributing", "changes"]
 COPIED = {  # pages that are files of the repository, so that both have one text

@@ -33,6 +33,7 @@ from gtnet.distributions import entropy as entropy
 from gtnet.distributions import expectation as expectation
 from gtnet.distributions import kl_divergence as kl_divergence
 from gtnet.draw import Animation as Animation
+from gtnet.draw import GraphView as GraphView
 from gtnet.draw import GraphvizMissingError as GraphvizMissingError
 from gtnet.draw import Picture as Picture
 from gtnet.draw import draw as draw
@@ -40,6 +41,8 @@ from gtnet.draw import draw_alignment as draw_alignment
 from gtnet.draw import draw_animation as draw_animation
 from gtnet.draw import draw_composition as draw_composition
 from gtnet.draw import draw_gradient as draw_gradient
+from gtnet.draw import draw_view as draw_view
+from gtnet.draw import draw_widget as draw_widget
 from gtnet.draw import to_dot as to_dot
 from gtnet.edit_distance import edit_costs as edit_costs
 from gtnet.edit_distance import edit_distance as edit_distance

@@ -256,7 +256,23 @@ def rational_cases(graph: Graph) -> dict[str, list[tuple]]:
         arrays = (pool.source, pool.target, pool.ilabels)
         for olabels in (pool.olabels, None):
             results.append((*sections[-1], *begins, *arrays, olabels, *sizes))
-    return {"rational_sections": sections, "rational": results}
+    names = ("state_offsets", "arc_offsets", "source", "target", "ilabels", "olabels")
+    names = (*names, "weights", "start", "accept")
+    arranged = []
+    for parts, kind in (((graph, other), 0), ((graph, other[:1]), 1), ((graph,), 3), ((other,), 4)):
+        columns = [[getattr(part, name) for part in parts] for name in names]
+        arranged.append((*columns, len(graph), kind))
+        arranged.append((*columns[:5], [], *columns[6:], len(graph), kind))
+    return {"rational_sections": sections, "rational": results, "arrange": arranged}
+
+
+def gathered_cases(graph: Graph) -> list[tuple]:
+    """Of one operand, of two, and with states in which no path starts."""
+    arcs, states = (torch.tensor([1, -1, 0]).int(), torch.tensor([0, 1]).int())
+    filters = torch.tensor([0, 2]).to(torch.int8)
+    scores = [graph.weights, graph.start, graph.accept]
+    two = ([*scores, *scores], [arcs, states, arcs.flip(0), states.flip(0)])
+    return [(scores, [arcs, states], None), (*two, None), (*two, filters)]
 
 
 def language_cases(graph: Graph) -> dict[str, list[tuple]]:
@@ -351,6 +367,14 @@ def cases() -> dict[str, list[tuple]]:
                 for with_lengths in (False, True)
             ],
             "trace": [trace_case(graph)],
+            "best_paths": [
+                (
+                    *(alpha, came_by, graph.weights, graph.start, graph.accept),
+                    *(graph.state_offsets, *entering, graph.ilabels, olabels),
+                )
+                for olabels in (None, graph.olabels)
+            ],
+            "gathered": gathered_cases(graph),
             "k_best": k_best_cases(graph),
             "acyclic_k_best": [
                 case for g in (graph, planned(dtype)[0]) for case in acyclic_k_best_cases(g)
