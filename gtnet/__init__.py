@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __version__ = "0.2.0"
 
+from gtnet import decode as decode
 from gtnet import interop as interop
 from gtnet import latent as latent
 from gtnet import losses as losses
@@ -52,6 +53,7 @@ from gtnet.edit_distance import mismatch_costs as mismatch_costs
 from gtnet.emissions import Emissions as Emissions
 from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
+from gtnet.failure_graph import FailureGraph as FailureGraph
 from gtnet.forced_align import ForcedAlignment as ForcedAlignment
 from gtnet.forced_align import Span as Span
 from gtnet.forced_align import forced_align as forced_align

@@ -36,10 +36,21 @@ def paired(function: str, a: Graph, b: Graph, max_arcs: int) -> Paired:
     found = pair(a, b, num_graphs, max_arcs)
     if found is None:
         raise ValueError(
-            f"{function}: the product has more than max_arcs={max_arcs} arcs; prune the operands, "
-            f"split the batch, or raise max_arcs (an arc takes about 40 bytes)"
+            f"{function}: the product has more than max_arcs={max_arcs} arcs; {_advice(a)}prune "
+            f"the operands, split the batch, or raise max_arcs (an arc takes about 40 bytes)"
         )
     return found
+
+
+def _advice(a: Graph) -> str:
+    """What to do where the left operand may write its labels too late."""
+    if not bool((a.olabels == EPSILON).any()):
+        return ""
+    return (
+        "a writes epsilons, and where labels come late paths are followed that b then refuses: let "
+        'a write early (Lexicon.graph(write="first"), push(a, what="labels")), or compose while '
+        "searching (beam_search(emissions, [a, b], ...)); or "
+    )
 
 
 class Paired(NamedTuple):

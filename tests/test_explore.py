@@ -29,7 +29,7 @@ from gtnet.explore import application, graphs, inputs, learning
 from gtnet.explore.looking import look, see
 from gtnet.explore.models import Model
 from gtnet.explore.questions import Question
-from gtnet.explore.serve import server
+from gtnet.explore.server import quiet
 
 TOKEN = "a-token"
 EVIL = "<img src=x onerror=document.title='broken'>"
@@ -193,8 +193,9 @@ def test_looking_agrees_with_reading(reader) -> None:
     assert found["answers"][0]["text"] == answer.amount
     assert found["answers"][0]["confidence"] == pytest.approx(answer.confidence, abs=1e-6)
     assert found["answers"][0]["accepted"] == (answer.confidence >= 0.5)
-    cold = look(reader, asked(reader, beta=None), None)
+    cold = look(reader, asked(reader, beta=None), 0.5)
     assert [one["confidence"] for one in cold["answers"][:2]] == [1.0, 0.0]
+    assert cold["answers"][0]["accepted"] is None
     words = look(reader, asked(reader, language="words", text="7.00 8.00"), None)
     assert {one["text"] for one in words["answers"]} <= {"7.00", "8.00"}
     flat = look(reader, asked(reader, language="words", text="7 8", beta=0), None)
@@ -282,7 +283,7 @@ def address(reader):
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     app = application(Model(reader, "a reader", 0.5), Bars(), token=TOKEN)
-    running = server(app)
+    running = quiet(app)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     yield listening.getsockname()[1]
@@ -303,6 +304,7 @@ def answer(port, path, body=None, method=None, **headers):
 def test_only_its_own_pages_with_the_token_are_answered(address) -> None:
     own = f"/{TOKEN}/about"
     assert answer(address, own)[0] == 200
+    assert answer(address, f"/{TOKEN}")[2]["location"] == f"/{TOKEN}/"
     assert answer(address, own, Origin=f"http://127.0.0.1:{address}")[0] == 200
     assert answer(address, own, Host=f"localhost:{address}")[0] == 200
     for path in ("/", "/about", "/wrong/about", f"/{TOKEN}x/about", f"/{TOKEN[:-1]}/about", "//"):

@@ -6,6 +6,8 @@ from gtnet._ops import drivers as drivers
 from gtnet._ops.answers import best_answers as best_answers
 from gtnet._ops.beam_search import beam_lattice as beam_lattice
 from gtnet._ops.beam_search import beam_search as beam_search
+from gtnet._ops.beam_search import beam_search_product as beam_search_product
+from gtnet._ops.beam_search import label_reach as label_reach
 from gtnet._ops.distance import Cycles as Cycles
 from gtnet._ops.distance import OnPaths as OnPaths
 from gtnet._ops.distance import Walk as Walk

@@ -5,4 +5,4 @@ Nothing on the page comes from elsewhere. Needs the extra `explore`.
 """
 
 from gtnet.explore.app import application as application
-from gtnet.explore.serve import serve as serve
+from gtnet.explore.server import serve as serve

@@ -48,7 +48,11 @@ class Guard:
         if refused is not None:
             await _answer(send, *refused)
             return
-        scope = {**scope, "path": scope["path"][len(self.token) + 1 :] or "/"}
+        path = scope["path"][len(self.token) + 1 :]
+        if not path:  # relative addresses need the stroke at the end
+            await _answer(send, 307, "", ("location", f"/{self.token}/"))
+            return
+        scope = {**scope, "path": path}
         await self.app(scope, self._limited(receive), _with_headers(send))
 
     def _refused(self, scope: Scope, headers: dict[str, bytes]) -> tuple[int, str] | None:
@@ -100,8 +104,9 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-async def _answer(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+async def _answer(send: Send, status: int, text: str, *more: tuple[str, str]) -> None:
+    told = (("content-type", "text/plain; charset=utf-8"), *more)
+    headers = [(name.encode(), value.encode()) for name, value in told]
     start = {"type": "http.response.start", "status": status, "headers": headers}
     await _with_headers(send)(start)
     await send({"type": "http.response.body", "body": f"{text}\n".encode()})

@@ -210,12 +210,13 @@ def _answers(
     texts = [reader.alphabet.text_of(labels) for labels in gtnet.label_sequences(paths)]
     arcs = paths.arc_maps[0].tolist() if paths.arc_maps else []
     ends = paths.arc_offsets.tolist()
+    known = threshold if question.is_plain else None  # it was chosen for such confidences
     path_of = {text: arcs[a:b] for text, a, b in zip(texts, ends, ends[1:])}
     return [
         {
             "text": text,
             "confidence": round(share, 6),
-            "accepted": None if threshold is None else share >= threshold,
+            "accepted": None if known is None else share >= known,
             "arcs": path_of.get(text, []),
         }
         for text, share in ranked[:BEST]

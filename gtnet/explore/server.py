@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 import webbrowser
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -30,9 +31,10 @@ def serve(model: Model, data: Any = None, *, port: int = 0, browser: bool = True
         print(f"the page is at {address}\nCtrl-C ends it", flush=True)
         if browser:
             threading.Timer(0.5, webbrowser.open, [address]).start()
-        server(application(model, data, token=token)).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # which ends it, and is no fault
+            quiet(application(model, data, token=token)).run(sockets=[listening])
 
 
-def server(app: Any) -> uvicorn.Server:
+def quiet(app: Any) -> uvicorn.Server:
     """A server of an application, silent but for errors."""
     return uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
