@@ -24,10 +24,11 @@ BESIDE = [
     "gtnet.explore",
 ]  # public, and perhaps not imported with gtnet
 GUIDE = ["your-own-forms", "explore", "coming-from", "operations", "formats", "trust", "design"]
-GUIDE += ["csrc", "extending", "benchmarks", "losses", "gpu", "contributing", "changes"]
+GUIDE += ["csrc", "extending", "benchmarks", "decoding", "losses", "gpu", "contributing", "changes"]
 COPIED = {  # pages that are files of the repository, so that both have one text
     "README.md": "index.md",
     "csrc/README.md": "guide/csrc.md",
+    "benchmarks/DECODING.md": "guide/decoding.md",
     "benchmarks/LOSSES.md": "guide/losses.md",
     "benchmarks/GPU.md": "guide/gpu.md",
 }
