@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
-from gtnet._memory import unmapped
+from gtnet._memory import named, unmapped
 from gtnet._rewrite import arcs_on_cycles, with_arcs
 from gtnet.distance import useful_part
 from gtnet.emissions import Emissions
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Partial = bool | Literal["fallback"]
 
 
+@named
 def beam_search(
     emissions: Emissions,
     graph: Graph | Lattice,

@@ -10,7 +10,7 @@ from torch import Tensor
 from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
 beam_search = interruptible(operators.beam_search.default)
-beam_lattice = operators.beam_lattice.default
+beam_lattice = interruptible(operators.beam_lattice.default)
 
 
 @fake("beam_search")

@@ -135,7 +135,8 @@ class LatticePass {
       const int32_t begin = cuts_.begin[c], end = cuts_.begin[c + 1];
       if (is_unset(offset[c])) {
         for (int32_t k = begin; k < end; ++k) {
-          if (cuts_.alone[cuts_.target[k]]) Array<T>::clear(alpha + cuts_.target[k] * size, size);
+          const int32_t d = cuts_.target[k];
+          if (cuts_.alone[d]) Array<T>::clear(alpha + slot(d, keep) * size, size);
           frame_.leave_out(k);
         }
         continue;

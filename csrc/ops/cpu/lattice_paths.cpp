@@ -82,13 +82,16 @@ Tensors lattice_best(const LatticeTensors& given) {
   });
 }
 
-Tensors lattice_k_best(const LatticeTensors& given, int64_t k) {
-  return best_paths(
-      given, [k](const auto& item, const auto& best) { return lattice::k_best_of(item, best, k); });
+Tensors lattice_k_best(const LatticeTensors& given, int64_t k, int64_t max_prefixes) {
+  return best_paths(given, [&](const auto& item, const auto& best) {
+    Budget budget{max_prefixes};
+    return lattice::k_best_of(item, best, k, budget);
+  });
 }
 
 // `seeds` [items * n], in float64.
-Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n) {
+Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n, int64_t max_arcs) {
+  Budget budget{max_arcs};
   const LatticeBatch<double> batch(given);
   std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
   const GraphsOf<double, double> forth(batch, &layout::TransitionRows::entering,
@@ -99,7 +102,7 @@ Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n) {
     const lattice::ForwardTrace<double> trace = own.get();
     score_item<double, double>(item, forth, trace, true);
     paths[b] = lattice::LatticeSampler<double>(item, trace.alpha, trace.offset)
-                   .draw(input<int64_t>(seeds) + b * n, n);
+                   .draw(input<int64_t>(seeds) + b * n, n, budget);
   });
   return path_tensors(batch, given.scores, paths);
 }
@@ -148,8 +151,8 @@ Tensors lattice_prune(const LatticeTensors& given, double beam) {
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def("lattice_best(" GTNET_LATTICE_SCHEMA ") -> Tensor[]");
-  m.def("lattice_k_best(" GTNET_LATTICE_SCHEMA ", int k) -> Tensor[]");
-  m.def("lattice_sample(" GTNET_LATTICE_SCHEMA ", Tensor seeds, int n) -> Tensor[]");
+  m.def("lattice_k_best(" GTNET_LATTICE_SCHEMA ", int k, int max_prefixes) -> Tensor[]");
+  m.def("lattice_sample(" GTNET_LATTICE_SCHEMA ", Tensor seeds, int n, int max_arcs) -> Tensor[]");
   m.def("lattice_prune(" GTNET_LATTICE_SCHEMA ", float beam) -> Tensor[]");
 }
 
