@@ -155,6 +155,10 @@ class LatticePass {
         const Numbers<T> to = alpha + slot(d, keep) * size;
         frame_.read(k, k + 1);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
+        if (!(spreads <= extended::Limits<T>::kLimit)) {  // exponents would run over
+          trace_.rows.refuse(cuts_.num_segments());
+          return {kNegInf, false, frame_.valid};
+        }
         const double reached = offset[c] + frame_.top;
         if (cuts_.alone[d]) {
           offset[d] = reached;
@@ -219,6 +223,7 @@ class LatticePass {
         Score* const sums = out.labels ? out.labels + cuts_.row[k] * lanes : own_sums.begin();
         frame_.read_again(k, k - 1);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
+        if (!(spreads <= extended::Limits<T>::kLimit)) return false;
         if (total.m == 0 || is_unset(offset[c]) || is_unset(ahead[d])) {
           std::fill_n(sums, lanes, Score{0});
           spread(k, sums);

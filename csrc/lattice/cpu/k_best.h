@@ -55,8 +55,7 @@ class LatticeNodes {
 
 template <class Score>
 std::vector<LatticePath> k_best_of(const LatticeItem<Score>& item,
-                                   const LatticeBest<Score>& distance, int64_t k,
-                                   Budget& budget) {
+                                   const LatticeBest<Score>& distance, int64_t k, Budget& budget) {
   using Nodes = LatticeNodes<Score>;
   using Search = paths::LazyKBest<Nodes>;
   Nodes nodes(item, distance);

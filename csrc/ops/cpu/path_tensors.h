@@ -32,8 +32,8 @@ inline PackedPaths packed(const std::vector<paths::Paths>& found, const Tensor& 
 }
 
 // The same; graphs whose search used up its budget have a count of -1 and no paths.
-inline PackedPaths packed(const std::vector<paths::Paths>& found,
-                          const std::vector<char>& too_many, const Tensor& like) {
+inline PackedPaths packed(const std::vector<paths::Paths>& found, const std::vector<char>& too_many,
+                          const Tensor& like) {
   PackedPaths result = packed(found, like);
   for (size_t g = 0; g < found.size(); ++g) {
     if (too_many[g]) output<int64_t>(std::get<0>(result))[g] = -1;
