@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from oracle import only, paths
 
 import gtnet
-from gtnet import NGramModel, SymbolTable, forward_score, linear, viterbi_score
+from gtnet import (
+    Emissions,
+    NGramModel,
+    SymbolTable,
+    beam_search,
+    forward_score,
+    linear,
+    viterbi_score,
+)
 
 ARPA = """\
 A model of three words.
@@ -100,6 +108,20 @@ def test_the_acceptor_with_epsilons_holds_at_least_as_much(tmp_path):
     assert graph.num_arcs < trigrams.graph(backoff="exact").num_arcs
 
 
+def test_a_search_with_failures_is_the_model(tmp_path):
+    trigrams = model(tmp_path)
+    grammar = trigrams.graph(backoff="failure", dtype=torch.float64)
+    assert repr(grammar).startswith("FailureGraph(") and len(grammar) == 1
+    said = [s for s in sentences(4, 3) if s]
+    texts = linear(said, dtype=torch.float64)
+    lengths = [len(s) for s in said]
+    frames = Emissions(torch.zeros(len(said), 3, 4, dtype=torch.float64), lengths)
+    lattice = beam_search(frames, [texts, grammar], beam=math.inf)
+    expected = torch.tensor([trigrams.score(s) for s in said], dtype=torch.float64)
+    torch.testing.assert_close(viterbi_score(lattice), expected)
+    torch.testing.assert_close(forward_score(lattice), expected)
+
+
 def test_weights_are_leaves_of_the_dtype(tmp_path):
     for backoff in ("epsilon", "exact"):
         graph = model(tmp_path).graph(backoff=backoff)
@@ -109,8 +131,27 @@ def test_weights_are_leaves_of_the_dtype(tmp_path):
         assert graph.weights.grad.abs().sum() > 0
     with pytest.raises(ValueError, match=r"exact back-off takes \d+ histories x 4 words.*max_arcs"):
         model(tmp_path).graph(backoff="exact", max_arcs=10)
-    with pytest.raises(ValueError, match='backoff must be "epsilon" or "exact"'):
-        model(tmp_path).graph(backoff="failure")
+    with pytest.raises(ValueError, match='backoff must be "epsilon", "exact" or'):
+        model(tmp_path).graph(backoff="none")
+
+
+def test_an_unknown_word_stands_for_what_the_model_lacks(tmp_path):
+    text = ARPA.replace("2=6", "2=7").replace("\ta </s>", "\ta </s>\n-0.7\ta <unk>", 1)
+    table = SymbolTable(["<unk>", "a", "b", "c", "d", "e"])
+    known = model(tmp_path, text, symbols=table)
+    assert (known.unk, known.knows(4), known.score([4])) == (None, False, -math.inf)
+    trigrams = model(tmp_path, text, symbols=table, unk="<unk>")
+    assert (trigrams.unk, trigrams.knows(4), trigrams.label("d")) == (0, True, 4)
+    assert trigrams.label("elsewhere") == 0 and known.with_unk("<unk>").score([1, 4]) > -math.inf
+    exact = trigrams.graph(backoff="exact", dtype=torch.float64)
+    assert trigrams.score([1, 4, 2]) == trigrams.score([1, 0, 2])
+    said = [[1, 4, 2], [4], [5, 1], [1, 0, 4], [2, 3, 5]]
+    texts = linear(said, dtype=torch.float64)
+    found = forward_score(texts @ exact)
+    assert found.tolist() == pytest.approx([trigrams.score(s) for s in said])
+    assert (viterbi_score(texts @ trigrams.graph(dtype=torch.float64)) >= found - 1e-9).all()
+    with pytest.raises(ValueError, match="no label is named 'other'"):
+        model(tmp_path, text, unk="other")
 
 
 def test_words_get_the_labels_of_a_table(tmp_path):
