@@ -20,6 +20,13 @@ _BOM = "\ufeff"
 _GZIP = b"\x1f\x8b"
 
 
+def name_of(function: str, path: PathLike) -> str:
+    """A path as text. Raises TypeError for anything else."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{function}: a path must be a str or a Path, got {type(path).__name__}")
+    return os.fspath(path)
+
+
 class Text:
     """The lines of a text and where they came from, so that every error names its line.
 
@@ -45,7 +52,7 @@ class Text:
         Raises ValueError if it is not UTF-8. Warns where its last line has no end, unless that
         says itself that it is the last.
         """
-        name = os.fspath(path)
+        name = name_of(function, path)
         try:
             text = read_bytes(function, path).decode("utf-8")
         except UnicodeDecodeError as error:
@@ -104,7 +111,8 @@ def read_bytes(function: str, path: PathLike) -> bytes:
 
     Raises ValueError for gzip that is damaged or cut, and for a name in .gz without gzip.
     """
-    data, name = Path(path).read_bytes(), os.fspath(path)
+    name = name_of(function, path)
+    data = Path(name).read_bytes()
     if not data.startswith(_GZIP):
         if name.endswith(".gz"):
             raise ValueError(f"{function}: {name} is not compressed by gzip, as its name says")

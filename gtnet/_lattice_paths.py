@@ -52,6 +52,7 @@ def k_best(
 ) -> list[Graph]:
     """`Lattice.k_best`."""
     k = _checks.count("k_best", "k", k)
+    max_prefixes = _checks.count("k_best", "max_prefixes", max_prefixes)
     _check_device("k_best", lattice)
     each = lattice._scaled("k_best", 1.0)
     arguments = None if unique is not None else each._arguments()
@@ -61,17 +62,25 @@ def k_best(
         return [traced(found, product) for found in ranked]
     size = _ops.k_best_bytes(arguments, k)
     _checks.fits_on_gpu("k_best", lattice.device, size, f"the {k} best paths to every position")
-    with torch.no_grad():
-        found = _ops.lattice_k_best(arguments, k)
+    try:
+        with torch.no_grad():
+            found = _ops.lattice_k_best(arguments, k, max_prefixes)
+    except _ops.OverBudgetError:
+        raise paths.too_many_prefixes(k, "an item", max_prefixes) from None
     return _by_item(found, lattice, each.emissions)
 
 
 @choosing
 def sample(
-    lattice: Lattice, n: int, beta: float | Tensor, generator: torch.Generator | None
+    lattice: Lattice,
+    n: int,
+    beta: float | Tensor,
+    generator: torch.Generator | None,
+    max_arcs: int,
 ) -> list[Graph]:
     """`Lattice.sample`."""
     n = _checks.count("sample", "n", n)
+    max_arcs = _checks.count("sample", "max_arcs", max_arcs)
     finite_temperature("sample", beta)
     _check_device("sample", lattice)
     each = lattice._scaled("sample", 1.0)
@@ -79,11 +88,16 @@ def sample(
         arguments = lattice._in_float64()._scaled("sample", beta)._arguments()
     if arguments is None:
         product = lattice.graph()
-        drawn = paths.sample(product, n, beta=beta, generator=generator)
+        drawn = paths.sample(product, n, beta=beta, generator=generator, max_arcs=max_arcs)
         return [traced(found, product) for found in drawn]
-    with torch.no_grad():
-        seeds = paths.drawn_seeds(len(lattice) * n, generator)
-        found = _ops.lattice_sample(arguments, seeds.to(lattice.device), n)
+    if len(lattice) * n > max_arcs:
+        raise paths.too_many_arcs("sample", f"{n} paths", max_arcs)
+    try:
+        with torch.no_grad():
+            seeds = paths.drawn_seeds(len(lattice) * n, generator)
+            found = _ops.lattice_sample(arguments, seeds.to(lattice.device), n, max_arcs)
+    except _ops.OverBudgetError:
+        raise paths.too_many_arcs("sample", f"{n} paths", max_arcs) from None
     return _by_item(found, lattice, each.emissions)
 
 

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from gtnet import _checks, _ops, distance, distributions
 from gtnet._checks import NEG_INF
-from gtnet._memory import choosing
+from gtnet._memory import choosing, named
 from gtnet.distance import _is_infinite, _unscaled, finite_temperature, posteriors
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def forward_score(lattice: Lattice, beta: float | Tensor) -> Tensor:
     """`Lattice.forward_score`."""
     if _is_infinite("forward_score", beta):
@@ -31,6 +32,7 @@ def forward_score(lattice: Lattice, beta: float | Tensor) -> Tensor:
     return _unscaled(total, beta).to(lattice.dtype)
 
 
+@named
 def label_posteriors(lattice: Lattice, beta: float | Tensor) -> Tensor:
     """`Lattice.label_posteriors`."""
     each = lattice._scaled("label_posteriors", 1.0)
@@ -108,6 +110,7 @@ def _arc_posteriors_of_product(lattice: Lattice, beta: float | Tensor, per: str)
     return found
 
 
+@named
 def entropy(lattice: Lattice, beta: float | Tensor) -> Tensor:
     """`Lattice.entropy`."""
     finite_temperature("entropy", beta)

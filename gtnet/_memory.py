@@ -1,7 +1,8 @@
-"""Operations that name themselves where memory runs out, and where torch.vmap cannot map them."""
+"""Operations that name themselves: in every error, and where torch.vmap cannot map them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -14,8 +15,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_FUNCTION = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*(?=: )")
+
+
 def named(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, which raises a MemoryError with its name where it finds no memory.
+    """The function, whose errors name it, not what it calls; a MemoryError where it finds no
+    memory.
 
     Torch's allocator raises RuntimeErrors, and those that come out of operators name operators.
     """
@@ -24,6 +29,11 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
+        except (ValueError, TypeError) as error:
+            said = error.args[0] if error.args else None
+            if isinstance(said, str):
+                error.args = (_said_by(function.__name__, said), *error.args[1:])
+            raise
         except (MemoryError, RuntimeError) as error:
             if not (isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
                 raise
@@ -33,6 +43,14 @@ def named(function: Callable[P, R]) -> Callable[P, R]:
             ) from None
 
     return call
+
+
+def _said_by(function: str, said: str) -> str:
+    """A message that begins with the name of a function, with this name."""
+    found = _FUNCTION.match(said)
+    if found is None or found[0].split(".")[-1] == function:
+        return said
+    return function + said[found.end() :]
 
 
 def choosing(function: Callable[P, R]) -> Callable[P, R]:

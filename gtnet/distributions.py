@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
+from gtnet._memory import named
 from gtnet._ops import OnPaths
 from gtnet.distance import PathDistribution, finite_temperature, path_distribution
 from gtnet.graph import Graph, built, lazy
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def entropy(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """The entropy, in nats, of a path drawn in proportion to exp(beta · score).
 
@@ -35,6 +37,7 @@ def entropy(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     return _expected(p, p.posteriors, steps).to(graph.dtype)
 
 
+@named
 def expectation(graph: Graph | Lattice, features: Tensor, beta: float | Tensor = 1.0) -> Tensor:
     """The expected sum of arc features along a path drawn in proportion to exp(beta · score).
 
@@ -54,6 +57,7 @@ def expectation(graph: Graph | Lattice, features: Tensor, beta: float | Tensor =
     return total.to(graph.dtype)
 
 
+@named
 def cross_entropy(p: Graph | Lattice, q: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """The expected -log q of a path drawn from p, where both are distributions over the same paths.
 
@@ -72,6 +76,7 @@ def cross_entropy(p: Graph | Lattice, q: Graph | Lattice, beta: float | Tensor =
     return _expected(of_p, of_p.posteriors, steps).to(p.dtype)
 
 
+@named
 def kl_divergence(p: Graph | Lattice, q: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """The expected log p - log q of a path drawn from p, for two sets of scores of the same paths.
 

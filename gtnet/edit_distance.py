@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gtnet import _checks, _numbers
 from gtnet._checks import EPSILON, NEG_INF
+from gtnet._memory import named
 from gtnet._ordinary import ordinary
 from gtnet.build import GraphBuilder, Labels, label_rows
 from gtnet.compose import compose
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Alphabet = Sequence[int] | Tensor | int
 
 
+@named
 def edit_transducer(
     labels: Alphabet,
     *,
@@ -63,6 +65,7 @@ def edit_transducer(
     return Graph(nowhere, nowhere, reads, writes, weights, accept=0, num_states=1)
 
 
+@named
 def edit_distance(a: Graph | Lattice, b: Graph | Lattice) -> Tensor:
     """The least number of insertions, deletions and substitutions that turn a path of `a` into one
     of `b`, minus the scores of both paths; of two label sequences their edit distance.
@@ -129,6 +132,7 @@ def _levenshtein(a: np.ndarray, b: np.ndarray) -> int:
     return int(row[-1])
 
 
+@named
 def mismatch_costs(answers: Labels, labels: Alphabet, *, dtype: torch.dtype | None = None) -> Graph:
     """Acceptors of all label sequences, scored 0 for the answer and 1 for every other.
 
@@ -139,6 +143,7 @@ def mismatch_costs(answers: Labels, labels: Alphabet, *, dtype: torch.dtype | No
     return _along("mismatch_costs", answers, labels, dtype, hamming=False)
 
 
+@named
 def hamming_costs(answers: Labels, labels: Alphabet, *, dtype: torch.dtype | None = None) -> Graph:
     """Acceptors of all label sequences, scored by how many places differ from the answer.
 
@@ -149,6 +154,7 @@ def hamming_costs(answers: Labels, labels: Alphabet, *, dtype: torch.dtype | Non
     return _along("hamming_costs", answers, labels, dtype, hamming=True)
 
 
+@named
 def edit_costs(
     answers: Labels,
     labels: Alphabet,

@@ -72,7 +72,10 @@ def randomly_equivalent(
     ours = _possible("randomly_equivalent", "a", a)
     theirs = _possible("randomly_equivalent", "b", b)
     _checks.pair("randomly_equivalent", ours, theirs)
-    walks = [random_walks(graph, num_paths, max_length, generator) for graph in (ours, theirs)]
+    num_paths = _checks.count("randomly_equivalent", "num_paths", num_paths)
+    max_length = _checks.count("randomly_equivalent", "max_length", max_length)
+    given = (num_paths, max_length, generator)
+    walks = [random_walks("randomly_equivalent", graph, *given) for graph in (ours, theirs)]
     size = 0 if 0 in (len(a), len(b)) else max(len(a), len(b))
     answers = torch.empty(size, dtype=torch.bool)
     for i in range(size):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
+from gtnet._memory import named
 from gtnet.alignments import ctc_graph
 from gtnet.beam_search import beam_search
 from gtnet.build import Labels, label_rows
@@ -52,6 +53,7 @@ class ForcedAlignment:
     total: Tensor
 
 
+@named
 def forced_align(
     log_probs: Tensor,
     targets: Labels,

@@ -190,6 +190,8 @@ def with_star(scores: Tensor, blank: int | None = 0, *, exclusive: bool = False)
     Gradient: that of a softmax; 0 where nothing counts. Source: Pratap et al. 2022, section 3.
     """
     scores = _checks.emissions("with_star", "scores", scores)
+    if scores.ndim == 0:
+        raise ValueError("with_star: scores must have a dimension of labels, got []")
     size = scores.shape[-1]
     counted = scores
     if blank is not None:

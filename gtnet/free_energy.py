@@ -9,16 +9,19 @@ from torch import Tensor
 
 from gtnet import _checks
 from gtnet._checks import LARGEST, NEG_INF
+from gtnet._memory import named
 from gtnet._ops import take
 from gtnet.distance import _per, _scaled, finite_temperature, forward_score, scaled_to_accept
 from gtnet.distributions import kl_divergence, same_paths
 from gtnet.graph import Graph, lazy
 from gtnet.paths import _drawn
+from gtnet.product import MAX_ARCS
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def free_energy(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """F = -1/beta · log Σ exp(-beta · E) over the accepting paths, whose energies are E = -score.
 
@@ -35,6 +38,7 @@ def free_energy(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     return -forward_score(graph, beta)
 
 
+@named
 def variational_bound(
     graph: Graph | Lattice,
     q: Graph | Lattice,
@@ -77,7 +81,9 @@ def _estimate(
     """The bound, estimated from paths drawn from q."""
     drawn_from, to_accept = scaled_to_accept("variational_bound", q.detach(), 1.0)
     scores = [t.contiguous() for t in (drawn_from.weights, drawn_from.start, drawn_from.accept)]
-    found, *paths = _drawn(q, to_accept, scores, count, generator, LARGEST)
+    found, *paths = _drawn(
+        "variational_bound", q, to_accept, scores, count, generator, LARGEST, MAX_ARCS
+    )
     owner = torch.repeat_interleave(torch.arange(len(q)), found)
     log_q = _scores(q, *paths) - forward_score(q)[owner]
     energy = -_scores(graph, *paths)

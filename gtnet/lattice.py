@@ -16,7 +16,7 @@ from gtnet.distance import _is_one, _log_distance, _scaled, times
 from gtnet.emissions import Emissions, beyond
 from gtnet.graph import Graph, Unbuilt
 from gtnet.paths import MAX_PREFIXES
-from gtnet.product import Paired, paired
+from gtnet.product import MAX_ARCS, Paired, paired
 
 
 class Lattice(Unbuilt):
@@ -224,10 +224,10 @@ class Lattice(Unbuilt):
 
         Result: for every item a batch of at most k linear graphs, with `arc_maps` as in
         `viterbi_path`. Complexity: that of `viterbi_path`, and O(frames · (arcs that enter a state
-        + log)) per path; with `unique` the product is built, and `max_prefixes` holds. A GPU finds
-        the same paths in at most O(frames · arcs · k · d · log k), d <= 512 the arcs that enter a
-        state, in 8 · k bytes per frame and position; none where scores are NaN or +inf. Gradient:
-        flows to the scores along the paths. Source: Huang & Chiang 2005, algorithm 3.
+        + log)) per path; with `unique` the product is built. `max_prefixes` holds on the CPU. A GPU
+        finds the same paths in at most O(frames · arcs · k · d · log k), d <= 512 the arcs that
+        enter a state, in 8 · k bytes per frame and position; none where scores are NaN or +inf.
+        Gradient: flows to the scores along the paths. Source: Huang & Chiang 2005, algorithm 3.
         """
         return _lattice_paths.k_best(self, k, unique, max_prefixes)
 
@@ -237,6 +237,7 @@ class Lattice(Unbuilt):
         *,
         beta: float | Tensor = 1.0,
         generator: torch.Generator | None = None,
+        max_arcs: int = MAX_ARCS,
     ) -> list[Graph]:
         """n paths of each item, drawn in proportion to exp(beta · score), as `gtnet.sample`.
 
@@ -247,7 +248,7 @@ class Lattice(Unbuilt):
         rounding error; none where `forward_score` is NaN. Gradient: flows to the scores along the
         paths.
         """
-        return _lattice_paths.sample(self, n, beta, generator)
+        return _lattice_paths.sample(self, n, beta, generator, max_arcs)
 
     def prune(self, beam: float) -> Graph:
         """The product without what lies on no path within `beam` of the best, which is not built.

@@ -16,6 +16,7 @@ from gtnet._ops import library
 from gtnet._ordinary import ordinary, transformed
 from gtnet.distance import best_distances, best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph, built, lazy
+from gtnet.product import MAX_ARCS
 from gtnet.topology import Topology
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def k_best(
 
     Arguments: `k` >= 0; `unique` counts paths that read ("ilabels") or write ("olabels") the same
     labels, epsilons aside, as one, and keeps the best of them; `max_prefixes` the most prefixes of
-    paths that the search may take up, and arcs of paths that it may find, for each graph: 200
-    bytes each at most. Acyclic graphs without `unique` need none: they take what the paths take.
+    paths that the search may take up, arcs that enter states of these, and arcs and states of
+    paths that it may find, for each graph: 200 bytes each at most, in all 2 GB by default. On a
+    GPU 16 · k bytes per state must be free instead.
     Result: for every graph of the batch a batch of at most k linear graphs, with `arc_maps[0]`;
     in acyclic graphs without `unique`, ties are ordered as `viterbi_path` prefers them; otherwise
     any of the paths that tie with the k-th may be left out (a cycle of score 0 has infinitely
@@ -113,7 +115,8 @@ def k_best(
     if unique is None and walk.cycles is None:
         size = 16 * k * (graph.num_states + graph.num_arcs // 32 + len(graph))
         _checks.fits_on_gpu("k_best", graph.device, size, f"the {k} best paths to every state")
-        return _by_graph(graph, *_ops.acyclic_k_best(*scores, *walk.arguments(), k))
+        counts, *found = _ops.acyclic_k_best(*scores, *walk.arguments(), k, max_prefixes)
+        return _by_graph(graph, _within(counts, k, max_prefixes), *found)
     why = "distinct labels are looked for one path after another: move it with .to('cpu')"
     _checks.on_cpu("k_best", "graph", graph.weights, why)
     topology = graph.topology
@@ -127,13 +130,23 @@ def k_best(
         k,
         max_prefixes,
     )
-    if (too_many := counts < 0).any():
-        raise ValueError(
-            f"k_best: the {k} best paths of graph {int(too_many.nonzero()[0])} are not found "
-            f"within max_prefixes={max_prefixes} prefixes and arcs: ask for a smaller k, prune the "
-            f"graph, or raise max_prefixes (up to 200 bytes each)"
-        )
-    return _by_graph(graph, counts, *found)
+    return _by_graph(graph, _within(counts, k, max_prefixes), *found)
+
+
+def too_many_prefixes(k: int, graph: str, max_prefixes: int) -> ValueError:
+    """The error of a search for the k best paths that takes more than it may."""
+    return ValueError(
+        f"k_best: the {k} best paths of {graph} are not found within max_prefixes={max_prefixes} "
+        f"prefixes and arcs: ask for a smaller k, prune the graph, or raise max_prefixes (up to "
+        f"200 bytes each)"
+    )
+
+
+def _within(counts: Tensor, k: int, max_prefixes: int) -> Tensor:
+    """How many paths were found of each graph; raises where a search was given up."""
+    if k and (given_up := counts < 0).any():
+        raise too_many_prefixes(k, f"graph {int(given_up.nonzero()[0])}", max_prefixes)
+    return counts
 
 
 @choosing
@@ -143,16 +156,18 @@ def sample(
     *,
     beta: float | Tensor = 1.0,
     generator: torch.Generator | None = None,
+    max_arcs: int = MAX_ARCS,
 ) -> list[Graph]:
     """n accepting paths of each graph, drawn with probability proportional to exp(beta · score).
 
     Arguments: `n` >= 0; `beta` as in `forward_score`, finite; `generator` a CPU generator, by
-    default torch's own: the same seed draws the same paths, however many threads there are.
+    default torch's own: the same seed draws the same paths, however many threads there are;
+    `max_arcs` the most states that the paths of all graphs may have together, 50 bytes each.
     Result: for every graph of the batch a batch of n linear graphs, with `arc_maps[0]`, as
     `k_best` returns them; none for an empty language. A GPU draws the same paths as the CPU, except
     where a random number falls within a rounding error. Raises ValueError where the sum over the
     accepting paths diverges (as `forward_score`; cycles that none of them takes do not count), for
-    n < 0 and for infinite beta.
+    n < 0, for infinite beta, and where `max_arcs` do not suffice.
     Complexity: O(states + arcs) and O(length · log degree) per path.
     Gradient: flows to the scores along the paths, not through the draw (use `viterbi_score` of the
     paths minus `forward_score` for the log-probability that REINFORCE needs).
@@ -160,16 +175,24 @@ def sample(
     Of a `Lattice` it is `Lattice.sample`: nothing is built, and the maps are two.
     """
     if not isinstance(graph, Graph):
-        return lazy("sample", "graph", graph).sample(n, beta=beta, generator=generator)
+        graph = lazy("sample", "graph", graph)
+        return graph.sample(n, beta=beta, generator=generator, max_arcs=max_arcs)
     n = _checks.count("sample", "n", n)
+    max_arcs = _checks.count("sample", "max_arcs", max_arcs)
     _check_device("sample", graph)
     scaled, to_accept = scaled_to_accept("sample", graph.detach(), beta)
     scores = [t.contiguous() for t in (scaled.weights, scaled.start, scaled.accept)]
-    return _by_graph(graph, *_drawn(graph, to_accept, scores, n, generator, LARGEST))
+    return _by_graph(
+        graph, *_drawn("sample", graph, to_accept, scores, n, generator, LARGEST, max_arcs)
+    )
 
 
 def random_walks(
-    graph: Graph, n: int, max_length: int, generator: torch.Generator | None = None
+    function: str,
+    graph: Graph,
+    n: int,
+    max_length: int,
+    generator: torch.Generator | None = None,
 ) -> list[Graph]:
     """n accepting paths of each trimmed graph, cyclic or not, where every choice is uniform.
 
@@ -178,7 +201,8 @@ def random_walks(
     zeros = torch.zeros(graph.num_states, dtype=torch.float64, device=graph.device)
     given = (graph.weights, graph.start, graph.accept)
     scores = [t.detach().masked_fill(t.detach() > NEG_INF, 0).contiguous() for t in given]
-    return _by_graph(graph, *_drawn(graph, zeros, scores, n, generator, max_length))
+    drawn = _drawn(function, graph, zeros, scores, n, generator, max_length, MAX_ARCS)
+    return _by_graph(graph, *drawn)
 
 
 @ordinary
@@ -188,31 +212,51 @@ def drawn_seeds(count: int, generator: torch.Generator | None) -> Tensor:
 
 
 def _drawn(
+    function: str,
     graph: Graph,
     to_accept: Tensor,
     scores: list[Tensor],
     n: int,
     generator: torch.Generator | None,
     max_length: int,
+    max_arcs: int,
 ) -> tuple[Tensor, ...]:
+    if len(graph) * n > max_arcs:
+        raise too_many_arcs(function, f"{n} paths", max_arcs)
     seeds = drawn_seeds(len(graph) * n, generator).to(graph.device)
     topology = graph.topology
-    leaving = topology.leaving.by_state()
-    return _ops.sample(to_accept, *scores, topology.state_offsets, *leaving, seeds, n, max_length)
+    given = (to_accept, *scores, topology.state_offsets, *topology.leaving.by_state())
+    try:
+        return _ops.sample(*given, seeds, n, max_length, max_arcs)
+    except _ops.OverBudgetError:
+        raise too_many_arcs(function, f"{n} paths", max_arcs) from None
+
+
+def too_many_arcs(function: str, what: str, max_arcs: int) -> ValueError:
+    """The error of paths that are together longer than they may be."""
+    return ValueError(
+        f"{function}: {what} of each graph have more than max_arcs={max_arcs} states in all, of 50 "
+        f"bytes each: ask for fewer, split the batch, or raise max_arcs"
+    )
 
 
 @choosing
 def enumerate_paths(
-    graph: Graph | Lattice, limit: int = 10_000, *, max_length: int | None = None
+    graph: Graph | Lattice,
+    limit: int = 10_000,
+    *,
+    max_length: int | None = None,
+    max_arcs: int = MAX_ARCS,
 ) -> list[Graph]:
     """All accepting paths of each graph whose score is not -inf, provided there are few enough.
 
     Arguments: `limit` the most paths a graph may have; `max_length` the most arcs of a path, so
-    that a cyclic graph has finitely many.
+    that a cyclic graph has finitely many; `max_arcs` as in `sample`.
     Result: for every graph of the batch a batch of linear graphs, with `arc_maps[0]`, as `k_best`
     returns them: depth first, from the lowest start state, along arcs in their order.
     Raises ValueError where a graph has more than `limit` paths, or without `max_length` a cycle
-    on an accepting path. Complexity: O(states + arcs) and O(length · degree) per path.
+    on an accepting path, and where `max_arcs` do not suffice.
+    Complexity: O(states + arcs) and O(length · degree) per path.
     Gradient: flows to the scores along the paths.
     Of a `Lattice`, which is built, the maps are two.
     """
@@ -220,16 +264,21 @@ def enumerate_paths(
     limit = _checks.count("enumerate_paths", "limit", limit)
     if max_length is not None:
         max_length = _checks.count("enumerate_paths", "max_length", max_length)
+    max_arcs = _checks.count("enumerate_paths", "max_arcs", max_arcs)
     _checks.on_cpu("enumerate_paths", "graph", graph.weights, "move it with .to('cpu')")
     topology = graph.topology
-    outcome, *found = _ops.enumerate_paths(
-        *(t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)),
-        topology.state_offsets,
-        *topology.leaving.by_state(),
-        *topology.entering.by_state(),
-        limit,
-        -1 if max_length is None else max_length,
-    )
+    try:
+        outcome, *found = _ops.enumerate_paths(
+            *(t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)),
+            topology.state_offsets,
+            *topology.leaving.by_state(),
+            *topology.entering.by_state(),
+            limit,
+            -1 if max_length is None else max_length,
+            max_arcs,
+        )
+    except _ops.OverBudgetError:
+        raise too_many_arcs("enumerate_paths", "the paths", max_arcs) from None
     if outcome.any():
         bad = int(outcome.nonzero()[0])
         if int(outcome[bad]) == 1:
@@ -301,6 +350,7 @@ def linear_paths(
     """
     exists = first >= 0
     lengths = offsets.diff()
+    _checks.countable("paths", "states", len(arcs) + len(lengths))
     state_offsets = torch.cat([offsets.new_zeros(1), (lengths + exists).cumsum(0)])
     num_states = len(arcs) + int(exists.sum())
     source = torch.arange(len(arcs), device=arcs.device) - torch.repeat_interleave(

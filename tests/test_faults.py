@@ -225,6 +225,39 @@ def test_bounds_have_errors_that_say_what_to_raise():
     assert gtnet.difference(loop, exponential).num_states == 2**12
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_functions_that_take_a_count_keep_a_bound_of_memory(dtype):
+    generator = torch.Generator().manual_seed(0)
+    graph = gtnet.random_graph(20, 200, 3, size=2, epsilons=0.2, generator=generator, dtype=dtype)
+    cyclic = Graph([0, 0], [0, 1], [0, 1], weights=torch.tensor([-1e-4, -9.0], dtype=dtype),
+                   accept=1)  # fmt: skip
+    scores = torch.zeros(2, 30, 3, dtype=dtype, requires_grad=True)
+    lattice = gtnet.Emissions(scores) @ gtnet.bigram_graph(3, dtype=dtype)
+    most = 10**7
+    for given in (graph, lattice):
+        with pytest.raises(
+            ValueError, match=r"^k_best: the 10000000 best paths .*max_prefixes=999"
+        ):
+            k_best(given, most, max_prefixes=999)
+        with pytest.raises(
+            ValueError, match=r"^sample: 10000000 paths .*max_arcs=100000000 states"
+        ):
+            sample(stack([graph] * 9) if given is graph else given, most)
+        with pytest.raises(ValueError, match=r"^sample: 500 paths of each graph .*max_arcs=1001"):
+            sample(given, 500, max_arcs=1_001)  # longer than one arc
+        found = k_best(given, 5, max_prefixes=999), sample(given, 5, max_arcs=999)
+        assert all(len(paths) == 5 for one in found for paths in one)
+    with pytest.raises(ValueError, match=r"^sample: 1 paths of each graph .*max_arcs=50"):
+        sample(cyclic, 1, max_arcs=50)  # one that goes round for long
+    with pytest.raises(ValueError, match=r"^enumerate_paths: the paths of .*max_arcs=20 states"):
+        gtnet.enumerate_paths(graph, most, max_arcs=20)
+    with pytest.raises(ValueError, match=r"^variational_bound: 100000000 paths .*max_arcs"):
+        gtnet.variational_bound(graph, graph, samples=10**8)
+    with pytest.raises(ValueError, match=r"^best_answers: .* max_prefixes=9 prefixes"):
+        gtnet.best_answers(graph, most, max_prefixes=9)
+    assert k_best(graph[:0], most) == sample(graph[:0], most) == []
+
+
 def test_a_deterministic_chain_of_a_million_arcs_is_not_refused():
     steps = torch.arange(1_000_000, dtype=torch.int32)
     chain = Graph(steps, steps + 1, steps % 7, accept=1_000_000)
@@ -240,19 +273,20 @@ LONG = {
     "difference": "difference(loop, sets, max_states=many, max_arcs=many)",
     "compose": "compose(dense, dense, max_arcs=many)",
     "remove_epsilon": "remove_epsilon(mute, max_arcs=many)",
-    "enumerate_paths": "enumerate_paths(deep, many, max_length=60)",
+    "enumerate_paths": "enumerate_paths(deep, many, max_length=60, max_arcs=many)",
     "k_best": 'k_best(loop, 2**30, unique="ilabels", max_prefixes=many)',
-    "k_best, acyclic": "k_best(small, 2**30)",
+    "k_best, acyclic": "k_best(small, 2**30, max_prefixes=many)",
     "best_answers": "best_answers(small, 2**30, max_prefixes=many)",
     "beam_search": "beam_search(frames, cyclic, beam=1e9)",
-    "sample": "sample(long, 10_000)",
-    "k_best of a lattice": "(few @ letters).k_best(10**6)",
-    "sample of a lattice": "(many_frames @ letters).sample(10_000)",
+    "sample": "sample(long, 10_000, max_arcs=many)",
+    "k_best of a lattice": "(few @ letters).k_best(10**6, max_prefixes=many)",
+    "sample of a lattice": "(many_frames @ letters).sample(10_000, max_arcs=many)",
     "forward_score of a lattice": "(many_frames @ letters).forward_score()",
     "label_posteriors": "(many_frames @ letters).label_posteriors()",
     "viterbi_path of a lattice": "(many_frames @ letters).viterbi_path()",
     "ctc_loss": "losses.ctc_loss(logits, targets, [12_000] * 16, [3_000] * 16)",
     "gradient of ctc_loss": "again(logits.requires_grad_())",
+    "gradient of forward_score": "again_of(forward_score(wide.requires_grad_()).sum())",
 }
 
 
@@ -261,7 +295,7 @@ def test_a_signal_ends_what_would_run_for_minutes():
     """Each of these runs for minutes or out of memory; the process gets 40 seconds of its own."""
     program = EXPONENTIAL + textwrap.dedent(
         """
-        import resource, signal, threading, torch
+        import itertools, resource, signal, threading, torch
         torch.set_num_threads(1)
         resource.setrlimit(resource.RLIMIT_CPU, (40, 40))
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, resource.RLIM_INFINITY))
@@ -283,29 +317,29 @@ def test_a_signal_ends_what_would_run_for_minutes():
             for _ in range(1_000):
                 loss.backward(retain_graph=True)
 
+        wide = net(100_000, 1_000_000)
+
+        def again_of(score):
+            for _ in range(1_000):
+                score.backward(retain_graph=True)
+
         class Stop(Exception):
             pass
+
+        pauses = itertools.cycle([0.001, 0.05, 0.2])
 
         def stop(*_):
             raise Stop
 
         def interrupted(run, number, expected):
-            # Until it stops: once in a while a signal is not heard on a busy machine.
-            done = threading.Event()
-
-            def send():
-                pause = 0.2
-                while not done.wait(pause):
-                    signal.pthread_kill(main, number)
-                    pause = 1.5
-
-            sender = threading.Thread(target=send)
+            # Once, and not always before the operator has looked at signals for the first time.
+            pause = next(pauses)
+            sender = threading.Timer(pause, signal.pthread_kill, (main, number))
             sender.start()
             try:
                 while True:
                     run()
             except expected:
-                done.set()
                 print("stopped")
             sender.join()
 
@@ -319,18 +353,68 @@ def test_a_signal_ends_what_would_run_for_minutes():
     program += f"interrupted(lambda: {LONG['determinize']}, signal.SIGALRM, Stop)\n"
     program += textwrap.dedent(
         """
-        signal.signal(signal.SIGALRM, lambda *_: print("heard"))
+        heard = []
+        signal.signal(signal.SIGALRM, lambda *_: heard.append(1))
         big = exponential(18)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        print(determinize(big, semiring="tropical").num_states)  # began again, and ended
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+        print(determinize(big, semiring="tropical").num_states)  # went on, and ended
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print("heard" if heard else "not heard")
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         print(forward_score(linear([1]) @ linear([1])).item())
         """
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr[-3000:]
-    expected = ["stopped"] * (len(LONG) + 1) + ["heard", str(2**18), "0.0"]
+    expected = ["stopped"] * (len(LONG) + 1) + [str(2**18), "heard", "0.0"]
     assert found.stdout.split() == expected, found.stdout
+
+
+NAMED = {
+    "ctc_loss": lambda bad: gtnet.losses.ctc_loss(bad, [[1, 2], [1, 2]], [5, 5], [2, 2]),
+    "asg_loss": lambda bad: gtnet.losses.asg_loss(
+        bad, [[1, 2], [1, 2]], [5, 5], [2, 2], torch.zeros(3, 3)
+    ),
+    "lf_mmi_loss": lambda bad: gtnet.losses.lf_mmi_loss(
+        gtnet.Emissions(bad.nan_to_num().transpose(0, 1)), ENDLESS, gtnet.ctc_topology(3)
+    ),
+    "label_posteriors": lambda bad: endless(bad).label_posteriors(),
+    "free_energy": lambda bad: gtnet.free_energy(endless(bad)),
+    "entropy": lambda bad: endless(bad).entropy(),
+    "free_energy, of a graph": lambda _: gtnet.free_energy(ENDLESS),
+    "edit_distance": lambda _: gtnet.edit_distance(ENDLESS, gtnet.linear([0])),
+    "best_answers": lambda _: gtnet.best_answers(ENDLESS),
+    "determinize": lambda _: determinize(ENDLESS),
+    "optimize": lambda _: gtnet.optimize(ENDLESS),
+    "draw_animation": lambda _: gtnet.draw_animation([ENDLESS]),
+    "to_dot": lambda _: gtnet.to_dot(3),
+    "load": lambda _: gtnet.load(3),
+    "with_star": lambda _: gtnet.with_star(torch.zeros(())),
+}
+ENDLESS = Graph([0, 0, 1], [0, 1, 1], [-1, 1, 0], weights=[0.5, 0.0, 1.0], accept=1)
+
+
+def endless(scores: torch.Tensor) -> gtnet.Lattice:
+    return gtnet.Emissions(scores.nan_to_num().transpose(0, 1)) @ ENDLESS
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_errors_name_the_function_that_was_called(name):
+    """Not one that this calls in turn: with and without a gradient, in any item."""
+    for learnt in (False, True):
+        scores = torch.zeros(5, 2, 3)
+        scores[3, 1] = torch.nan
+        with pytest.raises((ValueError, TypeError)) as found:
+            NAMED[name](scores.requires_grad_(learnt))
+        assert str(found.value).startswith(name.split(",")[0] + ": "), found.value
+
+
+def test_scores_whose_sums_leave_float64_stay_within_memory():
+    """A path of -2e308: impossible, and nothing is written behind what is kept of two frames."""
+    scores = torch.full((2, 40, 3), -1e308, dtype=torch.float64)
+    for given in (scores, scores.clone().requires_grad_()):
+        lattice = gtnet.Emissions(given) @ gtnet.bigram_graph(3, dtype=torch.float64)
+        assert lattice.forward_score().tolist() == [-torch.inf] * 2
 
 
 # Threads

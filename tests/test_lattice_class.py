@@ -269,7 +269,7 @@ def test_over_max_arcs_every_call_says_so_and_answers_stay():
     for _ in range(2):
         with pytest.raises(ValueError, match="compose: the product has more than max_arcs=3"):
             lattice.graph()
-        with pytest.raises(ValueError, match="compose: the product has more than max_arcs=3"):
+        with pytest.raises(ValueError, match="connect: the product has more than max_arcs=3"):
             gtnet.connect(lattice)
         torch.testing.assert_close(gtnet.forward_score(lattice), torch.tensor([10 * math.log(2)]))
     answer = linear([[0, 1] * 5])

@@ -137,7 +137,7 @@ def k_best_cases(graph: Graph) -> list[tuple]:
 def acyclic_k_best_cases(graph: Graph) -> list[tuple]:
     walk = walks(graph)[0]
     scores = (graph.weights, graph.start, graph.accept)
-    return [(*scores, *walk.arguments(), k) for k in (0, 3)]
+    return [(*scores, *walk.arguments(), k, 10_000) for k in (0, 3)]
 
 
 def best_answers_cases(graph: Graph) -> list[tuple]:
@@ -201,10 +201,12 @@ def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
         "lattice_score_backward": back,
         "lattice_posteriors": forth,
         "lattice_best": plain,
-        "lattice_k_best": [(*arguments, 3) for arguments in plain],
+        "lattice_k_best": [(*arguments, 3, 10_000) for arguments in plain],
         "lattice_prune": [(*arguments, 1.5) for arguments in plain],
         "lattice_sample": [
-            (*arguments, torch.arange(6), 2) for arguments in plain if graph.dtype == torch.float64
+            (*arguments, torch.arange(6), 2, 10_000)
+            for arguments in plain
+            if graph.dtype == torch.float64
         ],
     }
 
@@ -254,7 +256,7 @@ def sample_cases(graph: Graph) -> list[tuple]:
     seeds = torch.arange(2 * len(score))
     leaving = graph.topology.leaving[:3]
     rest = (graph.state_offsets, *leaving, seeds, 2)
-    return [(to_accept, *scores, *rest, most) for most in (1, 10)]
+    return [(to_accept, *scores, *rest, most, 10_000) for most in (1, 10)]
 
 
 def rational_cases(graph: Graph) -> dict[str, list[tuple]]:
@@ -404,7 +406,7 @@ def cases() -> dict[str, list[tuple]]:
             "enumerate_paths": [
                 (
                     *(graph.weights, graph.start, graph.accept, graph.state_offsets),
-                    *(*leaving, *entering, limit, most),
+                    *(*leaving, *entering, limit, most, 10_000),
                 )
                 for limit, most in ((10, -1), (1, 2))
             ],

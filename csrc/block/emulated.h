@@ -41,7 +41,7 @@ struct EmulationSettings {
   }
 
   void spoil(void* memory, size_t bytes) const {
-    std::memset(memory, 0x5B + 16 * static_cast<int>(order), bytes);
+    if (bytes > 0) std::memset(memory, 0x5B + 16 * static_cast<int>(order), bytes);
   }
 };
 

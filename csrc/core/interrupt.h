@@ -1,15 +1,18 @@
 // Long loops that end when the user asks. Ctrl-C arrives as a signal, and Python looks at it only
-// between its own steps: an operator that runs for minutes has to look itself.
+// between its own steps: an operator that runs for minutes has to have it looked at.
 #pragma once
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <exception>
 #include <mutex>
 #include <utility>
+
+#include "core/python_signals.h"
 
 namespace gtnet {
 
@@ -18,7 +21,8 @@ struct Interrupted : std::exception {
   const char* what() const noexcept override { return "gtnet: interrupted by a signal"; }
 };
 
-// Counts the signals that arrive while somebody watches; each still goes to whom it went before.
+// Counts the signals that arrive while the main thread waits for others, and so can look at none;
+// each still goes to whom it went before.
 class Signals {
  public:
   static int64_t count() { return counted_.load(std::memory_order_relaxed); }
@@ -78,19 +82,21 @@ class Signals {
 // of all. Python handles signals in the main thread, so only what it has called is interrupted.
 class Work {
  public:
-  Work() : seen_(Signals::count()), on_main_(is_main()) {}
+  explicit Work(int64_t size) : size_(size), on_main_(is_main()) {}
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
   ~Work() {
-    if (watching_) Signals::leave();
+    if (waiting_) Signals::leave();
   }
 
-  // Does a part of the work on this thread and keeps what it throws.
+  // Does the part [begin, end) of [0, size) on this thread and keeps what it throws.
   template <class Part>
-  void run(const Part& part) noexcept {
+  void run(int64_t begin, int64_t end, const Part& part) noexcept {
     Work* const before = std::exchange(current(), this);
     try {
-      if (!failed_) part();
+      if (!failed_) part(begin, end);
+      done_.fetch_add(end - begin, std::memory_order_relaxed);
+      if (on_main_ && done_.load(std::memory_order_relaxed) < size_ && is_main()) wait();
     } catch (...) {
       const std::lock_guard lock(mutex_);
       if (!failed_.exchange(true)) error_ = std::current_exception();
@@ -107,8 +113,15 @@ class Work {
   void look() {
     if (failed_) throw Interrupted{};
     if (!on_main_) return;
-    if (!watching_.exchange(true)) Signals::watch();
-    if (Signals::count() != seen_) throw Interrupted{};
+    if (is_main()) {
+      const auto now = std::chrono::steady_clock::now();
+      if (next_.time_since_epoch().count() == 0) next_ = now + kBetween;
+      if (now < next_) return;
+      next_ = now + kBetween;
+      if (handle_python_signals()) throw Interrupted{};
+    } else if (waiting_ && Signals::count() != seen_) {
+      throw Interrupted{};
+    }
   }
 
   static Work*& current() {
@@ -117,14 +130,29 @@ class Work {
   }
 
  private:
+  // Python has a lock, which other threads give away every 5 ms: it is not asked for often.
+  static constexpr std::chrono::milliseconds kBetween{200};
+
   static bool is_main() {
     static thread_local const bool main = getpid() == static_cast<pid_t>(syscall(SYS_gettid));
     return main;
   }
 
-  const int64_t seen_;
+  // The main thread has done its part and others have not: it will wait where it looks at nothing.
+  void wait() {
+    if (waiting_) return;
+    Signals::watch();
+    seen_ = Signals::count();
+    waiting_ = true;
+    if (handle_python_signals()) throw Interrupted{};  // what came before
+  }
+
+  const int64_t size_;
   const bool on_main_;
-  std::atomic<bool> watching_{false}, failed_{false};
+  int64_t seen_ = 0;
+  std::atomic<int64_t> done_{0};
+  std::atomic<bool> waiting_{false}, failed_{false};
+  std::chrono::steady_clock::time_point next_{};
   std::mutex mutex_;
   std::exception_ptr error_;
 };

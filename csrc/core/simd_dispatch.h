@@ -3,6 +3,12 @@
 
 #include "core/platform.h"
 
+// Under a sanitizer one instruction set is enough: all make the same accesses.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define GTNET_INSTRUCTION_SETS
+#endif
+
 // GCC takes half of a register unless it is told; Clang knows no such words.
 #ifdef __clang__
 #define GTNET_WIDE ""
@@ -16,7 +22,7 @@ namespace gtnet {
 // the best version that this processor has.
 template <class Body>
 struct Vectorized {
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef GTNET_INSTRUCTION_SETS
   __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma" GTNET_WIDE))) static void
   avx512(const Body& body) {
     body();
@@ -26,7 +32,7 @@ struct Vectorized {
   static void baseline(const Body& body) { body(); }
 
   static void run(const Body& body) {
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef GTNET_INSTRUCTION_SETS
     static const int level =
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") ? 2
         : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")        ? 1

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
 
 namespace gtnet::layout {
@@ -24,6 +25,7 @@ struct StrongComponents {
     std::vector<int32_t> path, finished;  // states being visited; done, but in no component yet
     int32_t count = 0, placed = end;
     const auto enter = [&](int32_t s) {
+      poll(16 * (offsets[s + 1] - offsets[s]));
       visits[s - begin] = {++count, count, offsets[s]};
       path.push_back(s);
     };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
 
 namespace gtnet::layout {
@@ -52,6 +53,7 @@ struct SortByLabel {
     std::vector<std::pair<int64_t, int32_t>> keys;  // (label and arc in one key, state)
     for (int64_t s = state_offsets[graph]; s < state_offsets[graph + 1]; ++s) {
       const int32_t begin = leaving.offsets[s], end = leaving.offsets[s + 1];
+      poll(16 * (end - begin));
       keys.clear();
       bool sorted = true;
       for (int32_t k = begin; k < end; ++k) {
@@ -95,6 +97,7 @@ struct TopologicalOrder {
     }
     for (int32_t i = end; i-- > placed;) {
       const int32_t s = order[i];
+      poll(8 * (offsets[s + 1] - offsets[s]));
       for (int32_t k = offsets[s]; k < offsets[s + 1]; ++k) {
         if (--pending[sources[k] - begin] == 0) order[--placed] = sources[k];
       }
@@ -148,6 +151,7 @@ struct Depths {
     }
     for (size_t i = 0; i < queue.size(); ++i) {
       const int32_t s = queue[i];
+      poll(8 * (leaving[s + 1] - leaving[s]));
       for (int32_t k = leaving[s]; k < leaving[s + 1]; ++k) {
         const int32_t t = targets[k];
         if (--pending[t - begin] > 0) continue;

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
 #include "layout/lanes.h"
 
@@ -163,6 +164,7 @@ class SlicePlanner {
   void write(int32_t* words) const {
     int32_t passed = 0;
     for (const Block& block : blocks_) {
+      poll(64 * block.count);
       std::fill_n(words, kLanes, 0);
       words[0] = block.kind;
       words[1] = in_head(block);
@@ -241,6 +243,7 @@ class SlicePlanner {
     layers_.assign(2, 0);
     for (int32_t i = 0; i < size; ++i) {
       const int32_t s = at(i);
+      poll(8 * degree(s));
       int32_t deepest = 0;
       for (int32_t k = incidence_.offsets[s]; k < incidence_.offsets[s + 1]; ++k) {
         deepest = std::max(deepest, depth[incidence_.states[k] - begin_] + 1);

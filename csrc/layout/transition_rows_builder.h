@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "layout/transition_rows.h"
 
 namespace gtnet::layout {
@@ -147,6 +148,7 @@ class TransitionRowsBuilder {
     }
     for (size_t i = 0; i < ready.size(); ++i) {
       const int32_t p = ready[i];
+      poll(8 * (leaving.offsets[p + 1] - leaving.offsets[p]));
       for (int32_t k = leaving.offsets[p]; k < leaving.offsets[p + 1]; ++k) {
         const int32_t next = leaving.links[k].*to;
         result.layer[next] = std::max(result.layer[next], result.layer[p] + 1);
@@ -196,6 +198,7 @@ class TransitionRowsBuilder {
     for (int32_t r = 0; r < num_rows; ++r) {
       const auto begin = grouped.links.begin() + offsets[r],
                  end = grouped.links.begin() + offsets[r + 1];
+      poll(16 * (end - begin));
       if (!std::is_sorted(begin, end, before)) std::stable_sort(begin, end, before);
     }
     return grouped;
@@ -234,6 +237,7 @@ class TransitionRowsBuilder {
     *begin = 0;
     for (const Slice& slice : plan.slices) {
       const int32_t* const rows = plan.order.data() + slice.begin;
+      poll(int64_t{16} * kLanes * slice.entries);
       begin[1] = *begin + slice.entries;
       ++begin;
       *kind++ = slice.kind;

@@ -46,6 +46,7 @@ from gtnet._ops.functional import learnt as learnt
 from gtnet._ops.functional import transformed as transformed
 from gtnet._ops.functional import with_derivative as with_derivative
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
+from gtnet._ops.library import OverBudgetError as OverBudgetError
 from gtnet._ops.paths import acyclic_k_best as acyclic_k_best
 from gtnet._ops.paths import best_paths as best_paths
 from gtnet._ops.paths import enumerate_paths as enumerate_paths

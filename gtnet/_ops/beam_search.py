@@ -11,7 +11,7 @@ from gtnet._ops.library import fake, interruptible, operators, unknown_size, vec
 
 beam_search = interruptible(operators.beam_search.default)
 beam_search_product = interruptible(operators.beam_search_product.default)
-beam_lattice = operators.beam_lattice.default
+beam_lattice = interruptible(operators.beam_lattice.default)
 label_reach = interruptible(operators.label_reach.default)
 
 

@@ -11,8 +11,12 @@ from gtnet import _checks
 from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one
 from gtnet._ops.library import fake, interruptible, operators, vector
 
-best_end = operators.best_end.default
-trace = operators.trace.default
+best_end = interruptible(operators.best_end.default)
+trace = interruptible(operators.trace.default)
+_best_distance = interruptible(operators.best_distance.default)
+_log_distance_of = interruptible(operators.log_distance.default)
+_log_distance_gradient = interruptible(operators.log_distance_backward.default)
+_recursion = interruptible(operators.recursion.default)
 _closed_best_distance = interruptible(operators.closed_best_distance.default)
 _closed_log_distance = interruptible(operators.closed_log_distance.default)
 _closed_recursion = interruptible(operators.closed_recursion.default)
@@ -190,7 +194,7 @@ class Walk(NamedTuple):
 def best_distance(weights: Tensor, start: Tensor, walk: Walk) -> tuple[Tensor, Tensor]:
     """The best score of a path to each state, float64, and the position of its last arc."""
     if walk.cycles is None:
-        return operators.best_distance.default(weights, start, *walk.arguments())
+        return _best_distance(weights, start, *walk.arguments())
     alpha, came_by, divergent = _closed_best_distance(weights, start, *walk.arguments())
     what = "of positive score, so no path is best: lower the scores of its arcs"
     _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, what)
@@ -213,7 +217,7 @@ def _log_distance(
     weights: Tensor, start: Tensor, accept: Tensor, walk: Walk
 ) -> tuple[Tensor, Tensor]:
     if walk.cycles is None:
-        return operators.log_distance.default(weights, start, accept, *walk.arguments())
+        return _log_distance_of(weights, start, accept, *walk.arguments())
     alpha, score, divergent = _closed_log_distance(weights, start, accept, *walk.arguments())
     _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, INFINITE)
     return alpha, score
@@ -313,7 +317,7 @@ def _gradient(
     if walk.cycles is None and not learning(alpha):
         if grad_alpha is not None:
             grad_alpha = grad_alpha.contiguous()
-        fused = operators.log_distance_backward.default(
+        fused = _log_distance_gradient(
             grad_score.contiguous(),
             grad_alpha,
             alpha,
@@ -363,7 +367,7 @@ class _Recursion(Differentiable):
     def forward(p: Tensor, b: Tensor, walk: Walk) -> Tensor:
         p, b = p.contiguous(), b.contiguous()
         if walk.cycles is None:
-            return operators.recursion.default(p, b, *walk.arguments())
+            return _recursion(p, b, *walk.arguments())
         x, divergent = _closed_recursion(p, b, *walk.arguments())
         _checks.bounded(walk.cycles.function, divergent, walk.state_offsets, INFINITE)
         return x

@@ -23,9 +23,9 @@ from gtnet._ops.totals import (
     run_lattice_score,
 )
 
-steps = operators.steps.default
-block_steps = operators.block_steps.default
-ctc_arcs = operators.ctc_arcs.default
+steps = interruptible(operators.steps.default)
+block_steps = interruptible(operators.block_steps.default)
+ctc_arcs = interruptible(operators.ctc_arcs.default)
 _lattice_posteriors = interruptible(operators.lattice_posteriors.default)
 _lattice_best = interruptible(operators.lattice_best.default)
 _lattice_k_best = interruptible(operators.lattice_k_best.default)
@@ -246,9 +246,9 @@ def lattice_best(arguments: LatticeArguments) -> PathsFound:
     return PathsFound(*_lattice_best(*arguments.flat()))
 
 
-def lattice_k_best(arguments: LatticeArguments, k: int) -> PathsFound:
-    """At most k best paths of each item, best first."""
-    return PathsFound(*_lattice_k_best(*arguments.flat(), k))
+def lattice_k_best(arguments: LatticeArguments, k: int, max_prefixes: int) -> PathsFound:
+    """At most k best paths of each item, best first. Raises OverBudgetError."""
+    return PathsFound(*_lattice_k_best(*arguments.flat(), k, max_prefixes))
 
 
 def k_best_bytes(arguments: LatticeArguments, k: int) -> int:
@@ -260,9 +260,12 @@ def k_best_bytes(arguments: LatticeArguments, k: int) -> int:
     return (8 * (frames + 1) + 16) * items * slots * k
 
 
-def lattice_sample(arguments: LatticeArguments, seeds: Tensor, n: int) -> PathsFound:
-    """n paths of each item drawn at random; scores in float64, `seeds` [items * n]."""
-    return PathsFound(*_lattice_sample(*arguments.flat(), seeds, n))
+def lattice_sample(arguments: LatticeArguments, seeds: Tensor, n: int, max_arcs: int) -> PathsFound:
+    """n paths of each item drawn at random; scores in float64, `seeds` [items * n].
+
+    Raises OverBudgetError where they have more states than `max_arcs`.
+    """
+    return PathsFound(*_lattice_sample(*arguments.flat(), seeds, n, max_arcs))
 
 
 class Kept(NamedTuple):

@@ -35,6 +35,7 @@ def _load() -> bool:
 HAS_CUDA = _load()
 operators = torch.ops.gtnet
 _INTERRUPTED = "gtnet: interrupted"  # what csrc/core/interrupt.h throws
+_OVER_BUDGET = "gtnet: over budget"  # what csrc/core/budget.h throws
 
 _library = torch.library.Library("gtnet", "FRAGMENT")
 
@@ -68,11 +69,16 @@ if HAS_CUDA:
         _library.impl(_name, refusal(_name), "CUDA")
 
 
-def interruptible(operator: Any) -> Any:
-    """An operator that may run long, and gives up when a signal arrives, such as Ctrl-C.
+class OverBudgetError(Exception):
+    """An operator found more than it was asked to keep."""
 
-    Python handles the signal as soon as the operator is back; if that raises nothing, the operator
-    starts again.
+
+def interruptible(operator: Any) -> Any:
+    """An operator that may run long, and gives up when a signal raises something, such as Ctrl-C.
+
+    What was raised arrives as soon as the operator is back. Where only a signal is known, as where
+    the main thread waits for others, and nothing is raised, the operator starts again. One that
+    has a budget raises OverBudgetError.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -82,7 +88,10 @@ def interruptible(operator: Any) -> Any:
             try:
                 return operator(*args, **kwargs)
             except RuntimeError as error:
-                if _INTERRUPTED not in str(error):
+                said = str(error)
+                if _OVER_BUDGET in said:
+                    raise OverBudgetError from None
+                if _INTERRUPTED not in said:
                     raise
 
     return run

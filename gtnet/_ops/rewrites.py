@@ -10,10 +10,10 @@ from torch import Tensor
 from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
 compose = interruptible(operators.compose.default)
-explore = operators.explore.default
-arrange = operators.arrange.default
-rational = operators.rational.default
-rational_sections = operators.rational_sections.default
+explore = interruptible(operators.explore.default)
+arrange = interruptible(operators.arrange.default)
+rational = interruptible(operators.rational.default)
+rational_sections = interruptible(operators.rational_sections.default)
 difference = interruptible(operators.difference.default)
 equivalent = interruptible(operators.equivalent.default)
 

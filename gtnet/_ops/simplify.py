@@ -13,6 +13,7 @@ from gtnet._ops.library import fake, interruptible, operators, unknown_size, vec
 minimize = interruptible(operators.minimize.default)
 push_labels = interruptible(operators.push_labels.default)
 _determinize = interruptible(operators.determinize.default)
+_determinize_gradient = interruptible(operators.determinize_backward.default)
 
 
 @fake("epsilon_pairs")
@@ -159,7 +160,7 @@ class _RecordedGradient(Differentiable):
     @staticmethod
     def forward(*args: Any) -> tuple[Tensor, ...]:
         *tensors, tropical = args
-        return tuple(operators.determinize_backward.default(*map(_contiguous, tensors), tropical))
+        return tuple(_determinize_gradient(*map(_contiguous, tensors), tropical))
 
     @staticmethod
     def setup_context(*_: Any) -> None:

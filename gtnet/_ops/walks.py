@@ -12,11 +12,13 @@ from gtnet._ops import library
 from gtnet._ops.functional import one_by_one
 from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
-topological_order = operators.topological_order.default
-depths = operators.depths.default
-slices = operators.slices.default
-reach = operators.reach.default
-components = operators.components.default
+topological_order = interruptible(operators.topological_order.default)
+depths = interruptible(operators.depths.default)
+slices = interruptible(operators.slices.default)
+reach = interruptible(operators.reach.default)
+components = interruptible(operators.components.default)
+_incidence = interruptible(operators.incidence.default)
+_sort_by_label = interruptible(operators.sort_by_label.default)
 elimination = interruptible(operators.elimination.default)
 
 
@@ -110,7 +112,7 @@ def incidence(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The arcs grouped by the states `by`: offsets, arcs, states at the other end, all int32."""
     if not library.on_gpu(by):
-        return operators.incidence.default(state_offsets, arc_offsets, by, other, num_states)
+        return _incidence(state_offsets, arc_offsets, by, other, num_states)
     first = state_offsets.index_select(0, spread(arc_offsets, by.shape[0]))
     keys, arcs = torch.sort((by + first).to(torch.int32), stable=True)
     bounds = torch.arange(num_states + 1, dtype=torch.int32, device=by.device)
@@ -123,7 +125,7 @@ def sort_by_label(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The arcs of each state, their other ends and their labels, in order of these; all int32."""
     if not library.on_gpu(arcs):
-        return operators.sort_by_label.default(state_offsets, offsets, arcs, states, labels)
+        return _sort_by_label(state_offsets, offsets, arcs, states, labels)
     by_position = labels.index_select(0, arcs)
     owner = spread(offsets, arcs.shape[0])
     _, places = torch.sort((owner << 32) + (by_position.long() + 2**31), stable=True)

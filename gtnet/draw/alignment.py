@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gtnet._memory import named
 from gtnet.distance import forward_score
 from gtnet.draw.picture import PlotPicture
 from gtnet.draw.style import FAINT, HIGHLIGHT, INK, QUIET, plot_style
@@ -20,6 +21,7 @@ from gtnet.paths import viterbi_path
 _CELL, _MARGIN, _WIDEST = 0.19, 0.75, 11.0  # inches
 
 
+@named
 def draw_alignment(
     lattice: Lattice,
     path: str | Path | None = None,

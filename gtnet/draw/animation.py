@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from gtnet._files import replace_file
+from gtnet._memory import named
 from gtnet.distance import posteriors
 from gtnet.draw.dot import name_images, remarks, statements
 from gtnet.draw.excerpt import Excerpt, GraphArrays, excerpt
@@ -97,6 +98,7 @@ class Animation:
         return f'<img src="data:image/gif;base64,{data}" style="max-width: 100%">'
 
 
+@named
 def draw_animation(
     graphs: Iterable[Graph | Lattice],
     path: str | Path | None = None,
@@ -139,6 +141,10 @@ def draw_animation(
 
     Complexity: that of `draw` for each picture. No gradient.
     """
+    if not isinstance(graphs, Iterable):
+        raise TypeError(
+            f"draw_animation: graphs must be several graphs, got {type(graphs).__name__}"
+        )
     found = [single("draw_animation", g, index) for g in graphs]
     lines = _captions(captions, len(found))
     _same_graph(found)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from gtnet._memory import named
 from gtnet.compose import compose
 from gtnet.draw.dot import remarks, statements
 from gtnet.draw.excerpt import Excerpt, GraphArrays, excerpt
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def draw_composition(
     a: Graph | Lattice | Emissions,
     b: Graph | Lattice,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gtnet._memory import named
 from gtnet.draw.dot import name_images, remarks, statements
 from gtnet.draw.excerpt import GraphArrays, excerpt
 from gtnet.draw.graphs import single
@@ -29,6 +30,7 @@ _LEGEND = (
 )
 
 
+@named
 def draw_gradient(
     g: Graph | Lattice,
     loss: Callable[[Graph], Tensor] | Tensor,

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from gtnet import _checks
+from gtnet._memory import named
 from gtnet.draw.dot import name_images, remarks, statements
 from gtnet.draw.excerpt import GraphArrays, excerpt
 from gtnet.draw.pen import PathsPen, Pen, Show
@@ -23,6 +24,7 @@ from gtnet.lattice import Lattice
 _NOTEBOOK_ARCS, _NOTEBOOK_GRAPHS = 100_000, 4
 
 
+@named
 def draw(
     g: Graph | Lattice,
     path: str | Path | None = None,
@@ -109,6 +111,7 @@ def draw(
     return picture
 
 
+@named
 def to_dot(g: Graph | Lattice, **options: Any) -> str:
     """The DOT text of one graph. Takes the options of `draw`; needs no Graphviz."""
     return draw(g, **options).dot

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gtnet._files import PathLike, replace_file
+from gtnet._files import PathLike, name_of, replace_file
 from gtnet.graph import Graph, built
 from gtnet.interop import arrays as arrays_of
 
@@ -83,7 +83,7 @@ def load(path: PathLike) -> Graph:
 
 
 def _suffix(function: str, path: PathLike) -> str:
-    suffix = Path(path).suffix
+    suffix = Path(name_of(function, path)).suffix
     if suffix not in (".npz", ".safetensors"):
         raise ValueError(
             f"{function}: the file must end in .npz or .safetensors, got {str(path)!r}"

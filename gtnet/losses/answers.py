@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet._checks import NEG_INF
+from gtnet._memory import named
 from gtnet.best_answers import MAX_PREFIXES, best_labels, restricted
 from gtnet.build import linear
 from gtnet.compose import compose
@@ -61,6 +62,7 @@ class Language:
         self.acceptor = plain
 
 
+@named
 def most_offending(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -92,6 +94,7 @@ def most_offending(
     return offending(interpretations, language, latent, beta, max_prefixes)
 
 
+@named
 def offending(
     graph: Graph | Lattice,
     language: Language,

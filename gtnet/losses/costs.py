@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
+from gtnet._memory import named
 from gtnet.best_answers import best_answers, restricted
 from gtnet.build import linear
 from gtnet.compose import compose
@@ -38,6 +39,7 @@ Cost = Literal["mismatch", "hamming", "edit"] | Graph | Lattice | Tensor
 _BUILDERS = {"mismatch": mismatch_costs, "hamming": hamming_costs, "edit": edit_costs}
 
 
+@named
 def structured_hinge(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -63,6 +65,7 @@ def structured_hinge(
     return gap(plain.correct, costly.least).clamp(min=0)
 
 
+@named
 def soft_margin(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -82,6 +85,7 @@ def soft_margin(
     return gap(plain.correct, costly.free).clamp(min=0)
 
 
+@named
 def generalized_margin(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -122,6 +126,7 @@ def generalized_margin(
         k *= 4
 
 
+@named
 def generalized_margin_k_best(
     interpretations: Graph | Lattice,
     correct: Any,
@@ -144,6 +149,7 @@ def generalized_margin_k_best(
     return _margins(plain, costly, _at_least_one(function, k))[0]
 
 
+@named
 def minimum_risk(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -179,6 +185,7 @@ def minimum_risk(
     return expectation(priced, features, beta)
 
 
+@named
 def minimum_risk_k_best(
     interpretations: Graph | Lattice,
     correct: Any,

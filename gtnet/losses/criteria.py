@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gtnet._memory import named
 from gtnet.graph import Graph
 from gtnet.losses.elementwise import gap
 from gtnet.losses.energies import energies_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def viterbi(interpretations: Graph | Lattice | Tensor, correct: Any) -> Tensor:
     """The energy of the best path of the correct answer: constrained Viterbi training.
 
@@ -27,6 +29,7 @@ def viterbi(interpretations: Graph | Lattice | Tensor, correct: Any) -> Tensor:
     return energies_of("viterbi", interpretations, correct, "viterbi", 1.0).correct
 
 
+@named
 def discriminative_viterbi(interpretations: Graph | Lattice | Tensor, correct: Any) -> Tensor:
     """The energy of the best correct path minus that of the best path of all.
 
@@ -36,6 +39,7 @@ def discriminative_viterbi(interpretations: Graph | Lattice | Tensor, correct: A
     return gap(e.correct, e.least).clamp(min=0)
 
 
+@named
 def forward(
     interpretations: Graph | Lattice | Tensor, correct: Any, beta: float | Tensor = 1.0
 ) -> Tensor:
@@ -46,6 +50,7 @@ def forward(
     return energies_of("forward", interpretations, correct, "forward", beta).correct
 
 
+@named
 def discriminative_forward(
     interpretations: Graph | Lattice | Tensor, correct: Any, beta: float | Tensor = 1.0
 ) -> Tensor:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gtnet._memory import named
 from gtnet.graph import Graph
 from gtnet.losses.answers import Latent
 from gtnet.losses.energies import energies_of
@@ -30,6 +31,7 @@ INF = float("inf")
 _STEEPEST = 60.0  # above it exponentials continue as their tangents, in the range of float32
 
 
+@named
 def energy(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -45,6 +47,7 @@ def energy(
     return energies_of("energy", interpretations, correct, latent, beta).correct
 
 
+@named
 def perceptron(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -61,6 +64,7 @@ def perceptron(
     return gap(e.correct, e.least).clamp(min=0)
 
 
+@named
 def hinge(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -78,6 +82,7 @@ def hinge(
     return (_positive("hinge", "margin", margin) + gap(e.correct, e.offending)).clamp(min=0)
 
 
+@named
 def log(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -95,6 +100,7 @@ def log(
     return torch.logaddexp(d, torch.zeros_like(d))
 
 
+@named
 def lvq2(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -113,6 +119,7 @@ def lvq2(
     return gap(e.correct, e.offending).clamp(min=0, max=_positive("lvq2", "ceiling", ceiling))
 
 
+@named
 def mce(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -130,6 +137,7 @@ def mce(
     return torch.sigmoid(gap(e.correct, e.offending))
 
 
+@named
 def square_square(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -149,6 +157,7 @@ def square_square(
     return _squared(e.correct, (m - e.offending).clamp(min=0).square())
 
 
+@named
 def square_exp(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -175,6 +184,7 @@ def square_exp(
     return _squared(e.correct, scale * push.masked_fill(alone, 0))
 
 
+@named
 def nll(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,
@@ -193,6 +203,7 @@ def nll(
     return gap(e.correct, e.free).clamp(min=0)
 
 
+@named
 def mee(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gtnet._memory import named
 from gtnet.best_answers import MAX_PREFIXES, restricted
 from gtnet.determinize import determinize
 from gtnet.distance import _is_infinite, forward_score, viterbi_score
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gtnet.lattice import Lattice
 
 
+@named
 def energies(
     interpretations: Graph | Lattice | Tensor,
     correct: Any,

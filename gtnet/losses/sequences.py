@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
+from gtnet._memory import named
 from gtnet._ordinary import without_wrappers
 from gtnet.alignments import asg_batch, bigram_scores, ctc_batch, without_repeats
 from gtnet.compose import compose
@@ -35,6 +36,7 @@ from gtnet.padded_alignments import padded_asg, padded_ctc
 from gtnet.product import MAX_ARCS
 
 
+@named
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,
@@ -124,6 +126,7 @@ def _ctc_loss_in_one(
     return _ops.ctc_loss(log_probs, frames, labels, lengths, blank, multiplied_out)
 
 
+@named
 def asg_loss(
     scores: Tensor,
     targets: Tensor,
@@ -178,6 +181,7 @@ def asg_loss(
     return loss.squeeze(0) if single and reduction == "none" else loss
 
 
+@named
 def lf_mmi_loss(
     emissions: Emissions,
     numerator: Graph | Lattice,
@@ -231,6 +235,7 @@ def _normalized(
     return gap(right, possible)
 
 
+@named
 def transducer_loss(
     log_probs: Tensor,
     targets: Tensor,

@@ -87,8 +87,12 @@ struct ReadRow {
     const double shift = best == -kInfinity ? 0 : static_cast<double>(best);
     const double range = worst == kInfinity ? 0 : shift - static_cast<double>(worst);
     if (range > extended::Limits<T>::kNarrow) {
+      // What lies further below makes the whole sum one that does not fit.
+      constexpr double kLowest = -2 * extended::Limits<T>::kLimit;
       for (int32_t l = 1; l < end; ++l) {
-        extended::exp(static_cast<double>(x[l]) - shift, factor.m[l], factor.e[l]);
+        const double score = static_cast<double>(x[l]) - shift;
+        extended::exp(score == kNegInf ? score : std::max(score, kLowest), factor.m[l],
+                      factor.e[l]);
       }
     } else if constexpr (std::is_same_v<T, Score>) {
       const auto highest = static_cast<T>(shift);
@@ -139,6 +143,11 @@ template <class T>
 struct KeptRows {
   T* factors;  // [segments] arrays by label
   double *top, *spread;
+
+  // Makes a second pass see that the first one gave up.
+  void refuse(int64_t segments) const {
+    if (factors) std::fill_n(spread, segments, std::numeric_limits<double>::infinity());
+  }
 };
 
 // Emissions of one segment for the labels of a graph, relative to the best of them: factors where

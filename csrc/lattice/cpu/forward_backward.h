@@ -135,7 +135,8 @@ class LatticePass {
       const int32_t begin = cuts_.begin[c], end = cuts_.begin[c + 1];
       if (is_unset(offset[c])) {
         for (int32_t k = begin; k < end; ++k) {
-          if (cuts_.alone[cuts_.target[k]]) Array<T>::clear(alpha + cuts_.target[k] * size, size);
+          const int32_t d = cuts_.target[k];
+          if (cuts_.alone[d]) Array<T>::clear(alpha + slot(d, keep) * size, size);
           frame_.leave_out(k);
         }
         continue;
@@ -154,6 +155,10 @@ class LatticePass {
         const Numbers<T> to = alpha + slot(d, keep) * size;
         frame_.read(k, k + 1);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
+        if (!(spreads <= extended::Limits<T>::kLimit)) {  // exponents would run over
+          trace_.rows.refuse(cuts_.num_segments());
+          return {kNegInf, false, frame_.valid};
+        }
         const double reached = offset[c] + frame_.top;
         if (cuts_.alone[d]) {
           offset[d] = reached;
@@ -218,6 +223,7 @@ class LatticePass {
         Score* const sums = out.labels ? out.labels + cuts_.row[k] * lanes : own_sums.begin();
         frame_.read_again(k, k - 1);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
+        if (!(spreads <= extended::Limits<T>::kLimit)) return false;
         if (total.m == 0 || is_unset(offset[c]) || is_unset(ahead[d])) {
           std::fill_n(sums, lanes, Score{0});
           spread(k, sums);

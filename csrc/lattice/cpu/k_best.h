@@ -55,11 +55,11 @@ class LatticeNodes {
 
 template <class Score>
 std::vector<LatticePath> k_best_of(const LatticeItem<Score>& item,
-                                   const LatticeBest<Score>& distance, int64_t k) {
+                                   const LatticeBest<Score>& distance, int64_t k, Budget& budget) {
   using Nodes = LatticeNodes<Score>;
   using Search = paths::LazyKBest<Nodes>;
   Nodes nodes(item, distance);
-  Search search(nodes);
+  Search search(nodes, budget);
   std::vector<LatticePath> paths;
   while (static_cast<int64_t>(paths.size()) < k) {
     const int32_t end = search.next();
@@ -73,6 +73,7 @@ std::vector<LatticePath> k_best_of(const LatticeItem<Score>& item,
     path.first = nodes.position(first);
     path.first_cut = nodes.cut(first);
     path.turn(item.cuts);
+    budget.spend(static_cast<int64_t>(path.arcs.size()) + 1);
     paths.push_back(std::move(path));
   }
   return paths;

@@ -4,6 +4,7 @@
 // (forward filtering, backward sampling; Rabiner 1989).
 #pragma once
 
+#include "core/budget.h"
 #include "core/interrupt.h"
 #include "lattice/cpu/forward_backward.h"
 #include "lattice/cpu/predecessors.h"
@@ -34,11 +35,13 @@ class LatticeSampler {
     });
   }
 
-  // One path per seed; none where no path is possible.
-  std::vector<LatticePath> draw(const int64_t* seeds, int64_t count) const {
+  // One path per seed; none where no path is possible. Each spends its states.
+  std::vector<LatticePath> draw(const int64_t* seeds, int64_t count, Budget& budget) const {
     std::vector<LatticePath> paths;
-    for (int64_t i = 0; i < count && !ends_.empty(); ++i)
+    for (int64_t i = 0; i < count && !ends_.empty(); ++i) {
       paths.push_back(draw(paths::Uniform(seeds[i])));
+      budget.spend(static_cast<int64_t>(paths.back().arcs.size()) + 1);
+    }
     return paths;
   }
 

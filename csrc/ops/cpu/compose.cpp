@@ -74,7 +74,7 @@ class Side {
 std::vector<rewrite::Product> products_of(const Side& a, const Side& b, int64_t num_graphs,
                                           int64_t work, int64_t max_arcs, bool trimmed) {
   std::vector<rewrite::Product> products(num_graphs);
-  rewrite::Budget budget{max_arcs};
+  Budget budget{max_arcs};
   in_parallel(num_graphs, grain(num_graphs, work), [&](int64_t begin, int64_t end) {
     rewrite::PairTable table;
     for (int64_t g = begin; g < end; ++g) {

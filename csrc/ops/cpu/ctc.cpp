@@ -156,6 +156,7 @@ Tensor ctc_loss_backward(Tensor grad_loss, Tensor labels, Tensor scores, Tensor 
       const int64_t lanes = lattice::label_lanes(known.by_label);
       Score* row = rows + b * item_stride;
       for (int64_t t = 0; t < num_rows; ++t, row += row_stride) {
+        poll(num_labels);
         if (t < frames[b]) {
           vectorized(lattice::SpreadLabels<Score>{known.by_label.num_slices, columns,
                                                   sums + begin[b] + t * lanes, -grads[b], row,

@@ -22,9 +22,9 @@ inline int64_t grain(int64_t num_graphs, int64_t num_states) {
 // body(begin, end) for parts of [0, size), on threads; throws what a part has thrown.
 template <class Body>
 void in_parallel(int64_t size, int64_t grain, const Body& body) {
-  Work work;
-  torch::stable::parallel_for(
-      0, size, grain, [&](int64_t begin, int64_t end) { work.run([&] { body(begin, end); }); });
+  Work work(size);
+  torch::stable::parallel_for(0, size, grain,
+                              [&](int64_t begin, int64_t end) { work.run(begin, end, body); });
   work.finish();
 }
 
@@ -32,9 +32,26 @@ void in_parallel(int64_t size, int64_t grain, const Body& body) {
 template <class Functor>
 void for_each_graph(int64_t num_graphs, int64_t num_states, const Functor& functor) {
   in_parallel(num_graphs, grain(num_graphs, num_states), [&](int64_t begin, int64_t end) {
-    for (int64_t graph = begin; graph < end; ++graph) functor(graph);
+    for (int64_t graph = begin; graph < end; ++graph) {
+      poll(64);
+      functor(graph);
+    }
   });
 }
+
+// Polls for a loop over states, some of which take but nanoseconds.
+class Pace {
+ public:
+  GTNET_INLINE void step(int64_t states) {
+    if ((done_ += states) < kStates) return;
+    poll(16 * done_);
+    done_ = 0;
+  }
+
+ private:
+  static constexpr int64_t kStates = 4096;
+  int64_t done_ = 0;
+};
 
 // functor(graph, state) for every state of every graph, in the order of the walk.
 template <class Functor>
@@ -42,10 +59,11 @@ void for_each_state(const Walk& walk, int64_t num_states, const Functor& functor
   for_each_graph(walk.num_graphs, num_states, [&](int64_t graph) {
     const int64_t begin = walk.state_offsets[graph], end = walk.state_offsets[graph + 1];
     const auto body = [&]() __attribute__((always_inline)) {
+      Pace pace;
       if (walk.reverse) {
-        for (int64_t i = end; i-- > begin;) functor(graph, walk.order[i]);
+        for (int64_t i = end; i-- > begin; pace.step(1)) functor(graph, walk.order[i]);
       } else {
-        for (int64_t i = begin; i < end; ++i) functor(graph, walk.order[i]);
+        for (int64_t i = begin; i < end; ++i, pace.step(1)) functor(graph, walk.order[i]);
       }
     };
     Vectorized<decltype(body)>::run(body);
@@ -69,8 +87,10 @@ void for_each_slice(const layout::StateSliceWalk& walk, int64_t num_states,
                     const Functor& functor) {
   for_each_graph(walk.num_graphs, num_states, [&](int64_t graph) {
     const auto body = [&]() __attribute__((always_inline)) {
+      Pace pace;
       for (const int32_t *at = walk.begin(graph), *const end = walk.begin(graph + 1); at < end;) {
         const int32_t kind = at[0], count = at[1];
+        pace.step(count);
         if (kind == layout::kSlice) {
           take_slice(functor, graph, layout::StateSlice(at));
         } else if (kind == layout::kRun) {
@@ -94,9 +114,10 @@ void for_each_component(const CyclicWalk& walk, int64_t num_states, const Functo
     const int64_t begin = walk.state_offsets[graph], end = walk.state_offsets[graph + 1];
     const int64_t first = walk.component_offsets[graph], last = walk.component_offsets[graph + 1];
     const auto body = [&]() __attribute__((always_inline)) {
+      Pace pace;
       if (walk.reverse) {
         int64_t c = last;
-        for (int64_t i = end; i-- > begin;) {
+        for (int64_t i = end; i-- > begin; pace.step(1)) {
           if (c > first && walk.components[c - 1].end == i + 1) {
             close(graph, walk.components[--c]);
             i = walk.components[c].begin;
@@ -106,7 +127,7 @@ void for_each_component(const CyclicWalk& walk, int64_t num_states, const Functo
         }
       } else {
         int64_t c = first;
-        for (int64_t i = begin; i < end; ++i) {
+        for (int64_t i = begin; i < end; ++i, pace.step(1)) {
           if (c < last && walk.components[c].begin == i) {
             close(graph, walk.components[c]);
             i = walk.components[c++].end - 1;

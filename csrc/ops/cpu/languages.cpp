@@ -23,7 +23,7 @@ std::vector<Tensor> difference(const Tensor& a_state_offsets, const Tensor& a_of
   const Csr leaving_a = csr_of(a_offsets, a_arcs, a_states);
   const Csr leaving_b = csr_of(b_offsets, b_arcs, b_states);
   std::vector<rewrite::Remainder> found(num_graphs);
-  rewrite::Budget explored{max_arcs}, kept{max_states};
+  Budget explored{max_arcs}, kept{max_states};
   for_each_graph(num_graphs, a_arcs.numel(), [&](int64_t g) {
     const int64_t *const a = states_of(a_state_offsets, g), *const b =
                                                                 states_of(b_state_offsets, g);

@@ -270,7 +270,8 @@ lattice::LatticeScore differentiate_anew(const lattice::LatticeItem<Score>& item
                                          const lattice::ItemGradient<Score>& out) {
   lattice::OwnTrace<T> trace(item.cuts, item.steps, true);
   lattice::LatticeScore result = score_item<T, Score>(item, graphs.forth, trace.get(), true);
-  result.fits = differentiate_item<T, Score>(item, graphs.back, trace.get(), grad, out);
+  result.fits =
+      result.fits && differentiate_item<T, Score>(item, graphs.back, trace.get(), grad, out);
   return result;
 }
 

@@ -86,17 +86,19 @@ Tensors lattice_best(const LatticeTensors& given) {
   });
 }
 
-Tensors lattice_k_best(const LatticeTensors& given, int64_t k) {
-  return best_paths(given, [&given, k]<class Score>(const lattice::LatticeItem<Score>& item) {
+Tensors lattice_k_best(const LatticeTensors& given, int64_t k, int64_t max_prefixes) {
+  return best_paths(given, [&]<class Score>(const lattice::LatticeItem<Score>& item) {
     const Tensor alpha = best_room<lattice::LatticeBest<Score>>(item, given.scores);
     lattice::LatticeBest<Score> best(item, output<double>(alpha));
     best.distances();
-    return lattice::k_best_of(item, best, k);
+    Budget budget{max_prefixes};
+    return lattice::k_best_of(item, best, k, budget);
   });
 }
 
 // `seeds` [items * n], in float64.
-Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n) {
+Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n, int64_t max_arcs) {
+  Budget budget{max_arcs};
   const LatticeBatch<double> batch(given);
   std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
   const GraphsOf<double, double> forth(batch, &layout::TransitionRows::entering,
@@ -107,7 +109,7 @@ Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n) {
     const lattice::ForwardTrace<double> trace = own.get();
     score_item<double, double>(item, forth, trace, true);
     paths[b] = lattice::LatticeSampler<double>(item, trace.alpha, trace.offset)
-                   .draw(input<int64_t>(seeds) + b * n, n);
+                   .draw(input<int64_t>(seeds) + b * n, n, budget);
   });
   return path_tensors(batch, given.scores, paths);
 }
@@ -157,8 +159,8 @@ Tensors lattice_prune(const LatticeTensors& given, double beam) {
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def("lattice_best(" GTNET_LATTICE_SCHEMA ") -> Tensor[]");
-  m.def("lattice_k_best(" GTNET_LATTICE_SCHEMA ", int k) -> Tensor[]");
-  m.def("lattice_sample(" GTNET_LATTICE_SCHEMA ", Tensor seeds, int n) -> Tensor[]");
+  m.def("lattice_k_best(" GTNET_LATTICE_SCHEMA ", int k, int max_prefixes) -> Tensor[]");
+  m.def("lattice_sample(" GTNET_LATTICE_SCHEMA ", Tensor seeds, int n, int max_arcs) -> Tensor[]");
   m.def("lattice_prune(" GTNET_LATTICE_SCHEMA ", float beam) -> Tensor[]");
 }
 

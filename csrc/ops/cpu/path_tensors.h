@@ -31,4 +31,14 @@ inline PackedPaths packed(const std::vector<paths::Paths>& found, const Tensor& 
   return {counts, lengths, path_arcs, first, last};
 }
 
+// The same; graphs whose search used up its budget have a count of -1 and no paths.
+inline PackedPaths packed(const std::vector<paths::Paths>& found, const std::vector<char>& too_many,
+                          const Tensor& like) {
+  PackedPaths result = packed(found, like);
+  for (size_t g = 0; g < found.size(); ++g) {
+    if (too_many[g]) output<int64_t>(std::get<0>(result))[g] = -1;
+  }
+  return result;
+}
+
 }  // namespace gtnet::ops

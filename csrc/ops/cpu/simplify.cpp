@@ -73,7 +73,7 @@ std::vector<Tensor> epsilon_pairs_of(const Tensor& state_offsets, const Tensor& 
   const int64_t* const first = input<int64_t>(state_offsets);
   const Csr leaving = csr_of(offsets, arcs, states);
   std::vector<rewrite::EpsilonPairs> found(num_graphs);
-  rewrite::Budget budget{most};
+  Budget budget{most};
   for_each_graph(num_graphs, wanted.numel(), [&](int64_t g) {
     found[g] = rewrite::epsilon_pairs(leaving, input<bool>(wanted), static_cast<int32_t>(first[g]),
                                       static_cast<int32_t>(first[g + 1]), budget);

@@ -83,11 +83,7 @@ PackedPaths k_best(const Tensor& to_end, const Tensor& next, const Tensor& weigh
           !search.run(static_cast<int32_t>(begin[g]), static_cast<int32_t>(begin[g + 1]), found[g]);
     });
   });
-  PackedPaths result = packed(found, start);
-  for (int64_t g = 0; g < num_graphs; ++g) {
-    if (too_many[g]) output<int64_t>(std::get<0>(result))[g] = -1;
-  }
-  return result;
+  return packed(found, too_many, start);
 }
 
 Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs,
@@ -110,7 +106,8 @@ Tensor take(const Tensor& values, const Tensor& index) {
   with_scores(values, [&](auto zero) {
     using T = decltype(zero);
     const rewrite::Take<T> one{input<T>(values), input<int32_t>(index), output<T>(result)};
-    in_parallel(index.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
+    // Too short for a signal to be looked at.
+    torch::stable::parallel_for(0, index.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) one(i);
     });
   });
@@ -132,7 +129,7 @@ std::vector<Tensor> gathered(const std::vector<Tensor>& scores, const std::vecto
       for (size_t k = 0; k < operands; ++k) {
         const rewrite::Take<T> one{input<T>(scores[3 * k + kind]),
                                    input<int32_t>(maps[2 * k + map]), output<T>(results.back())};
-        in_parallel(size, 1 << 15, [&](int64_t begin, int64_t end) {
+        torch::stable::parallel_for(0, size, 1 << 15, [&](int64_t begin, int64_t end) {
           if (k == 0) {
             for (int64_t i = begin; i < end; ++i) one(i);
           } else {

@@ -49,7 +49,8 @@ Tensors lattice_posteriors(const LatticeTensors& given, bool by_cut) {
   });
 }
 
-Tensors lattice_k_best(const LatticeTensors& given, int64_t k) {
+// The lists are of a known size.
+Tensors lattice_k_best(const LatticeTensors& given, int64_t k, int64_t /*max_prefixes*/) {
   const Tensor& weights = given.weights;
   return with_scores(weights, [&](auto zero) -> Tensors {
     using T = decltype(zero);
@@ -79,7 +80,7 @@ Tensors lattice_k_best(const LatticeTensors& given, int64_t k) {
 }
 
 // `seeds` [items * n], in float64.
-Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n) {
+Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n, int64_t max_arcs) {
   const Tensor& weights = given.weights;
   const int32_t device = weights.get_device_index();
   const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
@@ -98,7 +99,7 @@ Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n) {
       grid, {numbers<double>(found.alpha), grid.frames, slots}, writable<double>(ends)};
   for_each(device, items, chances);
   return write_paths(weights, items, n, true,
-                     lattice::ChainSampledPaths{chances, places, view<int64_t>(seeds), n})
+                     lattice::ChainSampledPaths{chances, places, view<int64_t>(seeds), n}, max_arcs)
       .of_lattices();
 }
 

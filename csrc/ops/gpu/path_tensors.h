@@ -1,6 +1,9 @@
 // Paths that threads follow, as tensors, on a device of blocks.
 #pragma once
 
+#include <limits>
+
+#include "core/budget.h"
 #include "ops/gpu/device.h"
 #include "paths/path_writer.h"
 
@@ -18,10 +21,12 @@ struct WrittenPaths {
 };
 
 // At most `most` paths of each item, written out; knowing their number and lengths waits for the
-// device once. Lattices have rows, scores and cuts besides.
+// device once. Lattices have rows, scores and cuts besides. Throws where there are more than
+// `budget` states.
 template <class Follow>
 WrittenPaths write_paths(const Tensor& like, int64_t items, int64_t most, bool in_lattice,
-                         const Follow& follow) {
+                         const Follow& follow,
+                         int64_t budget = std::numeric_limits<int64_t>::max()) {
   const int32_t device = like.get_device_index();
   const Tensor length = empty<int64_t>(like, items * most), totals = empty<int64_t>(like, items);
   const Tensor ends = empty_elements<paths::PathEnds>(like, items * most);
@@ -41,6 +46,7 @@ WrittenPaths write_paths(const Tensor& like, int64_t items, int64_t most, bool i
   const int64_t num_paths = read_back(device, view<int64_t>(first_path).data() + items),
                 num_arcs = read_back(device, view<int64_t>(first_arc).data() + items),
                 num_ends = in_lattice ? num_paths : 0;
+  if (num_arcs + num_paths > budget) throw OverBudget{};
   out.lengths = empty<int64_t>(like, num_paths);
   out.offsets = zeros<int64_t>(like, num_paths + 1);  // without items nobody writes the only one
   out.arcs = empty<int32_t>(like, num_arcs);

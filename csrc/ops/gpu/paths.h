@@ -12,7 +12,8 @@ namespace {
 PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Tensor& accept,
                            const Tensor& state_offsets, const Tensor& order,
                            const std::optional<Tensor>& bounds, const Tensor& offsets,
-                           const Tensor& arcs, const Tensor& states, bool reverse, int64_t k) {
+                           const Tensor& arcs, const Tensor& states, bool reverse, int64_t k,
+                           int64_t /*max_prefixes*/) {  // the lists are of a known size
   return with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
     using Kernel = paths::KBestLists<T>;
@@ -51,7 +52,7 @@ PackedPaths acyclic_k_best(const Tensor& weights, const Tensor& start, const Ten
 PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& start,
                    const Tensor& accept, const Tensor& state_offsets, const Tensor& offsets,
                    const Tensor& arcs, const Tensor& states, const Tensor& seeds, int64_t count,
-                   int64_t max_length) {
+                   int64_t max_length, int64_t max_arcs) {
   const int64_t num_graphs = graphs(state_offsets), num_states = start.numel();
   const int32_t device = weights.get_device_index();
   const Sampling drawn(to_end, state_offsets, offsets, arcs, states, seeds, count);
@@ -60,7 +61,8 @@ PackedPaths sample(const Tensor& to_end, const Tensor& weights, const Tensor& st
     for_each(device, num_graphs, drawn.starting<T>(start));
     for_each(device, num_states, drawn.going_on<T>(weights, accept));
   });
-  return write_paths(start, num_graphs, count, false, drawn.paths(count, max_length)).packed();
+  return write_paths(start, num_graphs, count, false, drawn.paths(count, max_length), max_arcs)
+      .packed();
 }
 
 void register_paths(torch::stable::detail::StableLibrary& m) {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/budget.h"
 #include "core/interrupt.h"
 #include "paths/cpu/path_list.h"
 
@@ -43,8 +44,10 @@ class Enumerate {
   }
 
   // Paths of at most max_length arcs, any length if it is kNone; no more than `limit` of them.
-  Enumerated run(int64_t limit, int64_t max_length, Paths& paths) {
+  // Each spends its states.
+  Enumerated run(int64_t limit, int64_t max_length, Budget& budget, Paths& paths) {
     limit_ = limit;
+    budget_ = &budget;
     bounded_ = max_length != kNone;
     most_ = bounded_ ? max_length : std::numeric_limits<int64_t>::max();
     for (int32_t s = begin_; s < end_; ++s) {
@@ -71,6 +74,7 @@ class Enumerate {
       if (accept_[s] == kNegInf) return true;
       if (paths.count() == limit_) return false;
       poll(static_cast<int64_t>(taken.size()));
+      budget_->spend(static_cast<int64_t>(taken.size()) + 1);
       paths.arcs.insert(paths.arcs.end(), taken.begin(), taken.end());
       paths.lengths.push_back(static_cast<int64_t>(taken.size()));
       paths.first.push_back(first);
@@ -104,6 +108,7 @@ class Enumerate {
   const int32_t begin_, end_;
   std::vector<int32_t> to_end_;  // arcs of the shortest way from each state to acceptance
   int64_t limit_ = 0, most_ = 0;
+  Budget* budget_ = nullptr;
   bool bounded_ = false;
 };
 

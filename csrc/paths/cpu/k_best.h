@@ -55,10 +55,10 @@ class GraphWays {
 };
 
 template <class T>
-void graph_k_best(GraphWays<T> ways, int64_t k, Paths& paths) {
+void graph_k_best(GraphWays<T> ways, int64_t k, Budget& budget, Paths& paths) {
   using Search = LazyKBest<GraphWays<T>>;
   if (k == 0) return;
-  Search search(ways);
+  Search search(ways, budget);
   for (int64_t found = 0; found < k; ++found) {
     const int32_t end = search.next();
     if (end == kNone) return;
@@ -69,6 +69,7 @@ void graph_k_best(GraphWays<T> ways, int64_t k, Paths& paths) {
     paths.first.push_back(static_cast<int32_t>(first));
     std::reverse(paths.arcs.begin() + static_cast<std::ptrdiff_t>(begin), paths.arcs.end());
     paths.lengths.push_back(static_cast<int64_t>(paths.arcs.size() - begin));
+    budget.spend(paths.lengths.back() + 1);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/budget.h"
 #include "core/interrupt.h"
 #include "core/platform.h"
 
@@ -17,6 +18,8 @@ namespace gtnet::paths {
 //   ends(visit) and each(node, visit)   the ways to the end, and into a node, in their order;
 //   start(node), distance(node)         the score of beginning there, and of the best path there;
 //   place(node)                         an int32 to keep for each node, at first kNone.
+// Steps that are found, ways into nodes that are passed and what else is spent count towards the
+// budget, some 100 bytes each; OverBudget is thrown where it is used up.
 template <class Graph>
 class LazyKBest {
  public:
@@ -35,7 +38,7 @@ class LazyKBest {
     }
   };
 
-  explicit LazyKBest(Graph& graph) : graph_(graph) {
+  LazyKBest(Graph& graph, Budget& budget) : graph_(graph), budget_(budget) {
     Node& goal = nodes_.emplace_back();
     graph_.ends([&](const Way& way) { add(goal, way, graph_.distance(way.node)); });
     goal.queue();
@@ -72,6 +75,7 @@ class LazyKBest {
   };
 
   Graph& graph_;
+  Budget& budget_;
   std::vector<Node> nodes_;  // the end first
   std::vector<Step> steps_;  // found, of all nodes
   std::vector<int32_t> waiting_;
@@ -94,6 +98,7 @@ class LazyKBest {
       return false;
     });
     node.queue();
+    budget_.spend(node.ways);
     return place;
   }
 
@@ -115,6 +120,7 @@ class LazyKBest {
         node.done = true;
       } else {
         std::pop_heap(node.candidates.begin(), node.candidates.end());
+        budget_.spend(1);
         node.found.push_back(static_cast<int32_t>(steps_.size()));
         steps_.push_back(node.candidates.back());
         node.candidates.pop_back();

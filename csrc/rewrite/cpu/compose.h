@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/budget.h"
 #include "core/interrupt.h"
-#include "rewrite/cpu/budget.h"
 #include "rewrite/matching.h"
 
 namespace gtnet::rewrite {

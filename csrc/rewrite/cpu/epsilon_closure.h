@@ -3,9 +3,9 @@
 
 #include <vector>
 
+#include "core/budget.h"
 #include "core/interrupt.h"
 #include "core/topology.h"
-#include "rewrite/cpu/budget.h"
 
 namespace gtnet::rewrite {
 

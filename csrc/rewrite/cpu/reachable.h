@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/topology.h"
 
 namespace gtnet::rewrite {
@@ -29,6 +30,7 @@ struct Reachable {
     while (!queue.empty()) {
       const int32_t s = queue.back();
       queue.pop_back();
+      poll(8 * (arcs.offsets[s + 1] - arcs.offsets[s]));
       for (int32_t k = arcs.offsets[s]; k < arcs.offsets[s + 1]; ++k) {
         if (open == nullptr || open[arcs.arcs[k]]) mark(arcs.states[k]);
       }
