@@ -35,7 +35,7 @@ from gtnet.reader import (
 from gtnet.reader.checkpoint import save_reader
 from gtnet.reader.folder import FolderDataset
 from gtnet.reader.inputs import StrokesDataset
-from gtnet.reader.pen import FEATURES, distort_tracks, pen_features, track_of
+from gtnet.reader.pen import distort_tracks, pen_features, track_of
 from gtnet.reader.runs import Run
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
 from gtnet.reader.sound import distort_spectra, spectrum_of
@@ -92,7 +92,7 @@ def made(kind: str, grammar: Any = WORDS, seed: int = 0) -> Recognizer:
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_of_the_language_and_know_their_share(kind: str) -> None:
     reader = made(kind)
-    reader.candidates = len(WORDS)
+    reader.candidates, reader.unsure = len(WORDS), 0.0
     seen = reader.observe(written(kind))
     with torch.no_grad():
         losses = torch.stack([reader.loss(seen, [word] * len(seen)) for word in WORDS])
@@ -242,14 +242,23 @@ def test_features_see_direction_turns_and_the_ink_above() -> None:
     leg += [[1.9, y, 1.0] for y in np.arange(0.1, 1, 0.1)]
     written = np.array([*leg, [1.0, -0.3, 0.0], [0.5, -0.6, 1.0], [0.5, -0.6, 1.0]], np.float32)
     points, lengths = padded([written, written[: len(leg)]])
-    features = pen_features(points, lengths, (0.45, 0.6))
-    assert features.shape == (2, points.shape[1], FEATURES)
+    config = PenConfig()
+    features = pen_features(points, lengths, config)
+    assert features.shape == (2, points.shape[1], config.features)
     assert torch.allclose(features[:, 10, :2], torch.tensor([1.0, 0.0]), atol=1e-5)
     assert torch.allclose(features[:, 25, :2], torch.tensor([0.0, 1.0]), atol=1e-5)
     bend = features[0, :, 3]
     assert bend[: len(leg) - 1].abs().argmax() == 19 and bend[19] == pytest.approx(1.0, abs=1e-4)
-    above = features[:, 5, 7:10].sum(1)
+    seen = features[:, 5, 7:].reshape(2, 7, 5)
+    above = seen[:, :2].sum((1, 2))
     assert above[0] > above[1] + 0.3
+    # The leg is in the middle row, to both sides; all its ink within reach is counted once.
+    assert seen[1, 3].min() > 0.2 and seen[1, 5:].sum() == 0
+    farther = pen_features(points, lengths, PenConfig(reach=(30.0, 30.0), places=(3, 3)))
+    ink = (2 * farther[:, 5, 7:]).expm1().sum(1)
+    assert torch.allclose(ink, torch.tensor([len(leg) + 2.0, len(leg)]), atol=1e-3)
+    with pytest.raises(ValueError, match=r"places must be odd and at least 3, got \(4, 3\)"):
+        pen_features(points, lengths, PenConfig(places=(4, 3)))
     assert (features[1, len(leg) :] == 0).all()
 
 
