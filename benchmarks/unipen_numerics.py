@@ -11,9 +11,10 @@ what it does not allow counts as an error.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import gtnet
 from benchmarks.reading import SHARED, count_right, learn, share, texts
@@ -259,11 +261,23 @@ def _row(glyphs: Sequence[Sequence[np.ndarray]], text: str, rng: np.random.Gener
 # Training and judging
 
 
-def losses(reader: Recognizer, kinds: Sequence[Callable[[], tuple[Any, str]]], seed: int):
-    """Losses of batches of 32 of like lengths, of several kinds of strings as many each."""
+Kind = Callable[[], tuple[Any, str]]
+"""A draw of what is seen of a string, and what it says."""
+
+
+def losses(
+    reader: Recognizer,
+    kinds: Sequence[Kind],
+    seed: int,
+    later: int = 0,
+    more: Callable[[], Sequence[Kind]] = tuple,
+) -> Iterator[Tensor]:
+    """Losses of batches of 32 of like lengths, as many of each kind; from a step on `more`."""
     rng = np.random.default_rng(seed)
     change = reader.front_end.change(1.0)
-    while True:
+    for step in itertools.count(0, 8):
+        if later and 0 <= step - later < 8:
+            kinds = [*kinds, *more()]
         items = [kinds[k % len(kinds)]() for k in range(256)]
         items.sort(key=lambda item: len(item[0]))
         for k in rng.permutation(8):
@@ -274,39 +288,48 @@ def losses(reader: Recognizer, kinds: Sequence[Callable[[], tuple[Any, str]]], s
 
 
 def trained(given: argparse.Namespace, real: Sequence[Penned], composed: Composed) -> Recognizer:
-    """A reader of any string: first of written and composed strings, then of spliced ones too."""
+    """A reader of any string, of written and composed strings, later of spliced ones too."""
     rng = np.random.default_rng(given.seed)
     torch.manual_seed(given.seed)
     reader = Recognizer(ALPHABET, None, PenFrontEnd(PenConfig(network=NETWORK)))
     tracks = reader.observe([item.strokes for item in real])
     labels = [item.label for item in real]
 
-    def any_of(items: Sequence[tuple[Any, str]]) -> Callable[[], tuple[Any, str]]:
+    def any_of(items: Sequence[tuple[Any, str]]) -> Kind:
         return lambda: items[int(rng.integers(len(items)))]
 
-    def put_together(count: int) -> list[tuple[Any, str]]:
+    def put_together(count: int) -> Kind:
         made = [composed.sample(rng) for _ in range(count)]
-        return [(reader.front_end.observe(strokes), text) for strokes, text in made]
+        return any_of([(reader.front_end.observe(strokes), text) for strokes, text in made])
 
-    written = any_of(list(zip(tracks, labels, strict=True)))
-    made = put_together(given.made // 3)
-    first = given.steps // 3
-    learn(reader, losses(reader, [written, any_of(made)], given.seed), first, 3e-3, 0.99)
-    strings = parted(reader, tracks, labels, [item.writer for item in real])
-    composed.take_signs(strings)
-    signs = {c: len(cut) for c, cut in sorted(composed.signs.items())}
-    print(f"{len(strings)} of {len(real)} strings parted; signs {signs}", flush=True)
-    made += put_together(given.made - len(made))
-    spliced = Spliced(strings, reader.front_end.config, shortest=1)
-    kinds = [written, any_of(made), lambda: spliced.sample(rng)]
-    learn(reader, losses(reader, kinds, given.seed + 1), given.steps - first, 3e-3, 0.995)
+    def more() -> list[Kind]:
+        strings = parted(reader, tracks, labels, [item.writer for item in real], sure=0.2)
+        composed.take_signs(strings)
+        signs = {c: len(cut) for c, cut in sorted(composed.signs.items())}
+        print(f"{len(strings)} of {len(real)} strings parted; signs {signs}", flush=True)
+        if len(strings) < 100:
+            return []
+        spliced = Spliced(strings, reader.front_end.config, shortest=1)
+        return [put_together(given.made // 2), lambda: spliced.sample(rng)]
+
+    kinds = [any_of(list(zip(tracks, labels, strict=True))), put_together(given.made // 2)]
+    drawn = losses(reader, kinds, given.seed, given.splice_at, more)
+    told = {"seconds": given.seconds, "every": 100, "report": _tell}
+    steps = learn(reader, drawn, given.steps, 3e-3, 0.99, **told)
+    print(f"{steps} steps", flush=True)
     return reader
+
+
+def _tell(step: int, loss: float, mean: Any) -> None:
+    print(f"{step}: loss {loss:.3f}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.unipen_numerics", description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of numerics and digits")
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="longest, by the clock")
+    parser.add_argument("--splice-at", type=int, default=480, help="step")
     parser.add_argument("--made", type=int, default=4500, help="strings put together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/unipen_numerics"))

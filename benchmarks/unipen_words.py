@@ -15,7 +15,7 @@ import importlib.metadata
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def train(given: argparse.Namespace) -> None:
 def grams(given: argparse.Namespace, strength: float) -> gtnet.Graph:
     """How letters follow each other in the 25,000 most frequent words, whatever the test has."""
     words = frequent_words(given.words)[:25_000]
-    return ngram(words, Alphabet(LETTERS), given.order, strength=strength)
+    return ngram(words, Alphabet(LETTERS), given.order, strength=strength, least=given.least)
 
 
 def tune(given: argparse.Namespace) -> None:
@@ -187,11 +187,12 @@ def tune(given: argparse.Namespace) -> None:
     seen = trained.observe([item.strokes for item in valid])
     for strength in (None, 0.0, 0.25, 0.5, 0.75, 1.0):
         language = grams(given, strength) if strength else None
-        looks = trained.unsure if strength is not None else 0.0
-        reader = Recognizer(LETTERS, language, trained.front_end, trained.network, unsure=looks)
+        unsure = trained.unsure if strength == 0 else 0.0
+        reader = Recognizer(LETTERS, language, trained.front_end, trained.network, unsure=unsure)
         found = texts(reader.eval(), seen)
         right = share(count_right(found, truth), len(truth))
-        name = "any string, one look" if strength is None else f"strength {strength}"
+        name = f"n-grams at strength {strength}" if strength else "any string"
+        name += ", further looks" if unsure else ", one look"
         print(f"{name}: right {right}", flush=True)
         wrong = [(a, t) for a, t in zip(found, truth, strict=True) if a != t]
         print("  wrong: " + ", ".join(f"{a} for {t}" for a, t in wrong[:40]), flush=True)
@@ -205,16 +206,26 @@ def judge(given: argparse.Namespace) -> None:
     truth = [item.label for item in samples]
     trained = load_reader(given.out)
     seen = trained.observe([item.strokes for item in samples])
-    languages: list[tuple[str, Any]] = [("no lexicon", None)]
-    if not given.short:
-        many = lexicon_of(25_000, words, frequent_words(given.words))
-        languages.append((f"no lexicon, {given.order}-grams", grams(given, given.strength)))
-        languages.append((f"{len(many):,} words", many))
-    languages.append(("350 words", words))
-    for name, language in languages:
+    # Further looks where a reader is unsure, unless one takes long.
+    languages: dict[str, tuple[str, Callable[[], Any], float]] = {
+        "any": ("no lexicon", lambda: None, trained.unsure),
+        "few": ("350 words", lambda: words, trained.unsure),
+        "many": (
+            "25,000 words, one look",
+            lambda: lexicon_of(25_000, words, frequent_words(given.words)),
+            0.0,
+        ),
+        "grams": (
+            f"no lexicon, {given.order}-grams, one look",
+            lambda: grams(given, given.strength),
+            0.0,
+        ),
+    }
+    for chosen in given.languages:
+        name, language, unsure = languages[chosen]
         began = time.process_time()
         reader = Recognizer(
-            LETTERS, language, trained.front_end, trained.network, temperature=trained.temperature
+            LETTERS, language(), trained.front_end, trained.network, unsure=unsure
         ).eval()
         ready = time.process_time()
         answers = reader.read_observations(seen, batch_size=given.batch)
@@ -238,11 +249,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=math.inf, help="longest, by the clock")
     parser.add_argument("--splice-at", type=int, default=0, help="step; 0 splices no words")
     parser.add_argument("--order", type=int, default=4, help="letters of the n-grams")
+    parser.add_argument("--least", type=float, default=8, help="words that tell a history apart")
     parser.add_argument("--strength", type=float, default=0.5, help="of the n-grams")
     parser.add_argument("--words", type=Path, help="words by frequency, one a line")
     parser.add_argument("--size", type=int, help="test words, drawn at random (default: all)")
     parser.add_argument("--batch", type=int, default=16, help="words read at once")
-    parser.add_argument("--short", action="store_true", help="without the 25,000 words")
+    parser.add_argument(
+        "--languages", nargs="+", default=["any", "few", "many", "grams"], help="to read in"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     {"train": train, "tune": tune, "judge": judge}[given.work](given)

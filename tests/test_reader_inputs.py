@@ -38,7 +38,7 @@ from gtnet.reader.inputs import StrokesDataset
 from gtnet.reader.pen import distort_tracks, pen_features, track_of
 from gtnet.reader.runs import Run
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
-from gtnet.reader.sound import distort_spectra, spectrum_of
+from gtnet.reader.sound import SoundNetwork, distort_spectra, spectrum_of
 from gtnet.reader.splits import _together
 from gtnet.reader.train import PhaseConfig
 
@@ -183,6 +183,12 @@ def test_a_change_keeps_what_is_there_and_leaves_the_rest_empty(kind: str) -> No
     assert not torch.equal(again[:, :2], changed[:, :2])
     if kind == "strokes":
         assert torch.equal(new, lengths) and torch.equal(changed[..., 2], batch[..., 2])
+    for look in end.looks:
+        one, new = look(batch, lengths)
+        other, _ = look(batch.clone(), lengths)
+        assert torch.equal(one, other) and int(new.max()) <= one.shape[1]
+        behind = torch.arange(one.shape[1])[None] >= new[:, None]
+        assert (one[behind] == 0).all() and torch.isfinite(one).all()
     same, still = change(batch, lengths, 0.0)
     inside = torch.arange(batch.shape[1])[None] < lengths[:, None]
     assert torch.equal(still, lengths)
@@ -319,6 +325,16 @@ def test_lists_of_layers_must_fit() -> None:
         SequenceNetwork(3, 4, replace(SMALL, sizes=(3,)))
     with pytest.raises(ValueError, match=r"odd, got \(3, 4\)"):
         SequenceNetwork(3, 4, replace(SMALL, sizes=(3, 4)))
+    with pytest.raises(ValueError, match="layers must be at least 1, got 0"):
+        SequenceNetwork(3, 4, replace(SMALL, layers=0))
+    with pytest.raises(ValueError, match="5 bands cannot be halved 4 times"):
+        SoundNetwork(3, SoundConfig(mels=5, maps=(2, 2, 2, 2)))
+    two = SequenceNetwork(3, 4, replace(SMALL, layers=2)).eval()
+    steps, lengths = torch.randn(2, 16, 4), torch.tensor([16, 5])
+    steps[1, 5:] = 0
+    together, alone = two(steps, lengths)[0], two(steps[1:, :5], lengths[1:])[0]
+    assert torch.allclose(together[1, :3], alone[0], atol=1e-5)
+    assert len(list(two.deeper.parameters())) == 8
     plain = SequenceNetwork(3, 4, replace(SMALL, context=0)).eval()
     scores, frames = plain(torch.zeros(2, 16, 4), torch.tensor([16, 5]))
     assert scores.shape == (2, 8, 3) and frames.tolist() == [8, 3]

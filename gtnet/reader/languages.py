@@ -103,7 +103,9 @@ def ngram(
     spelled = [alphabet.labels_of(text) for text in texts]
     model = gtnet.NGramModel.of(spelled, order, alphabet.characters, counts=counts, least=least)
     graph = model.graph(backoff="exact")
-    return gtnet.scale(graph, strength) if strength != 1 else graph
+    scaled = gtnet.scale(graph, strength)
+    assert isinstance(scaled, gtnet.Graph)
+    return scaled
 
 
 def language_of(grammar: gtnet.Graph | Iterable[str] | None, alphabet: Alphabet) -> gtnet.Graph:

@@ -89,7 +89,9 @@ class SequenceNetwork(nn.Module):
         features = maps.transpose(1, 2)
         if self.forth is not None and self.back is not None:
             features = both_ways(self.forth, self.back, features, frames)
-            for forth, back in self.deeper:  # type: ignore[misc]
+            for pair in self.deeper:
+                forth, back = pair.children()
+                assert isinstance(forth, nn.LSTM) and isinstance(back, nn.LSTM)
                 features = both_ways(forth, back, self.dropout(features), frames)
         return self.scores(self.dropout(features)).log_softmax(2), frames
 

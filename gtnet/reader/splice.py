@@ -115,7 +115,7 @@ class Spliced:
     def sample(self, rng: np.random.Generator, front: int | None = None) -> tuple[Track, str]:
         """A word: a track and what it says. `front`: the number of the word that begins it."""
         for _ in range(20):
-            first = self.words[rng.integers(len(self.words)) if front is None else front]
+            first = self.words[int(rng.integers(len(self.words))) if front is None else front]
             at = int(rng.integers(len(first.text)))
             letter = first.text[at]
             places = self._own.get((first.writer, letter), []) if rng.random() < self.alike else []
@@ -127,7 +127,7 @@ class Spliced:
             text = (*first.text[: at + 1], *second.text[behind + 1 :])
             if self.shortest <= len(text) <= self.longest:
                 return self._joined(first, at, second, behind), "".join(text)
-        word = self.words[rng.integers(len(self.words))]
+        word = self.words[int(rng.integers(len(self.words)))]
         return word.track, "".join(word.text)
 
     def _joined(self, first: Parted, at: int, second: Parted, behind: int) -> Track:
