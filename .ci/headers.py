@@ -29,7 +29,7 @@ MAY_INCLUDE: dict[str, set[str]] = {
     "rewrite": {"core", "layout", "block"},
     "paths": {"core", "layout", "block"},
     "lattice": {"core", "layout", "block", "paths"},
-    "beam": {"core", "layout", "block", "paths"},
+    "beam": {"core", "layout", "block", "rewrite", "paths"},
     "ops": {"core", "layout", "block", "rewrite", "paths", "lattice", "beam"},
 }
 EMULATED = {("ops", "gpu"), ("ops", "emulated")}  # kernels need an executor: the one for CPUs

@@ -18,9 +18,13 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-BESIDE = ["gtnet.nn", "gtnet.reader"]  # public, and perhaps not imported with gtnet
-GUIDE = ["your-own-forms", "coming-from", "operations", "formats", "trust", "design", "csrc"]
-GUIDE += ["extending", "benchmarks", "losses", "gpu", "contributing", "changes"]
+BESIDE = [
+    "gtnet.nn",
+    "gtnet.reader",
+    "gtnet.explore",
+]  # public, and perhaps not imported with gtnet
+GUIDE = ["your-own-forms", "explore", "coming-from", "operations", "formats", "trust", "design"]
+GUIDE += ["csrc", "extending", "benchmarks", "losses", "gpu", "contributing", "changes"]
 COPIED = {  # pages that are files of the repository, so that both have one text
     "README.md": "index.md",
     "csrc/README.md": "guide/csrc.md",

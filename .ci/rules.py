@@ -1,4 +1,7 @@
-"""A rule no linter knows: the reader sees gtnet's public names only. Those of csrc: headers.py."""
+"""A rule no linter knows: the reader and the explorer see gtnet's public names only.
+
+Those of csrc: headers.py.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+WINGS = {"reader", "explore"}
 
 
 def public_names() -> set[str]:
@@ -26,33 +31,35 @@ def private_uses(tree: ast.AST, public: set[str]) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             module = node.module or ""
-            if node.level > 1 or (module.startswith("gtnet.") and not is_reader(module)):
+            if node.level > 1 or (module.startswith("gtnet.") and not is_wing(module)):
                 yield node.lineno, f"from {'.' * node.level}{module}"
             elif module == "gtnet":
                 for alias in node.names:
-                    if alias.name not in public | {"reader"}:
+                    if alias.name not in public | WINGS:
                         yield node.lineno, f"from gtnet import {alias.name}"
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name.startswith("gtnet.") and not is_reader(alias.name):
+                if alias.name.startswith("gtnet.") and not is_wing(alias.name):
                     yield node.lineno, f"import {alias.name}"
         elif (
             isinstance(node, ast.Attribute)
             and ast.unparse(node.value) == "gtnet"
-            and node.attr not in public | {"reader"}
+            and node.attr not in public | WINGS
         ):
             yield node.lineno, f"gtnet.{node.attr}"
 
 
-def is_reader(module: str) -> bool:
-    return module == "gtnet.reader" or module.startswith("gtnet.reader.")
+def is_wing(module: str) -> bool:
+    """Whether it belongs to what is built on the public names."""
+    return any(f"{module}.".startswith(f"gtnet.{wing}.") for wing in WINGS)
 
 
 def complaints() -> Iterator[str]:
     public = public_names()
-    for path in sorted(Path("gtnet/reader").rglob("*.py")):
-        for line, name in private_uses(ast.parse(path.read_text()), public):
-            yield f"{path}:{line}: the reader uses gtnet's public names only, not '{name}'"
+    for wing in sorted(WINGS):
+        for path in sorted(Path("gtnet", wing).rglob("*.py")):
+            for line, name in private_uses(ast.parse(path.read_text()), public):
+                yield f"{path}:{line}: the {wing} uses gtnet's public names only, not '{name}'"
 
 
 found = list(complaints())

@@ -65,6 +65,11 @@ def tiny_graphs() -> Iterator[Case]:
         both = repeated(lambda graph=learning: backward(graph), 1000)
         yield Case(f"{calls}: forward", forward, per=1000, unit="call")
         yield Case(f"{calls}: forward + backward", both, per=1000, unit="call")
+        for what, call in {
+            "compose": lambda graph=graph: gtnet.compose(graph, graph),
+            "viterbi_path": lambda graph=graph: gtnet.viterbi_path(graph),
+        }.items():
+            yield Case(f"{calls}: {what}", repeated(call, 1000), per=1000, unit="call")
 
 
 def construction() -> Iterator[Case]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __version__ = "0.2.0"
 
+from gtnet import decode as decode
 from gtnet import interop as interop
+from gtnet import latent as latent
 from gtnet import losses as losses
 from gtnet import nn as nn
 from gtnet._checks import EPSILON as EPSILON
@@ -32,6 +34,7 @@ from gtnet.distributions import entropy as entropy
 from gtnet.distributions import expectation as expectation
 from gtnet.distributions import kl_divergence as kl_divergence
 from gtnet.draw import Animation as Animation
+from gtnet.draw import GraphView as GraphView
 from gtnet.draw import GraphvizMissingError as GraphvizMissingError
 from gtnet.draw import Picture as Picture
 from gtnet.draw import draw as draw
@@ -39,6 +42,8 @@ from gtnet.draw import draw_alignment as draw_alignment
 from gtnet.draw import draw_animation as draw_animation
 from gtnet.draw import draw_composition as draw_composition
 from gtnet.draw import draw_gradient as draw_gradient
+from gtnet.draw import draw_view as draw_view
+from gtnet.draw import draw_widget as draw_widget
 from gtnet.draw import to_dot as to_dot
 from gtnet.edit_distance import edit_costs as edit_costs
 from gtnet.edit_distance import edit_distance as edit_distance
@@ -48,6 +53,7 @@ from gtnet.edit_distance import mismatch_costs as mismatch_costs
 from gtnet.emissions import Emissions as Emissions
 from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
+from gtnet.failure_graph import FailureGraph as FailureGraph
 from gtnet.forced_align import ForcedAlignment as ForcedAlignment
 from gtnet.forced_align import Span as Span
 from gtnet.forced_align import forced_align as forced_align

@@ -57,6 +57,14 @@ def possible(scores: Tensor) -> Tensor:
     return found
 
 
+def plain_scores(graph: Graph) -> list[Tensor]:
+    """Weights, start and accept scores as operators read them, outside of autograd."""
+    return [
+        (t.detach() if t.requires_grad else t).contiguous()
+        for t in (graph.weights, graph.start, graph.accept)
+    ]
+
+
 def tensor(function: str, name: str, value: object) -> None:
     """Refuse what is no tensor, and so can have no gradient."""
     if not isinstance(value, Tensor):
@@ -340,5 +348,8 @@ def batches(function: str, a: Sized, b: Sized) -> None:
 def pair(function: str, a: Graph, b: Graph) -> None:
     """Refuse operands whose batches do not broadcast or that are on different devices."""
     batches(function, a, b)
-    same_device(function, a=a.weights, b=b.weights)
-    same_dtype(function, a=a.weights, b=b.weights)
+    left, right = a.weights, b.weights
+    if left.device != right.device:
+        same_device(function, a=left, b=right)
+    if left.dtype != right.dtype:
+        same_dtype(function, a=left, b=right)

@@ -223,16 +223,18 @@ def _scores_of(
 
     `item` [steps] of the batch, `row` within it or -1 for an epsilon, `arc` of the operand.
     """
-    reads = row >= 0
     label, row = operand.ilabels[arc.long()].long(), row.long()
     scores, begin = emissions.rows(), emissions.first_rows()
-    known = reads & (label < emissions.num_labels)
-    place = (item[known], row[known]) if scores.ndim == 3 else ((begin[item] + row)[known],)
+    of_item = begin[item]
+    place = (item, row, label) if scores.ndim == 3 else (of_item + row, label)
     weights = _ops.take(operand.weights.contiguous(), arc)
-    found = scores[(*place, label[known])].to(weights.dtype)
+    read = (row if shared else of_item + row) * emissions.num_labels + label
+    known = (row >= 0) & (label < emissions.num_labels)
+    if bool(known.all()):
+        return weights + scores[place].to(weights.dtype), read.to(torch.int32)
+    found = scores[tuple(index[known] for index in place)].to(weights.dtype)
     weights = weights.index_add(0, known.nonzero().flatten(), found)
-    row = row + (0 if shared else begin[item])
-    return weights, (row * emissions.num_labels + label).masked_fill(~reads, -1).to(torch.int32)
+    return weights, read.masked_fill(row < 0, -1).to(torch.int32)
 
 
 def _path_scores(paths: Graph) -> Tensor:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet._checks import EPSILON, LARGEST, NEG_INF
+from gtnet._checks import LARGEST, NEG_INF
 from gtnet._memory import unmapped
-from gtnet._rewrite import arcs_on_cycles, with_arcs
-from gtnet.distance import useful_part
+from gtnet._searched import BuiltGraph, Limits, Product, Searched, Survivors
 from gtnet.emissions import Emissions
+from gtnet.failure_graph import FailureGraph
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology, runs
 
@@ -25,14 +26,21 @@ Partial = bool | Literal["fallback"]
 
 def beam_search(
     emissions: Emissions,
-    graph: Graph | Lattice,
+    graph: Graph | Lattice | Sequence[Graph | Lattice | FailureGraph],
     *,
     beam: float,
     max_active: int | None = None,
     lattice_beam: float | None = None,
     partial: Partial = False,
+    look_ahead: bool = True,
 ) -> Graph:
     """The lattice of the paths that a frame-synchronous search through `emissions @ graph` keeps.
+
+    `graph` is built, or a sequence such as [tokens, lexicon, grammar], which is composed while
+    searching: a state of the product is made when the search reaches it, so memory follows what is
+    active, however large the product would be. Give a lexicon with its words on the last arcs
+    (`Lexicon.graph().star`), and the exact back-off of an n-gram model by
+    `NGramModel.graph(backoff="failure")`.
 
     After each frame a state survives if an arc that reads the frame leads to it, with a score at
     most `beam` below the best of all and among the `max_active` best. So do, however many they
@@ -45,7 +53,8 @@ def beam_search(
     Arguments:
         emissions: chains of frames.
         graph: any Graph (one for all items or one each), such as tokens @ lexicon @ grammar, with
-            any weights, epsilons, cycles and outputs.
+            any weights, epsilons, cycles and outputs; or 2 to 8 of them, of which each reads what
+            the one before writes, also a `FailureGraph` behind the first.
         beam: >= 0 or infinite. Infinite without `max_active` prunes nothing: the best path is
             exact.
         max_active: states that survive a frame because an arc that reads it leads to them (before
@@ -55,21 +64,29 @@ def beam_search(
         partial: where paths may end among the last survivors. False: where `graph` accepts. True:
             in all of them, with score 0. "fallback": as True for the items in which no survivor
             accepts, as False for the others.
+        look_ahead: of a sequence. A path is ranked with the best that the next graph gives to
+            any label that can still be written (in the middle of a word, to the best word that
+            begins so). Nothing else changes: scores are those of the paths, and an infinite beam
+            gives the same either way.
     Result: a batch of acyclic graphs. Its `arc_maps` and `state_maps` name the arcs and states of
-    `emissions.graph()` and of `graph`; an epsilon has -1 as the arc of the emissions. If paths can
+    `emissions.graph()` and of `graph`, or each of the sequence; an epsilon has -1 as the arc of the
+    emissions, and a graph of the sequence that stays has -1. Failures stand in no map: the arc
+    that is taken after them carries their score. The product is that of `compose`, but not trimmed,
+    so paths may survive that cannot accept, and `partial` paths end there too. If paths can
     end in none of the last survivors of an item, its graph has no states, and a UserWarning names
     the item.
     Raises: TypeError or ValueError for wrong types, dtypes and sizes, for emissions over a
     segmentation graph (use `prune(emissions @ graph, beam=...)` there), for an epsilon cycle that
     an accepting path takes (others are left out, also where paths are `partial`) and for labels
-    that the emissions have no scores of, as `compose` does.
+    that the emissions have no scores of, as `compose` does; for a sequence on a GPU.
     Complexity: O(frames · arcs that leave survivors), memory O(survivors and arcs between
-    them); items run on threads. On a GPU a block searches an item, which takes O(items · states)
-    more memory, and the host waits a few times per chunk for sizes. Results, ties and the numbering
-    of states and arcs are those of the CPU, but scores are not checked for NaN and +inf, which
-    count as -inf.
+    them); items run on threads. A sequence costs O(log arcs) more for each arc followed. On a GPU a
+    block searches an item, which takes O(items · states) more memory, and the host waits a few
+    times per chunk for sizes. Results, ties and the numbering of states and arcs are those of the
+    CPU, but scores are not checked for NaN and +inf, which count as -inf.
     Gradient: that of a gather, to emissions, arc weights, start and accept; the choice has none.
-    Source: Lowerre 1976; Povey et al. 2012 for the lattice.
+    Source: Lowerre 1976; Povey et al. 2012 for the lattice; Allauzen, Riley & Schalkwyk 2009 for
+    composition on demand with look-ahead.
     """
     if not isinstance(emissions, Emissions):
         raise TypeError(f"beam_search: emissions must be Emissions, got {type(emissions).__name__}")
@@ -78,10 +95,17 @@ def beam_search(
             "beam_search: emissions must be a chain of frames, got a segmentation graph: "
             "use prune(emissions @ graph, beam=...)"
         )
-    search = BeamSearch(graph, beam=beam, max_active=max_active, lattice_beam=lattice_beam)
-    _checks.batches("beam_search", emissions, graph)
-    if len(emissions) == 1 != len(graph):
-        whole = emissions.repeated(len(graph))
+    search = BeamSearch(
+        graph,
+        beam=beam,
+        max_active=max_active,
+        lattice_beam=lattice_beam,
+        look_ahead=look_ahead,
+    )
+    size = len(search._searched)
+    _checks.batches("beam_search", emissions, search._searched)
+    if len(emissions) == 1 != size:
+        whole = emissions.repeated(size)
         assert whole.lengths is not None
         search._feed(whole.scores, whole.lengths, shared=True)
     else:
@@ -117,14 +141,13 @@ class BeamSearch:
 
     def __init__(
         self,
-        graph: Graph | Lattice,
+        graph: Graph | Lattice | Sequence[Graph | Lattice | FailureGraph],
         *,
         beam: float,
         max_active: int | None = None,
         lattice_beam: float | None = None,
+        look_ahead: bool = True,
     ) -> None:
-        graph = built("beam_search", "graph", graph)
-        self._graph = graph
         self._beam = _width("beam", beam)
         self._lattice_beam = (
             self._beam if lattice_beam is None else _width("lattice_beam", lattice_beam)
@@ -136,20 +159,13 @@ class BeamSearch:
                 raise ValueError("beam_search: max_active must be at least 1, got 0")
         self._chunks: list[_Chunk] = []
         self._shared = False
-        by_label = graph.topology.leaving_by_ilabel
-        assert by_label.labels is not None
-        weights = graph.weights.detach()
-        epsilons = by_label.labels == EPSILON
-        self._epsilon_order: Tensor | None = None
-        if bool(epsilons.any()):
-            order, useless = _epsilon_order(graph.detach().to("cpu"))
-            self._epsilon_order = order.to(graph.device)
-            if useless is not None:
-                weights = weights.masked_fill(useless.to(graph.device), NEG_INF)
-        weights = weights[by_label.arcs]
-        self._foresee = not bool((weights[epsilons] > 0).any())
-        self._positions = (by_label.offsets, by_label.arcs, by_label.states, by_label.labels)
-        self._scores = (weights, graph.start.detach().contiguous())
+        several = graph if isinstance(graph, list | tuple) else (graph,)
+        self._searched: Searched
+        if len(several) == 1:
+            self._searched = BuiltGraph(built("beam_search", "graph", several[0]))
+        else:
+            self._searched = Product("beam_search", several, look_ahead)
+        self._first = self._searched.graphs[0]
 
     def feed(self, scores: Tensor, lengths: Tensor | list[int] | None = None) -> None:
         """Search the next frames: scores [batch, frames, labels], as `Emissions` takes them.
@@ -159,16 +175,17 @@ class BeamSearch:
         """
         emissions = Emissions(scores, lengths)
         assert emissions.lengths is not None
-        if len(self._graph) not in (1, len(emissions)):
+        size = len(self._searched)
+        if size not in (1, len(emissions)):
             raise ValueError(
-                f"beam_search: graph has {len(self._graph)} graphs, scores {len(emissions)} items "
+                f"beam_search: graph has {size} graphs, scores {len(emissions)} items "
                 f"(one graph, or one each, is needed)"
             )
         self._feed(emissions.scores, emissions.lengths)
 
     def _feed(self, scores: Tensor, lengths: Tensor, *, shared: bool = False) -> None:
-        graph = self._graph
-        unmapped("beam_search", scores, graph)
+        graph = self._first
+        unmapped("beam_search", scores, *self._searched.graphs)
         _checks.same_device("beam_search", scores=scores, graph=graph.weights)
         if scores.dtype not in _checks.SHORT or graph.dtype != torch.float32:
             _checks.same_dtype("beam_search", scores=scores, graph=graph.weights)
@@ -183,32 +200,22 @@ class BeamSearch:
                     f"beam_search: chunks must be [{first.shape[0]}, frames, {first.shape[2]}] as "
                     f"the first one, got {list(scores.shape)}"
                 )
-        kept = _ops.beam_search(
-            _ops.rows_of_labels(scores.detach()),
-            lengths,
-            graph.state_offsets,
-            *self._positions,
-            *self._scores,
-            self._epsilon_order,
-            *self._survivors(),
-            self._beam,
-            self._max_active,
-            self._lattice_beam,
-            self._foresee,
-        )
+        limits = Limits(self._beam, self._max_active, self._lattice_beam)
+        rows = _ops.rows_of_labels(scores.detach())
+        kept = self._searched.search(rows, lengths, self._survivors(), limits)
         self._shared = shared
         self._chunks.append(_Chunk(scores, lengths, *kept))
 
-    def _survivors(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """States and scores at the last cut, and the offsets of each item's."""
+    def _survivors(self) -> Survivors:
+        """States and scores at the last cut."""
         if not self._chunks:
-            return None, None, None
+            return Survivors(None, None, None)
         chunk = self._chunks[-1]
         cuts = chunk.cuts.view(len(chunk.lengths), chunk.scores.shape[1] + 2)
         begin = cuts.gather(1, chunk.lengths.unsqueeze(1)).squeeze(1)
         counts = cuts[:, -1] - begin
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return chunk.states[runs(begin, counts)], chunk.last_scores, offsets
+        return Survivors(chunk.states[runs(begin, counts)], chunk.last_scores, offsets)
 
     def lattice(self, *, partial: Partial = False) -> Graph:
         """The lattice of the frames fed so far, as `beam_search` returns it.
@@ -228,11 +235,10 @@ class BeamSearch:
             raise ValueError(
                 "beam_search: there is no lattice before the first frames: call feed() first"
             )
-        graph = self._graph
         last_states, last_scores, offsets = self._survivors()
         assert last_states is not None and last_scores is not None and offsets is not None
         item = _ops.spread(offsets, len(last_states))
-        scores = graph.accept.detach()[last_states]
+        scores = self._searched.accept(last_states)
         accepting = torch.zeros_like(offsets[1:]).index_add(0, item, (scores > NEG_INF).long())
         anywhere = torch.full_like(accepting, partial is True, dtype=torch.bool)
         if partial == "fallback":
@@ -240,45 +246,40 @@ class BeamSearch:
         ends = last_scores + scores.masked_fill(anywhere[item], 0)
         ended = (accepting > 0) | anywhere
         _warn_of_empty(ended.logical_not(), offsets.diff() == 0)
+        columns = {name: [getattr(chunk, name) for chunk in self._chunks] for name in _TRACE}
+        kept = list(zip(columns["states"], columns["arcs"], strict=True))
+        for name in ("states", "arcs"):
+            columns[name] = self._searched.places(columns[name])
         found = _ops.beam_lattice(
-            *([getattr(chunk, name) for chunk in self._chunks] for name in _TRACE),
-            self._chunks[0].start_slack,
-            ends,
-            self._lattice_beam,
+            *columns.values(), self._chunks[0].start_slack, ends, self._lattice_beam
         )
         state_offsets, arc_offsets, source, target, arcs, frames, *by_state = found
         states, cuts, starts, accepts = by_state
-        ilabels = graph.ilabels[arcs]
-        topology = Topology(
-            state_offsets,
-            arc_offsets,
-            source,
-            target,
-            ilabels,
-            ilabels if graph.is_acceptor else graph.olabels[arcs],
-            states.shape[0],
+        unlabelled = Topology(
+            state_offsets, arc_offsets, source, target, arcs, arcs, states.shape[0]
         )
+        read = self._searched.read(unlabelled, arcs, states, kept)
+        topology = unlabelled.with_labels(read.ilabels, read.olabels)
         rows, lengths = self._rows()
         _checks.countable("beam_search", "emissions", rows.numel())
         origin = lengths.cumsum(0) - lengths
-        first = origin + torch.arange(len(origin), device=graph.device)
+        first = origin + torch.arange(len(origin), device=rows.device)
         if self._shared:
             origin, first = (
                 begin.expand(len(topology.arc_offsets) - 1) for begin in (origin, first)
             )
         # Arcs may be millions, so in place and in 32 bits, which the check above has seen to.
         row = (origin * rows.shape[1]).to(torch.int32)[topology.graph_of_arc]
-        row = row.add_(frames, alpha=rows.shape[1]).add_(ilabels).masked_fill_(frames < 0, -1)
-        weights = _ops.take(graph.weights.contiguous(), arcs)
-        accept = _ops.take(graph.accept.contiguous(), states)
-        accept = accept.masked_fill(anywhere[topology.graph_of_state], 0)
+        row = row.add_(frames, alpha=rows.shape[1])
+        row = row.add_(read.ilabels).masked_fill_(frames < 0, -1)
+        accept = read.accept.masked_fill(anywhere[topology.graph_of_state], 0)
         return Graph.from_topology(
             topology,
-            weights + _ops.take(rows.reshape(-1).to(weights.dtype), row),
-            torch.where(starts, _ops.take(graph.start.contiguous(), states), NEG_INF),
+            read.weights + _ops.take(rows.reshape(-1).to(read.weights.dtype), row),
+            torch.where(starts, read.start, NEG_INF),
             torch.where(accepts, accept, NEG_INF),
-            arc_maps=(row, arcs),
-            state_maps=((first[topology.graph_of_state] + cuts).to(torch.int32), states),
+            arc_maps=(row, *read.arc_maps),
+            state_maps=((first[topology.graph_of_state] + cuts).to(torch.int32), *read.state_maps),
         )
 
     def _rows(self) -> tuple[Tensor, Tensor]:
@@ -326,31 +327,3 @@ def _width(name: str, value: float) -> float:
     if not value >= 0:
         raise ValueError(f"beam_search: {name} must be at least 0, got {value}")
     return float(value)
-
-
-def _epsilon_order(graph: Graph) -> tuple[Tensor, Tensor | None]:
-    """The position of each state in a topological order of the epsilon arcs, int32 [states].
-
-    And the arcs that have no part in it, bool [arcs], if there are any: those on cycles of epsilons
-    that no accepting path takes.
-    """
-    silent = (graph.ilabels == EPSILON) & (graph.weights > NEG_INF)
-    some = with_arcs(graph, silent)
-    useless = None
-    if some.topology.is_cyclic:
-        assert some.arc_maps is not None
-        around = some.arc_maps[0][arcs_on_cycles(some)].long()
-        useless = torch.zeros_like(silent).index_fill(0, around, True)
-        useless &= useful_part(graph).weights == NEG_INF
-        some = with_arcs(graph, silent & ~useless)
-    order, on_cycle = some.topology.order_and_cycles
-    if (cyclic := on_cycle >= 0).any():
-        number = int(cyclic.nonzero()[0])
-        state = int(on_cycle[number] - graph.state_offsets[number])
-        raise ValueError(
-            f"beam_search: graph {number} has a cycle of epsilons through state {state}, on which "
-            f"no order of its states is right: use remove_epsilon first"
-        )
-    place = torch.empty_like(order)
-    place[order.long()] = torch.arange(len(order), dtype=order.dtype)
-    return place, useless

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
+from gtnet._checks import NEG_INF
 from gtnet._memory import named
+from gtnet._ops import library
+from gtnet._ordinary import transformed
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
@@ -74,21 +77,40 @@ def gathered(
     operands: tuple[Graph, ...],
     arc_maps: tuple[Tensor, ...],
     state_maps: tuple[Tensor, ...],
+    filters: Tensor | None = None,
 ) -> Graph:
-    """A rewritten topology with the sums of the scores that its arcs and states came from."""
+    """A rewritten topology with the sums of the scores that its arcs and states came from.
 
-    def total(name: str, maps: tuple[Tensor, ...]) -> Tensor:
-        parts = [
-            _ops.take(getattr(operand, name).contiguous(), index)
-            for operand, index in zip(operands, maps)
-        ]
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    Of the states of a product, `filters` int8 [states] marks those where no path starts.
+    """
+    maps = {"weights": arc_maps, "start": state_maps, "accept": state_maps}
+    if transformed() or library.on_gpu(operands[0].weights):
+        scores = [_total(name, operands, index) for name, index in maps.items()]
+        if filters is not None:
+            scores[1] = scores[1].masked_fill(filters != 0, NEG_INF)
+    else:
+        given = [_checks.plain_scores(operand) for operand in operands]
+        pairs = [index for pair in zip(arc_maps, state_maps) for index in pair]
+        scores = _ops.gather_scores([t for three in given for t in three], pairs, filters)
+        if _ops.learning(*(t for operand in operands for t in operand.scores)):
+            starts = state_maps
+            if filters is not None:
+                impossible = operands[0].num_states
+                starts = (starts[0].masked_fill(filters != 0, impossible), *starts[1:])
+            maps["start"] = starts
+            scores = [
+                _ops.gathered(
+                    score,
+                    [((getattr(one, name),), index) for one, index in zip(operands, maps[name])],
+                )
+                for name, score in zip(maps, scores)
+            ]
+    return Graph.from_topology(topology, *scores, arc_maps=arc_maps, state_maps=state_maps)
 
-    return Graph.from_topology(
-        topology,
-        total("weights", arc_maps),
-        total("start", state_maps),
-        total("accept", state_maps),
-        arc_maps=arc_maps,
-        state_maps=state_maps,
-    )
+
+def _total(name: str, operands: tuple[Graph, ...], maps: tuple[Tensor, ...]) -> Tensor:
+    parts = [
+        _ops.take(getattr(operand, name).contiguous(), index)
+        for operand, index in zip(operands, maps)
+    ]
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]

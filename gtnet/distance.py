@@ -179,10 +179,20 @@ def _best_ends(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """How each state is best reached, and the score, last state and length of the best path."""
     walk = graph.topology.cyclic_walk(function, sums=False)
-    weights, start, accept = _plain_scores(graph)
-    alpha, came_by = _ops.best_distance(weights, start, walk)
+    alpha, came_by, _, _, accept = best_distances(function, graph, walk)
     ends = _ops.best_end(alpha, came_by, accept, walk.state_offsets, *walk.forth, with_lengths)
     return came_by, *ends
+
+
+def best_distances(
+    function: str, graph: Graph, walk: _ops.Walk | None = None
+) -> tuple[Tensor, ...]:
+    """The score of the best path to each state, float64 [states], how it is reached, and the plain
+    scores of the useful part of the graph.
+    """
+    walk = walk or graph.topology.cyclic_walk(function, sums=False)
+    weights, start, accept = _plain_scores(graph)
+    return *_ops.best_distance(weights, start, walk), weights, start, accept
 
 
 def best_to_accept(function: str, graph: Graph) -> tuple[Tensor, Tensor]:
@@ -198,8 +208,7 @@ def best_to_accept(function: str, graph: Graph) -> tuple[Tensor, Tensor]:
 
 def _plain_scores(graph: Graph) -> list[Tensor]:
     """The scores of the useful part outside autograd."""
-    graph = useful_part(graph)
-    return [t.detach().contiguous() for t in (graph.weights, graph.start, graph.accept)]
+    return _checks.plain_scores(useful_part(graph))
 
 
 def scaled_to_accept(function: str, graph: Graph, beta: float | Tensor) -> tuple[Graph, Tensor]:

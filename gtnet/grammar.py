@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ import torch
 from gtnet import _checks, _files, _numbers
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._files import PathLike, Text
+from gtnet.failure_graph import FailureGraph
 from gtnet.graph import Graph
 from gtnet.lexicon import SymbolTable, table_of
 from gtnet.product import MAX_ARCS
 
-Backoff = Literal["epsilon", "exact"]
+Backoff = Literal["epsilon", "exact", "failure"]
 
 _BOS, _EOS = -2, -3  # stand for the beginning and the end of a sentence in n-grams
 _LN10 = math.log(10)
@@ -38,13 +39,18 @@ class NGramModel:
     first word). `NGramModel.read` reads ARPA files, `NGramModel.of` counts n-grams in sentences;
     `graph` is the acceptor of sentences.
 
-    Attributes: `symbols` the words; `order` the length of the longest n-grams. Natural logarithms.
+    Attributes: `symbols` the words; `order` the length of the longest n-grams; `unk` the label of
+    the unknown word, or None. Natural logarithms.
     Source: Katz 1987; the format of SRILM and KenLM.
     """
 
-    def __init__(self, grams: dict[_History, Gram], symbols: SymbolTable) -> None:
+    def __init__(
+        self, grams: dict[_History, Gram], symbols: SymbolTable, unk: int | None = None
+    ) -> None:
         self._grams = grams
         self.symbols = symbols
+        self.unk = unk
+        self._names = frozenset(symbols.values())
         self.order = max(map(len, grams), default=0)
 
     def __len__(self) -> int:
@@ -61,6 +67,7 @@ class NGramModel:
         *,
         symbols: SymbolTable | None = None,
         missing: Literal["error", "skip"] = "error",
+        unk: str | None = None,
         bos: str = "<s>",
         eos: str = "</s>",
     ) -> NGramModel:
@@ -68,9 +75,12 @@ class NGramModel:
 
         Arguments: `symbols` labels of the words; by default the model's words are numbered from 0
         in the order of its 1-grams. `missing` words of the model that are not among `symbols` are
-        an error, or their n-grams are skipped. `bos`, `eos` mark the ends of sentences and are no
-        words; an unknown word such as `<unk>` is one. The file may be compressed by gzip; lines
-        before `\data\` are skipped.
+        an error, or their n-grams are skipped. `unk` the model's unknown word, such as "<unk>",
+        which then stands for every label that the model has no 1-gram of: words that it does not
+        know have a probability, in `score`, in `graph` (for the labels of `symbols`) and in
+        `gtnet.decode.ctc_decoder`, instead of being impossible. Without it "<unk>" is a word as any
+        other. `bos`, `eos` mark the ends of sentences and are no words. The file may be compressed
+        by gzip; lines before `\data\` are skipped.
         Raises ValueError for a malformed line, naming it; for log-probabilities above 0; for
         sections that hold another number of n-grams than `\data\` says; for a file without
         `\end\` and for lines behind it. Complexity: O(n-grams).
@@ -90,7 +100,10 @@ class NGramModel:
                     grams[key] = gram
             except ValueError as error:
                 raise text.wrong(line, error) from None
-        model = cls(grams, words.table())
+        table = words.table()
+        if unk is not None and (table.label(unk),) not in grams:
+            raise text.failed(f"unk={unk!r} is not among its 1-grams")
+        model = cls(grams, table, None if unk is None else table.label(unk))
         model._complete()
         return model
 
@@ -139,6 +152,20 @@ class NGramModel:
                 grams[history] = Gram(grams[history].score, math.log(kinds / (seen + kinds)))
         return cls(grams, table)
 
+    def knows(self, label: int) -> bool:
+        """Whether a label has a probability."""
+        return (label,) in self._grams or (self.unk is not None and label in self.symbols)
+
+    def label(self, name: str) -> int:
+        """The label of a word, or that of the unknown word. Raises ValueError without one."""
+        if name in self._names or self.unk is None:
+            return self.symbols.label(name)
+        return self.unk
+
+    def with_unk(self, unk: str) -> NGramModel:
+        """The same model, with a word that stands for all that it does not know."""
+        return NGramModel(self._grams, self.symbols, self.symbols.label(unk))
+
     def _complete(self) -> None:
         """List the n-grams that begin a longer one and were left out, as SRILM may do."""
         for length in range(self.order, 2, -1):
@@ -163,22 +190,40 @@ class NGramModel:
     def score(self, labels: Sequence[int]) -> float:
         """The log-probability of a sentence, given by the labels of its words.
 
-        -inf where the model lacks a word. Complexity: O(words · order).
+        -inf where the model lacks a word and has no `unk`. Complexity: O(words · order).
         """
         history: _History = (_BOS,)
         total = 0.0
         for word in (*labels, _EOS):
+            if self.unk is not None and (word,) not in self._grams:
+                word = word if word < 0 else self.unk
             total += self._score(history, word)
             history = (*history, word)
         return total
 
+    @overload
+    def graph(
+        self,
+        *,
+        backoff: Literal["epsilon", "exact"] = ...,
+        max_arcs: int = ...,
+        dtype: torch.dtype | None = ...,
+    ) -> Graph: ...
+    @overload
+    def graph(
+        self,
+        *,
+        backoff: Literal["failure"],
+        max_arcs: int = ...,
+        dtype: torch.dtype | None = ...,
+    ) -> FailureGraph: ...
     def graph(
         self,
         *,
         backoff: Backoff = "epsilon",
         max_arcs: int = MAX_ARCS,
         dtype: torch.dtype | None = None,
-    ) -> Graph:
+    ) -> Graph | FailureGraph:
         """The acceptor of sentences: a state for each history, an arc for each n-gram.
 
         "epsilon" backs off along epsilons, one for each history. It is small, and approximate: a
@@ -186,7 +231,8 @@ class NGramModel:
         adds up more than the model's probability, and `viterbi_score` is above it where backing
         off is likelier. "exact" expands the failure transitions: there is an arc
         for every word from every state, no epsilons, and each sentence has exactly one path, whose
-        score is the model's log-probability.
+        score is the model's log-probability. "failure" is exact and as small as "epsilon": a
+        `FailureGraph`, which `beam_search` takes in a sequence of graphs.
 
         Raises ValueError where the exact graph would have more than `max_arcs` arcs. Complexity:
         O(n-grams · order), exact: O(histories · words).
@@ -194,13 +240,16 @@ class NGramModel:
         Language Models", section 4.
         """
         dtype = _numbers.float_dtype(dtype)
-        if backoff not in ("epsilon", "exact"):
-            raise ValueError(f'graph: backoff must be "epsilon" or "exact", got {backoff!r}')
+        if backoff not in ("epsilon", "exact", "failure"):
+            raise ValueError(
+                f'graph: backoff must be "epsilon", "exact" or "failure", got {backoff!r}'
+            )
         _checks.count("graph", "max_arcs", max_arcs)
         states = self._states()
         if backoff == "exact":
             return self._exact_graph(states, max_arcs, dtype)
-        return self._epsilon_graph(states, dtype)
+        small = self._epsilon_graph(states, dtype)
+        return FailureGraph(small) if backoff == "failure" else small
 
     def _states(self) -> dict[_History, int]:
         """The histories that matter, numbered, shorter ones first."""
@@ -212,13 +261,20 @@ class NGramModel:
         return {h: state for state, h in enumerate(sorted(histories, key=lambda h: (len(h), h)))}
 
     def _listed(self, states: dict[_History, int]) -> Iterator[tuple[int, int, int, float]]:
-        """Source, target, word and score of each n-gram; target -1 for the end of a sentence."""
+        """Source, target, word and score of each n-gram; target -1 for the end of a sentence.
+
+        What is listed of the unknown word is listed of all that it stands for.
+        """
+        unknown = [w for w in self.symbols if (w,) not in self._grams]
         for gram, (score, _) in self._grams.items():
             *history, word = gram
             if word == _EOS:
                 yield states[tuple(history)], -1, word, score
             elif word != _BOS:
-                yield states[tuple(history)], _longest(gram, states), word, score
+                source, target = states[tuple(history)], _longest(gram, states)
+                yield source, target, word, score
+                for other in unknown if word == self.unk else ():
+                    yield source, target, other, score
 
     def _backoffs(self, states: dict[_History, int]) -> Iterator[tuple[int, int, float]]:
         for history, state in states.items():
@@ -243,6 +299,8 @@ class NGramModel:
 
     def _exact_graph(self, states: dict[_History, int], max_arcs: int, dtype: torch.dtype) -> Graph:
         words = sorted({gram[-1] for gram in self._grams if gram[-1] >= 0})
+        if self.unk is not None:
+            words = sorted({*words, *self.symbols})
         size = len(states), len(words)
         if size[0] * size[1] > max_arcs:
             raise ValueError(

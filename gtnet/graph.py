@@ -126,6 +126,11 @@ class Graph(Operators, Shown):
         return self.topology.num_arcs
 
     @property
+    def scores(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights [arcs], start and accept scores [states]."""
+        return self.weights, self.start, self.accept
+
+    @property
     def state_offsets(self) -> Tensor:
         """Graph i owns the states [state_offsets[i], state_offsets[i + 1]), int64 [graphs + 1]."""
         return self.topology.state_offsets

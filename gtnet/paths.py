@@ -12,8 +12,8 @@ from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
 from gtnet._maps import traced
 from gtnet._memory import choosing
-from gtnet._ordinary import ordinary
-from gtnet.distance import best_paths, best_to_accept, scaled_to_accept
+from gtnet._ordinary import ordinary, transformed
+from gtnet.distance import best_distances, best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph, built, lazy
 from gtnet.topology import Topology
 
@@ -36,8 +36,36 @@ def viterbi_path(graph: Graph | Lattice) -> Graph:
     """
     if not isinstance(graph, Graph):
         return lazy("viterbi_path", "graph", graph).viterbi_path()
-    _, best = best_paths("viterbi_path", graph)
-    return _linear(graph, *best)
+    if graph.device.type != "cpu" or transformed():
+        _, best = best_paths("viterbi_path", graph)
+        return _linear(graph, *best)
+    topology = graph.topology
+    came = best_distances("viterbi_path", graph)
+    olabels = None if topology.is_acceptor else topology.olabels
+    states, arcs, source, target, ilabels, written, taken, starts, accepts, *scores = (
+        _ops.best_paths(
+            *came, topology.state_offsets, *topology.entering.by_state(), topology.ilabels, olabels
+        )
+    )
+    if _ops.learning(*graph.scores):
+        maps = (taken, starts, accepts)
+        scores = [
+            _ops.gathered(score, [((given,), index)])
+            for score, given, index in zip(scores, graph.scores, maps)
+        ]
+    return Graph.from_topology(
+        Topology(
+            states,
+            arcs,
+            source,
+            target,
+            ilabels,
+            ilabels if olabels is None else written,
+            len(starts),
+        ),
+        *scores,
+        arc_maps=(taken,),
+    )
 
 
 @choosing

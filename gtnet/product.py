@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet._checks import EPSILON, NEG_INF
+from gtnet._checks import EPSILON
 from gtnet._ops import library
-from gtnet._ordinary import ordinary_tensors
+from gtnet._ordinary import transformed
 from gtnet.connect import gathered, restricted
 from gtnet.graph import Graph
 from gtnet.topology import Topology
@@ -36,10 +36,21 @@ def paired(function: str, a: Graph, b: Graph, max_arcs: int) -> Paired:
     found = pair(a, b, num_graphs, max_arcs)
     if found is None:
         raise ValueError(
-            f"{function}: the product has more than max_arcs={max_arcs} arcs; prune the operands, "
-            f"split the batch, or raise max_arcs (an arc takes about 40 bytes)"
+            f"{function}: the product has more than max_arcs={max_arcs} arcs; {_advice(a)}prune "
+            f"the operands, split the batch, or raise max_arcs (an arc takes about 40 bytes)"
         )
     return found
+
+
+def _advice(a: Graph) -> str:
+    """What to do where the left operand may write its labels too late."""
+    if not bool((a.olabels == EPSILON).any()):
+        return ""
+    return (
+        "a writes epsilons, and where labels come late paths are followed that b then refuses: let "
+        'a write early (Lexicon.graph(write="first"), push(a, what="labels")), or compose while '
+        "searching (beam_search(emissions, [a, b], ...)); or "
+    )
 
 
 class Paired(NamedTuple):
@@ -52,22 +63,24 @@ class Paired(NamedTuple):
 
     def scored(self, a: Graph, b: Graph) -> Graph:
         """The product under the scores that the operands have now."""
-        product = gathered(self.topology, (a, b), self.arc_maps, self.state_maps)
-        start = product.start.masked_fill(self.filters != 0, NEG_INF)
-        (product.start,) = ordinary_tensors(start)
-        return product
+        return gathered(self.topology, (a, b), self.arc_maps, self.state_maps, self.filters)
 
 
 def _on_cpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> Paired | None:
     """The product of the topologies, None where it has more than `max_arcs` arcs."""
-    acceptors = a.is_acceptor and b.is_acceptor
+    left, right = a.topology, b.topology
+    acceptors = left.is_acceptor and right.is_acceptor
     too_large, state_offsets, arc_offsets, *arrays = _ops.compose(
-        *_operand(a, a.topology.leaving_by_olabel),
-        _checks.possible(a.accept),
-        a.ilabels,
-        *_operand(b, b.topology.leaving_by_ilabel),
-        _checks.possible(b.accept),
-        b.olabels,
+        left.state_offsets,
+        *left.leaving_by_olabel,
+        _marks(a.start),
+        _marks(a.accept),
+        left.ilabels,
+        right.state_offsets,
+        *right.leaving_by_ilabel,
+        _marks(b.start),
+        _marks(b.accept),
+        right.olabels,
         acceptors,
         num_graphs,
         max_arcs,
@@ -85,6 +98,13 @@ def _on_cpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> Paired | None
         len(state_a),
     )
     return Paired(topology, (arc_a, arc_b), (state_a, state_b), filters)
+
+
+def _marks(scores: Tensor) -> Tensor:
+    """Scores of which an operator sees which are -inf; those of a transform as marks."""
+    if transformed():
+        return _checks.possible(scores)
+    return (scores.detach() if scores.requires_grad else scores).contiguous()
 
 
 def _on_gpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> Paired | None:

@@ -14,6 +14,7 @@ from gtnet import _checks, _ops
 from gtnet._checks import EPSILON
 from gtnet._maps import origins
 from gtnet._memory import named
+from gtnet._ordinary import transformed
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
@@ -31,6 +32,9 @@ class _Kind(IntEnum):
     PLUS = 2
     STAR = 3
     OPTIONAL = 4
+
+
+_JOINING = (_Kind.CONCAT, _Kind.PLUS, _Kind.STAR)
 
 
 @named
@@ -200,15 +204,65 @@ def _numbered(graphs: Sequence[Graph | Lattice]) -> dict[str, Graph | Lattice]:
 
 
 def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
-    """The operands side by side, joined by epsilons as the operation requires.
+    """The operands side by side, joined by epsilons as the operation requires."""
+    if graphs[0].device.type == "cpu" and not (transformed() or torch.compiler.is_compiling()):
+        return _arranged_at_once(function, kind, graphs, size)
+    return _arranged_by_steps(function, kind, graphs, size)
 
-    On a GPU the host waits once, for the sizes of the result.
-    """
+
+def _arranged_at_once(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
+    """By one operator, on the CPU."""
+    parts = [graph.topology for graph in graphs]
+    acceptors = all(part.is_acceptor for part in parts)
+    plain = [_checks.plain_scores(graph) for graph in graphs]
+    states, arcs, *arrays = _ops.arrange(
+        [part.state_offsets for part in parts],
+        [part.arc_offsets for part in parts],
+        [part.source for part in parts],
+        [part.target for part in parts],
+        [part.ilabels for part in parts],
+        [] if acceptors else [part.olabels for part in parts],
+        *([three[k] for three in plain] for k in range(3)),
+        size,
+        kind,
+    )
+    if not arrays:
+        _checks.countable(function, "states", int(states[-1]))
+        _checks.countable(function, "arcs", int(arcs[-1]))
+    source, target, ilabels, olabels, arc, left, entered, origin, starts, accepts, *scores = arrays
+    columns = tuple(zip(*(graph.scores for graph in graphs)))
+    if _ops.learning(*(score for column in columns for score in column)):
+        weights, start, accept = columns
+        joints = [(accept, left), (start, entered)]
+        sources = [
+            [(weights, arc), *(joints if kind in _JOINING else [])],
+            [(start, starts)],
+            [(accept, accepts)],
+        ]
+        scores = [_ops.gathered(score, of) for score, of in zip(scores, sources)]
+    return Graph.from_topology(
+        Topology(
+            states,
+            arcs,
+            source,
+            target,
+            ilabels,
+            ilabels if acceptors else olabels,
+            origin.shape[0],
+        ),
+        *scores,
+        arc_maps=origins(arc, [part.num_arcs for part in parts]),
+        state_maps=origins(origin, [part.num_states for part in parts]),
+    )
+
+
+def _arranged_by_steps(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
+    """The same on a GPU, where the host waits once, for the sizes of the result."""
     acceptors = all(graph.is_acceptor for graph in graphs)
     starts, accepts = (_end_to_end([getattr(g, n) for g in graphs]) for n in ("start", "accept"))
     _checks.countable(function, "states", len(starts))
     _checks.countable(function, "arcs", sum(graph.num_arcs for graph in graphs))
-    joined = kind not in (_Kind.UNION, _Kind.OPTIONAL)
+    joined = kind in _JOINING
     offsets = [
         _offsets([getattr(graph, name) for graph in graphs])
         for name in ("state_offsets", "arc_offsets")

@@ -310,7 +310,7 @@ def test_images_a_pixel_wide_are_drawn(kind: str, shape: tuple[int, int], tmp_pa
 def test_an_empty_picture_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     from gtnet.draw import render
 
-    monkeypatch.setattr(render, "_lay_out", lambda dot, kind: b"")
+    monkeypatch.setattr(render, "lay_out", lambda dot, kind: b"")
     with pytest.raises(ValueError, match="Graphviz gave 0 bytes that are no PNG"):
         gtnet.draw(Graph([0], [1], [1], accept=1), tmp_path / "a.png")
     assert not (tmp_path / "a.png").exists()

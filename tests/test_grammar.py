@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from oracle import only, paths
 
 import gtnet
-from gtnet import NGramModel, SymbolTable, forward_score, linear, viterbi_score
+from gtnet import (
+    Emissions,
+    NGramModel,
+    SymbolTable,
+    beam_search,
+    forward_score,
+    linear,
+    viterbi_score,
+)
 
 ARPA = """\
 A model of three words.
@@ -100,6 +108,20 @@ def test_the_acceptor_with_epsilons_holds_at_least_as_much(tmp_path):
     assert graph.num_arcs < trigrams.graph(backoff="exact").num_arcs
 
 
+def test_a_search_with_failures_is_the_model(tmp_path):
+    trigrams = model(tmp_path)
+    grammar = trigrams.graph(backoff="failure", dtype=torch.float64)
+    assert repr(grammar).startswith("FailureGraph(") and len(grammar) == 1
+    said = [s for s in sentences(4, 3) if s]
+    texts = linear(said, dtype=torch.float64)
+    lengths = [len(s) for s in said]
+    frames = Emissions(torch.zeros(len(said), 3, 4, dtype=torch.float64), lengths)
+    lattice = beam_search(frames, [texts, grammar], beam=math.inf)
+    expected = torch.tensor([trigrams.score(s) for s in said], dtype=torch.float64)
+    torch.testing.assert_close(viterbi_score(lattice), expected)
+    torch.testing.assert_close(forward_score(lattice), expected)
+
+
 def test_weights_are_leaves_of_the_dtype(tmp_path):
     for backoff in ("epsilon", "exact"):
         graph = model(tmp_path).graph(backoff=backoff)
@@ -109,8 +131,8 @@ def test_weights_are_leaves_of_the_dtype(tmp_path):
         assert graph.weights.grad.abs().sum() > 0
     with pytest.raises(ValueError, match=r"exact back-off takes \d+ histories x 4 words.*max_arcs"):
         model(tmp_path).graph(backoff="exact", max_arcs=10)
-    with pytest.raises(ValueError, match='backoff must be "epsilon" or "exact"'):
-        model(tmp_path).graph(backoff="failure")
+    with pytest.raises(ValueError, match='backoff must be "epsilon", "exact" or'):
+        model(tmp_path).graph(backoff="none")
 
 
 def test_words_get_the_labels_of_a_table(tmp_path):

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import only, paths, relation
 
-from gtnet import EPSILON, Lexicon, SymbolTable, draw, label_sequences, linear, viterbi_path
+from gtnet import (
+    EPSILON,
+    Graph,
+    Lexicon,
+    SymbolTable,
+    compose,
+    draw,
+    label_sequences,
+    linear,
+    viterbi_path,
+)
 from gtnet.lexicon import Pronunciation
 
 NAMES = st.lists(
@@ -226,7 +236,34 @@ def test_pronunciations_need_names():
             Lexicon([entry], words, letters)
     with pytest.raises(ValueError, match="the same tokens twice"):
         Lexicon([(0, [0], 0.0)] * 2, words, letters)
-    assert Lexicon([], words, letters).graph().num_states == 1
+    for write in ("last", "first"):
+        assert Lexicon([], words, letters).graph(write=write).num_states == 1
+    with pytest.raises(ValueError, match='write must be "last" or "first", got \'late\''):
+        Lexicon([], words, letters).graph(write="late")
+
+
+@given(st.data())
+def test_words_written_first_are_those_written_last(data):
+    words, letters = SymbolTable(["u", "v", "w"]), SymbolTable("ab")
+    tokens = st.lists(st.integers(0, 1), min_size=1, max_size=3).map(tuple)
+    keys = data.draw(st.lists(st.tuples(st.integers(0, 2), tokens), unique=True, max_size=5))
+    lexicon = Lexicon([(*key, -0.5 * i) for i, key in enumerate(keys)], words, letters)
+    last, first = (lexicon.graph(write=w, dtype=torch.float64) for w in ("last", "first"))
+    assert relation(paths(only(first))) == relation(paths(only(last)))
+    for path in paths(only(first)):
+        assert int(first.olabels[path.arcs[0]]) == path.outputs[0]
+
+
+def test_a_product_that_explodes_says_what_to_do():
+    words, letters = SymbolTable([f"w{i}" for i in range(40)]), SymbolTable("ab")
+    spelled = [[int(bit) for bit in f"{i:06b}"] for i in range(40)]
+    lexicon = Lexicon([(i, t, 0.0) for i, t in enumerate(spelled)], words, letters)
+    chain = Graph(list(range(40)), list(range(1, 41)), list(range(40)), accept=list(range(41)))
+    with pytest.raises(ValueError, match=r'write early \(Lexicon.graph\(write="first"\)'):
+        compose(lexicon.graph().star, chain, max_arcs=400)
+    assert compose(lexicon.graph(write="first").star, chain, max_arcs=400).num_arcs < 400
+    with pytest.raises(ValueError, match=r"max_arcs=30 arcs; prune"):
+        compose(chain, chain, max_arcs=30)
 
 
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1), max_size=4), st.booleans(), st.data())

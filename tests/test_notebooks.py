@@ -57,7 +57,7 @@ def private_names(tree: ast.AST) -> Iterator[str]:
                 yield name
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
-            if re.match(r"gtnet\.(?!reader\b|losses\b|nn\b)|(.*\.)?_", module):
+            if re.match(r"gtnet\.(?!reader\b|losses\b|nn\b|latent\b)|(.*\.)?_", module):
                 yield module
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import gtnet
-from gtnet import EPSILON, Graph, _ops, linear, stack
+from gtnet import EPSILON, Graph, _checks, _ops, linear, stack
 from gtnet._ops import Walk
+from gtnet._searched import Product
 
 
 def registered() -> set[str]:
@@ -227,6 +228,22 @@ def beam_cases(graph: Graph) -> dict[str, list[tuple]]:
     return {"beam_search": [first, second], "beam_lattice": [(*kept, start_slack, ends, 3.0)]}
 
 
+def product_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
+    """Two graphs composed while searching, with look-ahead, one chunk after another."""
+    tokens = Graph([0, 1, 1], [1, 1, 2], [0, 1, 2], [gtnet.EPSILON, 1, 0], accept=2).to(dtype)
+    words = Graph([0, 1, 0], [1, 0, 1], [0, gtnet.EPSILON, 1], accept=[0, 1]).to(dtype)
+    product = Product("beam_search", [tokens, words], look_ahead=True)
+    scores, lengths = torch.randn(2, 3, 4, dtype=dtype), torch.tensor([3, 1])
+    first = (scores, lengths, *product._arguments, None, None, None, 3.0, 2, 3.0, False)
+    begun = (
+        torch.zeros(6).int(), torch.zeros(2, dtype=torch.float64), torch.arange(3)
+    )  # fmt: skip
+    second = (scores, lengths, *product._arguments, *begun, 3.0, 2, 3.0, True)
+    ends = (_checks.possible(tokens.start), _checks.possible(tokens.accept))
+    reach = (*tokens.topology.leaving.by_state(), tokens.olabels, *ends, 2)
+    return {"beam_search_product": [first, second], "label_reach": [reach]}
+
+
 def sample_cases(graph: Graph) -> list[tuple]:
     walk = walks(graph)[1]
     scores = (graph.weights, graph.start, graph.accept)
@@ -256,7 +273,23 @@ def rational_cases(graph: Graph) -> dict[str, list[tuple]]:
         arrays = (pool.source, pool.target, pool.ilabels)
         for olabels in (pool.olabels, None):
             results.append((*sections[-1], *begins, *arrays, olabels, *sizes))
-    return {"rational_sections": sections, "rational": results}
+    names = ("state_offsets", "arc_offsets", "source", "target", "ilabels", "olabels")
+    names = (*names, "weights", "start", "accept")
+    arranged = []
+    for parts, kind in (((graph, other), 0), ((graph, other[:1]), 1), ((graph,), 3), ((other,), 4)):
+        columns = [[getattr(part, name) for part in parts] for name in names]
+        arranged.append((*columns, len(graph), kind))
+        arranged.append((*columns[:5], [], *columns[6:], len(graph), kind))
+    return {"rational_sections": sections, "rational": results, "arrange": arranged}
+
+
+def gathered_cases(graph: Graph) -> list[tuple]:
+    """Of one operand, of two, and with states in which no path starts."""
+    arcs, states = (torch.tensor([1, -1, 0]).int(), torch.tensor([0, 1]).int())
+    filters = torch.tensor([0, 2]).to(torch.int8)
+    scores = [graph.weights, graph.start, graph.accept]
+    two = ([*scores, *scores], [arcs, states, arcs.flip(0), states.flip(0)])
+    return [(scores, [arcs, states], None), (*two, None), (*two, filters)]
 
 
 def language_cases(graph: Graph) -> dict[str, list[tuple]]:
@@ -335,6 +368,7 @@ def cases() -> dict[str, list[tuple]]:
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
             **ctc_cases(dtype),
             **beam_cases(graph),
+            **product_cases(dtype),
             **lattice_cases(graph),
             "incidence": [(*offsets, graph.source, graph.target, graph.num_states)],
             "sort_by_label": [(graph.state_offsets, *leaving, graph.olabels)],
@@ -351,6 +385,14 @@ def cases() -> dict[str, list[tuple]]:
                 for with_lengths in (False, True)
             ],
             "trace": [trace_case(graph)],
+            "best_paths": [
+                (
+                    *(alpha, came_by, graph.weights, graph.start, graph.accept),
+                    *(graph.state_offsets, *entering, graph.ilabels, olabels),
+                )
+                for olabels in (None, graph.olabels)
+            ],
+            "gathered": gathered_cases(graph),
             "k_best": k_best_cases(graph),
             "acyclic_k_best": [
                 case for g in (graph, planned(dtype)[0]) for case in acyclic_k_best_cases(g)

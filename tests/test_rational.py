@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from oracle import automata, relation
 
 import gtnet
+import gtnet.rational as rational
 from gtnet import (
     EPSILON,
     Graph,
@@ -358,3 +359,31 @@ def test_threads_do_not_change_results(threads):
     alone = [batch[7].plus, batch[7] + batch[7], batch[7] | batch[7]]
     for k, one in enumerate(alone):
         assert made[40 * k + 7].equal(one)
+
+
+@settings(max_examples=40)
+@given(strategies.operands(acyclic=False), st.sampled_from(["union", "concat", "closure"]))
+def test_one_operator_makes_what_the_steps_of_a_gpu_make(graphs, name):
+    """Bit for bit, with the gradients."""
+    operands = [g.with_weights(g.weights.clone()).requires_grad_() for g in graphs]
+    operands = operands if name != "closure" else operands[:1]
+    kinds = rational._Kind
+    kind = {"union": kinds.UNION, "concat": kinds.CONCAT, "closure": kinds.STAR}[name]
+    given = rational.broadcast(name, {str(k): g for k, g in enumerate(operands)})
+    made = [
+        arrange(name, kind, *given)
+        for arrange in (rational._arranged_at_once, rational._arranged_by_steps)
+    ]
+    once, steps = made
+    assert once.equal(steps)
+    for k in range(len(operands)):
+        assert torch.equal(once.arc_maps[k], steps.arc_maps[k])
+        assert torch.equal(once.state_maps[k], steps.state_maps[k])
+    leaves = [t for g in operands for t in g.scores]
+    grads = [
+        torch.autograd.grad(
+            list(g.scores), leaves, [t.detach().nan_to_num(neginf=0) + 1 for t in g.scores]
+        )
+        for g in made
+    ]
+    assert all(map(torch.equal, *grads))

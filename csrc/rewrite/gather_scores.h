@@ -12,8 +12,13 @@ struct Take {
   In<int32_t> index;
   Out<T> result;
 
-  GTNET_HD GTNET_INLINE void operator()(int64_t i) const {
-    result[i] = index[i] == kNone ? T{0} : values[index[i]];
+  GTNET_HD GTNET_INLINE void operator()(int64_t i) const { result[i] = of(i); }
+  // The same on top of what is there.
+  GTNET_HD GTNET_INLINE void add(int64_t i) const { result[i] += of(i); }
+
+ private:
+  GTNET_HD GTNET_INLINE T of(int64_t i) const {
+    return index[i] == kNone ? T{0} : values[index[i]];
   }
 };
 

@@ -6,6 +6,8 @@ from gtnet._ops import drivers as drivers
 from gtnet._ops.answers import best_answers as best_answers
 from gtnet._ops.beam_search import beam_lattice as beam_lattice
 from gtnet._ops.beam_search import beam_search as beam_search
+from gtnet._ops.beam_search import beam_search_product as beam_search_product
+from gtnet._ops.beam_search import label_reach as label_reach
 from gtnet._ops.distance import Cycles as Cycles
 from gtnet._ops.distance import OnPaths as OnPaths
 from gtnet._ops.distance import Walk as Walk
@@ -45,9 +47,11 @@ from gtnet._ops.functional import transformed as transformed
 from gtnet._ops.functional import with_derivative as with_derivative
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
 from gtnet._ops.paths import acyclic_k_best as acyclic_k_best
+from gtnet._ops.paths import best_paths as best_paths
 from gtnet._ops.paths import enumerate_paths as enumerate_paths
 from gtnet._ops.paths import k_best as k_best
 from gtnet._ops.paths import sample as sample
+from gtnet._ops.rewrites import arrange as arrange
 from gtnet._ops.rewrites import compose as compose
 from gtnet._ops.rewrites import difference as difference
 from gtnet._ops.rewrites import equivalent as equivalent
@@ -58,6 +62,8 @@ from gtnet._ops.simplify import Determinized as Determinized
 from gtnet._ops.simplify import determinize as determinize
 from gtnet._ops.simplify import minimize as minimize
 from gtnet._ops.simplify import push_labels as push_labels
+from gtnet._ops.take import gather_scores as gather_scores
+from gtnet._ops.take import gathered as gathered
 from gtnet._ops.take import take as take
 from gtnet._ops.take import total_by as total_by
 from gtnet._ops.totals import OutOfRangeError as OutOfRangeError

@@ -15,6 +15,23 @@ sample = interruptible(operators.sample.default)
 enumerate_paths = interruptible(operators.enumerate_paths.default)
 
 
+best_paths = operators.best_paths.default
+
+
+@fake("best_paths")
+def _(
+    alpha: Tensor, came_by: Tensor, weights: Tensor, start: Tensor, accept: Tensor, *rest: Any
+) -> list[Tensor]:
+    state_offsets, *_, olabels = rest
+    states, arcs = unknown_size(), unknown_size()
+    sizes = [arcs, arcs, arcs, 0 if olabels is None else arcs, arcs, states, states]
+    return [
+        *(torch.empty_like(state_offsets) for _ in range(2)),
+        *(vector(weights, n, torch.int32) for n in sizes),
+        *(weights.new_empty((n,)) for n in (arcs, states, states)),
+    ]
+
+
 def _packed_paths(like: Tensor, graphs: Any) -> tuple[Tensor, ...]:
     paths, arcs = unknown_size(), unknown_size()
     sizes = ((graphs, torch.int64), (paths, torch.int64), (arcs, torch.int32))

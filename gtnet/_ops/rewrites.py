@@ -11,6 +11,7 @@ from gtnet._ops.library import fake, interruptible, operators, unknown_size, vec
 
 compose = interruptible(operators.compose.default)
 explore = operators.explore.default
+arrange = operators.arrange.default
 rational = operators.rational.default
 rational_sections = operators.rational_sections.default
 difference = interruptible(operators.difference.default)
@@ -61,6 +62,21 @@ def _(graph_of: Tensor, *rest: Any) -> list[Tensor]:
     *_, olabels, _, states, arcs = rest
     sizes = [arcs, arcs, arcs, 0 if olabels is None else arcs, arcs, arcs, arcs]
     return [vector(graph_of, size, torch.int32) for size in (*sizes, states, states, states)]
+
+
+@fake("arrange")
+def _(
+    state_offsets: list[Tensor], arc_offsets: list[Tensor], source: list[Tensor], *rest: Any
+) -> list[Tensor]:
+    _, _, olabels, weights, _, _, size, _ = rest
+    states, arcs = unknown_size(), unknown_size()
+    like, dtype = source[0], weights[0].dtype
+    sizes = [arcs, arcs, arcs, arcs if olabels else 0, arcs, arcs, arcs, states, states, states]
+    return [
+        *(vector(like, size + 1, torch.int64) for _ in range(2)),
+        *(vector(like, n, torch.int32) for n in sizes),
+        *(vector(like, n, dtype) for n in (arcs, states, states)),
+    ]
 
 
 @fake("difference")

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one
+from gtnet._ops.functional import (
+    Differentiable,
+    forward_mode,
+    in_front,
+    learning,
+    one_by_one,
+    transformed,
+)
 from gtnet._ops.library import fake, operators
 
 
 @fake("take")
 def _(values: Tensor, index: Tensor) -> Tensor:
     return values.new_empty(index.shape[0])
+
+
+@fake("gathered")
+def _(scores: list[Tensor], maps: list[Tensor], filters: Tensor | None) -> list[Tensor]:
+    arcs, states = (index.shape[0] for index in maps[:2])
+    return [like.new_empty(n) for like, n in zip(scores, (arcs, states, states))]
 
 
 @fake("take_backward")
@@ -96,6 +110,53 @@ def values_shift(index: Tensor, size: int, times: int) -> Tensor:
 def total_by(index: Tensor, values: Tensor, size: int) -> Tensor:
     """The sum of the values of each index, [size]; -1 is left out. Any number of derivatives."""
     return _TakeAdjoint.apply(values, index, size)
+
+
+class _Gathered(torch.autograd.Function):
+    """Scores that an operator has gathered, as a sum of gathers: one node, for reverse mode."""
+
+    @staticmethod
+    def forward(ctx: Any, result: list[Tensor], sources: Sources, *values: Tensor) -> Tensor:
+        ctx.save_for_backward(*(index for _, index in sources))
+        ctx.sizes = [[len(part) for part in parts] for parts, _ in sources]
+        return result.pop()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        grads: list[Tensor | None] = []
+        for sizes, index in zip(ctx.sizes, ctx.saved_tensors):
+            place = 2 + len(grads)
+            if not any(ctx.needs_input_grad[place : place + len(sizes)]):
+                grads += [None] * len(sizes)
+                continue
+            total = total_by(index, grad, sum(sizes) + 2)
+            grads += [total[: sizes[0]]] if len(sizes) == 1 else total.split([*sizes, 2])[:-1]
+        return None, None, *grads
+
+
+Sources = Sequence[tuple[Sequence[Tensor], Tensor]]
+
+
+gather_scores = operators.gathered.default
+
+
+def gathered(result: Tensor, sources: Sources) -> Tensor:
+    """`result`, which is the sum of what `sources` gather, with its derivatives.
+
+    A source is tensors [n] in all, put end to end, and an index: what -1 and n + 1 name is 0, and
+    what n names is -inf.
+    """
+    values = [part for parts, _ in sources for part in parts]
+    if not learning(*values):
+        return result
+    if transformed() or forward_mode() or torch.compiler.is_compiling():
+        return sum(take(_padded(parts), index) for parts, index in sources)  # type: ignore
+    return _Gathered.apply([result], sources, *values)
+
+
+def _padded(parts: Sequence[Tensor]) -> Tensor:
+    ends = parts[0].new_tensor([float("-inf"), 0])
+    return torch.cat([*parts, ends])
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:

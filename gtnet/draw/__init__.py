@@ -15,5 +15,9 @@ from gtnet.draw.picture import GraphPicture as GraphPicture
 from gtnet.draw.picture import Picture as Picture
 from gtnet.draw.picture import PlotPicture as PlotPicture
 from gtnet.draw.render import GraphvizMissingError as GraphvizMissingError
+from gtnet.draw.view import GraphView as GraphView
+from gtnet.draw.view import draw_view as draw_view
+from gtnet.draw.widget import draw_widget as draw_widget
 
 show_with(mimebundle)
+draw.widget = draw_widget  # type: ignore[attr-defined]  # gtnet.draw is the function

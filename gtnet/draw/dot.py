@@ -29,7 +29,7 @@ def statements(
     """
     for state in kept.states:
         yield f"  {prefix}{state} {pen.state(state)}"
-    for arcs in _bundles(a, kept.arcs):
+    for arcs in bundles(a, kept.arcs):
         arcs.sort(key=pen.rank)
         look = pen.look(arcs)
         label = _label(arcs, pen, cells or {}, max_labels, look.get("color", "").count(":"))
@@ -79,8 +79,8 @@ def name_images(
     return cells, files
 
 
-def _bundles(a: GraphArrays, arcs: list[int]) -> Iterator[list[int]]:
-    """Groups of parallel arcs."""
+def bundles(a: GraphArrays, arcs: list[int]) -> Iterator[list[int]]:
+    """Groups of parallel arcs, in the order of their first."""
     groups: dict[tuple[int, int], list[int]] = {}
     for arc in arcs:
         groups.setdefault((int(a.source[arc]), int(a.target[arc])), []).append(arc)

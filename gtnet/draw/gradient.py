@@ -73,7 +73,7 @@ def draw_gradient(
     g = built("draw_gradient", "g", g)
     one = single("draw_gradient", g, index)
     first = int(g.arc_offsets[0 if index is None else index % len(g)])
-    push = -_gradient(g, loss)[first : first + one.num_arcs]
+    push = -gradient_of("draw_gradient", g, loss)[first : first + one.num_arcs]
     strength = push.abs().nan_to_num(0.0)
     most = float(strength.max()) if len(strength) else 0.0
     arrays = GraphArrays.of(one, strength / most if most > 0 else strength)
@@ -123,17 +123,18 @@ class GradientPen(Pen):
         return {"color": ":".join(colours), "penwidth": width(max(0.2, strength))}
 
 
-def _gradient(g: Graph, loss: Callable[[Graph], Tensor] | Tensor) -> Tensor:
+def gradient_of(function: str, g: Graph, loss: Callable[[Graph], Tensor] | Tensor) -> Tensor:
+    """The gradient of a loss, a function of the graph, to its scores [arcs]; or the one given."""
     if isinstance(loss, Tensor):
         if list(loss.shape) != [g.num_arcs]:
             raise ValueError(
-                f"draw_gradient: the gradient has shape {list(loss.shape)}, expected "
+                f"{function}: the gradient has shape {list(loss.shape)}, expected "
                 f"[{g.num_arcs}], one number per arc; for a loss give the function that makes it"
             )
         return loss.detach()
     if not callable(loss):
         raise TypeError(
-            f"draw_gradient: loss is {type(loss).__name__}, expected a function of the graph or "
+            f"{function}: loss is {type(loss).__name__}, expected a function of the graph or "
             "a tensor [arcs]"
         )
     weights = g.weights.detach().requires_grad_()
@@ -146,6 +147,6 @@ def _gradient(g: Graph, loss: Callable[[Graph], Tensor] | Tensor) -> Tensor:
         )
     if found[0] is None:
         raise ValueError(
-            "draw_gradient: the loss does not depend on the scores of the graph passed to it"
+            f"{function}: the loss does not depend on the scores of the graph passed to it"
         )
     return found[0]

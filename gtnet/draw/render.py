@@ -56,7 +56,7 @@ def render(dot: str, format: str, images: Mapping[str, bytes] | None = None) -> 
         for name, data in images.items():
             (Path(folder) / name).write_bytes(data)
             dot = dot.replace(f'SRC="{name}"', f'SRC="{(Path(folder) / name).as_posix()}"')
-        output = _lay_out(dot, format)
+        output = lay_out(dot, format)
         if _BEGINS[format] not in output[:1024]:
             raise ValueError(
                 f"render: Graphviz gave {len(output)} bytes that are no {format.upper()}; try"
@@ -104,7 +104,11 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
-def _lay_out(dot: str, format: str) -> bytes:
+def lay_out(dot: str, format: str) -> bytes:
+    """What Graphviz makes of DOT text, in any format it has; names of images are paths.
+
+    Raises: GraphvizMissingError.
+    """
     if shutil.which("dot"):
         try:
             import graphviz

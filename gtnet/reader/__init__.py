@@ -17,6 +17,7 @@ from gtnet.reader.data import Characters as Characters
 from gtnet.reader.data import Dataset as Dataset
 from gtnet.reader.data import load as load
 from gtnet.reader.data import read_image as read_image
+from gtnet.reader.expressions import regular_expression as regular_expression
 from gtnet.reader.front_end import FrontEnd as FrontEnd
 from gtnet.reader.front_end import SegmentsFrontEnd as SegmentsFrontEnd
 from gtnet.reader.languages import any_string as any_string

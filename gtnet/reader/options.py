@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gtnet.reader.pretrain import METHODS
 from gtnet.reader.splits import LINES, SEQUENCES
 
 OPTIONS = {
@@ -44,3 +45,13 @@ def check_options(data: str, front_end: str, chosen: dict[str, Any]) -> None:
         value = chosen.get(name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
+
+
+def check_pretrained(method: str, front_end: str, chosen: dict[str, Any]) -> None:
+    """Raises ValueError for a pretraining that the network of a front end cannot have."""
+    if method not in METHODS:
+        raise ValueError(f"--pretrain {method!r} is not one of {', '.join(METHODS)}")
+    if method != "none" and front_end not in ("segments", "sliding"):
+        raise ValueError(f"--pretrain {method} is for --front-end segments or sliding")
+    if method != "none" and chosen.get("start") is not None:
+        raise ValueError("--pretrain and --from both say what training begins with: give one")

@@ -23,7 +23,7 @@ from gtnet.reader.claim import claimed
 from gtnet.reader.data import Dataset
 from gtnet.reader.film import FILM
 from gtnet.reader.observed import Observed
-from gtnet.reader.options import check_options
+from gtnet.reader.options import check_options, check_pretrained
 from gtnet.reader.presets import DEMO as DEMO
 from gtnet.reader.presets import OVER_TIME
 from gtnet.reader.presets import SLIDING as SLIDING
@@ -70,6 +70,7 @@ class Run:
         epochs: int | None = None,
         isolated_epochs: int | None = None,
         loss: str | None = None,
+        pretrain: str | None = None,
         data: str = "digits",
         front_end: str = "segments",
         **chosen: Any,
@@ -101,6 +102,9 @@ class Run:
         if loss is not None:
             gtnet.losses.by_name(loss)
             training = replace(training, loss=loss)
+        if pretrain is not None:
+            check_pretrained(pretrain, front_end, chosen)
+            training = replace(training, pretrain=pretrain)
         for name, count in (("isolated", isolated_epochs), ("whole", epochs)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} phase: epochs must be at least 1, got {count}")

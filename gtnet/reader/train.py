@@ -30,6 +30,7 @@ from gtnet.reader.observed import Observed
 from gtnet.reader.observed import Segmented as Segmented
 from gtnet.reader.phases import PHASES as PHASES
 from gtnet.reader.phases import IsolatedPhase, LinePhase, Phase, PhaseConfig, WholePhase, examples
+from gtnet.reader.pretrain import check_pretrainable, pretrain
 from gtnet.reader.prior import Prior
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognizer import Recognizer
@@ -55,7 +56,8 @@ class TrainConfig:
     `loss`: of the second phase (of a network over lines, of both), a name in `gtnet.losses.LOSSES`;
     `prior`: strength of a prior made of the training texts, see `Prior`, that the trained reader
     reads with; 0 for none; `calibrate`: whether the temperature of confidences is then fitted on
-    the validation amounts.
+    the validation amounts; `pretrain`: what the network learns first from ink alone, one of
+    `gtnet.reader.pretrain.METHODS`.
     """
 
     seed: int = 0
@@ -69,6 +71,7 @@ class TrainConfig:
     loss: str = "discriminative_forward"
     prior: float = 0.0
     calibrate: bool = False
+    pretrain: str = "none"
     reader: ReaderConfig = field(default_factory=ReaderConfig)
 
 
@@ -78,7 +81,9 @@ class TrainingData:
 
     `valid`: amounts that are read after every epoch, to see how training goes; `characters`:
     isolated characters for a reader of segments, none leaves its first phase out; `strings`:
-    made-up lines for the first phase of a network over lines, `mixed`: for its second.
+    made-up lines for the first phase of a network over lines, `mixed`: for its second;
+    `unlabelled`: images whose ink alone is learnt from, where the configuration says how; by
+    default those of `train`.
     """
 
     train: Dataset
@@ -86,6 +91,7 @@ class TrainingData:
     characters: Sequence[Characters] = ()
     strings: Dataset | None = None
     mixed: Dataset | None = None
+    unlabelled: Sequence[Any] | None = None
 
 
 class Trainer:
@@ -116,6 +122,11 @@ class Trainer:
         self.config, self.data, self.out, self.quiet = config, data, Path(out), quiet
         torch.manual_seed(config.seed)
         self.reader: Recognizer = CheckReader(config.reader) if reader is None else reader
+        check_pretrainable(self.reader.network, config.pretrain)
+        if start is not None and config.pretrain != "none":
+            raise ValueError(
+                "Trainer: a reader to start from needs no pretraining; give one of both"
+            )
         if start is not None:
             try:
                 self.reader.load_state_dict(start.state_dict())
@@ -171,7 +182,7 @@ class Trainer:
                     config.whole,
                     images,
                     workers=config.workers,
-                    pretrained=bool(phases),
+                    pretrained=bool(phases) or config.pretrain != "none",
                     loss=config.loss,
                 )
             )
@@ -193,6 +204,8 @@ class Trainer:
         self.fingerprint = self.fingerprint or hashlib.sha256("\n".join(texts).encode()).hexdigest()
         first_phase, first_epoch, remembered = self._load() if resume else (0, 0, {})
         checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.config))
+        if not resume and self.config.pretrain != "none":
+            self._pretrain()
         self._shoot("before training")
         for number, phase in enumerate(self.phases[first_phase:], start=first_phase):
             optimizer = torch.optim.AdamW(
@@ -208,6 +221,23 @@ class Trainer:
             first_epoch, remembered = 0, {}
             self._finish(phase)
         return self._averaged()
+
+    def _pretrain(self) -> None:
+        """Begin with what the network learns from ink alone."""
+        given, observe = self.data.unlabelled, self.reader.front_end.observe
+        if given is None:
+            seen = Observed(self.data.train, observe)
+            observations = [seen[0, index][0] for index in range(len(seen))]
+        else:
+            observations = [observe(given[index]) for index in range(len(given))]
+        pretrain(
+            self.reader.network,
+            observations,
+            self.config.pretrain,
+            seed=self.config.seed,
+            quiet=self.quiet,
+        )
+        self.average = _copied(self.reader)
 
     def _checked_texts(self) -> list[str]:
         """The texts of all amounts. Raises ValueError that lists those outside the language."""

@@ -1,83 +1,57 @@
 // Frame-synchronous beam search through a chain of frames composed with a graph (Lowerre 1976; the
 // lattice as in Povey et al. 2012). Only the states that survive a frame are touched or stored.
+//
+// The graph is a model: BuiltGraph (built_graph.h), or Product (product.h), which makes the states
+// of several graphs composed as the search reaches them. States and arcs are numbers that a model
+// gives; those of arcs hold until the next cut. A model has
+//   Score                    the type of the scores of frames
+//   starts(reached)          where paths start, with their scores; start(state) of one, or -inf
+//   begin_cut()              the numbers of arcs of the cut before may be used again
+//   labelled(state, labels)  the arcs that leave a state and read a label below `labels`
+//   silent(state)            those that read an epsilon; may_be_silent(state): whether any may be
+//   label(k), weight(k), target(k), and arc(k), which is written into the trace
+//   slot(state)              an int32 for each state, which the search may write to
+//   queue()                  states in an order in which epsilons lead forward
+//   keep(trace), is_full()   forgets what the trace does not name; asks for that
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <functional>
-#include <memory>
-#include <new>
 #include <utility>
 #include <vector>
 
-#include "beam/cpu/ordered_set.h"
+#include "beam/cpu/trace.h"
 #include "beam/limits.h"
 #include "core/interrupt.h"
 #include "core/simd_dispatch.h"
 
 namespace gtnet::beam {
 
-// A graph whose leaving arcs are sorted by input label, epsilons first; states, arcs and positions
-// are numbered through the batch.
-template <class Score>
-struct BeamGraph {
-  int32_t first_state, last_state;
-  const int32_t* offsets;  // state s owns positions [offsets[s], offsets[s + 1])
-  const int32_t *arcs, *targets, *labels;
-  const Score* weights;          // by position
-  const Score* start;            // by state
-  const int32_t* epsilon_order;  // of the states, so that epsilon arcs lead forward; may be null
-};
-
-// How a token came to be: along `arc`, `slack` worse than along the best arc that leads to it.
-struct TraceArc {
-  int32_t source, target, arc;
-  float slack;
-};
-
-// The survivors of one item, cut by cut: tokens, which are states reached, and their arcs. Cut c,
-// the moment before frame c, owns tokens [cuts[c], cuts[c + 1]), which are entered by arcs
-// [arc_cuts[c], arc_cuts[c + 1]).
-struct BeamTrace {
-  std::vector<int32_t> states;
-  std::vector<TraceArc> arcs;
-  std::vector<int64_t> cuts{0}, arc_cuts{0};
-  std::vector<double> scores;       // of the last cut's tokens
-  std::vector<double> start_slack;  // of the first cut's, where the search begins: to start there
-};
-
-template <class Score>
+template <class Model>
 class BeamSearch {
  public:
-  BeamSearch(const BeamGraph<Score>& graph, const BeamLimits& limits)
-      : graph_(graph),
-        limits_(limits),
-        slot_of_state_(static_cast<int32_t*>(
-                           std::calloc(graph.last_state - graph.first_state + 1, sizeof(int32_t))),
-                       &std::free),
-        queue_(graph.epsilon_order ? graph.last_state - graph.first_state : 0),
-        slot_in_queue_(std::make_unique_for_overwrite<int32_t[]>(
-            graph.epsilon_order ? graph.last_state - graph.first_state : 0)) {
-    if (!slot_of_state_) throw std::bad_alloc();
-  }
+  using Score = typename Model::Score;
+
+  BeamSearch(Model& model, const BeamLimits& limits)
+      : model_(model), limits_(limits), queue_(model.queue()) {}
 
   // The cut before the first frame.
   void begin() {
-    clear(graph_.last_state - graph_.first_state);
-    for (int32_t s = graph_.first_state; s < graph_.last_state; ++s) {
-      best_ = std::max(best_, static_cast<double>(graph_.start[s]));
-    }
+    model_.begin_cut();
+    std::vector<Reached> starts;
+    model_.starts(starts);
+    clear(static_cast<int64_t>(starts.size()));
+    for (const Reached& start : starts) best_ = std::max(best_, start.score);
     const double lowest = limits_.lowest_within(best_);
-    for (int32_t s = graph_.first_state; s < graph_.last_state; ++s) {
-      const auto score = static_cast<double>(graph_.start[s]);
-      if (score >= lowest) enter(s, score);
+    for (const Reached& start : starts) {
+      if (start.score >= lowest) enter(start.state, start.score);
     }
     choose();
     follow_epsilons(lowest);
     survive();
     for (size_t i = 0; i < trace_.states.size(); ++i) {
-      const auto start = static_cast<double>(graph_.start[trace_.states[i]]);
-      trace_.start_slack.push_back(BeamLimits::slack(trace_.scores[i], start));
+      trace_.start_slack.push_back(
+          BeamLimits::slack(trace_.scores[i], model_.start(trace_.states[i])));
     }
   }
 
@@ -90,6 +64,7 @@ class BeamSearch {
 
   // One frame: its score of each label.
   void read(const Score* row, int64_t num_labels) {
+    model_.begin_cut();
     score_arcs(row, num_labels);
     poll(16 * (num_arcs_ + 1));
     clear(num_arcs_);
@@ -108,7 +83,7 @@ class BeamSearch {
     choose();
     follow_epsilons(lowest);
     survive();
-    if (trace_.arcs.size() > forget_at_) forget();
+    if (trace_.arcs.size() > forget_at_ || model_.is_full()) forget();
   }
 
   // What was kept, without what leads nowhere.
@@ -120,18 +95,16 @@ class BeamSearch {
  private:
   static constexpr double kLowest = BeamLimits::kLowest;
 
-  const BeamGraph<Score> graph_;
+  Model& model_;
   const BeamLimits limits_;
   BeamTrace trace_;
-  // Briggs & Torczon 1993: a slot counts if the state entered there says so, so nothing is cleared.
-  const std::unique_ptr<int32_t, decltype(&std::free)> slot_of_state_;
   // The arcs that leave the last cut and read a label: the first num_arcs_ of these.
   std::vector<double> arc_score_;
   std::vector<int32_t> arc_token_, arc_position_, chosen_;
+  std::vector<ArcRange> ranges_;  // of the last cut's tokens
   std::vector<int32_t> entered_, place_, bins_;
   std::vector<double> score_, ranked_, behind_;
-  OrderedSet queue_;  // of states with epsilons to follow, by their order
-  const std::unique_ptr<int32_t[]> slot_in_queue_;  // by their order
+  typename Model::Queue queue_;  // of states with epsilons to follow
   // The epsilon arcs that were followed: slot, position, target, score, in order.
   struct Followed {
     int32_t from, position, target;
@@ -155,10 +128,11 @@ class BeamSearch {
 
   void score_arcs(const Score* row, int64_t num_labels) {
     const int64_t begin = trace_.cuts[trace_.cuts.size() - 2], end = trace_.cuts.back();
+    ranges_.clear();
     int64_t degrees = 0;
     for (int64_t token = begin; token < end; ++token) {
-      const int32_t state = trace_.states[token];
-      degrees += graph_.offsets[state + 1] - graph_.offsets[state];
+      ranges_.push_back(model_.labelled(trace_.states[token], num_labels));
+      degrees += ranges_.back().last - ranges_.back().first;
     }
     if (static_cast<int64_t>(arc_score_.size()) < degrees) {
       arc_score_.resize(degrees);
@@ -168,14 +142,11 @@ class BeamSearch {
     }
     int64_t arc = 0;
     for (int64_t token = begin; token < end; ++token) {
-      const int32_t state = trace_.states[token];
       const double before = trace_.scores[token - begin];
-      int32_t first = graph_.offsets[state], last = graph_.offsets[state + 1];
-      while (first < last && graph_.labels[first] < 0) ++first;
-      while (first < last && graph_.labels[last - 1] >= num_labels) --last;
-      for (int32_t k = first; k < last; ++k, ++arc) {
-        arc_score_[arc] = before + static_cast<double>(graph_.weights[k]) +
-                          static_cast<double>(row[graph_.labels[k]]);
+      const ArcRange range = ranges_[token - begin];
+      for (int32_t k = range.first; k < range.last; ++k, ++arc) {
+        arc_score_[arc] = before + static_cast<double>(model_.weight(k)) +
+                          static_cast<double>(row[model_.label(k)]);
         arc_token_[arc] = static_cast<int32_t>(token);
         arc_position_[arc] = k;
       }
@@ -247,16 +218,15 @@ class BeamSearch {
     return lowest;
   }
 
-  int32_t& slot_of(int32_t state) const { return slot_of_state_.get()[state - graph_.first_state]; }
-
+  // Briggs & Torczon 1993: a slot counts if the state entered there says so, so nothing is cleared.
   // The slot of a state that was entered, else kNone.
   int32_t entered_slot(int32_t state) const {
-    const int32_t slot = slot_of(state);
+    const int32_t slot = model_.slot(state);
     return slot < count_ && entered_[slot] == state ? slot : kNone;
   }
 
   void enter(int32_t state, double score) {
-    int32_t& slot = slot_of(state);
+    int32_t& slot = model_.slot(state);
     if (slot < count_ && entered_[slot] == state) {
       if (score > score_[slot]) score_[slot] = score;
       return;
@@ -271,29 +241,25 @@ class BeamSearch {
     const int64_t count = choose_arcs(bound, above);
     for (int64_t i = 0; i < count; ++i) {
       const int32_t k = chosen_[i];
-      enter(graph_.targets[arc_position_[k]], arc_score_[k]);
+      enter(model_.target(arc_position_[k]), arc_score_[k]);
     }
   }
 
   void enqueue(int32_t slot) {
-    const int32_t state = entered_[slot], k = graph_.offsets[state];
-    if (k == graph_.offsets[state + 1] || graph_.labels[k] >= 0) return;
-    const int32_t at = graph_.epsilon_order[state] - graph_.first_state;
-    queue_.insert(at);
-    slot_in_queue_[at] = slot;
+    if (model_.may_be_silent(entered_[slot])) queue_.insert(entered_[slot]);
   }
 
   // Within a cut, in an order that leads forward: whoever is taken from the queue is final.
   void follow_epsilons(double bound) {
-    if (!graph_.epsilon_order) return;
     const auto count = static_cast<int32_t>(count_);
     for (int32_t slot = 0; slot < count; ++slot) enqueue(slot);
     while (!queue_.empty()) {
-      const int32_t from = slot_in_queue_[queue_.take()];
-      const int32_t state = entered_[from], end = graph_.offsets[state + 1];
-      for (int32_t k = graph_.offsets[state]; k < end && graph_.labels[k] < 0; ++k) {
-        const double score = score_[from] + static_cast<double>(graph_.weights[k]);
-        followed_.push_back({from, k, graph_.targets[k], score});
+      const int32_t state = queue_.take(), from = model_.slot(state);
+      const ArcRange range = model_.silent(state);
+      for (int32_t k = range.first; k < range.last; ++k) {
+        const double score = score_[from] + static_cast<double>(model_.weight(k));
+        const int32_t target = model_.target(k);
+        followed_.push_back({from, k, target, score});
         if (score < bound) continue;
         best_ = std::max(best_, score);
         if (count_ == static_cast<int64_t>(entered_.size())) {
@@ -301,9 +267,10 @@ class BeamSearch {
           score_.resize(2 * count_ + 1);
         }
         const int64_t known = count_;
-        enter(graph_.targets[k], score);
+        enter(target, score);
         if (count_ > known) enqueue(static_cast<int32_t>(known));
       }
+      poll(8 + 8 * (range.last - range.first));
     }
   }
 
@@ -329,7 +296,7 @@ class BeamSearch {
     const int64_t arcs = choose_arcs(limits_.lowest_of_arcs(least), -kNegInf);
     for (int64_t i = 0; i < arcs; ++i) {
       const int32_t k = chosen_[i];
-      record(arc_token_[k], graph_.targets[arc_position_[k]], arc_position_[k], arc_score_[k]);
+      record(arc_token_[k], model_.target(arc_position_[k]), arc_position_[k], arc_score_[k]);
     }
     for (const Followed& arc : followed_) {
       if (place_[arc.from] == kNone || arc.score < kLowest) continue;
@@ -350,7 +317,7 @@ class BeamSearch {
       if (kept < slot) {
         entered_[kept] = entered_[slot];
         score_[kept] = score_[slot];
-        slot_of(entered_[kept]) = static_cast<int32_t>(kept);
+        model_.slot(entered_[kept]) = static_cast<int32_t>(kept);
       }
       ++kept;
     }
@@ -373,7 +340,7 @@ class BeamSearch {
     if (slot == kNone || place_[slot] == kNone) return;
     const double slack = BeamLimits::slack(score_[slot], score);
     if (slack > limits_.lattice_beam || slack == -kNegInf) return;
-    trace_.arcs.push_back({source, place_[slot], graph_.arcs[position], static_cast<float>(slack)});
+    trace_.arcs.push_back({source, place_[slot], model_.arc(position), static_cast<float>(slack)});
   }
 
   void close_cut() {
@@ -418,6 +385,7 @@ class BeamSearch {
     trace_.states.resize(tokens);
     trace_.arcs.resize(arcs);
     forget_at_ = std::max(forget_at_, 2 * trace_.arcs.size());
+    model_.keep(trace_);
   }
 };
 

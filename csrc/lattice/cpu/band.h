@@ -24,6 +24,9 @@ class ActiveBand {
     accepts_ = ends_of(item.accept, item.num_states);
   }
 
+  // Whether there is less to compute than all positions at all cuts.
+  bool is_limited() const { return limited_; }
+
   Window at(int32_t cut) const {
     if (!limited_) return {};
     const int64_t before = cut, after = frames_ - cut;

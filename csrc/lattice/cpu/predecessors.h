@@ -21,6 +21,11 @@ struct LatticePath {
     rows.push_back(row);
   }
 
+  // A path of this score ends in a state at a cut: this one, if it is the best so far.
+  void end_at(int32_t cut, int32_t state, double with_score) {
+    if (with_score > score) score = with_score, last = state, last_cut = cut;
+  }
+
   // Of a path found from its end; cuts get the names that they have outside.
   void turn(const Cuts& cuts) {
     std::reverse(arcs.begin(), arcs.end());

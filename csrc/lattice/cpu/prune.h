@@ -35,7 +35,7 @@ class LatticePrune {
     if (best == kNegInf) return kept;
     // Rounding of sums taken in another order must not drop what ties with the threshold.
     const double least = best - beam - kTieSlack<Score> * (1 + std::abs(best));
-    std::vector<double> emission(item_.steps.num_labels);
+    std::vector<Score> emission(item_.steps.num_labels);
     for (int32_t c = 0; c < cuts.count; ++c) {
       for (int32_t s = 0; cuts.starts(c) && s < item_.num_states; ++s) {
         const double score = static_cast<double>(item_.start[s]) + cuts.start[c];
@@ -43,7 +43,7 @@ class LatticePrune {
         kept.start_cut.push_back(cuts.name[c]);
         kept.start_state.push_back(s);
       }
-      emission.assign(emission.size(), 0.0);
+      emission.assign(emission.size(), Score{0});
       arcs(epsilon_, c, c, kNone, emission, least, kept);
       for (int32_t k = cuts.begin[c]; k < cuts.begin[c + 1]; ++k) {
         read_scores(item_, k, emission.data());
@@ -94,10 +94,10 @@ class LatticePrune {
   std::vector<double> needed_;  // of a path up to a position
 
   void arcs(const Arcs& arcs, int32_t from, int32_t to, int32_t row,
-            const std::vector<double>& emission, double least, LatticeKept& kept) {
+            const std::vector<Score>& emission, double least, LatticeKept& kept) {
     if (arcs.arc.empty()) return;
     for (int32_t p = 0; p < item_.steps.num_positions; ++p) {
-      const double rest = after_(to, p) + emission[item_.steps.label[p]];
+      const double rest = after_(to, p) + static_cast<double>(emission[item_.steps.label[p]]);
       needed_[p] = rest == kNegInf ? std::numeric_limits<double>::infinity() : least - rest;
     }
     for (size_t i = 0; i < arcs.arc.size(); ++i) {

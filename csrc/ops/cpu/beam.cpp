@@ -1,10 +1,13 @@
-// torch.ops.gtnet.beam_*: beam search chunk by chunk, and the lattice of what it kept.
+// torch.ops.gtnet.beam_*: beam search chunk by chunk, and the lattice of what it kept; label_reach.
 #include <optional>
 
+#include "beam/cpu/built_graph.h"
 #include "beam/cpu/lattice.h"
+#include "beam/cpu/product.h"
 #include "beam/cpu/search.h"
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
+#include "rewrite/cpu/label_reach.h"
 
 namespace gtnet::ops {
 namespace {
@@ -32,10 +35,96 @@ std::vector<int64_t> offsets_of(const Items& items, const Size& size) {
   return begin;
 }
 
-// One chunk of frames for every item. Without `tokens` the search begins, else it goes on from
-// those (states and scores; item i owns [token_offsets[i], token_offsets[i + 1])).
-// Results: cuts, arc_cuts [batch * (frames + 2)], states; scores of the last cuts' tokens,
-// start_slack of the first cuts'; sources, targets, arcs, slacks.
+// Where the search of an item goes on: states (numbers, or tuples of some width) and scores; item i
+// owns [offsets[i], offsets[i + 1]).
+struct Tokens {
+  const std::optional<Tensor>&states, &scores, &offsets;
+
+  bool any() const { return states.has_value(); }
+  int64_t begin(int64_t item) const { return input<int64_t>(*offsets)[item]; }
+  int64_t count(int64_t item) const { return begin(item + 1) - begin(item); }
+  const int32_t* state(int64_t item, int64_t width) const {
+    return input<int32_t>(*states) + begin(item) * width;
+  }
+  const double* score(int64_t item) const { return input<double>(*scores) + begin(item); }
+};
+
+// What the search of an item has kept: its trace, and its states and arcs where a trace has only
+// their places (else empty).
+struct Kept {
+  beam::BeamTrace trace{};
+  std::vector<int32_t> states{}, arcs{};
+};
+
+template <class Model, class Score>
+beam::BeamTrace read_frames(beam::BeamSearch<Model>& search, const Tensor& scores,
+                            const Tensor& lengths, int64_t item, Score /*zero*/) {
+  const auto* const all = static_cast<const Score*>(scores.const_data_ptr());
+  const Score* const rows = all + item * scores.stride(0);
+  for (int64_t t = 0; t < input<int64_t>(lengths)[item]; ++t) {
+    search.read(rows + t * scores.stride(1), scores.size(2));
+  }
+  return search.finish();
+}
+
+void check_labels(const Tensor& scores) {
+  STD_TORCH_CHECK(scores.size(2) <= 1 || scores.stride(2) == 1,
+                  "gtnet: the labels of a frame must be contiguous");
+}
+
+// The items one after another: cuts, arc_cuts [batch * (frames + 2)], states; scores of the last
+// cuts' tokens, start_slack of the first cuts'; sources, targets, arcs, slacks.
+Nine packed(const std::vector<Kept>& kept, const Tensor& lengths, int64_t frames) {
+  const auto batch = static_cast<int64_t>(kept.size());
+  const Tensor& like = lengths;
+  const auto token_begin =
+      offsets_of(kept, [](const Kept& item) { return item.trace.states.size(); });
+  const auto arc_begin = offsets_of(kept, [](const Kept& item) { return item.trace.arcs.size(); });
+  const auto cuts_of = [&](std::vector<int64_t> beam::BeamTrace::* part, const auto& begin) {
+    Tensor cuts = empty<int64_t>(lengths, batch * (frames + 2));
+    for (int64_t b = 0; b < batch; ++b) {
+      int64_t* const row = output<int64_t>(cuts) + b * (frames + 2);
+      const std::vector<int64_t>& own = kept[b].trace.*part;
+      std::fill_n(row, frames + 2, begin[b + 1]);
+      std::transform(own.begin(), own.end(), row, [&](int64_t c) { return c + begin[b]; });
+    }
+    return cuts;
+  };
+  const auto doubles = [&](std::vector<double> beam::BeamTrace::* part) {
+    const auto begin = offsets_of(kept, [part](const Kept& k) { return (k.trace.*part).size(); });
+    return joined<double>(like, kept, begin, [part](const Kept& k, double* out) {
+      std::ranges::copy(k.trace.*part, out);
+    });
+  };
+  const auto column = [&](auto zero, auto beam::TraceArc::* part) {
+    using Value = decltype(zero);
+    return joined<Value>(like, kept, arc_begin, [part](const Kept& k, Value* out) {
+      for (const beam::TraceArc& arc : k.trace.arcs) *out++ = arc.*part;
+    });
+  };
+  const auto whole = [&](std::vector<int32_t> Kept::* part) {
+    const auto begin = offsets_of(kept, [part](const Kept& k) { return (k.*part).size(); });
+    return joined<int32_t>(like, kept, begin, [part](const Kept& k, int32_t* out) {
+      std::ranges::copy(k.*part, out);
+    });
+  };
+  const bool tuples =
+      std::any_of(kept.begin(), kept.end(), [](const Kept& item) { return !item.states.empty(); });
+  return {cuts_of(&beam::BeamTrace::cuts, token_begin),
+          cuts_of(&beam::BeamTrace::arc_cuts, arc_begin),
+          tuples ? whole(&Kept::states)
+                 : joined<int32_t>(
+                       like, kept, token_begin,
+                       [](const Kept& k, int32_t* out) { std::ranges::copy(k.trace.states, out); }),
+          doubles(&beam::BeamTrace::scores),
+          doubles(&beam::BeamTrace::start_slack),
+          column(int32_t{}, &beam::TraceArc::source),
+          column(int32_t{}, &beam::TraceArc::target),
+          tuples ? whole(&Kept::arcs) : column(int32_t{}, &beam::TraceArc::arc),
+          column(float{}, &beam::TraceArc::slack)};
+}
+
+// One chunk of frames for every item. Without `tokens` the search begins, else it goes on there.
 Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& state_offsets,
                  const Tensor& offsets, const Tensor& arcs, const Tensor& targets,
                  const Tensor& labels, const Tensor& weights, const Tensor& start,
@@ -43,78 +132,136 @@ Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& stat
                  const std::optional<Tensor>& token_scores,
                  const std::optional<Tensor>& token_offsets, double beam, int64_t max_active,
                  double lattice_beam, bool foresee) {
-  const int64_t batch = scores.size(0), frames = scores.size(1), num_labels = scores.size(2);
-  STD_TORCH_CHECK(num_labels <= 1 || scores.stride(2) == 1,
-                  "gtnet: the labels of a frame must be contiguous");
-  const int64_t num_graphs = graphs(state_offsets);
+  check_labels(scores);
+  const int64_t batch = scores.size(0), num_graphs = graphs(state_offsets);
   const int64_t* const state = input<int64_t>(state_offsets);
-  std::vector<beam::BeamTrace> traces(batch);
+  const Tokens begun{tokens, token_scores, token_offsets};
+  std::vector<Kept> kept(batch);
   with_scores(scores, [&](auto zero) {
     using Score = decltype(zero);
-    const auto* const all = static_cast<const Score*>(scores.const_data_ptr());
     for_each_graph(batch, kWorthAThread, [&](int64_t b) {
       const int64_t g = num_graphs == 1 ? 0 : b;
-      const beam::BeamGraph<Score> graph{static_cast<int32_t>(state[g]),
-                                         static_cast<int32_t>(state[g + 1]),
-                                         input<int32_t>(offsets),
-                                         input<int32_t>(arcs),
-                                         input<int32_t>(targets),
-                                         input<int32_t>(labels),
-                                         input<Score>(weights),
-                                         input<Score>(start),
-                                         epsilon_order ? input<int32_t>(*epsilon_order) : nullptr};
-      beam::BeamSearch<Score> search(graph, {beam, lattice_beam, max_active, foresee});
-      if (tokens) {
-        const int64_t* const begin = input<int64_t>(*token_offsets) + b;
-        search.resume(input<int32_t>(*tokens) + begin[0], input<double>(*token_scores) + begin[0],
-                      begin[1] - begin[0]);
+      beam::BuiltGraph<Score> model(
+          {static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1]),
+           input<int32_t>(offsets), input<int32_t>(arcs), input<int32_t>(targets),
+           input<int32_t>(labels), input<Score>(weights), input<Score>(start),
+           epsilon_order ? input<int32_t>(*epsilon_order) : nullptr});
+      beam::BeamSearch search(model, {beam, lattice_beam, max_active, foresee});
+      if (begun.any()) {
+        search.resume(begun.state(b, 1), begun.score(b), begun.count(b));
       } else {
         search.begin();
       }
-      const Score* const item = all + b * scores.stride(0);
-      for (int64_t t = 0; t < input<int64_t>(lengths)[b]; ++t) {
-        search.read(item + t * scores.stride(1), num_labels);
-      }
-      traces[b] = search.finish();
+      kept[b].trace = read_frames(search, scores, lengths, b, zero);
     });
   });
-  const auto token_begin =
-      offsets_of(traces, [](const beam::BeamTrace& t) { return t.states.size(); });
-  const auto arc_begin = offsets_of(traces, [](const beam::BeamTrace& t) { return t.arcs.size(); });
-  const auto cuts_of = [&](std::vector<int64_t> beam::BeamTrace::* part, const auto& begin) {
-    Tensor cuts = empty<int64_t>(lengths, batch * (frames + 2));
-    for (int64_t b = 0; b < batch; ++b) {
-      int64_t* const row = output<int64_t>(cuts) + b * (frames + 2);
-      const std::vector<int64_t>& own = traces[b].*part;
-      std::fill_n(row, frames + 2, begin[b + 1]);
-      std::transform(own.begin(), own.end(), row, [&](int64_t c) { return c + begin[b]; });
+  return packed(kept, lengths, scores.size(1));
+}
+
+// Of graph i of a product the columns at i. `labels` are those matched with the graph before (of
+// the first one, with the second), `others` those of the other side; low, high [states] are empty
+// without look-ahead; `traits` bool [graphs * 2]: its epsilons are failures; it writes epsilons.
+struct ProductTensors {
+  Tensors state_offsets, offsets, arcs, targets, labels, others, weights, start, orders, low, high;
+  Tensors maxima;
+  Tensor silent, traits;
+
+  template <class Score>
+  beam::Product<Score> product(int64_t item) const {
+    std::vector<beam::ProductGraph<Score>> parts;
+    std::vector<beam::Interval> intervals;
+    for (size_t i = 0; i < offsets.size(); ++i) {
+      const int64_t g = graphs(state_offsets[i]) == 1 ? 0 : item;
+      const int64_t* const state = input<int64_t>(state_offsets[i]);
+      const bool* const trait = input<bool>(traits) + 2 * i;
+      parts.push_back(
+          {{csr_of(offsets[i], arcs[i], targets[i]), input<int32_t>(labels[i]), nullptr, nullptr,
+            static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1])},
+           input<int32_t>(others[i]),
+           input<Score>(weights[i]),
+           input<Score>(maxima[i]),
+           input<Score>(start[i]),
+           orders[i].numel() ? input<int32_t>(orders[i]) : nullptr,
+           arcs[i].numel(),
+           trait[1],
+           trait[0]});
+      const bool looks = low[i].numel() > 0;
+      intervals.push_back(
+          {looks ? input<int32_t>(low[i]) : nullptr, looks ? input<int32_t>(high[i]) : nullptr});
     }
-    return cuts;
-  };
-  const auto doubles = [&](std::vector<double> beam::BeamTrace::* part) {
-    const auto begin =
-        offsets_of(traces, [part](const beam::BeamTrace& t) { return (t.*part).size(); });
-    return joined<double>(arcs, traces, begin, [part](const beam::BeamTrace& t, double* out) {
-      std::ranges::copy(t.*part, out);
+    return {std::move(parts), input<bool>(silent), intervals};
+  }
+};
+
+// The same through graphs composed on demand: states [tokens * (graphs + 1)] are tuples, and arcs
+// [arcs * graphs] those of each graph, -1 for who stays.
+Nine beam_search_product(const Tensor& scores, const Tensor& lengths, Tensors state_offsets,
+                         Tensors offsets, Tensors arcs, Tensors targets, Tensors labels,
+                         Tensors others, Tensors weights, Tensors start, Tensors orders,
+                         Tensors low, Tensors high, Tensors maxima, const Tensor& silent,
+                         const Tensor& traits, const std::optional<Tensor>& tokens,
+                         const std::optional<Tensor>& token_scores,
+                         const std::optional<Tensor>& token_offsets, double beam,
+                         int64_t max_active, double lattice_beam, bool foresee) {
+  check_labels(scores);
+  const auto size = static_cast<int64_t>(offsets.size());
+  STD_TORCH_CHECK(2 <= size && size <= beam::kMostGraphs, "gtnet: 2 to 8 graphs are composed");
+  const ProductTensors tensors{state_offsets, offsets, arcs, targets, labels, others, weights,
+                               start,         orders,  low,  high,    maxima, silent, traits};
+  const Tokens begun{tokens, token_scores, token_offsets};
+  std::vector<Kept> kept(scores.size(0));
+  with_scores(scores, [&](auto zero) {
+    using Score = decltype(zero);
+    for_each_graph(scores.size(0), kWorthAThread, [&](int64_t b) {
+      auto model = tensors.product<Score>(b);
+      beam::BeamSearch search(model, {beam, lattice_beam, max_active, foresee});
+      if (begun.any()) {
+        std::vector<int32_t> states(begun.count(b));
+        std::vector<double> reached(begun.score(b), begun.score(b) + begun.count(b));
+        for (int64_t k = 0; k < begun.count(b); ++k) {
+          const int32_t* const tuple = begun.state(b, size + 1) + k * (size + 1);
+          states[k] = model.number(tuple);
+          reached[k] += model.potential(tuple);
+        }
+        search.resume(states.data(), reached.data(), begun.count(b));
+      } else {
+        search.begin();
+      }
+      Kept& own = kept[b];
+      own.trace = read_frames(search, scores, lengths, b, zero);
+      const size_t last = own.trace.states.size() - own.trace.scores.size();
+      for (size_t k = 0; k < own.trace.states.size(); ++k) {
+        const int32_t* const tuple = model.tuple(own.trace.states[k]);
+        own.states.insert(own.states.end(), tuple, tuple + size + 1);
+        if (k >= last) own.trace.scores[k - last] -= model.potential(tuple);
+      }
+      for (const beam::TraceArc& arc : own.trace.arcs) {
+        const int32_t* const parts = model.recorded(arc.arc);
+        own.arcs.insert(own.arcs.end(), parts, parts + size);
+      }
     });
+  });
+  return packed(kept, lengths, scores.size(1));
+}
+
+// Numbers for the labels that the graphs write, so that those that a state can write next lie
+// between low and high: ranks [labels], low, high [states], as rewrite/cpu/label_reach.h says.
+std::tuple<Tensor, Tensor, Tensor> label_reach(const Tensor& offsets, const Tensor& arcs,
+                                               const Tensor& targets, const Tensor& olabels,
+                                               const Tensor& starts, const Tensor& accepts,
+                                               int64_t num_labels) {
+  const int64_t num_states = starts.numel();
+  std::optional<rewrite::LabelReach> reach;
+  in_parallel(1, 1, [&](int64_t /*begin*/, int64_t /*end*/) {
+    reach.emplace(csr_of(offsets, arcs, targets), input<int32_t>(olabels), input<bool>(starts),
+                  input<bool>(accepts), num_states, num_labels);
+  });
+  const auto column = [&](const std::vector<int32_t>& values) {
+    Tensor tensor = empty<int32_t>(offsets, static_cast<int64_t>(values.size()));
+    std::ranges::copy(values, output<int32_t>(tensor));
+    return tensor;
   };
-  const auto column = [&](auto zero, auto beam::TraceArc::* part) {
-    using Value = decltype(zero);
-    return joined<Value>(arcs, traces, arc_begin, [part](const beam::BeamTrace& trace, Value* out) {
-      for (const beam::TraceArc& arc : trace.arcs) *out++ = arc.*part;
-    });
-  };
-  return {cuts_of(&beam::BeamTrace::cuts, token_begin),
-          cuts_of(&beam::BeamTrace::arc_cuts, arc_begin),
-          joined<int32_t>(
-              arcs, traces, token_begin,
-              [](const beam::BeamTrace& t, int32_t* out) { std::ranges::copy(t.states, out); }),
-          doubles(&beam::BeamTrace::scores),
-          doubles(&beam::BeamTrace::start_slack),
-          column(int32_t{}, &beam::TraceArc::source),
-          column(int32_t{}, &beam::TraceArc::target),
-          column(int32_t{}, &beam::TraceArc::arc),
-          column(float{}, &beam::TraceArc::slack)};
+  return {column(reach->ranks()), column(reach->low()), column(reach->high())};
 }
 
 // The lattices of the chunks that beam_search returned one after another; `ends` are the scores of
@@ -190,6 +337,16 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "float beam, int max_active, float lattice_beam, bool foresee) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
+      "beam_search_product(Tensor scores, Tensor lengths, Tensor[] state_offsets, "
+      "Tensor[] offsets, Tensor[] arcs, Tensor[] targets, Tensor[] labels, Tensor[] others, "
+      "Tensor[] weights, Tensor[] start, Tensor[] orders, Tensor[] low, Tensor[] high, "
+      "Tensor[] maxima, Tensor silent, Tensor traits, Tensor? tokens, Tensor? token_scores, "
+      "Tensor? token_offsets, float beam, int max_active, float lattice_beam, bool foresee) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "label_reach(Tensor offsets, Tensor arcs, Tensor targets, Tensor olabels, Tensor starts, "
+      "Tensor accepts, int num_labels) -> (Tensor, Tensor, Tensor)");
+  m.def(
       "beam_lattice(Tensor[] lengths, Tensor[] cuts, Tensor[] arc_cuts, Tensor[] states, "
       "Tensor[] sources, Tensor[] targets, Tensor[] arcs, Tensor[] slacks, Tensor start_slack, "
       "Tensor ends, float lattice_beam) -> Tensor[]");
@@ -197,6 +354,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("beam_search", GTNET_BOX("beam_search", &beam_search));
+  m.impl("beam_search_product", GTNET_BOX("beam_search", &beam_search_product));
+  m.impl("label_reach", GTNET_BOX("beam_search", &label_reach));
   m.impl("beam_lattice", GTNET_BOX("beam_lattice", &beam_lattice));
 }
 

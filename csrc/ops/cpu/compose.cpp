@@ -1,25 +1,48 @@
 // The operators of composition on the CPU.
 #include "rewrite/cpu/compose.h"
+
+#include <memory>
+
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
 
 namespace gtnet::ops {
 namespace {
 
+// Which states start or accept: marked, or those whose score is not -inf.
+class Marks {
+ public:
+  explicit Marks(const Tensor& marks) {
+    if (marks.scalar_type() == ScalarType::Bool) {
+      data_ = input<bool>(marks);
+      return;
+    }
+    possible_.reset(new bool[marks.numel()]);
+    data_ = possible_.get();
+    with_scores(marks, [&](auto zero) {
+      const auto* const scores = input<decltype(zero)>(marks);
+      for (int64_t s = 0; s < marks.numel(); ++s) possible_[s] = scores[s] > kNegInf;
+    });
+  }
+  const bool* data() const { return data_; }
+
+ private:
+  std::unique_ptr<bool[]> possible_;
+  const bool* data_;
+};
+
 // An operand: a batch, or one graph that meets every graph of the other operand.
 class Side {
  public:
   Side(const Tensor& state_offsets, const Tensor& offsets, const Tensor& arcs, const Tensor& states,
-       const Tensor& labels, const Tensor& start, const bool* is_accept)
+       const Tensor& labels, const Tensor& start, const std::optional<Tensor>& accept)
       : state_offsets_(input<int64_t>(state_offsets)),
         num_graphs_(graphs(state_offsets)),
-        whole_{csr_of(offsets, arcs, states),
-               input<int32_t>(labels),
-               input<bool>(start),
-               is_accept,
-               0,
-               0},
+        starts_(start),
+        whole_{
+            csr_of(offsets, arcs, states), input<int32_t>(labels), starts_.data(), nullptr, 0, 0},
         with_epsilon_(num_graphs_) {
+    if (accept) whole_.is_accept = accepts_.emplace(*accept).data();
     for (int64_t g = 0; g < num_graphs_; ++g) {
       const int32_t* const begin = whole_.labels + whole_.leaving.offsets[state_offsets_[g]];
       const int32_t* const end = whole_.labels + whole_.leaving.offsets[state_offsets_[g + 1]];
@@ -42,6 +65,8 @@ class Side {
 
   const int64_t* state_offsets_;
   int64_t num_graphs_;
+  Marks starts_;
+  std::optional<Marks> accepts_;
   rewrite::Operand whole_;
   std::vector<char> with_epsilon_;
 };
@@ -118,10 +143,8 @@ std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offse
                             const Tensor& b_arcs, const Tensor& b_states, const Tensor& b_labels,
                             const Tensor& b_start, const Tensor& b_accept, const Tensor& b_olabels,
                             bool acceptors, int64_t num_graphs, int64_t max_arcs) {
-  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start,
-               input<bool>(a_accept));
-  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start,
-               input<bool>(b_accept));
+  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, a_accept);
+  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, b_accept);
   std::vector<rewrite::Product> products =
       products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, true);
   const Packed packed(a_arcs, products);
@@ -146,8 +169,8 @@ std::vector<Tensor> explore(const Tensor& a_state_offsets, const Tensor& a_offse
                             const Tensor& b_offsets, const Tensor& b_arcs, const Tensor& b_states,
                             const Tensor& b_labels, const Tensor& b_start, int64_t num_graphs,
                             int64_t max_arcs) {
-  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, nullptr);
-  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, nullptr);
+  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, std::nullopt);
+  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, std::nullopt);
   std::vector<rewrite::Product> products =
       products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, false);
   const Packed packed(a_arcs, products);

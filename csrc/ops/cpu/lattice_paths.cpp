@@ -1,5 +1,6 @@
 // Operators that find paths of lattices without building them.
 #include "core/drivers.h"
+#include "lattice/cpu/chain_viterbi.h"
 #include "lattice/cpu/k_best.h"
 #include "lattice/cpu/prune.h"
 #include "lattice/cpu/sample.h"
@@ -48,15 +49,15 @@ Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
 }
 
 // Room for the best distances of an item.
-template <class Score>
+template <class Best, class Score>
 Tensor best_room(const lattice::LatticeItem<Score>& item, const Tensor& like) {
-  const int64_t room = lattice::LatticeBest<Score>::room(item);
+  const int64_t room = Best::room(item);
   Tensor alpha = empty<double>(like, room);
   expect_writes(alpha, room * static_cast<int64_t>(sizeof(double)));
   return alpha;
 }
 
-// The paths that functor(item number, item, best distances) takes from every item.
+// The paths that functor(item) finds in every item.
 template <class Functor>
 Tensors best_paths(const LatticeTensors& given, const Functor& functor) {
   const Tensor& scores = given.scores;
@@ -65,26 +66,33 @@ Tensors best_paths(const LatticeTensors& given, const Functor& functor) {
     const LatticeBatch<Score> batch(given);
     std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
     count(Driver::kLatticeViterbi, batch.size);
-    batch.for_each_item([&](int64_t b) {
-      const lattice::LatticeItem<Score> item = batch.item(b);
-      const Tensor alpha = best_room(item, scores);
-      lattice::LatticeBest<Score> best(item, output<double>(alpha));
-      best.distances();
-      paths[b] = functor(item, best);
-    });
+    batch.for_each_item([&](int64_t b) { paths[b] = functor(batch.item(b)); });
     return path_tensors(batch, scores, paths);
   });
 }
 
 Tensors lattice_best(const LatticeTensors& given) {
-  return best_paths(given, [](const auto& item, const auto& best) {
-    return std::vector<lattice::LatticePath>{best.path(lattice::Predecessors(item))};
+  return best_paths(given, [&given]<class Score>(const lattice::LatticeItem<Score>& item) {
+    const lattice::Predecessors ways(item);
+    if (item.cuts.is_chain) {
+      const Tensor kept = best_room<lattice::ChainViterbi<Score>>(item, given.scores);
+      lattice::ChainViterbi<Score> best(item, output<double>(kept));
+      return std::vector{best.path(ways)};
+    }
+    const Tensor alpha = best_room<lattice::LatticeBest<Score>>(item, given.scores);
+    lattice::LatticeBest<Score> best(item, output<double>(alpha));
+    best.distances();
+    return std::vector{best.path(ways)};
   });
 }
 
 Tensors lattice_k_best(const LatticeTensors& given, int64_t k) {
-  return best_paths(
-      given, [k](const auto& item, const auto& best) { return lattice::k_best_of(item, best, k); });
+  return best_paths(given, [&given, k]<class Score>(const lattice::LatticeItem<Score>& item) {
+    const Tensor alpha = best_room<lattice::LatticeBest<Score>>(item, given.scores);
+    lattice::LatticeBest<Score> best(item, output<double>(alpha));
+    best.distances();
+    return lattice::k_best_of(item, best, k);
+  });
 }
 
 // `seeds` [items * n], in float64.
@@ -114,7 +122,8 @@ Tensors lattice_prune(const LatticeTensors& given, double beam) {
     std::vector<lattice::LatticeKept> kept(batch.size);
     batch.for_each_item([&](int64_t b) {
       const lattice::LatticeItem<Score> item = batch.item(b);
-      const Tensor alpha = best_room(item, scores), beta = best_room(item, scores);
+      const Tensor alpha = best_room<lattice::LatticeBest<Score>>(item, scores),
+                   beta = best_room<lattice::LatticeBest<Score>>(item, scores);
       lattice::LatticeBest<Score> before(item, output<double>(alpha)),
           after(item, output<double>(beta));
       before.distances();

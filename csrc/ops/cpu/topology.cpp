@@ -100,9 +100,13 @@ Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& a
   return reached;
 }
 
+// Empty scores of the dtype of others.
+Tensor empty_scores(const Tensor& like, int64_t size) {
+  return with_scores(like, [&](auto zero) { return empty<decltype(zero)>(like, size); });
+}
+
 Tensor take(const Tensor& values, const Tensor& index) {
-  Tensor result = allocated(
-      [&] { return torch::stable::new_empty(values, {index.numel()}, values.scalar_type()); });
+  Tensor result = empty_scores(values, index.numel());
   with_scores(values, [&](auto zero) {
     using T = decltype(zero);
     const rewrite::Take<T> one{input<T>(values), input<int32_t>(index), output<T>(result)};
@@ -113,12 +117,48 @@ Tensor take(const Tensor& values, const Tensor& index) {
   return result;
 }
 
+// The weights, start and accept scores of what was made of `maps.size() / 2` operands: the sums of
+// the scores that arcs and states came from. `scores` are three of each operand, `maps` two; no
+// path starts in a state of another filter than 0.
+std::vector<Tensor> gathered(const std::vector<Tensor>& scores, const std::vector<Tensor>& maps,
+                             const std::optional<Tensor>& filters) {
+  std::vector<Tensor> results;
+  const size_t operands = maps.size() / 2;
+  const auto total = [&](size_t kind, size_t map) {
+    const int64_t size = maps[map].numel();
+    results.push_back(empty_scores(scores[kind], size));
+    with_scores(scores[kind], [&](auto zero) {
+      using T = decltype(zero);
+      for (size_t k = 0; k < operands; ++k) {
+        const rewrite::Take<T> one{input<T>(scores[3 * k + kind]),
+                                   input<int32_t>(maps[2 * k + map]), output<T>(results.back())};
+        in_parallel(size, 1 << 15, [&](int64_t begin, int64_t end) {
+          if (k == 0) {
+            for (int64_t i = begin; i < end; ++i) one(i);
+          } else {
+            for (int64_t i = begin; i < end; ++i) one.add(i);
+          }
+        });
+      }
+      if (kind != 1 || !filters) return;
+      const int8_t* const filter = input<int8_t>(*filters);
+      T* const start = output<T>(results.back());
+      for (int64_t i = 0; i < size; ++i) {
+        if (filter[i] != 0) start[i] = static_cast<T>(kNegInf);
+      }
+    });
+  };
+  total(0, 0);
+  total(1, 1);
+  total(2, 1);
+  return results;
+}
+
 // Without `by_index`, one sweep over the map in its order: the same sums, and on one thread faster
 // than grouping the places first.
 Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optional<Tensor>& by_index,
                      int64_t size) {
-  Tensor result =
-      allocated([&] { return torch::stable::new_empty(grad, {size}, grad.scalar_type()); });
+  Tensor result = empty_scores(grad, size);
   with_scores(grad, [&](auto zero) {
     using T = decltype(zero);
     const int32_t* const place = input<int32_t>(index);
@@ -160,6 +200,7 @@ STABLE_TORCH_LIBRARY(gtnet, m) {
       "reach(Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor seeds, "
       "Tensor? open=None) -> Tensor");
   m.def("take(Tensor values, Tensor index) -> Tensor");
+  m.def("gathered(Tensor[] scores, Tensor[] maps, Tensor? filters) -> Tensor[]");
   m.def("take_backward(Tensor grad, Tensor index, Tensor? by_index, int size) -> Tensor");
 }
 
@@ -171,6 +212,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("k_best", GTNET_BOX("k_best", &k_best));
   m.impl("reach", GTNET_BOX("reach", &reach));
   m.impl("take", GTNET_BOX("take", &take));
+  m.impl("gathered", GTNET_BOX("gathered", &gathered));
   m.impl("take_backward", GTNET_BOX("take_backward", &take_backward));
 }
 

@@ -9,6 +9,7 @@ import gtnet
 from gtnet.reader import runs
 from gtnet.reader.amounts import GRAMMARS
 from gtnet.reader.commands.common import new_command, program, set_threads
+from gtnet.reader.pretrain import METHODS
 from gtnet.reader.reader import PRESETS
 
 _ABOUT = """\
@@ -109,6 +110,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="begin with the weights of a trained reader, in place of the first phase",
     )
+    add(
+        "--pretrain",
+        choices=METHODS,
+        help="what the network learns first from the ink of the training images, without their"
+        " labels: sparse codes (psd), noisy ones (vae), or nothing (none, the default)",
+    )
     add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
     add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
     add("--resume", action="store_true", help="continue the interrupted run in --out")
@@ -133,6 +140,7 @@ _SETTINGS = (
     "isolated_epochs",
     "epochs",
     "loss",
+    "pretrain",
     "seed",
 )
 """The options a run is started with; --resume reads them from the folder of the run."""

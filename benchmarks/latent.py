@@ -1,0 +1,185 @@
+"""`python -m benchmarks.latent [--write]`: what ink without labels buys where labels are few.
+
+A small reader learns to read amounts from N labelled ones alone: no isolated characters, no made-up
+lines. Its convolutions begin as drawn by chance, or as the ink of all training images taught them
+without labels (`gtnet train --pretrain`). All readers of a seed take the same number of steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.timing import processor
+from gtnet.reader.data import load
+from gtnet.reader.observed import Observed
+from gtnet.reader.pretrain import METHODS, pretrain
+from gtnet.reader.reader import CheckReader, ReaderConfig
+from gtnet.reader.recognize import NetworkConfig
+from gtnet.reader.recognizer import Recognizer
+from gtnet.reader.sliding import SlidingConfig
+from gtnet.reader.train import PhaseConfig, TrainConfig, Trainer, TrainingData, evaluate
+
+RESULTS = Path(__file__).parent / "LATENT.md"
+COUNTS = (10, 30, 100, 300)
+TEST = 200
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How the readers of one front end are trained: all of them alike."""
+
+    reader: ReaderConfig
+    steps: int
+    rate: float
+    jitter: float = 0.0
+    distort: float = 0.0
+
+
+SETTINGS = {
+    "segments": Setting(
+        ReaderConfig(network=NetworkConfig(channels=(8, 16, 32), hidden=64)), 200, 6e-3, jitter=0.5
+    ),
+    "sliding": Setting(
+        ReaderConfig(
+            front_end="sliding",
+            sliding=SlidingConfig(channels=(12, 24, 32, 36, 52, 64), context=40),
+        ),
+        200,
+        4e-3,
+    ),
+}
+
+
+class Looked:
+    """The first amounts of a data set as a front end sees them, once for all trainings."""
+
+    grammar = "amount"
+
+    def __init__(self, seen: Observed, count: int) -> None:
+        self.seen, self.count = seen, count
+
+    def __len__(self) -> int:
+        """Number of amounts."""
+        return self.count
+
+    def __getitem__(self, index: int):
+        """What is seen of an image, and its amount."""
+        return self.seen[0, index]
+
+
+class Begun(Trainer):
+    """A training whose pre-training was done already, once for all numbers of labels."""
+
+    state: dict[str, Tensor]
+
+    def _pretrain(self) -> None:
+        self.reader.load_state_dict(self.state)
+        self.average = {name: tensor.clone() for name, tensor in self.state.items()}
+
+
+def reader_of(setting: Setting, seed: int) -> CheckReader:
+    """A reader drawn by chance, which is given observations in the place of images."""
+    torch.manual_seed(seed)
+    reader = CheckReader(setting.reader)
+    reader.front_end.observe = lambda seen: seen  # type: ignore[method-assign]
+    return reader
+
+
+def train(
+    setting: Setting, seed: int, method: str, seen: Looked, state: dict[str, Tensor]
+) -> Recognizer:
+    """A reader that knows the labels of what is seen."""
+    whole = PhaseConfig(
+        epochs=math.ceil(setting.steps / math.ceil(len(seen) / BATCH)),
+        rate=setting.rate,
+        batch_size=BATCH,
+        jitter=setting.jitter,
+        distort=setting.distort,
+    )
+    config = TrainConfig(
+        seed=seed, whole=whole, average=0.95, reader=setting.reader, pretrain=method
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        reader = reader_of(setting, seed)
+        trainer = Begun(config, TrainingData(seen), folder, reader=reader, quiet=True)
+        trainer.state = state
+        return trainer.run()
+
+
+Found = dict[tuple[str, int], list[float]]
+
+
+def run_seed(front_end: str, seed: int, counts: Sequence[int], found: Found) -> None:
+    """Adds the accuracy of every beginning with every number of labels."""
+    setting = SETTINGS[front_end]
+    look = CheckReader(setting.reader).front_end.observe
+    seen = Observed(load("digits", size=max(counts), seed=seed), look)
+    test = Looked(Observed(load("digits", split="test", size=TEST), look), TEST)
+    ink = [seen[0, index][0] for index in range(len(seen))]
+    for method in METHODS:
+        reader = reader_of(setting, seed)
+        began = time.process_time()
+        pretrain(reader.network, ink, method, seed=seed)
+        print(
+            f"{front_end}, seed {seed}, {method}: {time.process_time() - began:.0f} s", flush=True
+        )
+        for count in counts:
+            began = time.process_time()
+            trained = train(setting, seed, method, Looked(seen, count), reader.state_dict())
+            read = evaluate(trained, Observed(test, trained.front_end.observe)).accuracy
+            found.setdefault((method, count), []).append(read)
+            spent = time.process_time() - began
+            print(f"  {count} labels: {read:.1%} ({spent:.0f} s)", flush=True)
+
+
+def table(found: Found, counts: Sequence[int]) -> str:
+    """Means over seeds with their range, as Markdown."""
+    rows = ["| labelled amounts | " + " | ".join(METHODS) + " | errors removed by psd | by vae |"]
+    rows.append("|--:" * (len(METHODS) + 3) + "|")
+    for count in counts:
+        if not all((method, count) in found for method in METHODS):
+            continue
+        means = {method: statistics.mean(found[method, count]) for method in METHODS}
+        cells = [
+            f"{means[m]:.1%} ({min(found[m, count]):.1%}-{max(found[m, count]):.1%})"
+            for m in METHODS
+        ]
+        gains = [f"{1 - (1 - means[m]) / max(1e-9, 1 - means['none']):.0%}" for m in METHODS[1:]]
+        rows.append("| " + " | ".join([str(count), *cells, *gains]) + " |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Train all readers and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latent", description=__doc__)
+    parser.add_argument("--front-end", choices=sorted(SETTINGS), default="segments")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--write", action="store_true", help=f"add the table to {RESULTS.name}")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found: Found = {}
+    for seed in range(given.seeds):
+        run_seed(given.front_end, seed, given.counts, found)
+        made = table(found, given.counts)
+        print(made, flush=True)
+    title = f"## {given.front_end}, {given.seeds} seeds, {TEST} test amounts"
+    text = f"\n{title}\n\n{made}\n\n{processor()}, torch {torch.__version__}\n"
+    if given.write:
+        with RESULTS.open("a") as file:
+            file.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""The server of the page: its files, and the answers to its questions."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import gtnet
+from gtnet.explore import graphs, inputs, learning
+from gtnet.explore.guard import Guard, TooLongError
+from gtnet.explore.looking import look
+from gtnet.explore.models import Model
+from gtnet.explore.questions import Question
+from gtnet.reader.figures import image_uri
+
+LIMIT = 24 * 2**20
+"""Bytes of the largest thing that a page may send: a scan of a whole page."""
+
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_FILES = ("page.css", "common.js", "graphs.js", "learn.js", "page.js", "paper.js", "read.js")
+
+
+class _Desk:
+    """What the server answers; one question at a time, as torch uses all cores for each."""
+
+    def __init__(self, model: Model, data: Any) -> None:
+        self.model, self.data = model, data
+        self.learners = learning.Learners(model.reader)
+        self.work = threading.Lock()
+
+    def about(self) -> dict[str, Any]:
+        """What the page is told once."""
+        reader = self.model.reader
+        return {
+            "model": self.model.name,
+            "version": gtnet.__version__,
+            "threshold": self.model.threshold,
+            "alphabet": list(reader.alphabet),
+            "nothing": reader.alphabet.symbols[-1],
+            "front_end": reader.front_end.name,
+            "losses": learning.losses(),
+            "operations": {"one": list(graphs.ONE), "two": list(graphs.TWO)},
+            "weighed": list(graphs.WEIGHED),
+            "samples": len(self.data) if self.data is not None else 0,
+        }
+
+    def read(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """An image, read and looked into."""
+        reader = self.learners.of(_page(asked))
+        opened = asked.get("opened") or {}
+        rows = [[int(n) for n in opened.get(k) or ()] for k in ("recognition", "interpretation")]
+        return look(reader, Question.of(asked, reader), self.model.threshold, rows)
+
+    def learn(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Losses of an image and their gradients."""
+        reader = self.learners.of(_page(asked))
+        names = [str(name) for name in asked.get("losses") or [learning.USUAL]][:2]
+        truth = str(asked.get("truth", ""))
+        return learning.learn(reader, Question.of(asked, reader), truth, names)
+
+    def step(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Steps along a gradient."""
+        page = _page(asked)
+        return self.learners.step(page, Question.of(asked, self.learners.of(page)), asked)
+
+    def forget(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The page's reader as it was loaded."""
+        self.learners.forget(_page(asked))
+        return {}
+
+    def sample(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """An image of the data set, with what it says."""
+        if not self.data:
+            raise ValueError("there is no data set: give one with --data")
+        index = int(asked.get("index", 0)) % len(self.data)
+        given, truth = self.data[index]
+        return {"index": index, "truth": truth, **_paper(given)}
+
+    def graphs(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Graphs before and after an operation."""
+        return graphs.work(asked)
+
+    def image(self, data: bytes) -> dict[str, Any]:
+        """A file of an image."""
+        return _paper(inputs.opened(data, "this file"))
+
+    def graph(self, data: bytes) -> dict[str, Any]:
+        """A file of a graph, as text."""
+        text, form = graphs.text_of(data, "this file")
+        return {"text": text, "form": form}
+
+
+def _paper(given: Any) -> dict[str, Any]:
+    image = inputs.reduced(given)
+    return {"image": image_uri(image), "size": [image.shape[1], image.shape[0]]}
+
+
+def _page(asked: dict[str, Any]) -> str:
+    return str(asked.get("page", ""))[:64]
+
+
+def application(model: Model, data: Any = None, *, token: str) -> Guard:
+    """The page about a reader as an ASGI application, behind its token.
+
+    `data`: a data set whose images it offers, or None. Addresses begin with `/token/`.
+    """
+    desk = _Desk(model, data)
+    routes = [
+        Route("/", partial(_file, "index.html")),
+        *(Route(f"/{name}", partial(_file, name)) for name in _FILES),
+        Route("/view.js", partial(_text, gtnet.GraphView.script(), "js")),
+        Route("/view.css", partial(_text, gtnet.GraphView.style(), "css")),
+        Route("/about", partial(_told, desk, desk.about)),
+    ]
+    for name in ("read", "learn", "step", "forget", "sample", "graphs"):
+        routes.append(
+            Route(f"/{name}", partial(_asked, desk, getattr(desk, name)), methods=["POST"])
+        )
+    for name in ("image", "graph"):
+        routes.append(
+            Route(f"/{name}", partial(_sent, desk, getattr(desk, name)), methods=["POST"])
+        )
+    return Guard(Starlette(routes=routes), token, LIMIT)
+
+
+async def _file(name: str, request: Request) -> Response:
+    text = files("gtnet.explore").joinpath("page", name).read_text("utf-8")
+    return await _text(text, name.rpartition(".")[2], request)
+
+
+async def _text(text: str, kind: str, request: Request) -> Response:
+    return Response(text, media_type=_KINDS[kind])
+
+
+async def _told(desk: _Desk, tell: Callable[[], Any], request: Request) -> Response:
+    return JSONResponse(tell())
+
+
+async def _asked(desk: _Desk, answer: Callable[[Any], Any], request: Request) -> Response:
+    """An answer to JSON; a sentence where it cannot be given."""
+    try:
+        asked = json.loads(await request.body())
+    except TooLongError as error:
+        return _wrong(str(error), 413)
+    except ValueError:
+        return _wrong("this is not JSON")
+    if not isinstance(asked, dict):
+        return _wrong("this is not an object of JSON")
+    return await _answered(desk, partial(answer, asked))
+
+
+async def _sent(desk: _Desk, answer: Callable[[bytes], Any], request: Request) -> Response:
+    """An answer to a file."""
+    try:
+        data = await request.body()
+    except TooLongError as error:
+        return _wrong(str(error), 413)
+    return await _answered(desk, partial(answer, data))
+
+
+async def _answered(desk: _Desk, answer: Callable[[], Any]) -> Response:
+    def alone() -> Any:
+        with desk.work:
+            return answer()
+
+    try:
+        return JSONResponse(await to_thread.run_sync(alone))
+    except (ValueError, TypeError) as error:
+        return _wrong(_plain(error))
+    except (MemoryError, gtnet.GraphvizMissingError) as error:
+        return _wrong(str(error) or "there is not enough memory", 500)
+
+
+def _wrong(told: str, status: int = 400) -> Response:
+    return JSONResponse({"error": told[:1].upper() + told[1:]}, status)
+
+
+def _plain(error: Exception) -> str:
+    """What an error says, without the function that raised it."""
+    head, colon, rest = str(error).partition(": ")
+    return (
+        rest
+        if colon and head.replace("_", "").replace(".", "").isalpha() and " " not in head
+        else str(error)
+    )
