@@ -23,12 +23,14 @@ BESIDE = [
     "gtnet.reader",
     "gtnet.explore",
 ]  # public, and perhaps not imported with gtnet
-GUIDE = ["your-own-forms", "explore", "coming-from", "operations", "formats", "trust", "design"]
-GUIDE += ["csrc", "extending", "benchmarks", "losses", "gpu", "contributing", "changes"]
+GUIDE = ["your-own-forms", "explore", "coming-from", "operations", "formats", "latent", "trust"]
+GUIDE += ["design", "csrc", "extending", "benchmarks", "losses", "few-labels", "gpu"]
+GUIDE += ["contributing", "changes"]
 COPIED = {  # pages that are files of the repository, so that both have one text
     "README.md": "index.md",
     "csrc/README.md": "guide/csrc.md",
     "benchmarks/LOSSES.md": "guide/losses.md",
+    "benchmarks/LATENT.md": "guide/few-labels.md",
     "benchmarks/GPU.md": "guide/gpu.md",
 }
 INCLUDED = {  # files that a page includes

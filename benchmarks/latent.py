@@ -120,14 +120,20 @@ def train(
 Found = dict[tuple[str, int], list[float]]
 
 
-def run_seed(front_end: str, seed: int, counts: Sequence[int], found: Found) -> None:
+def run_seed(
+    front_end: str,
+    seed: int,
+    counts: Sequence[int],
+    found: Found,
+    methods: Sequence[str] = METHODS,
+) -> None:
     """Adds the accuracy of every beginning with every number of labels."""
     setting = SETTINGS[front_end]
     look = CheckReader(setting.reader).front_end.observe
     seen = Observed(load("digits", size=max(counts), seed=seed), look)
     test = Looked(Observed(load("digits", split="test", size=TEST), look), TEST)
     ink = [seen[0, index][0] for index in range(len(seen))]
-    for method in METHODS:
+    for method in methods:
         reader = reader_of(setting, seed)
         began = time.process_time()
         pretrain(reader.network, ink, method, seed=seed)
@@ -164,17 +170,18 @@ def main() -> None:
     """Train all readers and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latent", description=__doc__)
     parser.add_argument("--front-end", choices=sorted(SETTINGS), default="segments")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--methods", choices=METHODS, nargs="+", default=METHODS)
     parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--write", action="store_true", help=f"add the table to {RESULTS.name}")
     given = parser.parse_args()
     torch.set_num_threads(1)
     found: Found = {}
-    for seed in range(given.seeds):
-        run_seed(given.front_end, seed, given.counts, found)
+    for seed in given.seeds:
+        run_seed(given.front_end, seed, given.counts, found, given.methods)
         made = table(found, given.counts)
         print(made, flush=True)
-    title = f"## {given.front_end}, {given.seeds} seeds, {TEST} test amounts"
+    title = f"## {given.front_end}, {len(given.seeds)} seeds, {TEST} test amounts"
     text = f"\n{title}\n\n{made}\n\n{processor()}, torch {torch.__version__}\n"
     if given.write:
         with RESULTS.open("a") as file:

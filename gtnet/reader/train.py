@@ -182,7 +182,7 @@ class Trainer:
                     config.whole,
                     images,
                     workers=config.workers,
-                    pretrained=bool(phases) or config.pretrain != "none",
+                    pretrained=bool(phases),
                     loss=config.loss,
                 )
             )
