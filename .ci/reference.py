@@ -24,11 +24,12 @@ BESIDE = [
     "gtnet.explore",
 ]  # public, and perhaps not imported with gtnet
 GUIDE = ["your-own-forms", "explore", "coming-from", "operations", "formats", "latent", "trust"]
-GUIDE += ["design", "csrc", "extending", "benchmarks", "losses", "few-labels", "gpu"]
-GUIDE += ["contributing", "changes"]
+GUIDE += ["design", "csrc", "extending", "benchmarks", "decoding", "losses"]
+GUIDE += ["few-labels", "gpu", "contributing", "changes"]
 COPIED = {  # pages that are files of the repository, so that both have one text
     "README.md": "index.md",
     "csrc/README.md": "guide/csrc.md",
+    "benchmarks/DECODING.md": "guide/decoding.md",
     "benchmarks/LOSSES.md": "guide/losses.md",
     "benchmarks/LATENT.md": "guide/few-labels.md",
     "benchmarks/GPU.md": "guide/gpu.md",

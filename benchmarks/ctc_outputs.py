@@ -34,6 +34,7 @@ PRINTED = {
     },
     ("iam", 0): {
         "best path": "the fak friend of the fomly hae tC",
+        "prefix search": "the fak friend of the fomcly hae tC",
         "beam search, letter model": "the fake friend of the family, lie th",
         "token passing": "the fake friend of the family fake the",
     },

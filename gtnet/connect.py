@@ -94,7 +94,7 @@ def gathered(
         scores = _ops.gather_scores([t for three in given for t in three], pairs, filters)
         if _ops.learning(*(t for operand in operands for t in operand.scores)):
             starts = state_maps
-            if filters is not None:
+            if filters is not None and _ops.learning(*(operand.start for operand in operands)):
                 impossible = operands[0].num_states
                 starts = (starts[0].masked_fill(filters != 0, impossible), *starts[1:])
             maps["start"] = starts

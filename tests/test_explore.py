@@ -128,6 +128,8 @@ def test_a_view_holds_posteriors_the_best_path_and_what_is_hidden() -> None:
     data = gtnet.draw_view(g, min_posterior=0.4, opened=[0]).data
     assert data["shown"] == [3, 3] and [s["hidden"] for s in data["states"]] == [0, 1, 0]
     push = gtnet.draw_view(g, gradient=torch.tensor([1.0, -2.0, 0.0, 0.0])).data
+    few = gtnet.draw_view(g, gradient=torch.tensor([1.0, -2.0, 0, 0]), min_posterior=0.01).data
+    assert "those that the loss changes most" in few["note"]
     assert push["most"] == 2 and push["edges"][0]["arcs"][0]["push"] == -1
 
 

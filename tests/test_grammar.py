@@ -135,6 +135,25 @@ def test_weights_are_leaves_of_the_dtype(tmp_path):
         model(tmp_path).graph(backoff="none")
 
 
+def test_an_unknown_word_stands_for_what_the_model_lacks(tmp_path):
+    text = ARPA.replace("2=6", "2=7").replace("\ta </s>", "\ta </s>\n-0.7\ta <unk>", 1)
+    table = SymbolTable(["<unk>", "a", "b", "c", "d", "e"])
+    known = model(tmp_path, text, symbols=table)
+    assert (known.unk, known.knows(4), known.score([4])) == (None, False, -math.inf)
+    trigrams = model(tmp_path, text, symbols=table, unk="<unk>")
+    assert (trigrams.unk, trigrams.knows(4), trigrams.label("d")) == (0, True, 4)
+    assert trigrams.label("elsewhere") == 0 and known.with_unk("<unk>").score([1, 4]) > -math.inf
+    exact = trigrams.graph(backoff="exact", dtype=torch.float64)
+    assert trigrams.score([1, 4, 2]) == trigrams.score([1, 0, 2])
+    said = [[1, 4, 2], [4], [5, 1], [1, 0, 4], [2, 3, 5]]
+    texts = linear(said, dtype=torch.float64)
+    found = forward_score(texts @ exact)
+    assert found.tolist() == pytest.approx([trigrams.score(s) for s in said])
+    assert (viterbi_score(texts @ trigrams.graph(dtype=torch.float64)) >= found - 1e-9).all()
+    with pytest.raises(ValueError, match="no label is named 'other'"):
+        model(tmp_path, text, unk="other")
+
+
 def test_words_get_the_labels_of_a_table(tmp_path):
     table = SymbolTable(["c", "b", "a", "<unk>", "z"])
     ours, theirs = model(tmp_path), model(tmp_path, symbols=table)

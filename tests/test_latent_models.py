@@ -163,7 +163,7 @@ def made_up(count: int = 400, features: int = 16, atoms: int = 20):
 def test_a_dictionary_is_learnt() -> None:
     signals, hidden = made_up(200)
     model = SparseCoding(Dictionary(16, 20), 0.1, iterations=20)
-    losses = fit(model, signals, epochs=6, batch_size=10, rate=0.08)
+    losses = fit(model, signals, epochs=6, batch_size=20, rate=0.12)
     assert losses[-1] < 0.75 * losses[0]
     atoms = model.dictionary.atoms
     assert torch.allclose(atoms.norm(dim=0), torch.ones(20))

@@ -109,6 +109,8 @@ def values_shift(index: Tensor, size: int, times: int) -> Tensor:
 
 def total_by(index: Tensor, values: Tensor, size: int) -> Tensor:
     """The sum of the values of each index, [size]; -1 is left out. Any number of derivatives."""
+    if not learning(values):  # as in most backward passes
+        return _TakeAdjoint.forward(values, index, size)
     return _TakeAdjoint.apply(values, index, size)
 
 

@@ -151,6 +151,8 @@ def draw_view(
     best = None if problem is not None and highlight == "best" else highlight
     arrays = GraphArrays.of(one, False if weight is None else weight, best)
     kept = excerpt(arrays, max_states, max_arcs, min_posterior)
+    if push is not None:
+        kept = replace(kept, rule=kept.rule and "those that the loss changes most")
     kept = _opened(arrays, kept, set(opened))
     page = _Page(arrays, kept, isymbols, osymbols, show, digits, max_labels)
     page.see(known, push, images or {}, image_height, names or {})

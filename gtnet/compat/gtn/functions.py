@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -193,10 +194,16 @@ def viterbi_path(g: Graph) -> Graph:
 
 def _score(function: Callable[[gtnet.Graph], torch.Tensor], core: gtnet.Graph) -> gtnet.Graph:
     score = function(_passable(core))
-    score = torch.where(score > _ENDLESS / 2, math.inf, score)
-    # Not gtnet.linear, which refuses +inf.
-    one = gtnet.linear([0]).to(core.device)
+    if float(score.detach()) > _ENDLESS / 2:
+        score = torch.where(score > _ENDLESS / 2, math.inf, score)
+    one = _one(core.device)
     return with_scores(one, score, one.start.to(score.dtype), one.accept.to(score.dtype))
+
+
+@lru_cache
+def _one(device: torch.device) -> gtnet.Graph:
+    """The graph of one arc, which takes a score that `gtnet.linear` would refuse: +inf."""
+    return gtnet.linear([0]).to(device)
 
 
 _ENDLESS = 1e30  # in place of +inf, whose differences would be NaN
@@ -205,7 +212,7 @@ _ENDLESS = 1e30  # in place of +inf, whose differences would be NaN
 def _passable(core: gtnet.Graph) -> gtnet.Graph:
     """The graph under weights that can be summed: none is NaN or +inf."""
     weights = core.weights
-    if bool((weights < math.inf).all()):
+    if not len(weights) or float(weights.detach().max()) < math.inf:  # NaN is not
         return core
     weights = torch.where(weights.isnan(), -math.inf, weights).clamp(max=_ENDLESS)
     return with_scores(core, weights, core.start, core.accept)

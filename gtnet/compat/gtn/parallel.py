@@ -54,6 +54,8 @@ def takes_lists(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def over_lists(*args: Any, **kwargs: Any) -> Any:
+        if args and not kwargs and not is_list(args[0]):
+            return function(*args)  # without the time that binding takes
         named = {_SINGULAR.get(name, name): value for name, value in kwargs.items()}
         given = signature.bind(*args, **named).arguments
         if not is_list(given[first]):

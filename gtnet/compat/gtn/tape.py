@@ -55,12 +55,14 @@ def record(function: Callable[..., gtnet.Graph], *inputs: Graph) -> Graph:
     for graph in inputs:
         if not isinstance(graph, Graph):
             raise TypeError(f"a Graph or a list of Graphs is expected, got {type(graph).__name__}")
+    if not any(graph.calc_grad for graph in inputs):
+        with torch.no_grad():
+            return Graph.of(function(*(graph.core for graph in inputs)), calc_grad=False)
     operands = tuple(_operand(graph) for graph in inputs)
     with torch.enable_grad():  # also inside the forward of a torch.autograd.Function
         result = function(*operands)
-    graph = Graph.of(result, calc_grad=any(graph.calc_grad for graph in inputs))
-    if graph.calc_grad:
-        graph._step = Step(inputs, operands, result)
+    graph = Graph.of(result)
+    graph._step = Step(inputs, operands, result)
     return graph
 
 

@@ -66,7 +66,8 @@ export function startLearning(about, { question, changed, isEmpty }) {
     const points = course.map((value, at) =>
       `${(100 * at / Math.max(1, course.length - 1)).toFixed(2)},`
         + `${(46 - 42 * (value - least) / (most - least)).toFixed(2)}`);
-    const told = `loss ${course[0]} → ${course.at(-1)} in ${course.length - 1} steps`;
+    const told = `loss ${course[0]} → ${course.at(-1)} in ${course.length - 1} `
+      + `${course.length === 2 ? "step" : "steps"}`;
     $("course").replaceChildren();
     const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     picture.setAttribute("viewBox", "0 0 100 50");

@@ -31,6 +31,7 @@ examples:
   gtnet train --data digits --size 8000 --epochs 12 --out runs/digits
   gtnet train --data car_a --root car_a --test-fold 0 --out runs/car_a
   gtnet train --data folder --root my_amounts --grammar digit_string --out runs/mine
+  gtnet train --data folder --root my_amounts --pretrain psd (ink first, then labels)
   gtnet train --data folder --root my_amounts --check        (looks at the data, trains nothing)
   gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
   gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
