@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +33,53 @@ class Items:
 
 
 def learn(
-    reader: nn.Module, losses: Iterable[Tensor], steps: int, rate: float, average: float = 0.99
-) -> None:
-    """So many steps of AdamW over one cycle; the weights become their moving average."""
+    reader: nn.Module,
+    losses: Iterable[Tensor],
+    steps: int,
+    rate: float,
+    average: float = 0.99,
+    *,
+    seconds: float = math.inf,
+    every: int = 0,
+    report: Callable[[int, float, nn.Module], None] | None = None,
+) -> int:
+    """So many steps of AdamW over one cycle; the weights become their moving average.
+
+    Where the clock says that `seconds` will not do for so many, the cycle follows the clock.
+    `report` is given the step, the mean loss since the last report and the averaged model, `every`
+    so many steps. Returns the steps made.
+    """
     reader.train()
     optimizer = torch.optim.AdamW(reader.parameters(), rate, weight_decay=0.02)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.15)
+    began = time.monotonic()
     mean = AveragedModel(reader, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
-    for _, loss in zip(range(steps), losses):
+    since, step, done = 0.0, 0, 0.0
+    for step, loss in zip(range(1, steps + 1), losses):
+        done = max(done, (step - 1) / steps, (time.monotonic() - began) / seconds)
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = rate * one_cycle(done)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(reader.parameters(), 5.0)
         optimizer.step()
-        cycle.step()
         mean.update_parameters(reader)
+        since += float(loss.detach())
+        if report is not None and every and step % every == 0:
+            report(step, since / every, mean.module.eval())
+            since = 0.0
     reader.load_state_dict(mean.module.state_dict())
     reader.eval()
+    return step
+
+
+def one_cycle(done: float) -> float:
+    """The rate, as a share of the highest, when a share of the steps is done."""
+    warm = 0.1
+    if done < warm:
+        return 0.04 + 0.96 * done / warm
+    return 0.5 + 0.5 * math.cos(math.pi * (done - warm) / (1 - warm))
 
 
 def texts(reader: Recognizer, seen: Sequence[Any]) -> list[str | None]:

@@ -11,8 +11,11 @@ what it does not allow counts as an error.
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -23,23 +26,26 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.reading import SHARED, count_right, learn, share, texts
-from gtnet.reader import Alphabet, PenFrontEnd, Recognizer
+from gtnet.reader import Alphabet, PenConfig, PenFrontEnd, Recognizer, SequenceConfig
 from gtnet.reader.checkpoint import save_reader
+from gtnet.reader.splice import Parted, Spliced, parted, strokes_of
 from gtnet.reader.strokes import Penned, read_strokes
 
 DATA = SHARED / "unipen"
 ALPHABET = Alphabet("0123456789$.,()-/%#:+*")
 VARIED = ("lex", "cec", "art")
+NETWORK = SequenceConfig((48, 96, 112), (5, 5, 5), (2, 2, 1), context=96)
 Sample = tuple[list[np.ndarray], str]
 
 
 # The language
 
 
-def grammar() -> gtnet.Graph:
+def grammar(texts: Iterable[str] = ()) -> gtnet.Graph:
     """Phone numbers, amounts, and numbers with one of the signs % # / : in their place.
 
-    No string is written in two ways, so that none is scored twice.
+    No string is written in two ways, so that none is scored twice. With `texts` each form has the
+    log of its share in them as a score, one more of each counted than there are.
     """
 
     def sign(characters: str) -> gtnet.Graph:
@@ -67,14 +73,35 @@ def grammar() -> gtnet.Graph:
         row(sign("#"), number),
         row(number, sign("/:"), number),
     )
-    return gtnet.union(*every)
+    rows = [ALPHABET.labels_of(text) for text in texts]
+    if not rows:
+        return gtnet.union(*every)
+    found = [1 + _allowed(form, rows) for form in every]
+    scores = [math.log(count / sum(found)) for count in found]
+    return gtnet.union(
+        *(
+            row(gtnet.Graph([], [], [], start=0, accept={0: score}, num_states=1), form)
+            for score, form in zip(scores, every, strict=True)
+        )
+    )
+
+
+def _allowed(language: gtnet.Graph, rows: Sequence[Sequence[int]]) -> int:
+    """How many of some strings a language has."""
+    scores = gtnet.forward_score(
+        gtnet.compose(gtnet.stack([gtnet.linear(row) for row in rows]), language)
+    )
+    return int(torch.isfinite(scores).sum())
 
 
 # The data
 
 
-def numerics(root: Path) -> tuple[list[Sample], list[Sample], set[str]]:
-    """Samples for training and for the test, and the writers of the test."""
+def numerics(root: Path) -> tuple[list[Penned], list[Penned], set[str], list[str]]:
+    """Strings for training and for the test, the writers of the test, and usual texts.
+
+    Usual is what the other writers of the varied contributors wrote.
+    """
     path = root / "numerics.npz"
     with np.load(path, allow_pickle=False) as file:
         contributors = file["contributor"].tolist()
@@ -85,7 +112,8 @@ def numerics(root: Path) -> tuple[list[Sample], list[Sample], set[str]]:
     testers = {writers[i] for i in chosen}
     rest = [item for item in items if item.writer not in testers]
     test = _once([item for item in items if item.writer in testers])
-    return _samples(rest), _samples(test), testers
+    usual = [item for item in rest if item.writer in of]
+    return _closed(rest), _closed(test), testers, [item.label for item in _closed(_once(usual))]
 
 
 def _once(items: Sequence[Penned]) -> list[Penned]:
@@ -96,8 +124,9 @@ def _once(items: Sequence[Penned]) -> list[Penned]:
     return [item for item in items if (item.writer, item.label) not in groups]
 
 
-def _samples(items: Sequence[Penned]) -> list[Sample]:
-    return [(item.strokes, item.label.replace(" ", "")) for item in items]
+def _closed(items: Sequence[Penned]) -> list[Penned]:
+    """Without the spaces."""
+    return [replace(item, label=item.label.replace(" ", "")) for item in items]
 
 
 class Composed:
@@ -110,13 +139,45 @@ class Composed:
                 own = self.of.setdefault(item.writer, {})
                 own.setdefault(item.label, []).append(item.strokes)
         self.writers = [writer for writer in sorted(self.of) if len(self.of[writer]) == 10]
+        self.signs: dict[str, list[list[np.ndarray]]] = {}
+        """Signs that were cut out of written strings, in heights of a digit."""
+
+    def take_signs(self, strings: Iterable[Parted]) -> None:
+        """Cut the signs out of strings that have digits beside them."""
+        for string in strings:
+            glyphs = [(c, _glyph(string, at)) for at, c in enumerate(string.text)]
+            ends = [
+                (min(s[:, 1].min() for s in glyph), max(s[:, 1].max() for s in glyph))
+                for c, glyph in glyphs
+                if c.isdigit() and glyph
+            ]
+            if not ends:
+                continue
+            top, bottom = np.median(ends, axis=0)
+            for c, glyph in glyphs:
+                if not c.isdigit() and glyph and bottom > top:
+                    origin = np.array([min(s[:, 0].min() for s in glyph), top])
+                    cut = [(stroke - origin) / (bottom - top) for stroke in glyph]
+                    self.signs.setdefault(c, []).append(cut)
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """A phone number, an amount or a number."""
         text = _text(rng)
         own = self.of[self.writers[rng.integers(len(self.writers))]]
-        glyphs = [own[c][rng.integers(len(own[c]))] if c in own else _sign(c, rng) for c in text]
+        glyphs = []
+        for c in text:
+            known = own.get(c) or self.signs.get(c)
+            if known and (c in own or rng.random() < 0.75):
+                glyphs.append(known[rng.integers(len(known))])
+            else:
+                glyphs.append(_sign(c, rng))
         return _row(glyphs, text, rng), text
+
+
+def _glyph(string: Parted, at: int) -> list[np.ndarray]:
+    """The strokes of one character of a string."""
+    first = string.ends[at - 1] + 1 if at else 0
+    return strokes_of(string.track.points[first : string.ends[at] + 1])
 
 
 def _text(rng: np.random.Generator) -> str:
@@ -200,58 +261,94 @@ def _row(glyphs: Sequence[Sequence[np.ndarray]], text: str, rng: np.random.Gener
 # Training and judging
 
 
+Kind = Callable[[], tuple[Any, str]]
+"""A draw of what is seen of a string, and what it says."""
+
+
 def losses(
-    reader: Recognizer, real: Sequence[tuple[Any, str]], made: Sequence[tuple[Any, str]], seed: int
+    reader: Recognizer,
+    kinds: Sequence[Kind],
+    seed: int,
+    later: int = 0,
+    more: Callable[[], Sequence[Kind]] = tuple,
 ) -> Iterator[Tensor]:
-    """Batches of 32, a third of them real strings, in lengths that are alike."""
+    """Losses of batches of 32 of like lengths, as many of each kind; from a step on `more`."""
     rng = np.random.default_rng(seed)
-    while True:
-        items = [real[i] for i in rng.integers(0, len(real), 86)]
-        items += [made[i] for i in rng.integers(0, len(made), 170)]
+    change = reader.front_end.change(1.0)
+    for step in itertools.count(0, 8):
+        if later and 0 <= step - later < 8:
+            kinds = [*kinds, *more()]
+        items = [kinds[k % len(kinds)]() for k in range(256)]
         items.sort(key=lambda item: len(item[0]))
         for k in rng.permutation(8):
             batch = items[32 * k : 32 * k + 32]
-            seen, truth = [item[0] for item in batch], [item[1] for item in batch]
-            loss = reader.loss(seen, truth, reader.front_end.change(0.8))
+            loss = reader.loss([seen for seen, _ in batch], [text for _, text in batch], change)
             finite = torch.isfinite(loss)
             yield loss[finite].sum() / max(1, int(finite.sum()))
+
+
+def trained(given: argparse.Namespace, real: Sequence[Penned], composed: Composed) -> Recognizer:
+    """A reader of any string, of written and composed strings, later of spliced ones too."""
+    rng = np.random.default_rng(given.seed)
+    torch.manual_seed(given.seed)
+    reader = Recognizer(ALPHABET, None, PenFrontEnd(PenConfig(network=NETWORK)))
+    tracks = reader.observe([item.strokes for item in real])
+    labels = [item.label for item in real]
+
+    def any_of(items: Sequence[tuple[Any, str]]) -> Kind:
+        return lambda: items[int(rng.integers(len(items)))]
+
+    def put_together(count: int) -> Kind:
+        made = [composed.sample(rng) for _ in range(count)]
+        return any_of([(reader.front_end.observe(strokes), text) for strokes, text in made])
+
+    def more() -> list[Kind]:
+        strings = parted(reader, tracks, labels, [item.writer for item in real], sure=0.2)
+        composed.take_signs(strings)
+        signs = {c: len(cut) for c, cut in sorted(composed.signs.items())}
+        print(f"{len(strings)} of {len(real)} strings parted; signs {signs}", flush=True)
+        if len(strings) < 100:
+            return []
+        spliced = Spliced(strings, reader.front_end.config, shortest=1)
+        return [put_together(given.made // 2), lambda: spliced.sample(rng)]
+
+    kinds = [any_of(list(zip(tracks, labels, strict=True))), put_together(given.made // 2)]
+    drawn = losses(reader, kinds, given.seed, given.splice_at, more)
+    told = {"seconds": given.seconds, "every": 100, "report": _tell}
+    steps = learn(reader, drawn, given.steps, 3e-3, 0.99, **told)
+    print(f"{steps} steps", flush=True)
+    return reader
+
+
+def _tell(step: int, loss: float, mean: Any) -> None:
+    print(f"{step}: loss {loss:.3f}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.unipen_numerics", description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of numerics and digits")
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--made", type=int, default=6000, help="strings put together")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="longest, by the clock")
+    parser.add_argument("--splice-at", type=int, default=480, help="step")
+    parser.add_argument("--made", type=int, default=4500, help="strings put together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/unipen_numerics"))
     given = parser.parse_args()
     torch.set_num_threads(1)
     began = time.process_time()
-    real, test, testers = numerics(given.data)
-    composed, rng = Composed(given.data, testers), np.random.default_rng(given.seed)
-    torch.manual_seed(given.seed)
-    free = Recognizer(ALPHABET, None, PenFrontEnd())
-
-    def observed(items: Sequence[Sample]) -> list[tuple[Any, str]]:
-        return [(free.front_end.observe(strokes), text) for strokes, text in items]
-
-    made = observed([composed.sample(rng) for _ in range(given.made)])
-    print(f"{len(real)} written and {len(made)} made strings; test: {len(testers)} writers")
-    learn(free, losses(free, observed(real), made, given.seed), given.steps, 3e-3, average=0.995)
+    real, test, testers, usual = numerics(given.data)
+    free = trained(given, real, Composed(given.data, testers))
     save_reader(given.out, free)
     print(f"trained in {time.process_time() - began:.0f} CPU s")
-    seen, truth = free.observe([strokes for strokes, _ in test]), [text for _, text in test]
-    language = grammar()
-    allowed = sum(
-        gtnet.compose(language, gtnet.linear(ALPHABET.labels_of(text))).num_states > 0
-        for text in truth
-    )
-    print(f"the grammar allows {share(allowed, len(truth))} of the test strings")
-    for name, reader in (
-        ("any string", free),
-        ("phone and amount", Recognizer(ALPHABET, language, free.front_end, free.network).eval()),
+    seen, truth = free.observe([item.strokes for item in test]), [item.label for item in test]
+    allowed = _allowed(grammar(), [ALPHABET.labels_of(text) for text in truth])
+    print(f"the grammar allows {share(allowed, len(truth))} of the strings")
+    for name, language in (
+        ("any string", None),
+        ("phone and amount", grammar()),
+        ("... as usual as in training", grammar(usual)),
     ):
-        found = texts(reader, seen)
+        found = texts(Recognizer(ALPHABET, language, free.front_end, free.network).eval(), seen)
         print(f"{name}: right {share(count_right(found, truth), len(truth))} strings")
         wrong = [(a, t) for a, t in zip(found, truth, strict=True) if a != t]
         print("  wrong: " + ", ".join(f"{a} for {t}" for a, t in wrong[:30]))

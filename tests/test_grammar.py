@@ -237,3 +237,60 @@ def test_a_model_cut_anywhere_is_refused(tmp_path):
     for end in range(len(whole) - 1):
         assert read_or_refuse(file, whole[:end], NGramModel.read) is None
     assert len(read_or_refuse(file, whole[:-1], NGramModel.read)) == len(model(tmp_path))
+
+
+# Estimated models
+
+COUNTED = [[0], [0, 1], [0, 1, 1], [2, 1]]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_estimated_shares_add_up_behind_every_history(order):
+    graph = NGramModel.of(COUNTED, order, "abc").graph(backoff="exact", dtype=torch.float64)
+    assert graph.num_arcs == 3 * graph.num_states
+    arcs = graph.weights.reshape(graph.num_states, 3)
+    total = torch.cat([arcs, graph.accept[:, None]], 1).logsumexp(1)
+    assert torch.allclose(total, torch.zeros_like(total), atol=1e-12)
+
+
+def test_estimated_shares_are_those_of_witten_and_bell():
+    model = NGramModel.of([[0], [0, 1]], 2, SymbolTable("ab"))
+    # Words and ends: 2, 1 and 2 of 5, of 3 kinds; 3 further ones are spread over all three alike.
+    first, second = 3 / 8, 2 / 8
+    assert model.score([0]) == pytest.approx(math.log((2 + first) / 3 * (1 + 2 * 3 / 8) / 4))
+    assert model.score([1]) == pytest.approx(math.log(1 / 3 * second * (1 + 3 / 8) / 2))
+    assert model.score([0, 1]) > model.score([1, 0])
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=5), min_size=1, max_size=6), st.integers(1, 4))
+def test_estimated_models_have_exact_acceptors(found, order):
+    model = NGramModel.of(found, order, ["x", "y", "z"])
+    graph = model.graph(backoff="exact", dtype=torch.float64)
+    for sentence in [*found, [2, 0, 0, 1]]:
+        score = float(forward_score(gtnet.compose(graph, linear(sentence, dtype=torch.float64))))
+        assert score == pytest.approx(model.score(sentence)) and score > -math.inf
+
+
+def test_counts_are_repetitions_and_rare_histories_are_not_told_apart():
+    twice = NGramModel.of([*COUNTED, COUNTED[2]], 3, "abc")
+    counted = NGramModel.of(COUNTED, 3, "abc", counts=[1, 1, 2, 1])
+    assert counted.score([0, 1, 1]) == pytest.approx(twice.score([0, 1, 1]))
+    every = NGramModel.of(COUNTED, 3, "abc").graph(backoff="exact").num_states
+    few = NGramModel.of(COUNTED, 3, "abc", least=3).graph(backoff="exact").num_states
+    assert 1 < few < every
+
+
+@pytest.mark.parametrize(
+    ("sentences", "options", "message"),
+    [
+        ([], {}, "at least one sentence"),
+        ([[0], [0, 3]], {}, "sentence 1 holds label 3, which is not among the 3 symbols"),
+        ([[0]], {"order": 0}, "order must be at least 1"),
+        ([[0]], {"counts": [1, 2]}, "1 sentences, 2 counts"),
+        ([[0], [1]], {"counts": [1, 0]}, r"counts\[1\] is 0"),
+        ([[0]], {"least": math.inf}, "least must be positive and finite"),
+    ],
+)
+def test_what_cannot_be_estimated_is_named(sentences, options, message):
+    with pytest.raises(ValueError, match=message):
+        NGramModel.of(sentences, **{"order": 2, "symbols": "abc", **options})

@@ -11,9 +11,9 @@ import torch
 from real_data import DATA, needs
 
 import gtnet
-from gtnet.reader import CheckReader, ReaderConfig, Recording, TrainConfig
+from gtnet.reader import CheckReader, Parted, PenConfig, ReaderConfig, Recording, TrainConfig
 from gtnet.reader.checkpoint import as_dict, save_json, save_reader
-from gtnet.reader.pen import track_of
+from gtnet.reader.pen import track_of, track_through
 from gtnet.reader.runs import DataConfig, Splits
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -68,7 +68,7 @@ def test_no_writer_of_words_is_in_two_parts() -> None:
         "train": 24478, "valid": 1349, "test": 4497,
     }  # fmt: skip
     samples, words = unipen_words.of_few_words(parts["test"])
-    assert len(words) == 350 and {text for _, text in samples} == set(words)
+    assert len(words) == 350 and {item.label for item in samples} == set(words)
 
 
 def test_a_lexicon_has_all_words_that_are_needed(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_the_grammar_of_numerics_writes_each_in_one_way(text: str) -> None:
 @needs_numerics
 def test_test_writers_of_numerics_write_nothing_else() -> None:
     root = DATA / "unipen"
-    real, test, testers = unipen_numerics.numerics(root)
-    assert (len(real), len(test), len(testers)) == (1020, 186, 19)
+    real, test, testers, usual = unipen_numerics.numerics(root)
+    assert (len(real), len(test), len(testers), len(usual)) == (1020, 186, 19, 237)
     composed = unipen_numerics.Composed(root, testers)
     assert not testers & set(composed.writers) and len(composed.writers) == 120
     rng = np.random.default_rng(0)
@@ -116,6 +116,27 @@ def test_test_writers_of_numerics_write_nothing_else() -> None:
         labels = unipen_numerics.ALPHABET.labels_of(text)
         assert gtnet.compose(language, gtnet.linear(labels)).num_states > 0
         assert len(track_of(strokes)) > 5 * len(text)
+
+
+def test_usual_forms_of_numerics_cost_less() -> None:
+    few = unipen_numerics.grammar(["7", "12", "$3", "803-3617"])
+    acceptors = [gtnet.linear(unipen_numerics.ALPHABET.labels_of(t)) for t in ("45", "60%", "60%%")]
+    scores = gtnet.forward_score(gtnet.compose(gtnet.stack(acceptors), few))
+    assert scores[:2].exp().tolist() == pytest.approx([4 / 10, 1 / 10]) and scores[2] == -np.inf
+
+
+def test_signs_are_cut_out_of_strings() -> None:
+    """A hyphen between two digits: as high as a digit is the unit, its left end the origin."""
+    strokes = [np.array([[x, 0.0], [x, 2.0]]) for x in (0, 3)]
+    strokes.insert(1, np.array([[1.0, 1.0], [2.0, 1.0]]))
+    track = track_through(strokes, PenConfig())
+    pen = track.points[:, 2] > 0
+    ends = np.flatnonzero(pen & ~np.append(pen[1:], False))
+    composed = object.__new__(unipen_numerics.Composed)
+    composed.signs = {}
+    composed.take_signs([Parted(track, tuple("1-1"), "w", tuple(ends))])
+    ((hyphen,),) = composed.signs["-"]
+    assert np.allclose(hyphen[[0, -1]], [[0, 0.5], [0.5, 0.5]], atol=1e-5)
 
 
 # Speech
@@ -136,6 +157,9 @@ def test_strings_are_of_one_speaker_and_repeat() -> None:
     one, two = (speakers.strings(["lucas"], 3, range(5, 6), 7) for _ in "12")
     assert [s.text for s in one] == [s.text for s in two] and len(one[0].text) == 5
     assert np.array_equal(one[2].sound.samples, two[2].sound.samples)
+    varied = speakers.strings(["lucas"], 3, range(5, 6), 7, vary=True)
+    lengths = [len(s.sound.samples) / len(o.sound.samples) for s, o in zip(varied, one)]
+    assert [len(s.text) for s in varied] == [5] * 3 and all(0.5 < x < 2 for x in lengths)
     for string in one:
         ends = [end for place in string.places for end in place]
         assert ends == sorted(ends) and ends[0] >= 0 and ends[-1] == pytest.approx(1)

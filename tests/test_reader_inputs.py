@@ -35,10 +35,10 @@ from gtnet.reader import (
 from gtnet.reader.checkpoint import save_reader
 from gtnet.reader.folder import FolderDataset
 from gtnet.reader.inputs import StrokesDataset
-from gtnet.reader.pen import FEATURES, distort_tracks, pen_features, track_of
+from gtnet.reader.pen import distort_tracks, pen_features, track_of
 from gtnet.reader.runs import Run
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
-from gtnet.reader.sound import distort_spectra, spectrum_of
+from gtnet.reader.sound import SoundNetwork, distort_spectra, spectrum_of
 from gtnet.reader.splits import _together
 from gtnet.reader.train import PhaseConfig
 
@@ -92,7 +92,7 @@ def made(kind: str, grammar: Any = WORDS, seed: int = 0) -> Recognizer:
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_of_the_language_and_know_their_share(kind: str) -> None:
     reader = made(kind)
-    reader.candidates = len(WORDS)
+    reader.candidates, reader.unsure = len(WORDS), 0.0
     seen = reader.observe(written(kind))
     with torch.no_grad():
         losses = torch.stack([reader.loss(seen, [word] * len(seen)) for word in WORDS])
@@ -183,6 +183,12 @@ def test_a_change_keeps_what_is_there_and_leaves_the_rest_empty(kind: str) -> No
     assert not torch.equal(again[:, :2], changed[:, :2])
     if kind == "strokes":
         assert torch.equal(new, lengths) and torch.equal(changed[..., 2], batch[..., 2])
+    for look in end.looks:
+        one, new = look(batch, lengths)
+        other, _ = look(batch.clone(), lengths)
+        assert torch.equal(one, other) and int(new.max()) <= one.shape[1]
+        behind = torch.arange(one.shape[1])[None] >= new[:, None]
+        assert (one[behind] == 0).all() and torch.isfinite(one).all()
     same, still = change(batch, lengths, 0.0)
     inside = torch.arange(batch.shape[1])[None] < lengths[:, None]
     assert torch.equal(still, lengths)
@@ -242,14 +248,23 @@ def test_features_see_direction_turns_and_the_ink_above() -> None:
     leg += [[1.9, y, 1.0] for y in np.arange(0.1, 1, 0.1)]
     written = np.array([*leg, [1.0, -0.3, 0.0], [0.5, -0.6, 1.0], [0.5, -0.6, 1.0]], np.float32)
     points, lengths = padded([written, written[: len(leg)]])
-    features = pen_features(points, lengths, (0.45, 0.6))
-    assert features.shape == (2, points.shape[1], FEATURES)
+    config = PenConfig()
+    features = pen_features(points, lengths, config)
+    assert features.shape == (2, points.shape[1], config.features)
     assert torch.allclose(features[:, 10, :2], torch.tensor([1.0, 0.0]), atol=1e-5)
     assert torch.allclose(features[:, 25, :2], torch.tensor([0.0, 1.0]), atol=1e-5)
     bend = features[0, :, 3]
     assert bend[: len(leg) - 1].abs().argmax() == 19 and bend[19] == pytest.approx(1.0, abs=1e-4)
-    above = features[:, 5, 7:10].sum(1)
+    seen = features[:, 5, 7:].reshape(2, 7, 5)
+    above = seen[:, :2].sum((1, 2))
     assert above[0] > above[1] + 0.3
+    # The leg is in the middle row, to both sides; all its ink within reach is counted once.
+    assert seen[1, 3].min() > 0.2 and seen[1, 5:].sum() == 0
+    farther = pen_features(points, lengths, PenConfig(reach=(30.0, 30.0), places=(3, 3)))
+    ink = (2 * farther[:, 5, 7:]).expm1().sum(1)
+    assert torch.allclose(ink, torch.tensor([len(leg) + 2.0, len(leg)]), atol=1e-3)
+    with pytest.raises(ValueError, match=r"places must be odd and at least 3, got \(4, 3\)"):
+        pen_features(points, lengths, PenConfig(places=(4, 3)))
     assert (features[1, len(leg) :] == 0).all()
 
 
@@ -310,6 +325,16 @@ def test_lists_of_layers_must_fit() -> None:
         SequenceNetwork(3, 4, replace(SMALL, sizes=(3,)))
     with pytest.raises(ValueError, match=r"odd, got \(3, 4\)"):
         SequenceNetwork(3, 4, replace(SMALL, sizes=(3, 4)))
+    with pytest.raises(ValueError, match="layers must be at least 1, got 0"):
+        SequenceNetwork(3, 4, replace(SMALL, layers=0))
+    with pytest.raises(ValueError, match="5 bands cannot be halved 4 times"):
+        SoundNetwork(3, SoundConfig(mels=5, maps=(2, 2, 2, 2)))
+    two = SequenceNetwork(3, 4, replace(SMALL, layers=2)).eval()
+    steps, lengths = torch.randn(2, 16, 4), torch.tensor([16, 5])
+    steps[1, 5:] = 0
+    together, alone = two(steps, lengths)[0], two(steps[1:, :5], lengths[1:])[0]
+    assert torch.allclose(together[1, :3], alone[0], atol=1e-5)
+    assert len(list(two.deeper.parameters())) == 8
     plain = SequenceNetwork(3, 4, replace(SMALL, context=0)).eval()
     scores, frames = plain(torch.zeros(2, 16, 4), torch.tensor([16, 5]))
     assert scores.shape == (2, 8, 3) and frames.tolist() == [8, 3]

@@ -22,6 +22,7 @@ from gtnet.reader.front_end import FrontEnd as FrontEnd
 from gtnet.reader.front_end import SegmentsFrontEnd as SegmentsFrontEnd
 from gtnet.reader.languages import any_string as any_string
 from gtnet.reader.languages import lexicon as lexicon
+from gtnet.reader.languages import ngram as ngram
 from gtnet.reader.pen import PenConfig as PenConfig
 from gtnet.reader.pen import PenFrontEnd as PenFrontEnd
 from gtnet.reader.prior import Prior as Prior
@@ -40,6 +41,9 @@ from gtnet.reader.sliding import SlidingFrontEnd as SlidingFrontEnd
 from gtnet.reader.sound import Recording as Recording
 from gtnet.reader.sound import SoundConfig as SoundConfig
 from gtnet.reader.sound import SoundFrontEnd as SoundFrontEnd
+from gtnet.reader.splice import Parted as Parted
+from gtnet.reader.splice import Spliced as Spliced
+from gtnet.reader.splice import parted as parted
 from gtnet.reader.train import TrainConfig as TrainConfig
 from gtnet.reader.train import Trainer as Trainer
 from gtnet.reader.train import TrainingData as TrainingData

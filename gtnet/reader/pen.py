@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,15 +25,21 @@ class PenConfig:
 
     Lengths are shares of the size of the writing, see `track_of`. `spacing`: between two points
     along a stroke; `lifted`: the same where the pen moves above the paper; `reach`: how far to
-    the sides and up and down the ink around a point is seen; `longest`: points, longer writing is
-    resampled more coarsely.
+    the sides and up and down the ink around a point is seen, in `places` beside and above each
+    other, odd numbers; `longest`: points, longer writing is resampled more coarsely.
     """
 
     spacing: float = 0.08
     lifted: float = 0.25
-    reach: tuple[float, float] = (0.45, 0.6)
+    reach: tuple[float, float] = (0.45, 0.9)
+    places: tuple[int, int] = (5, 7)
     longest: int = 4096
     network: SequenceConfig = field(default_factory=SequenceConfig)
+
+    @property
+    def features(self) -> int:
+        """Numbers for each point, see `pen_features`."""
+        return 7 + self.places[0] * self.places[1]
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,11 @@ def track_of(strokes: Sequence[np.ndarray], config: PenConfig | None = None) -> 
     if not ways:
         return Track(np.zeros((0, 3), np.float32))
     size, middle = _measured(ways)
-    ways = [(way - middle) / size for way in ways]
+    return track_through([(way - middle) / size for way in ways], config)
+
+
+def track_through(ways: Sequence[np.ndarray], config: PenConfig) -> Track:
+    """The way through strokes that are in sizes of the writing already: [points, 2] each."""
     ink, air = (
         sum(_length(way) for way in group)
         for group in (ways, [np.stack([a[-1], b[0]]) for a, b in pairwise(ways)])
@@ -125,21 +136,20 @@ def _resampled(way: np.ndarray, spacing: float, least: int, *, pen: float) -> np
     return np.stack([x, y, np.full(len(at), pen)], axis=1)
 
 
-FEATURES = 16
-"""Numbers for each point: see `pen_features`."""
-
-
 @torch.no_grad()
-def pen_features(points: Tensor, lengths: Tensor, reach: tuple[float, float]) -> Tensor:
-    """What a network sees of each point: float [batch, points, FEATURES].
+def pen_features(points: Tensor, lengths: Tensor, config: PenConfig | None = None) -> Tensor:
+    """What a network sees of each point: float [batch, points, config.features].
 
     The direction and the curvature of the way as cosine and sine, how far its neighbours are
-    apart, its height, whether the pen writes, and the ink around it: in 9 places, `reach` to the
-    sides and up and down, so that a point knows of the dot above it that is written later.
+    apart, its height, whether the pen writes, and the ink around it: in `places`, as far as
+    `reach` to the sides and up and down, so that a point knows of the dot above it that is
+    written later.
 
-    `points` float [batch, points, 3], `lengths` int64 [batch]. Complexity: quadratic in the points.
+    `points` float [batch, points, 3], `lengths` int64 [batch]. Raises ValueError for numbers of
+    places that are even or 1. Complexity: linear in the points and in the paper they lie on.
     Source: Jaeger, Manke, Reichert & Waibel 2001 (direction, curvature, context bitmaps).
     """
+    config = config or PenConfig()
     last = (lengths - 1).clamp(min=0)[:, None]
     at = torch.arange(points.shape[1], device=points.device)[None]
     before = _at(points, (at - 1).clamp(min=0).minimum(last))
@@ -150,8 +160,8 @@ def pen_features(points: Tensor, lengths: Tensor, reach: tuple[float, float]) ->
     come, go = (functional.normalize(step, dim=2, eps=1e-6) for step in (come, go))
     bend = (come * go).sum(2), come[..., 0] * go[..., 1] - come[..., 1] * go[..., 0]
     near = there.norm(dim=2).clamp(max=2.0)
-    inside = (at < lengths[:, None]).to(points.dtype)
-    around = _ink_around(points, inside * points[..., 2], reach)
+    inside = at < lengths[:, None]
+    around = _ink_around(points, inside, config)
     own = torch.stack([*bend, near, points[..., 1], points[..., 2]], dim=2)
     return torch.cat([direction, own, around], dim=2) * inside[..., None]
 
@@ -160,19 +170,55 @@ def _at(points: Tensor, index: Tensor) -> Tensor:
     return points.gather(1, index.expand(len(points), -1)[..., None].expand(-1, -1, 3))
 
 
-def _ink_around(points: Tensor, ink: Tensor, reach: tuple[float, float]) -> Tensor:
-    """The ink near 9 places around each point, float [batch, points, 9]."""
-    near = []
-    for axis, far in enumerate(reach):
-        own = points[..., axis]
-        apart = own[:, None, :] - own[:, :, None]
-        near.append([(1 - (apart / far - place).abs()).clamp(min=0) for place in (-1, 0, 1)])
-    counts = [
-        torch.einsum("bij,bij,bj->bi", across, along, ink)
-        for along in near[1]
-        for across in near[0]
+_FARTHEST = 40.0  # sizes of the writing: ink farther from the left end or the middle is moved there
+
+
+def _ink_around(points: Tensor, inside: Tensor, config: PenConfig) -> Tensor:
+    """The ink near some places around each point, float [batch, points, places].
+
+    Ink is counted on squared paper, whose squares lie as far apart as the places, and both
+    counting and looking share it among the four squares around.
+    """
+    batch, (across, along) = len(points), config.places
+    if min(across, along) < 3 or across % 2 == 0 or along % 2 == 0:
+        raise ValueError(f"pen_features: places must be odd and at least 3, got {config.places}")
+    step = points.new_tensor(
+        [2 * far / (count - 1) for far, count in zip(config.reach, config.places, strict=True)]
+    )
+    at = points[..., :2].masked_fill(~inside[..., None], torch.inf)
+    at = (points[..., :2] - at.amin(1, keepdim=True)).clamp(max=_FARTHEST) / step
+    at = torch.where(inside[..., None], at, 0.0)
+    corner = at.floor()
+    share = at - corner
+    corner = corner.long()
+    columns, rows = (int(n) + 2 for n in corner.flatten(0, 1).amax(0))
+    half = across // 2, along // 2
+    columns, rows = columns + 2 * half[0], rows + 2 * half[1]
+    # Corners of the squares around each point, and the share of each.
+    first = (corner[..., 1] + half[1]) * columns + corner[..., 0] + half[0]
+    shares = [
+        (dx * share[..., 0] + (1 - dx) * (1 - share[..., 0]))
+        * (dy * share[..., 1] + (1 - dy) * (1 - share[..., 1]))
+        for dy in (0, 1)
+        for dx in (0, 1)
     ]
-    return torch.stack(counts, dim=2).add(1).log() / 2
+    paper = points.new_zeros(batch, rows * columns)
+    ink = points[..., 2] * inside
+    for part, ahead in zip(shares, (0, 1, columns, columns + 1), strict=True):
+        paper.scatter_add_(1, first + ahead, ink * part)
+    look = (torch.arange(-half[1], half[1] + 2) * columns)[:, None] + torch.arange(
+        -half[0], half[0] + 2
+    )
+    squares = (first[..., None] + look.flatten().to(first)).flatten(1)
+    seen = paper.gather(1, squares).view(*first.shape, along + 1, across + 1)
+    left, right, up, down = slice(None, -1), slice(1, None), slice(None, -1), slice(1, None)
+    parts = ((up, left), (up, right), (down, left), (down, right))
+    counts = sum(
+        part[..., None, None] * seen[..., row, column]
+        for part, (row, column) in zip(shares, parts, strict=True)
+    )
+    assert isinstance(counts, Tensor)
+    return counts.flatten(2).add(1).log() / 2
 
 
 def distort_tracks(
@@ -180,7 +226,8 @@ def distort_tracks(
 ) -> tuple[Tensor, Tensor]:
     """A batch of tracks as other hands might have made them, each in its way.
 
-    Slant, stretch, size and turn of the whole, and a smooth bending along the way. `points` float
+    Slant, stretch, size and turn of the whole; long or short letters above and below the middle; a
+    smooth bending along the way, in waves of about 10 and of about 50 points. `points` float
     [batch, points, 3]; `strength` 1 slants by about 10 degrees. The lengths stay.
     """
     batch, count, _ = points.shape
@@ -188,15 +235,43 @@ def distort_tracks(
     def normal(*shape: int) -> Tensor:
         return (torch.randn(batch, *shape, generator=generator) * strength).to(points)
 
+    def waves(every: int) -> Tensor:
+        knots = normal(2, max(2, count // every))
+        return functional.interpolate(knots, size=count, mode="linear", align_corners=True)
+
     slant, turn = 0.18 * normal(1), 0.06 * normal(1)
     stretch, size = (0.15 * normal(1)).exp(), (0.12 * normal(1)).exp()
-    bend = functional.interpolate(
-        0.06 * normal(2, max(2, count // 10)), size=count, mode="linear", align_corners=True
-    )
+    above, below = (0.15 * normal(1)).exp(), (0.15 * normal(1)).exp()
+    bend = 0.05 * waves(10) + 0.06 * waves(50)
     x, y, pen = points.unbind(2)
+    y = torch.where(y < 0, above * y, below * y)
     moved_x = (stretch * x - slant * y) * size + bend[:, 0]
     moved_y = (y + turn * x) * size + bend[:, 1]
     return torch.stack([moved_x, moved_y, pen], dim=2), lengths
+
+
+@dataclass(frozen=True)
+class Hand:
+    """One way to see writing again: wider by `stretch`, larger by `size`, and slanted."""
+
+    stretch: float
+    size: float
+    slant: float
+
+    def __call__(self, points: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch of tracks, float [batch, points, 3], in that hand; the lengths stay."""
+        x, y, pen = points.unbind(2)
+        x = (self.stretch * x - self.slant * y) * self.size
+        return torch.stack([x, self.size * y, pen], dim=2), lengths
+
+
+HANDS = (
+    Hand(0.93, 0.95, 0.1),
+    Hand(1.07, 0.95, -0.1),
+    Hand(1.07, 1.05, 0.1),
+    Hand(0.93, 1.05, -0.1),
+)
+"""Four hands, each change in two of them one way and in two the other."""
 
 
 Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -211,6 +286,7 @@ class PenFrontEnd(Configured[PenConfig]):
 
     name = "strokes"
     kind = PenConfig
+    looks: Sequence[Any] = HANDS
 
     def observe(self, strokes: Sequence[np.ndarray]) -> Track:
         """The way of the pen through the strokes of one line of writing."""
@@ -218,7 +294,7 @@ class PenFrontEnd(Configured[PenConfig]):
 
     def network(self, alphabet: Alphabet) -> SequenceNetwork:
         """A network that scores the labels of an alphabet for every frame."""
-        return SequenceNetwork(alphabet.num_labels, FEATURES, self.config.network)
+        return SequenceNetwork(alphabet.num_labels, self.config.features, self.config.network)
 
     def recognition(
         self, network: nn.Module, tracks: Sequence[Track], change: Change | None = None
@@ -229,7 +305,7 @@ class PenFrontEnd(Configured[PenConfig]):
             points, lengths = change(points, lengths)
         weights = next(network.parameters(), points)
         points, lengths = points.to(weights), lengths.to(weights.device)
-        scores, frames = network(pen_features(points, lengths, self.config.reach), lengths)
+        scores, frames = network(pen_features(points, lengths, self.config), lengths)
         return gtnet.Emissions(scores, frames)
 
     def change(self, strength: float) -> Change | None:

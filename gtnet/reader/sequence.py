@@ -17,14 +17,16 @@ class SequenceConfig:
     """The size of a `SequenceNetwork`.
 
     `channels`: feature maps of the convolutions; `sizes`: the steps that each sees at once, odd
-    numbers; `strides`: steps between two of its outputs; `context`: units of the recurrent layer
-    in each direction, 0 for none; `dropout`: probability, before the scores.
+    numbers; `strides`: steps between two of its outputs; `context`: units of each recurrent layer
+    in each direction, 0 for none; `layers`: recurrent layers; `dropout`: probability, before the
+    scores and before each further recurrent layer.
     """
 
     channels: tuple[int, ...] = (64, 96, 96)
     sizes: tuple[int, ...] = (5, 5, 3)
     strides: tuple[int, ...] = (1, 2, 2)
     context: int = 96
+    layers: int = 1
     dropout: float = 0.2
 
 
@@ -34,7 +36,7 @@ class SequenceNetwork(nn.Module):
     `forward(steps, lengths)`: steps float [batch, steps, features]; lengths int64 [batch]. Returns
     log-probabilities of the labels, float [batch, frames, labels], and the frames of each item,
     int64 [batch]. What lies behind an item in the batch does not change its scores in evaluation
-    mode. Raises ValueError for a size that is even or for lists of different lengths.
+    mode. Raises ValueError for a size that is even, for lists of different lengths, or no layer.
     Source: Graves, Liwicki, Fernandez, Bertolami, Bunke & Schmidhuber 2009.
     """
 
@@ -48,6 +50,11 @@ class SequenceNetwork(nn.Module):
             )
         if not all(size % 2 for size in config.sizes):
             raise ValueError(f"SequenceNetwork: sizes must be odd, got {config.sizes}")
+        if config.layers < 1:
+            raise ValueError(
+                f"SequenceNetwork: layers must be at least 1, got {config.layers}; for no recurrent"
+                " layer set context to 0"
+            )
         self.config = config
         inputs = (features, *config.channels)
         self.convolutions = nn.ModuleList(
@@ -59,11 +66,15 @@ class SequenceNetwork(nn.Module):
             for before, after, size, stride in zip(inputs, *layers)
         )
         self.forth = self.back = None
+        self.deeper = nn.ModuleList()
         last = config.channels[-1]
         if config.context:
             self.forth = nn.LSTM(last, config.context, batch_first=True)
             self.back = nn.LSTM(last, config.context, batch_first=True)
             last = 2 * config.context
+            for _ in range(config.layers - 1):
+                pair = (nn.LSTM(last, config.context, batch_first=True) for _ in range(2))
+                self.deeper.append(nn.ModuleList(pair))
         self.dropout = nn.Dropout(config.dropout)
         self.scores = nn.Linear(last, num_labels)
 
@@ -78,6 +89,10 @@ class SequenceNetwork(nn.Module):
         features = maps.transpose(1, 2)
         if self.forth is not None and self.back is not None:
             features = both_ways(self.forth, self.back, features, frames)
+            for pair in self.deeper:
+                forth, back = pair.children()
+                assert isinstance(forth, nn.LSTM) and isinstance(back, nn.LSTM)
+                features = both_ways(forth, back, self.dropout(features), frames)
         return self.scores(self.dropout(features)).log_softmax(2), frames
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch.nn import functional
 import gtnet
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.configured import Configured
+from gtnet.reader.languages import lasting
+from gtnet.reader.line_front_end import convolution
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
 
 
@@ -32,7 +35,9 @@ class SoundConfig:
 
     `window`, `hop`: seconds that a spectrum sees, and between two of them; `mels`: bands, equally
     wide in mel between `lowest` and `highest` Hz; `floor`: energy that counts as silence, as a
-    share of the recording's mean.
+    share of the recording's mean; `maps`: feature maps of the convolutions over time and bands,
+    each of which halves the bands and, the first two, the steps; none: the network over time sees
+    the bands themselves; `lasts`: frames that a character takes at least.
     """
 
     window: float = 0.032
@@ -41,8 +46,10 @@ class SoundConfig:
     lowest: float = 80.0
     highest: float = 3800.0
     floor: float = 1e-3
+    maps: tuple[int, ...] = (16, 24, 32)
+    lasts: int = 1
     network: SequenceConfig = field(
-        default_factory=lambda: SequenceConfig(channels=(64, 64, 96), strides=(2, 2, 1), context=64)
+        default_factory=lambda: SequenceConfig((96, 96), (5, 5), (1, 1), context=64)
     )
 
 
@@ -123,27 +130,14 @@ def distort_spectra(
     Returns spectra and lengths; the batch may grow longer.
     Source: Jaitly & Hinton 2013 (warped frequencies); Park et al. 2019 (masks).
     """
-    batch, steps, mels = energies.shape
+    batch, _, mels = energies.shape
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(batch, *shape, generator=generator) * strength
 
     slower = (0.13 * normal()).clamp(-0.5, 0.5).exp()
-    new = (lengths * slower).long().clamp(min=1)
-    out = -(-int(new.max()) // 16) * 16
-    step = torch.arange(out)[None, :] * (lengths / new)[:, None]
-    at = (torch.arange(mels) + 0.5) / mels * 2 - 1
-    band = at * (0.09 * normal(1)).exp() + 0.06 * normal(1)
-    grid = torch.stack(
-        [
-            band[:, None, :].expand(batch, out, mels),
-            ((step + 0.5) / steps * 2 - 1)[:, :, None].expand(batch, out, mels),
-        ],
-        dim=3,
-    )
-    warped = functional.grid_sample(
-        energies[:, None], grid, padding_mode="border", align_corners=False
-    )[:, 0]
+    warped, new = _warped(energies, lengths, slower, (0.09 * normal()).exp(), 0.06 * normal())
+    out, at = warped.shape[1], _bands(mels)
     tilt = 0.25 * normal(1, 1) * at + 0.15 * normal(1, 1) * (3 * at**2 - 1)
     noise = 0.15 * normal(1, 1).abs() * torch.randn(warped.shape, generator=generator)
     warped = warped + tilt + noise
@@ -155,6 +149,93 @@ def distort_spectra(
         warped = warped.masked_fill(masked[:, :, None] if axis == 1 else masked[:, None], 0.0)
     inside = torch.arange(out)[None] < new[:, None]
     return warped * inside[:, :, None], new
+
+
+def _bands(mels: int) -> Tensor:
+    """The middles of the bands, from -1 to 1."""
+    return (torch.arange(mels) + 0.5) / mels * 2 - 1
+
+
+def _warped(
+    energies: Tensor, lengths: Tensor, slower: Tensor, scale: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Spectra that take `slower` times as long, their bands scaled and shifted; all [batch]."""
+    batch, steps, mels = energies.shape
+    new = (lengths * slower).long().clamp(min=1)
+    out = -(-int(new.max()) // 16) * 16
+    step = torch.arange(out)[None, :] * (lengths / new)[:, None]
+    band = _bands(mels) * scale[:, None] + shift[:, None]
+    grid = torch.stack(
+        [
+            band[:, None, :].expand(batch, out, mels),
+            ((step + 0.5) / steps * 2 - 1)[:, :, None].expand(batch, out, mels),
+        ],
+        dim=3,
+    )
+    warped = functional.grid_sample(
+        energies[:, None], grid.to(energies), padding_mode="border", align_corners=False
+    )
+    return warped[:, 0], new
+
+
+@dataclass(frozen=True)
+class Listening:
+    """One way to hear a recording again: `slower` and with other `scale` and `shift` of bands."""
+
+    slower: float
+    scale: float
+    shift: float
+
+    def __call__(self, energies: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch of spectra and their lengths, heard that way."""
+        by = (torch.full((len(lengths),), x) for x in (self.slower, self.scale, self.shift))
+        warped, new = _warped(energies, lengths, *by)
+        inside = torch.arange(warped.shape[1])[None] < new[:, None]
+        return warped * inside[:, :, None], new
+
+
+LISTENINGS = (
+    Listening(0.9, 0.95, 0.06),
+    Listening(1.1, 1.05, -0.06),
+    Listening(1.1, 0.95, -0.06),
+    Listening(0.9, 1.05, 0.06),
+)
+"""Four ways to listen again, each change in two of them one way and in two the other."""
+
+
+class SoundNetwork(nn.Module):
+    """Convolutions over time and bands, then a network over time, that score labels of frames.
+
+    As the first ones see bands beside each other, a voice whose bands lie higher looks alike.
+    `forward(energies, lengths)`: energies float [batch, steps, mels], lengths int64 [batch].
+    Returns what a `SequenceNetwork` does. Raises ValueError for too few bands to halve so often.
+    Source: Abdel-Hamid, Mohamed, Jiang & Penn 2012 (convolution over frequency).
+    """
+
+    def __init__(self, num_labels: int, config: SoundConfig) -> None:
+        super().__init__()
+        bands, before = config.mels, 1
+        self.strides = [2 if number < 2 else 1 for number in range(len(config.maps))]
+        layers = []
+        for after, stride in zip(config.maps, self.strides, strict=True):
+            if bands < 2:
+                raise ValueError(
+                    f"SoundNetwork: {config.mels} bands cannot be halved {len(config.maps)} times"
+                )
+            layers.append(convolution(before, after, 3, stride=(stride, 2)))
+            bands, before = (bands + 1) // 2, after
+        self.maps = nn.ModuleList(layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.over_time = SequenceNetwork(num_labels, before * bands, config.network)
+
+    def forward(self, energies: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        maps, steps = energies[:, None].to(memory_format=torch.channels_last), lengths
+        for layer, stride in zip(self.maps, self.strides, strict=True):
+            maps = layer(maps)
+            steps = (steps + stride - 1) // stride
+            # What lies behind a short item must look as it does where no other is longer.
+            inside = torch.arange(maps.shape[2], device=maps.device) < steps[:, None]
+            maps = maps * inside[:, None, :, None]
+        return self.over_time(maps.transpose(1, 2).flatten(2), steps)
 
 
 Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -169,14 +250,19 @@ class SoundFrontEnd(Configured[SoundConfig]):
 
     name = "sound"
     kind = SoundConfig
+    looks: Sequence[Any] = LISTENINGS
 
     def observe(self, recording: Recording) -> Spectrum:
         """The spectrum of a recording."""
         return spectrum_of(recording, self.config)
 
-    def network(self, alphabet: Alphabet) -> SequenceNetwork:
+    def network(self, alphabet: Alphabet) -> SoundNetwork:
         """A network that scores the labels of an alphabet for every frame."""
-        return SequenceNetwork(alphabet.num_labels, self.config.mels, self.config.network)
+        return SoundNetwork(alphabet.num_labels, self.config)
+
+    def characters(self, alphabet: Alphabet) -> gtnet.Graph:
+        """The transducer from frames to characters: runs of frames, blanks between or not."""
+        return lasting(alphabet, self.config.lasts)
 
     def recognition(
         self, network: nn.Module, spectra: Sequence[Spectrum], change: Change | None = None
