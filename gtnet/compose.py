@@ -7,11 +7,12 @@ from typing import overload
 import torch
 
 from gtnet import _checks
+from gtnet._checks import MAX_ARCS
 from gtnet._memory import named
 from gtnet.emissions import Emissions
 from gtnet.graph import Graph, built
 from gtnet.lattice import Lattice
-from gtnet.product import MAX_ARCS, product
+from gtnet.product import product
 
 Operand = Graph | Lattice | Emissions
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gtnet import _checks, _ops
-from gtnet._checks import NEG_INF
+from gtnet._checks import MAX_ARCS, NEG_INF
 from gtnet._memory import named
 from gtnet._ordinary import ordinary_tensors
 from gtnet.connect import connect, gathered
 from gtnet.graph import Graph, built
-from gtnet.product import MAX_ARCS
 from gtnet.topology import Topology
 
 if TYPE_CHECKING:

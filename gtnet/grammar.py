@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from gtnet import _checks, _files, _numbers
-from gtnet._checks import EPSILON, NEG_INF
+from gtnet._checks import EPSILON, MAX_ARCS, NEG_INF
 from gtnet._files import PathLike, Text
 from gtnet.failure_graph import FailureGraph
 from gtnet.graph import Graph
 from gtnet.lexicon import SymbolTable, table_of
-from gtnet.product import MAX_ARCS
 
 Backoff = Literal["epsilon", "exact", "failure"]
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from gtnet import _lattice_paths, _lattice_sums, _ops
-from gtnet._checks import NEG_INF
+from gtnet._checks import MAX_ARCS, NEG_INF
 from gtnet._ordinary import ordinary, transformed
 from gtnet._text import headline
 from gtnet.distance import _is_one, _log_distance, _scaled, times
 from gtnet.emissions import Emissions, beyond
 from gtnet.graph import Graph, Unbuilt
 from gtnet.paths import MAX_PREFIXES
-from gtnet.product import MAX_ARCS, Paired, paired
+from gtnet.product import Paired, paired
 
 
 class Lattice(Unbuilt):

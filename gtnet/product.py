@@ -15,8 +15,6 @@ from gtnet.connect import gathered, restricted
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
-MAX_ARCS = 100_000_000  # about 4 GB of result
-
 
 def product(function: str, a: Graph, b: Graph, max_arcs: int) -> Graph:
     """The product under its scores; raises as `compose`."""

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet._checks import EPSILON, NEG_INF
+from gtnet._checks import EPSILON, MAX_ARCS, NEG_INF
 from gtnet._maps import origins
 from gtnet._memory import named
 from gtnet.connect import connect
 from gtnet.graph import Graph
-from gtnet.product import MAX_ARCS
 from gtnet.rational import broadcast
 from gtnet.topology import Topology, runs
 

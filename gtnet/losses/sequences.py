@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
+from gtnet._checks import MAX_ARCS
 from gtnet._memory import named
 from gtnet._ordinary import without_wrappers
 from gtnet.alignments import asg_batch, bigram_scores, ctc_batch, without_repeats
@@ -33,7 +34,6 @@ from gtnet.losses.batches import (
 )
 from gtnet.losses.elementwise import gap
 from gtnet.padded_alignments import padded_asg, padded_ctc
-from gtnet.product import MAX_ARCS
 
 
 @named
