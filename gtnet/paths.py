@@ -12,6 +12,7 @@ from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
 from gtnet._maps import traced
 from gtnet._memory import choosing
+from gtnet._ops import library
 from gtnet._ordinary import ordinary, transformed
 from gtnet.distance import best_distances, best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph, built, lazy
@@ -36,7 +37,7 @@ def viterbi_path(graph: Graph | Lattice) -> Graph:
     """
     if not isinstance(graph, Graph):
         return lazy("viterbi_path", "graph", graph).viterbi_path()
-    if graph.device.type != "cpu" or transformed():
+    if library.on_gpu(graph.weights) or transformed():
         _, best = best_paths("viterbi_path", graph)
         return _linear(graph, *best)
     topology = graph.topology

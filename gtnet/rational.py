@@ -14,6 +14,7 @@ from gtnet import _checks, _ops
 from gtnet._checks import EPSILON
 from gtnet._maps import origins
 from gtnet._memory import named
+from gtnet._ops import library
 from gtnet._ordinary import transformed
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
@@ -205,9 +206,9 @@ def _numbered(graphs: Sequence[Graph | Lattice]) -> dict[str, Graph | Lattice]:
 
 def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
     """The operands side by side, joined by epsilons as the operation requires."""
-    if graphs[0].device.type == "cpu" and not (transformed() or torch.compiler.is_compiling()):
-        return _arranged_at_once(function, kind, graphs, size)
-    return _arranged_by_steps(function, kind, graphs, size)
+    stepwise = library.on_gpu(graphs[0].weights) or transformed() or torch.compiler.is_compiling()
+    arranged = _arranged_by_steps if stepwise else _arranged_at_once
+    return arranged(function, kind, graphs, size)
 
 
 def _arranged_at_once(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
