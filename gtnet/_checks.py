@@ -18,6 +18,7 @@ EPSILON = -1
 NEG_INF = float("-inf")
 SHORT = _numbers.SHORT  # emissions may have these dtypes, on a GPU as they are
 LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
+MAX_ARCS = 100_000_000  # the usual bound of a result, about 4 GB
 
 
 Extremes = dict[str, tuple[float, float]]  # of named tensors that are not empty

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
-from gtnet._checks import LARGEST, NEG_INF
+from gtnet._checks import LARGEST, MAX_ARCS, NEG_INF
 from gtnet._memory import named
 from gtnet._ops import take
 from gtnet.distance import _per, _scaled, finite_temperature, forward_score, scaled_to_accept
 from gtnet.distributions import kl_divergence, same_paths
 from gtnet.graph import Graph, lazy
 from gtnet.paths import _drawn
-from gtnet.product import MAX_ARCS
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
-from gtnet._checks import LARGEST, NEG_INF
+from gtnet._checks import LARGEST, MAX_ARCS, NEG_INF
 from gtnet._maps import traced
 from gtnet._memory import choosing
 from gtnet._ordinary import ordinary, transformed
 from gtnet.distance import best_distances, best_paths, best_to_accept, scaled_to_accept
 from gtnet.graph import Graph, built, lazy
-from gtnet.product import MAX_ARCS
 from gtnet.topology import Topology
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from gtnet.connect import gathered, restricted
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
-MAX_ARCS = 100_000_000  # about 4 GB of result
+MAX_ARCS = _checks.MAX_ARCS
 
 
 def product(function: str, a: Graph, b: Graph, max_arcs: int) -> Graph:
