@@ -143,8 +143,8 @@ def too_many_prefixes(k: int, graph: str, max_prefixes: int) -> ValueError:
 
 def _within(counts: Tensor, k: int, max_prefixes: int) -> Tensor:
     """How many paths were found of each graph; raises where a search was given up."""
-    if k and (given_up := counts < 0).any():
-        raise too_many_prefixes(k, f"graph {int(given_up.nonzero()[0])}", max_prefixes)
+    if -1 in (found := counts.tolist()):
+        raise too_many_prefixes(k, f"graph {found.index(-1)}", max_prefixes)
     return counts
 
 
