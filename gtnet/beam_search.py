@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
-from gtnet._memory import named, unmapped
+from gtnet._memory import unmapped
 from gtnet._searched import BuiltGraph, Limits, Product, Searched, Survivors
 from gtnet.emissions import Emissions
 from gtnet.failure_graph import FailureGraph
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Partial = bool | Literal["fallback"]
 
 
-@named
 def beam_search(
     emissions: Emissions,
     graph: Graph | Lattice | Sequence[Graph | Lattice | FailureGraph],

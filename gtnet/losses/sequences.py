@@ -304,5 +304,5 @@ def _require_log_probs(scores: Tensor, graph: Graph) -> None:
         warnings.warn(
             f"transducer_loss: probabilities add up to {math.exp(least):.4g} over the labels, not "
             f"to 1: {how}",
-            stacklevel=3,
+            stacklevel=4,  # over the frame that names errors
         )
