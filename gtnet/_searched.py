@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -17,10 +17,6 @@ from gtnet.failure_graph import FailureGraph
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
-if TYPE_CHECKING:
-    pass
-
-Searchable = "Graph | Lattice | FailureGraph"
 _FAN = 32  # of csrc/beam/cpu/look_ahead.h, RangeMaximum
 _MOST_GRAPHS = 8  # of csrc/beam/cpu/product.h
 

@@ -36,6 +36,7 @@ class EpsilonQueue {
         state_(std::make_unique_for_overwrite<int32_t[]>(graph.epsilon_order ? graph.num_states()
                                                                              : 0)) {}
 
+  bool is_needed() const { return graph_.epsilon_order != nullptr; }
   bool empty() const { return set_.empty(); }
   void insert(int32_t state) {
     const int32_t at = graph_.epsilon_order[state] - graph_.first_state;

@@ -104,6 +104,8 @@ class Product {
   class Queue {
    public:
     explicit Queue(const Product& product) : product_(product) {}
+
+    static constexpr bool is_needed() { return true; }
     bool empty() const { return states_.empty(); }
     void insert(int32_t state) {
       states_.push_back(state);

@@ -11,7 +11,7 @@
 //   silent(state)            those that read an epsilon; may_be_silent(state): whether any may be
 //   label(k), weight(k), target(k), and arc(k), which is written into the trace
 //   slot(state)              an int32 for each state, which the search may write to
-//   queue()                  states in an order in which epsilons lead forward
+//   queue()                  states in an order in which epsilons lead forward, where there are any
 //   keep(trace), is_full()   forgets what the trace does not name; asks for that
 #pragma once
 
@@ -251,6 +251,7 @@ class BeamSearch {
 
   // Within a cut, in an order that leads forward: whoever is taken from the queue is final.
   void follow_epsilons(double bound) {
+    if (!queue_.is_needed()) return;
     const auto count = static_cast<int32_t>(count_);
     for (int32_t slot = 0; slot < count; ++slot) enqueue(slot);
     while (!queue_.empty()) {
