@@ -13,9 +13,12 @@
 #endif
 
 #ifdef GTNET_OLD_NAME
-GTNET_OLD_NAME(exp);    // new in 2.29
-GTNET_OLD_NAME(log);    // 2.29
-GTNET_OLD_NAME(pow);    // 2.29
+GTNET_OLD_NAME(exp);  // new in 2.29, as the next four
+GTNET_OLD_NAME(exp2);
+GTNET_OLD_NAME(log);
+GTNET_OLD_NAME(log2);
+GTNET_OLD_NAME(pow);
 GTNET_OLD_NAME(hypot);  // 2.35
+GTNET_OLD_NAME(fmod);   // 2.38
 #undef GTNET_OLD_NAME
 #endif
