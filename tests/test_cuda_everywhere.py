@@ -262,7 +262,8 @@ CASES: dict[str, list[Case]] = {
 
 # They take no tensors or graphs, or are no functions.
 WITHOUT = {"Animation", "GraphvizMissingError", "Lexicon", "NGramModel", "Picture", "SymbolTable"}
-WITHOUT |= {"load", "save", "to_dot", "ForcedAlignment", "Span"}
+WITHOUT |= {"load", "save", "to_dot", "ForcedAlignment", "Span", "GraphView"}
+WITHOUT |= {"FailureGraph"}  # no graph, and on the CPU only, which it says
 
 
 def cases() -> list[Any]:

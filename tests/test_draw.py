@@ -144,9 +144,9 @@ def test_the_best_path_is_highlighted() -> None:
 def test_given_arcs_are_highlighted() -> None:
     lines = edges(to_dot(diamond(), highlight=[0]))
     assert {edge for edge, line in lines.items() if 'color="#0072b2" weight' in line} == {(0, 1)}
-    with pytest.raises(ValueError, match=r"draw: highlight holds arc 4, the graph has 4 arcs"):
+    with pytest.raises(ValueError, match=r"to_dot: highlight holds arc 4, the graph has 4 arcs"):
         to_dot(diamond(), highlight=[4])
-    with pytest.raises(ValueError, match=r"draw: highlight is 'worst'"):
+    with pytest.raises(ValueError, match=r"to_dot: highlight is 'worst'"):
         to_dot(diamond(), highlight="worst")
 
 
@@ -227,7 +227,7 @@ def test_a_large_graph_without_paths_is_cut_around_its_start() -> None:
 
 def test_a_batch_needs_an_index() -> None:
     batch = stack([diamond(), linear([4, 5])])
-    with pytest.raises(ValueError, match=r"draw: the batch has 2 graphs, choose one with index="):
+    with pytest.raises(ValueError, match=r"to_dot: the batch has 2 graphs, choose one with index="):
         to_dot(batch)
     assert to_dot(batch, index=1) == to_dot(linear([4, 5]))
     with pytest.raises(IndexError, match="batch of 2"):
@@ -239,9 +239,9 @@ def test_graphs_in_training_can_be_drawn() -> None:
 
 
 def test_wrong_options_are_named() -> None:
-    with pytest.raises(ValueError, match=r"draw: show is 'cost', expected"):
+    with pytest.raises(ValueError, match=r"to_dot: show is 'cost', expected"):
         to_dot(diamond(), show="cost")
-    with pytest.raises(ValueError, match=r"draw: posteriors has shape \[3\], expected \[4\]"):
+    with pytest.raises(ValueError, match=r"to_dot: posteriors has shape \[3\], expected \[4\]"):
         to_dot(diamond(), posteriors=torch.ones(3))
 
 
@@ -368,7 +368,7 @@ def test_png_files_hold_the_pixels(shape: tuple[int, ...]) -> None:
 
 
 def test_images_without_pixels_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"png_bytes: image has shape \(0, 4\)"):
+    with pytest.raises(ValueError, match=r"to_dot: image has shape \(0, 4\)"):
         to_dot(diamond(), images={0: np.zeros((0, 4))})
 
 

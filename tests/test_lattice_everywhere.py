@@ -233,6 +233,8 @@ case("save", written(gtnet.save))
 for options in ({}, {"highlight": "best", "posteriors": True}, {"k_best": 2}, {"max_arcs": 2}):
     case("draw", lambda g, o=options: gtnet.draw(g, index=0, **o), *SOME)
 case("draw", lambda g: gtnet.draw(g), "one", "single word")
+case("draw_view", lambda g: gtnet.draw_view(g, index=0).data, *SOME)
+case("draw_widget", lambda g: gtnet.draw_widget(g, index=0).view, *SOME)
 case("to_dot", lambda g: gtnet.to_dot(g, index=-1), *SOME)
 case(
     "draw_composition",
@@ -520,6 +522,7 @@ def test_every_public_function_that_takes_a_graph_is_asked() -> None:
         }  # fmt: skip
     elsewhere = {
         "Animation",  # of pictures
+        "FailureGraph",  # of a graph alone, whose epsilons mean something else
         "Lattice",  # made by `compose`, of a graph
         "draw_alignment",  # of a lattice alone, see test_draw_kinds.py
         "losses.Energies",  # the result of `losses.energies`
