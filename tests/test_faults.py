@@ -231,7 +231,7 @@ def test_functions_that_take_a_count_keep_a_bound_of_memory(dtype):
     graph = gtnet.random_graph(20, 200, 3, size=2, epsilons=0.2, generator=generator, dtype=dtype)
     cyclic = Graph([0, 0], [0, 1], [0, 1], weights=torch.tensor([-1e-4, -9.0], dtype=dtype),
                    accept=1)  # fmt: skip
-    scores = torch.zeros(2, 30, 3, dtype=dtype, requires_grad=True)
+    scores = torch.zeros(12, 30, 3, dtype=dtype, requires_grad=True)
     lattice = gtnet.Emissions(scores) @ gtnet.bigram_graph(3, dtype=dtype)
     most = 10**7
     for given in (graph, lattice):
@@ -245,7 +245,7 @@ def test_functions_that_take_a_count_keep_a_bound_of_memory(dtype):
             sample(stack([graph] * 9) if given is graph else given, most)
         with pytest.raises(ValueError, match=r"^sample: 500 paths of each graph .*max_arcs=1001"):
             sample(given, 500, max_arcs=1_001)  # longer than one arc
-        found = k_best(given, 5, max_prefixes=999), sample(given, 5, max_arcs=999)
+        found = k_best(given, 5, max_prefixes=999), sample(given, 5, max_arcs=1_999)
         assert all(len(paths) == 5 for one in found for paths in one)
     with pytest.raises(ValueError, match=r"^sample: 1 paths of each graph .*max_arcs=50"):
         sample(cyclic, 1, max_arcs=50)  # one that goes round for long
