@@ -60,10 +60,7 @@ def possible(scores: Tensor) -> Tensor:
 
 def plain_scores(graph: Graph) -> list[Tensor]:
     """Weights, start and accept scores as operators read them, outside of autograd."""
-    return [
-        (t.detach() if t.requires_grad else t).contiguous()
-        for t in (graph.weights, graph.start, graph.accept)
-    ]
+    return [(t.detach() if t.requires_grad else t).contiguous() for t in graph.scores]
 
 
 def tensor(function: str, name: str, value: object) -> None:

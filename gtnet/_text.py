@@ -28,7 +28,7 @@ def headline(graph: Graph) -> str:
 
 def describe(graph: Graph) -> str:
     """The kind and size of a batch, then the first arcs of its first graphs; none under vmap."""
-    if any(map(mapped, (graph.weights, graph.start, graph.accept))):
+    if any(map(mapped, graph.scores)):
         return headline(graph)
     shown = min(len(graph), _GRAPHS)
     bodies = [_describe(graph[i], i if len(graph) > 1 else None) for i in range(shown)]

@@ -12,7 +12,8 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import LARGEST, NEG_INF
 from gtnet._memory import unmapped
-from gtnet._searched import BuiltGraph, Limits, Product, Searched, Survivors
+from gtnet._searched import BuiltGraph, Limits, Searched, Survivors
+from gtnet._searched_product import Product
 from gtnet.emissions import Emissions
 from gtnet.failure_graph import FailureGraph
 from gtnet.graph import Graph, built

@@ -180,7 +180,7 @@ def sample(
     max_arcs = _checks.count("sample", "max_arcs", max_arcs)
     _check_device("sample", graph)
     scaled, to_accept = scaled_to_accept("sample", graph.detach(), beta)
-    scores = [t.contiguous() for t in (scaled.weights, scaled.start, scaled.accept)]
+    scores = _checks.plain_scores(scaled)
     return _by_graph(
         graph, *_drawn("sample", graph, to_accept, scores, n, generator, LARGEST, max_arcs)
     )
@@ -198,8 +198,7 @@ def random_walks(
     A walk of more than `max_length` arcs is given up and becomes a graph without states.
     """
     zeros = torch.zeros(graph.num_states, dtype=torch.float64, device=graph.device)
-    given = (graph.weights, graph.start, graph.accept)
-    scores = [t.detach().masked_fill(t.detach() > NEG_INF, 0).contiguous() for t in given]
+    scores = [t.masked_fill(t > NEG_INF, 0) for t in _checks.plain_scores(graph)]
     drawn = _drawn(function, graph, zeros, scores, n, generator, max_length, MAX_ARCS)
     return _by_graph(graph, *drawn)
 

@@ -62,6 +62,7 @@ def test_items_without_a_path_are_empty_graphs_beside_others() -> None:
 def test_equal_scores_give_the_path_that_keeping_all_gives() -> None:
     lattice = Emissions(torch.zeros(1, 700, 4)) @ ctc_graph([[1, 2, 3] * 40])
     path, [[wanted]] = viterbi_path(lattice), k_best(lattice, 1)
+    assert torch.equal(path.arc_maps[1], wanted.arc_maps[1])
     assert viterbi_score(path).tolist() == [0.0]
     assert path.olabels[path.olabels >= 0].tolist() == [1, 2, 3] * 40
     assert viterbi_score(wanted).tolist() == [0.0]

@@ -213,7 +213,9 @@ def test_lista_begins_as_ista_and_ends_sooner() -> None:
     fit(network, (signals[:500], codes[:500]), epochs=30, batch_size=50, rate=0.01)
     held_out, truth = signals[500:], codes[500:]
     fista = sparse_code(held_out, D, lam, iterations=4, tol=0)
-    learnt, plain = (float((z - truth).square().mean()) for z in (network(held_out), fista))
+    learnt, plain = (
+        float((z - truth).detach().square().mean()) for z in (network(held_out), fista)
+    )
     assert learnt < 0.5 * plain
     assert torch.allclose(network.loss(held_out, truth), network.loss(held_out), atol=0.02)
 

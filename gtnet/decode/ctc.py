@@ -148,17 +148,15 @@ class CTCDecoder:
         else:
             words = lexicon.words
             self._unknown = max(words, default=-1) + 1
-            loop, place = (
-                word_loop(
-                    lexicon,
-                    apart,
-                    word_score=word_score,
-                    unk=self._unknown,
-                    unk_score=unk_score,
-                    silent=[empty],
-                    dtype=dtype,
-                ),
-                len(graphs),
+            place = len(graphs)
+            loop = word_loop(
+                lexicon,
+                apart,
+                word_score=word_score,
+                unk=self._unknown,
+                unk_score=unk_score,
+                silent=[empty],
+                dtype=dtype,
             )
             graphs.append(loop)
             if phrases:

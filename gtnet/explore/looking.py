@@ -97,7 +97,11 @@ def look(
     if looked is None:
         return {"empty": True, "message": "nothing is drawn"}
     seen_at = time.perf_counter()
-    lattice = tempered(looked, question.beta)
+    lattice = looked.lattice
+    if question.beta not in (1.0, math.inf):
+        scaled = gtnet.scale(lattice, question.beta)
+        assert isinstance(scaled, gtnet.Lattice)
+        lattice = scaled
     shares = _label_shares(lattice, question.beta)
     beam = question.beam if _has_segments(looked) else min(question.beam, _FRAMES_BEAM)
     interpretation = gtnet.prune(looked.lattice, beam=beam)
@@ -120,18 +124,6 @@ def look(
     ends = (began, seen_at, read_at, time.perf_counter())
     found["milliseconds"] = [round(1000 * (b - a)) for a, b in itertools.pairwise(ends)]
     return found
-
-
-def tempered(looked: Looked, beta: float) -> gtnet.Lattice:
-    """The interpretation graph with all scores times beta; as it is where that is infinite."""
-    if beta in (1.0, math.inf):
-        return looked.lattice
-    emissions = looked.emissions
-    scores = emissions.scores
-    scores = torch.where(scores == -math.inf, scores, scores * beta)
-    graph = None if emissions.lengths is not None else emissions.segmentation
-    scaled = gtnet.Emissions(scores, emissions.lengths, graph=graph)
-    return gtnet.compose(scaled, gtnet.scale(looked.lattice.operand, beta))
 
 
 def _has_segments(looked: Looked) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet.latent.items import beside, inner, total
+from gtnet.latent.momentum import Momentum
 
 Energy = Callable[[Tensor], Tensor]
 """Codes [batch, ...] to energies [batch]."""
@@ -44,7 +45,7 @@ def descend(
     Source: Beck & Teboulle 2009; O'Donoghue & Candès 2015 for restarts.
     """
     step = z.new_ones(len(z))
-    momentum = z.new_ones(len(z))
+    momentum = Momentum(z)
     done = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     ahead = z
     rounding = 10 * torch.finfo(z.dtype).eps
@@ -61,13 +62,8 @@ def descend(
                 break
             step = torch.where(fits | done, step, step / 2)
         moved = total(move.square()).sqrt() <= tol * total(found.square()).sqrt().clamp(min=1)
-        uphill = inner(ahead - found, found - z) > 0
         found = torch.where(beside(done, z), z, found)
-        momentum = torch.where(uphill, 1.0, momentum)
-        after = (1 + torch.sqrt(1 + 4 * momentum.square())) / 2
-        beyond = torch.where(uphill, 0.0, (momentum - 1) / after)
-        ahead = found + beside(beyond, z) * (found - z)
-        z, momentum = found, after
+        ahead, z = momentum.ahead(ahead, found, z), found
         done |= moved
         if bool(done.all()):
             break

@@ -24,12 +24,12 @@ class ChainViterbi {
         kept_(numbers + kMargin),
         between_(kept_ + (frames_ / every_ + 1) * size_) {
     std::fill_n(numbers, kMargin + size_, kNegInf);
-    std::fill_n(numbers + room(item) - kMargin, kMargin, kNegInf);
+    std::fill_n(kept_ + rows(frames_, every_) * size_, kMargin, kNegInf);
   }
 
   static int64_t room(const LatticeItem<Score>& item) {
-    const int64_t frames = item.cuts.count - 1, every = spacing(item, ActiveBand(item));
-    return (frames / every + 1 + (every > 1 ? every : 0)) * item.steps.num_positions + 2 * kMargin;
+    const int64_t every = spacing(item, ActiveBand(item));
+    return rows(item.cuts.count - 1, every) * item.steps.num_positions + 2 * kMargin;
   }
 
   LatticePath path(const Predecessors<Score>& ways) {
@@ -64,6 +64,11 @@ class ChainViterbi {
   double *const kept_, *const between_;
   bool goes_back_ = false;
   int32_t block_ = 0;  // on the way back: the kept cut in front of those that `between_` holds
+
+  // Those kept, and those between two of them.
+  static int64_t rows(int64_t frames, int64_t every) {
+    return frames / every + 1 + (every > 1 ? every : 0);
+  }
 
   // How many cuts apart distances are kept. All are where they fit into a processor's cache, and
   // where a path can come from anywhere: finding them again would take as long as the first time.

@@ -48,14 +48,28 @@ Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
   return {counts, score, offsets, arcs, rows, ends[0], ends[1], ends[2], ends[3]};
 }
 
-// Room for the best distances of an item.
-template <class Best, class Score>
-Tensor best_room(const lattice::LatticeItem<Score>& item, const Tensor& like) {
-  const int64_t room = Best::room(item);
-  Tensor alpha = empty<double>(like, room);
-  expect_writes(alpha, room * static_cast<int64_t>(sizeof(double)));
-  return alpha;
-}
+// An algorithm on the best distances of an item, with room for them.
+template <class Algorithm, class Score>
+class InRoom {
+ public:
+  InRoom(const lattice::LatticeItem<Score>& item, const Tensor& like)
+      : room_(empty<double>(like, Algorithm::room(item))), algorithm_(item, numbers()) {}
+
+  Algorithm* operator->() { return &algorithm_; }
+  const Algorithm& operator*() const { return algorithm_; }
+
+ private:
+  Tensor room_;
+  Algorithm algorithm_;
+
+  double* numbers() {
+    expect_writes(room_, room_.numel() * static_cast<int64_t>(sizeof(double)));
+    return output<double>(room_);
+  }
+};
+
+template <class Score>
+using Best = InRoom<lattice::LatticeBest<Score>, Score>;
 
 // The paths that functor(item) finds in every item.
 template <class Functor>
@@ -75,24 +89,21 @@ Tensors lattice_best(const LatticeTensors& given) {
   return best_paths(given, [&given]<class Score>(const lattice::LatticeItem<Score>& item) {
     const lattice::Predecessors ways(item);
     if (item.cuts.is_chain) {
-      const Tensor kept = best_room<lattice::ChainViterbi<Score>>(item, given.scores);
-      lattice::ChainViterbi<Score> best(item, output<double>(kept));
-      return std::vector{best.path(ways)};
+      InRoom<lattice::ChainViterbi<Score>, Score> best(item, given.scores);
+      return std::vector{best->path(ways)};
     }
-    const Tensor alpha = best_room<lattice::LatticeBest<Score>>(item, given.scores);
-    lattice::LatticeBest<Score> best(item, output<double>(alpha));
-    best.distances();
-    return std::vector{best.path(ways)};
+    Best<Score> best(item, given.scores);
+    best->distances();
+    return std::vector{best->path(ways)};
   });
 }
 
 Tensors lattice_k_best(const LatticeTensors& given, int64_t k, int64_t max_prefixes) {
   return best_paths(given, [&]<class Score>(const lattice::LatticeItem<Score>& item) {
-    const Tensor alpha = best_room<lattice::LatticeBest<Score>>(item, given.scores);
-    lattice::LatticeBest<Score> best(item, output<double>(alpha));
-    best.distances();
+    Best<Score> best(item, given.scores);
+    best->distances();
     Budget budget{max_prefixes};
-    return lattice::k_best_of(item, best, k, budget);
+    return lattice::k_best_of(item, *best, k, budget);
   });
 }
 
@@ -124,13 +135,10 @@ Tensors lattice_prune(const LatticeTensors& given, double beam) {
     std::vector<lattice::LatticeKept> kept(batch.size);
     batch.for_each_item([&](int64_t b) {
       const lattice::LatticeItem<Score> item = batch.item(b);
-      const Tensor alpha = best_room<lattice::LatticeBest<Score>>(item, scores),
-                   beta = best_room<lattice::LatticeBest<Score>>(item, scores);
-      lattice::LatticeBest<Score> before(item, output<double>(alpha)),
-          after(item, output<double>(beta));
-      before.distances();
-      after.distances_to_end();
-      kept[b] = lattice::LatticePrune<Score>(item, before, after).run(beam);
+      Best<Score> before(item, scores), after(item, scores);
+      before->distances();
+      after->distances_to_end();
+      kept[b] = lattice::LatticePrune<Score>(item, *before, *after).run(beam);
     });
     Tensors result;
     using Column = std::vector<int32_t> lattice::LatticeKept::*;

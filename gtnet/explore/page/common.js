@@ -1,4 +1,6 @@
-// What all parts of the page use: elements, sentences, questions to the server, files.
+// What all parts of the page use: elements, sentences, views, questions to the server, files.
+
+import { draw } from "./view.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -45,6 +47,18 @@ export async function ask(path, body) {
   tell(answer.ok ? "" : told.error, path);
   if (!answer.ok) return null;
   return told;
+}
+
+/** Shows data in a part of the page, in the view that is there, a new one or none. */
+export function showView(views, name, place, data, options) {
+  if (!data) {
+    views[name]?.remove();
+    delete views[name];
+  } else if (views[name]) {
+    views[name].update(data, true);
+  } else {
+    views[name] = draw($(place), data, options);
+  }
 }
 
 /** Ask again whenever something changed, one question at a time. */

@@ -1,7 +1,6 @@
 // Any graph: typed or loaded, before and after an operation.
 
-import { draw } from "./view.js";
-import { $, ask, keepAsking, make, pick, save } from "./common.js";
+import { $, ask, keepAsking, make, pick, save, showView } from "./common.js";
 
 const FORMS = {
   openfst: "A line is an arc, “source target label [cost]” or “source target in out [cost]”, or a "
@@ -74,23 +73,16 @@ export function startGraphs(about) {
   }
 
   function show(name, data) {
-    if (!data) {
-      views[name]?.remove();
-      delete views[name];
-    } else if (views[name]) {
-      views[name].update(data, true);
-    } else {
-      views[name] = draw($(`view-${name}`), data, {
-        label: name === "result" ? "the result" : `graph ${name.toUpperCase()}`,
-        height: name === "result" ? 380 : 230,
-        onHover: (arc) => trace(name, arc),
-        onState(found) {
-          if (!found.hidden) return;
-          opened[name] = [...(opened[name] ?? []), found.id];
-          changed();
-        },
-      });
-    }
+    showView(views, name, `view-${name}`, data, {
+      label: name === "result" ? "the result" : `graph ${name.toUpperCase()}`,
+      height: name === "result" ? 380 : 230,
+      onHover: (arc) => trace(name, arc),
+      onState(found) {
+        if (!found.hidden) return;
+        opened[name] = [...(opened[name] ?? []), found.id];
+        changed();
+      },
+    });
   }
 
   /** Marks, in the other graphs, the arcs that one came from or went to. */

@@ -1,9 +1,9 @@
 // Reading: the paper, the answers, and the picture of every step between them.
 
-import { draw, BETAS, betaName } from "./view.js";
+import { BETAS, betaName } from "./view.js";
 import { Paper } from "./paper.js";
 import { startLearning } from "./learn.js";
-import { $, PAGE, ask, keepAsking, make, pick, save, tell } from "./common.js";
+import { $, PAGE, ask, keepAsking, make, pick, save, showView, tell } from "./common.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -85,22 +85,15 @@ export function startReading(about) {
   }
 
   function showGraph(name, data) {
-    if (!data) {
-      views[name]?.remove();
-      delete views[name];
-    } else if (views[name]) {
-      views[name].update(data, true);
-    } else {
-      views[name] = draw($(name), data, {
-        label: data.title,
-        height: 300,
-        onState(found) {
-          if (!found.hidden) return;
-          state.opened[name].push(found.id);
-          changed();
-        },
-      });
-    }
+    showView(views, name, name, data, {
+      label: data?.title,
+      height: 300,
+      onState(found) {
+        if (!found.hidden) return;
+        state.opened[name].push(found.id);
+        changed();
+      },
+    });
   }
 
   function showAnswers(answers, message) {
