@@ -8,7 +8,7 @@ import torch
 import gtnet
 from gtnet import EPSILON, Graph, _checks, _ops, linear, stack
 from gtnet._ops import Walk
-from gtnet._searched import Product
+from gtnet._searched_product import Product
 
 
 def registered() -> set[str]:
