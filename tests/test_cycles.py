@@ -148,12 +148,18 @@ def test_distances_agree_with_the_inverse_matrix(graph, seed, to_accept):
     assert_close(shortest_distance(graph, to_accept=to_accept), expected)
 
 
+def visits_once(one, arcs):
+    taken = [one.arcs[a - one.first_arc] for a in arcs]
+    visited = [taken[0].source, *(arc.target for arc in taken)]
+    return len(visited) == len(set(visited))
+
+
 @settings(max_examples=100)
 @given(CYCLIC)
 def test_best_paths_have_no_cycle_worth_taking(graph):
     graph = cooled(graph, 2.0)  # no cycle has a positive score, some have score 0
     for i, one in enumerate(automata(graph)):
-        found = oracle.paths(one, lambda arcs: len(arcs) == len(set(arcs)))
+        found = oracle.paths(one, lambda arcs, one=one: visits_once(one, arcs))
         best = max((path.score for path in found), default=NEG_INF)
         assert viterbi_score(graph[i]).item() == best
         path = viterbi_path(graph[i])
@@ -232,7 +238,7 @@ def test_components_lead_forward(graph):
 
 
 @settings(max_examples=12)
-@given(strategies.graphs(acyclic=False, size=1), SEEDS)
+@given(strategies.graphs(acyclic=False, size=1, max_arcs=6), SEEDS)
 def test_gradcheck_and_gradgradcheck(graph, seed):
     inputs, put = scored(cooled(strategies.with_random_scores(graph, seed), 4.0))
     functions = [
