@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import gtnet
+from gtnet._memory import named
+from gtnet._ops import total_by
 from gtnet.compat.gtn import tape
 from gtnet.compat.gtn.device import CPU, Device, place
-from gtnet.compat.gtn.graph import Graph, with_scores
+from gtnet.compat.gtn.graph import Graph, with_weights
 from gtnet.compat.gtn.parallel import is_list, parallel_map, takes_lists
-from gtnet.compat.gtn.tape import record
+from gtnet.compat.gtn.tape import Made, record, same_arcs
 from gtnet.compat.gtn.topologies import closed, joined, removed
 from gtnet.compat.gtn.walk import walked
+from gtnet.distance import best_paths, path_distribution
 
 epsilon = gtnet.EPSILON
 
@@ -58,32 +62,39 @@ def linear_graph(
 @takes_lists
 def negate(g: Graph) -> Graph:
     """Minus the weight of a graph of one arc. Raises RuntimeError for other graphs."""
-    return _scalar("negate", operator.neg, g)
+    return _scalar("negate", operator.neg, (-1,), g)
 
 
 @takes_lists
 def add(g1: Graph, g2: Graph) -> Graph:
     """The sum of the weights of two graphs of one arc. Raises RuntimeError for other graphs."""
-    return _scalar("add", operator.add, g1, g2)
+    return _scalar("add", operator.add, (1, 1), g1, g2)
 
 
 @takes_lists
 def subtract(g1: Graph, g2: Graph) -> Graph:
     """The difference of the weights of two graphs of one arc, else RuntimeError."""
-    return _scalar("subtract", operator.sub, g1, g2)
+    return _scalar("subtract", operator.sub, (1, -1), g1, g2)
 
 
-def _scalar(function: str, change: Callable[..., torch.Tensor], *graphs: Graph) -> Graph:
-    """The first graph with a weight computed from all; an infinite loss is still a number."""
+def _scalar(
+    function: str, change: Callable[..., Tensor], signs: Sequence[int], *graphs: Graph
+) -> Graph:
+    """The first graph with a weight computed from all, of which it is the sum under these signs; an
+    infinite loss is still a number.
+    """
     for graph in graphs:
         if graph.num_arcs() != 1:
             raise RuntimeError(f"{function}: a graph of one arc is needed, got {graph.num_arcs()}")
 
-    def changed(*cores: gtnet.Graph) -> gtnet.Graph:
-        first, weight = cores[0], change(*(core.weights for core in cores))
-        return gtnet.Graph.from_topology(first.topology, weight, first.start, first.accept)
+    def changed(*cores: gtnet.Graph) -> Made:
+        weight = change(*(core.weights for core in cores))
+        return Made(with_weights(cores[0], weight), [_ADJOINTS[sign] for sign in signs])
 
     return record(changed, *graphs)
+
+
+_ADJOINTS = {1: lambda grad: grad, -1: operator.neg}
 
 
 # Rational operations, composition, removal
@@ -92,26 +103,26 @@ def _scalar(function: str, change: Callable[..., torch.Tensor], *graphs: Graph) 
 @takes_lists
 def clone(g1: Graph) -> Graph:
     """A copy, recorded on the tape."""
-    return record(lambda core: core, g1)
+    return record(same_arcs, g1)
 
 
 @takes_lists
 def project_input(g: Graph) -> Graph:
     """`gtnet.project` on what is read."""
-    return record(lambda core: gtnet.project(core, "input"), g)
+    return record(lambda core: same_arcs(gtnet.project(core, "input")), g)
 
 
 @takes_lists
 def project_output(g: Graph) -> Graph:
     """`gtnet.project` on what is written."""
-    return record(lambda core: gtnet.project(core, "output"), g)
+    return record(lambda core: same_arcs(gtnet.project(core, "output")), g)
 
 
 def union(graphs: Sequence[Graph] | Sequence[Sequence[Graph]]) -> Any:
     """`gtnet.union` of a list of graphs, empty for none; of a list of lists, a list of unions."""
     if graphs and is_list(graphs[0]):
         return parallel_map(union, graphs)
-    return record(gtnet.union, *graphs) if graphs else Graph(calc_grad=False)
+    return _rewritten(gtnet.union, *graphs) if graphs else Graph(calc_grad=False)
 
 
 def concat(
@@ -129,31 +140,31 @@ def concat(
     if graphs and is_list(graphs[0]):
         return parallel_map(concat, graphs)
     if graphs:
-        return record(joined, *graphs)
+        return _rewritten(joined, *graphs)
     return Graph.of(gtnet.linear([]), calc_grad=False)
 
 
 @takes_lists
 def _concat_pair(g1: Graph, g2: Graph) -> Graph:
-    return record(joined, g1, g2)
+    return _rewritten(joined, g1, g2)
 
 
 @takes_lists
 def closure(g: Graph) -> Graph:
     """Any number of paths, one after another, from a new start node and back to it."""
-    return record(closed, g)
+    return _rewritten(closed, g)
 
 
 @takes_lists
 def compose(g1: Graph, g2: Graph) -> Graph:
     """`gtnet.compose`."""
-    return record(gtnet.compose, g1, g2)
+    return _rewritten(gtnet.compose, g1, g2)
 
 
 @takes_lists
 def intersect(g1: Graph, g2: Graph) -> Graph:
     """`gtnet.intersect`. Raises ValueError for transducers."""
-    return record(gtnet.intersect, g1, g2)
+    return _rewritten(gtnet.intersect, g1, g2)
 
 
 @takes_lists
@@ -168,42 +179,82 @@ def remove(
     """
     read = label if ilabel is None else ilabel
     written = read if olabel is None else olabel
-    return record(lambda core: removed(core, read, written), g)
+    return record(lambda core: Made(removed(core, read, written)), g)
+
+
+def _rewritten(function: Callable[..., gtnet.Graph], *graphs: Graph) -> Graph:
+    """A graph whose arcs have the sum of the weights of those that its arc maps name."""
+
+    def made(*cores: gtnet.Graph) -> Made:
+        result = function(*cores)
+        assert result.arc_maps is not None
+        return Made(
+            result,
+            [
+                partial(_total_by, index, core.num_arcs)
+                for index, core in zip(result.arc_maps, cores)
+            ],
+        )
+
+    return record(made, *graphs)
+
+
+def _total_by(index: Tensor, size: int, grad: Tensor) -> Tensor:
+    return total_by(index, grad, size)
 
 
 # Path sums and paths
 
 
 @takes_lists
+@named
 def forward_score(g: Graph) -> Graph:
     """`gtnet.forward_score` as a scalar graph; NaN is an arc that cannot be taken."""
-    return record(lambda core: _score(gtnet.forward_score, core), g)
+    learning = isinstance(g, Graph) and g.calc_grad
+    return record(_sum_with_adjoint if learning else _sum, g)
 
 
 @takes_lists
+@named
 def viterbi_score(g: Graph) -> Graph:
     """`gtnet.viterbi_score` as a scalar graph; NaN is an arc that cannot be taken."""
-    return record(lambda core: _score(gtnet.viterbi_score, core), g)
+    return record(_best, g)
 
 
 @takes_lists
 def viterbi_path(g: Graph) -> Graph:
     """`gtnet.viterbi_path`: a chain, empty where there is no path."""
-    return record(lambda core: gtnet.viterbi_path(_passable(core)), g)
+    return _rewritten(lambda core: gtnet.viterbi_path(_passable(core)), g)
 
 
-def _score(function: Callable[[gtnet.Graph], torch.Tensor], core: gtnet.Graph) -> gtnet.Graph:
-    score = function(_passable(core))
-    if float(score.detach()) > _ENDLESS / 2:
-        score = torch.where(score > _ENDLESS / 2, math.inf, score)
-    one = _one(core.device)
-    return with_scores(one, score, one.start.to(score.dtype), one.accept.to(score.dtype))
+def _sum(core: gtnet.Graph) -> Made:
+    return Made(_one_arc(gtnet.forward_score(_passable(core))))
+
+
+def _sum_with_adjoint(core: gtnet.Graph) -> Made:
+    passable = _passable(core)
+    if passable is core:  # whose weights may be set before the gradient is asked for
+        passable = with_weights(core, core.weights.clone())
+    paths = path_distribution("forward_score", passable, 1.0)
+    return Made(_one_arc(paths.score), [lambda grad: grad * paths.posteriors.arcs])
+
+
+def _best(core: gtnet.Graph) -> Made:
+    scores, best = best_paths("viterbi_score", _passable(core))
+    arcs, size = best.arcs, core.num_arcs
+    return Made(_one_arc(scores), [lambda grad: total_by(arcs, grad.expand(len(arcs)), size)])
+
+
+def _one_arc(score: Tensor) -> gtnet.Graph:
+    """The scalar graph of a score; one that is endless is +inf, which `gtnet.linear` refuses."""
+    if float(score) > _ENDLESS / 2:
+        score = torch.full_like(score, math.inf)
+    return with_weights(_one(score.device), score.float())
 
 
 @lru_cache
 def _one(device: torch.device) -> gtnet.Graph:
-    """The graph of one arc, which takes a score that `gtnet.linear` would refuse: +inf."""
-    return gtnet.linear([0]).to(device)
+    return gtnet.linear([0]).to(torch.float32).to(device)
 
 
 _ENDLESS = 1e30  # in place of +inf, whose differences would be NaN
@@ -212,10 +263,9 @@ _ENDLESS = 1e30  # in place of +inf, whose differences would be NaN
 def _passable(core: gtnet.Graph) -> gtnet.Graph:
     """The graph under weights that can be summed: none is NaN or +inf."""
     weights = core.weights
-    if not len(weights) or float(weights.detach().max()) < math.inf:  # NaN is not
+    if not len(weights) or float(weights.max()) < math.inf:  # NaN is not
         return core
-    weights = torch.where(weights.isnan(), -math.inf, weights).clamp(max=_ENDLESS)
-    return with_scores(core, weights, core.start, core.accept)
+    return with_weights(core, torch.where(weights.isnan(), -math.inf, weights).clamp(max=_ENDLESS))
 
 
 def sample(g: Graph, max_length: int = 1000) -> Graph:
@@ -224,7 +274,7 @@ def sample(g: Graph, max_length: int = 1000) -> Graph:
     A walk that is longer than `max_length` is cut back to the last accepting node it met; empty
     where it met none. The random numbers are torch's: `torch.manual_seed` repeats them.
     """
-    return record(lambda core: walked(core, max_length), g)
+    return _rewritten(lambda core: walked(core, max_length), g)
 
 
 # Comparison

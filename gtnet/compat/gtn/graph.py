@@ -41,7 +41,6 @@ class Graph:
         self._calc_grad = bool(calc_grad)
         self._step: Step | None = None
         self._grad: Graph | None = None
-        self._end_grads: list[Tensor | None] = []  # of start and accept scores
 
     @classmethod
     def of(cls, core: gtnet.Graph | gtnet.Lattice, calc_grad: bool = True) -> Graph:
@@ -52,12 +51,14 @@ class Graph:
         core = built("Graph.of", "core", core)
         if len(core) != 1:
             raise ValueError(f"Graph.of: one graph is needed, got a batch of {len(core)}")
-        weights, start, accept = (scores.detach() for scores in scores_of(core))
+        weights, start, accept = (scores.detach() for scores in core.scores)
         weights = weights.to(torch.float32, copy=True)
-        return cls._holding(with_scores(core, weights, start.float(), accept.float()), calc_grad)
+        core = gtnet.Graph.from_topology(core.topology, weights, start.float(), accept.float())
+        return cls.holding(core, calc_grad)
 
     @classmethod
-    def _holding(cls, core: gtnet.Graph, calc_grad: bool) -> Graph:
+    def holding(cls, core: gtnet.Graph, calc_grad: bool) -> Graph:
+        """A graph whose core is this very one, float32, and no other's."""
         graph = cls(calc_grad)
         graph._core, graph._growing = core, None
         return graph
@@ -218,12 +219,10 @@ class Graph:
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
-        self._grad, self._end_grads = None, []
+        self._grad = None
 
-    def accumulate(self, weights: Tensor, *ends: Tensor | None) -> None:
-        """Add derivatives with respect to weights [arcs] and, where there are any, start and
-        accept scores [nodes].
-        """
+    def accumulate(self, weights: Tensor) -> None:
+        """Add derivatives with respect to the weights, [arcs]."""
         if not self._calc_grad:
             return
         core = self.core
@@ -233,14 +232,10 @@ class Graph:
             )
         with _accumulating:  # graphs shared by the calls of parallel_for
             if self._grad is None:
-                grad = with_scores(core, weights.clone(), core.start, core.accept)
-                self._grad, self._end_grads = Graph._holding(grad, calc_grad=False), list(ends)
-                return
-            self._grad.core.weights.add_(weights)
-            self._end_grads = [
-                own if new is None else new if own is None else own + new
-                for own, new in zip(self._end_grads, ends)
-            ]
+                grad = with_weights(core, weights.clone())
+                self._grad = Graph.holding(grad, calc_grad=False)
+            else:
+                self._grad.core.weights.add_(weights)
 
     # Devices and text
 
@@ -260,18 +255,13 @@ class Graph:
         core = self.core.to(name)
         if core.device == self.core.device:
             return self
-        return Graph._holding(core, self._calc_grad)
+        return Graph.holding(core, self._calc_grad)
 
     def __repr__(self) -> str:
         whole = max(self.num_nodes(), self.num_arcs()) <= _SHOWN_WHOLE
         return gtn.to_text(self.core, most=None if whole else _SHOWN)
 
 
-def scores_of(core: gtnet.Graph) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights [arcs], start and accept scores [nodes]."""
-    return core.weights, core.start, core.accept
-
-
-def with_scores(core: gtnet.Graph, weights: Tensor, start: Tensor, accept: Tensor) -> gtnet.Graph:
-    """The same topology under other scores, unchecked."""
-    return gtnet.Graph.from_topology(core.topology, weights, start, accept)
+def with_weights(core: gtnet.Graph, weights: Tensor) -> gtnet.Graph:
+    """The same topology, start and accept scores under other weights, unchecked."""
+    return gtnet.Graph.from_topology(core.topology, weights, core.start, core.accept)

@@ -2,79 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 import gtnet
-from gtnet.compat.gtn.graph import Graph, scores_of, with_scores
+from gtnet.compat.gtn.graph import Graph, with_weights
+
+Adjoint = Callable[[Tensor], Tensor]
+"""From the derivatives of a result's weights to those of one input's."""
 
 
-@dataclass
+class Made(NamedTuple):
+    """A graph that was made, and the adjoint of each input; without them there is no gradient.
+
+    These are called directly: for graphs of a few arcs a node of torch's autograd takes longer
+    than all that is computed.
+    """
+
+    core: gtnet.Graph
+    adjoints: Sequence[Adjoint] = ()
+
+
 class Step:
-    """How a graph was computed: `result` is torch's function of the scores of the operands."""
+    """How a graph was computed, until the tape is used up."""
 
-    inputs: tuple[Graph, ...]
-    operands: tuple[gtnet.Graph, ...]
-    result: gtnet.Graph | None
+    def __init__(self, inputs: tuple[Graph, ...], adjoints: Sequence[Adjoint]) -> None:
+        self.inputs, self.adjoints, self.used_up = inputs, adjoints, False
 
-    def pull_back(self, grad: Graph, retain: bool) -> None:
-        """Pull the gradient of the result back, and add it to those of the inputs."""
-        assert self.result is not None and grad._grad is not None
-        given = [grad._grad.core.weights, *grad._end_grads]
-        pairs = [
-            (scores, seed)
-            for scores, seed in zip(scores_of(self.result), given)
-            if scores.requires_grad and seed is not None
-        ]
-        if not pairs:
+    def pull_back(self, grad: Tensor, retain: bool) -> None:
+        """Add what the gradient of the result's weights means for those of the inputs to theirs."""
+        if not self.adjoints:
             raise RuntimeError(
                 "backward: there is no gradient through remove, whose result has no weights (nor in"
                 " gtn); gtnet.remove_epsilon(graph.core) keeps them, with a gradient"
             )
-        leaves = [t for operand in self.operands for t in scores_of(operand) if t.requires_grad]
-        outputs, seeds = zip(*pairs)
-        grads = torch.autograd.grad(
-            outputs, leaves, seeds, retain_graph=retain, materialize_grads=True
-        )
-        found = {id(leaf): grad for leaf, grad in zip(leaves, grads)}
-        for graph, operand in zip(self.inputs, self.operands):
-            if operand.weights.requires_grad:
-                weights, *ends = (id(scores) for scores in scores_of(operand))
-                graph.accumulate(found[weights], *map(found.get, ends))
+        for graph, adjoint in zip(self.inputs, self.adjoints):
+            if graph.calc_grad:
+                graph.accumulate(adjoint(grad))
         if not retain:
-            self.inputs, self.operands, self.result = (), (), None
+            self.inputs, self.adjoints, self.used_up = (), (), True
 
 
-def record(function: Callable[..., gtnet.Graph], *inputs: Graph) -> Graph:
-    """The graph that a function of `gtnet.Graph`s makes, and on the tape how it was made.
+def record(function: Callable[..., Made], *inputs: Graph) -> Graph:
+    """The graph that a function makes of others' cores, and on the tape how it was made.
 
-    NaN and +inf, which gtnet refuses at its entrance, pass through, as in gtn.
+    NaN and +inf, which gtnet refuses at its entrance, pass through, as in gtn. Weights that are set
+    later do not change the tape: an adjoint that needs weights holds a copy.
     """
     for graph in inputs:
         if not isinstance(graph, Graph):
             raise TypeError(f"a Graph or a list of Graphs is expected, got {type(graph).__name__}")
-    if not any(graph.calc_grad for graph in inputs):
-        with torch.no_grad():
-            return Graph.of(function(*(graph.core for graph in inputs)), calc_grad=False)
-    operands = tuple(_operand(graph) for graph in inputs)
-    with torch.enable_grad():  # also inside the forward of a torch.autograd.Function
-        result = function(*operands)
-    graph = Graph.of(result)
-    graph._step = Step(inputs, operands, result)
+    core, adjoints = function(*(graph.core for graph in inputs))
+    learning = any(graph.calc_grad for graph in inputs)
+    graph = Graph.holding(core, learning)
+    if learning:
+        graph._step = Step(inputs, adjoints)
     return graph
 
 
-def _operand(graph: Graph) -> gtnet.Graph:
-    """The core with its own copy of the scores: new weights set later do not change the tape."""
-    core, made = graph.core, graph._step.result if graph._step is not None else None
-    weights = core.weights.clone().requires_grad_(graph.calc_grad)
-    start, accept = core.start, core.accept
-    if made is not None:
-        start = start.detach().requires_grad_(made.start.requires_grad)
-        accept = accept.detach().requires_grad_(made.accept.requires_grad)
-    return with_scores(core, weights, start, accept)
+def same_arcs(core: gtnet.Graph) -> Made:
+    """A graph with the arcs of its only input, under weights of its own."""
+    return Made(with_weights(core, core.weights.clone()), (lambda grad: grad,))
 
 
 def backward(g: Graph, grad: Graph | None = None, retain_graph: bool = False) -> None:
@@ -85,15 +76,14 @@ def backward(g: Graph, grad: Graph | None = None, retain_graph: bool = False) ->
     Raises ValueError where the tape is gone. Complexity: as the operations on the tape.
     """
     tape = _tape(g)
-    if any(graph._step is not None and graph._step.result is None for graph in tape):
+    if any(graph._step is not None and graph._step.used_up for graph in tape):
         raise ValueError(
             "backward: the tape is gone after the first call; call backward with retain_graph=True"
         )
-    core = g.core
-    g.accumulate(torch.ones_like(core.weights) if grad is None else grad.core.weights, None, None)
+    g.accumulate(torch.ones_like(g.core.weights) if grad is None else grad.core.weights)
     for graph in reversed(tape):
         if graph._step is not None and graph._grad is not None:
-            graph._step.pull_back(graph, retain_graph)
+            graph._step.pull_back(graph._grad.core.weights, retain_graph)
 
 
 def _tape(last: Graph) -> list[Graph]:

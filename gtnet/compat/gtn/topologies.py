@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -23,8 +24,6 @@ def joined(*graphs: gtnet.Graph) -> gtnet.Graph:
 
     Nodes and arcs stand in the order of the graphs; the epsilons into a graph follow its arcs.
     """
-    if len(graphs) == 1:
-        return graphs[0]
     parts: list[tuple[Tensor, ...]] = []
     before, first = None, 0
     for graph in graphs:
@@ -39,7 +38,7 @@ def joined(*graphs: gtnet.Graph) -> gtnet.Graph:
     no = [torch.full_like(graph.start, NEG_INF) for graph in graphs]
     start = torch.cat([graphs[0].start, *no[1:]])
     accept = torch.cat([*no[:-1], graphs[-1].accept])
-    return _built(parts, start, accept)
+    return _built(parts, [0, *range(1, len(parts), 2)], start, accept)
 
 
 def closed(graph: gtnet.Graph) -> gtnet.Graph:
@@ -55,7 +54,7 @@ def closed(graph: gtnet.Graph) -> gtnet.Graph:
     ]
     scores = graph.start.new_full((graph.num_states + 1,), NEG_INF)
     scores[0] = 0
-    return _built(parts, scores, scores)
+    return _built(parts, [0], scores, scores)
 
 
 def removed(graph: gtnet.Graph, ilabel: int, olabel: int) -> gtnet.Graph:
@@ -140,7 +139,19 @@ def _epsilons(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, 
     return source.to(torch.int32), target.to(torch.int32), labels, labels, weights
 
 
-def _built(parts: Sequence[tuple[Tensor, ...]], start: Tensor, accept: Tensor) -> gtnet.Graph:
+def _built(
+    parts: Sequence[tuple[Tensor, ...]], given: Sequence[int], start: Tensor, accept: Tensor
+) -> gtnet.Graph:
+    """The graph of columns put end to end, with an arc map for each operand, whose arcs are the
+    parts `given`.
+    """
     source, target, ilabels, olabels, weights = map(torch.cat, zip(*parts, strict=True))
     topology = single(source, target, ilabels, olabels, len(start))
-    return gtnet.Graph.from_topology(topology, weights, start, accept)
+    firsts = [0, *accumulate(len(part[0]) for part in parts)]
+    maps = []
+    for number in given:
+        first, end = firsts[number : number + 2]
+        origin = torch.full_like(source, -1)
+        origin[first:end] = torch.arange(end - first, dtype=origin.dtype, device=origin.device)
+        maps.append(origin)
+    return gtnet.Graph.from_topology(topology, weights, start, accept, arc_maps=maps)

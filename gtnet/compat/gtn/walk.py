@@ -6,6 +6,7 @@ import torch
 
 import gtnet
 from gtnet._checks import NEG_INF
+from gtnet.compat.gtn.growing import single
 
 
 def walked(graph: gtnet.Graph, max_length: int) -> gtnet.Graph:
@@ -38,24 +39,23 @@ def walked(graph: gtnet.Graph, max_length: int) -> gtnet.Graph:
         arcs.append(leaving[node][chosen])
         node = target[arcs[-1]]
     if accepted is None:
-        return gtnet.Graph([], [], [], start=[], accept=[], num_states=0).to(useful.dtype)
+        return _chain(useful, [], None)
     length, last = accepted
-    return _chain(useful, arcs[:length], first, last)
+    return _chain(useful, arcs[:length], (first, last))
 
 
-def _chain(graph: gtnet.Graph, arcs: list[int], first: int, last: int) -> gtnet.Graph:
+def _chain(graph: gtnet.Graph, arcs: list[int], ends: tuple[int, int] | None) -> gtnet.Graph:
+    """Arcs of a connected graph as a path from one node to another; empty without these."""
     chosen = torch.tensor(arcs, dtype=torch.int64, device=graph.device)
-    places = torch.arange(len(arcs) + 1, dtype=torch.int32, device=graph.device)
-    start = graph.start.new_full((len(places),), NEG_INF)
+    nodes = 0 if ends is None else len(arcs) + 1
+    places = torch.arange(nodes, dtype=torch.int32, device=graph.device)
+    start = graph.start.new_full((nodes,), NEG_INF)
     accept = start.clone()
-    start[0], accept[-1] = graph.start[first], graph.accept[last]
-    return gtnet.Graph(
-        places[:-1],
-        places[1:],
-        graph.ilabels[chosen],
-        graph.olabels[chosen],
-        graph.weights[chosen],
-        start=start,
-        accept=accept,
-        num_states=len(places),
+    if ends is not None:
+        start[0], accept[-1] = graph.start[ends[0]], graph.accept[ends[1]]
+    labels = graph.ilabels[chosen], graph.olabels[chosen]
+    topology = single(places[:-1], places[1:], *labels, nodes)
+    assert graph.arc_maps is not None
+    return gtnet.Graph.from_topology(
+        topology, graph.weights[chosen], start, accept, arc_maps=(graph.arc_maps[0][chosen],)
     )
