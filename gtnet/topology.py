@@ -172,6 +172,8 @@ class Topology:
 
     def _ordered_on_cpu(self) -> tuple[Tensor, Tensor]:
         ends = (self.state_offsets, self.entering.offsets, self.entering.states)
+        if self.device.type == "cpu":
+            return _ops.topological_order(*ends)
         order, on_cycle = _ops.topological_order(*(t.cpu() for t in ends))
         return order.to(self.device), on_cycle.to(self.device)
 
@@ -192,8 +194,8 @@ class Topology:
             order, on_cycle = self._ordered_on_cpu()
         else:
             order, on_cycle = self.order_and_cycles
-        if (cyclic := on_cycle >= 0).any():
-            graph = int(cyclic.nonzero()[0])
+        if len(on_cycle) and int(on_cycle.max()) >= 0:
+            graph = int((on_cycle >= 0).nonzero()[0])
             state = int(on_cycle[graph] - self.state_offsets[graph])
             return f"graph {graph} has a cycle through state {state}"
         return order, None
