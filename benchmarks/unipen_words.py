@@ -16,6 +16,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TEST = ("apc", "imp", "kai", "pcl", "phi")
 VALID = ("art", "lou")
 NETWORK = SequenceConfig((48, 96, 112), (5, 5, 5), (2, 2, 1), context=112)
+"""With one recurrent layer in each direction; `--layers` and `--dropout` change it."""
 
 
 def parts(path: Path) -> dict[str, list[Penned]]:
@@ -147,7 +149,8 @@ def train(given: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     valid = [data["valid"][i] for i in rng.choice(len(data["valid"]), 300, replace=False)]
     torch.manual_seed(given.seed)
-    reader = Recognizer(LETTERS, None, PenFrontEnd(PenConfig(network=NETWORK)))
+    network = replace(NETWORK, layers=given.layers, dropout=given.dropout)
+    reader = Recognizer(LETTERS, None, PenFrontEnd(PenConfig(network=network)))
     written = Written(reader, data["train"])
     seen, truth = reader.observe([item.strokes for item in valid]), [item.label for item in valid]
     known = set(written.texts)
@@ -247,6 +250,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=math.inf, help="longest, by the clock")
+    parser.add_argument("--layers", type=int, default=NETWORK.layers, help="recurrent ones")
+    parser.add_argument("--dropout", type=float, default=NETWORK.dropout)
     parser.add_argument("--splice-at", type=int, default=0, help="step; 0 splices no words")
     parser.add_argument("--order", type=int, default=4, help="letters of the n-grams")
     parser.add_argument("--least", type=float, default=8, help="words that tell a history apart")
