@@ -34,7 +34,7 @@ from gtnet.reader.strokes import Penned, read_strokes
 DATA = SHARED / "unipen"
 ALPHABET = Alphabet("0123456789$.,()-/%#:+*")
 VARIED = ("lex", "cec", "art")
-NETWORK = SequenceConfig((48, 96, 112), (5, 5, 5), (2, 2, 1), context=96)
+NETWORK = SequenceConfig((48, 96, 112), (5, 5, 5), (2, 2, 1), context=96, layers=2, dropout=0.35)
 Sample = tuple[list[np.ndarray], str]
 
 

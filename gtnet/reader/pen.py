@@ -34,7 +34,7 @@ class PenConfig:
     reach: tuple[float, float] = (0.45, 0.9)
     places: tuple[int, int] = (5, 7)
     longest: int = 4096
-    network: SequenceConfig = field(default_factory=SequenceConfig)
+    network: SequenceConfig = field(default_factory=lambda: SequenceConfig(layers=2, dropout=0.35))
 
     @property
     def features(self) -> int:
