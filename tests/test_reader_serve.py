@@ -225,12 +225,12 @@ def test_the_command_ends_after_what_has_begun(
         port = int(address.rpartition(":")[2].partition("/")[0])
         body = png(images[0])
         with socket.create_connection(("127.0.0.1", port), timeout=30) as asking:
-            head = f"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
-            asking.sendall(head.encode() + body[:50])
-            time.sleep(0.2)
+            head = f"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
+            asking.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+            assert b" 100 " in asking.recv(4096)  # it has begun
             service.send_signal(signal.SIGTERM)
-            time.sleep(0.2)
-            asking.sendall(body[50:])
+            time.sleep(0.3)
+            asking.sendall(body)
             assert b" 200 " in asking.recv(4096)
         assert service.wait(30) in (0, -signal.SIGTERM)
 
