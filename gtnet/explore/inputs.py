@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from gtnet.reader import read_image
-
-MOST_PIXELS = 12_000_000
-"""Pixels of the largest image that is opened; a page of 300 dots per inch has 9 million."""
+from gtnet.reader.upload import MOST_PIXELS as MOST_PIXELS
+from gtnet.reader.upload import opened as opened
 
 _WIDE, _TALL = 1600, 400
 
@@ -31,32 +26,6 @@ def drawing(text: str) -> np.ndarray:
     except binascii.Error:
         raise ValueError("the drawing is not in base64") from None
     return opened(data, "the drawing")
-
-
-def opened(data: bytes, name: str) -> np.ndarray:
-    """An image file as grey uint8 [height, width], dark ink on light paper.
-
-    Raises ValueError as `drawing`; the size is looked at before a pixel is decoded.
-    """
-    if data.lstrip()[:5] != b"%PDF-":
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                wide, high = image.size
-        except Image.DecompressionBombError:
-            raise ValueError(f"{name} is larger than any honest image: crop the amount") from None
-        except Exception as error:  # Pillow's readers raise errors of many kinds
-            raise ValueError(f"{name} is not an image that can be opened") from error
-        if wide * high > MOST_PIXELS:
-            raise ValueError(
-                f"{name} has {wide} x {high} pixels, more than {MOST_PIXELS:,}: crop the amount"
-            )
-    with tempfile.TemporaryDirectory(prefix="gtnet-explore-") as folder:
-        path = Path(folder, "image")
-        path.write_bytes(data)
-        try:
-            return read_image(path)
-        except ValueError as error:
-            raise ValueError(f"{name}: {_short(error, path)}") from error
 
 
 def reduced(image: np.ndarray) -> np.ndarray:
@@ -77,8 +46,3 @@ def strokes(rows: Any) -> list[np.ndarray]:
     if sum(map(len, found)) > 20_000 or not all(np.isfinite(row).all() for row in found):
         raise ValueError("strokes have at most 20,000 points, all of them finite")
     return [row for row in found if len(row)]
-
-
-def _short(error: ValueError, path: Path) -> str:
-    """What an error says, without the place of a temporary file."""
-    return str(error).replace(str(path), "it").removeprefix("read_image: ")

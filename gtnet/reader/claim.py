@@ -14,8 +14,8 @@ _held: dict[tuple[Path, int], int] = {}
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Keep a folder from other trainings, of this process or another, until the end of the block.
+def claimed(folder: Path, what: str = "training") -> Iterator[None]:
+    """Keep a folder from others (`what`), of this process or another, until the end of the block.
 
     The lock goes with the process, however that ends. A thread may claim again what it holds.
     Raises ValueError that names the process which holds the folder.
@@ -32,7 +32,7 @@ def claimed(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().decode().strip() or "unknown"
             raise ValueError(
-                f"another training (process {holder}) is writing to {folder}: wait for its end,"
+                f"another {what} (process {holder}) is writing to {folder}: wait for its end,"
                 " or choose another folder with --out"
             ) from None
         try:

@@ -12,7 +12,7 @@ from functools import partial
 
 import gtnet
 from gtnet import GraphvizMissingError
-from gtnet.reader.commands import check, doubts, draw, explore, label, read, train
+from gtnet.reader.commands import check, doubts, draw, explore, label, read, serve, train
 from gtnet.reader.commands.common import plain
 
 _ABOUT = """\
@@ -23,6 +23,7 @@ at the graphs.
   gtnet read runs/demo/samples/*.png     read images with it
   gtnet draw runs/demo/samples/1.png --out amount.svg
   gtnet explore                          draw amounts, and see the reader and its graphs at work
+  gtnet serve                            answer programs that send images
 
 With images of your own:
 
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gtnet {gtnet.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, check, label, doubts, read, draw, explore):
+    for command in (train, check, label, doubts, read, draw, explore, serve):
         command.add(commands)
     return parser
 

@@ -69,19 +69,27 @@ class Observed:
         self, order: Sequence[int], batch_size: int, *, epoch: int = 0, workers: int = 0
     ) -> Iterator[list[tuple[Any, str]]]:
         """The items of `order` in batches, observed in `workers` processes unless remembered."""
-        keys = [(epoch, int(index)) for index in order]
-        groups = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
-        remembered = all(index in self._cache for index in order)
+        indexes = [int(index) for index in order]
+        starts = range(0, len(indexes), batch_size)
+        groups = [indexes[first : first + batch_size] for first in starts]
+        return self.groups(groups, epoch=epoch, workers=workers)
+
+    def groups(
+        self, groups: Sequence[Sequence[int]], *, epoch: int = 0, workers: int = 0
+    ) -> Iterator[list[tuple[Any, str]]]:
+        """The items of each group of indexes, observed as in `batches`; a group may be empty."""
+        keys = [[(epoch, index) for index in group] for group in groups]
+        remembered = all(index in self._cache for group in groups for index in group)
         loader: DataLoader[Any] = DataLoader(
             self,  # type: ignore[arg-type]
-            batch_sampler=groups,
+            batch_sampler=keys,
             collate_fn=list,
             num_workers=0 if remembered else workers,
         )
         for batch, group in zip(loader, groups, strict=True):
             if not self.distortion:
-                for key, item in zip(group, batch, strict=True):
-                    self._remember(key[1], item)
+                for index, item in zip(group, batch, strict=True):
+                    self._remember(index, item)
             yield batch
 
 

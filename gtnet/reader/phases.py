@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from gtnet.reader.data import Characters
 from gtnet.reader.observed import Observed
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.segment import SegmentConfig, normalize_character
+from gtnet.reader.share import Share
 
 PHASES = {
     "isolated": "isolated characters",
@@ -78,7 +80,7 @@ def examples(characters: Sequence[Characters], config: SegmentConfig) -> Example
 
 
 class Phase:
-    """One phase of training: its settings, the size of an epoch, and the loss of its batches."""
+    """One phase of training: its settings, the size of an epoch, its batches and their losses."""
 
     def __init__(self, name: str, config: PhaseConfig, size: int) -> None:
         self.name, self.config, self.size = name, config, size
@@ -92,11 +94,12 @@ class Phase:
         """Put the reader in the state in which this phase trains it."""
         raise NotImplementedError
 
-    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """For each batch of the order: its loss and how many of its items were skipped.
+    def batches(self, epoch: int, order: Tensor, share: Share) -> Iterator[list[Sequence[Any]]]:
+        """For each batch of the order: the micro-batches of it that this process works on."""
+        raise NotImplementedError
 
-        The loss of a batch without any item that has a path needs no gradient, and no step.
-        """
+    def loss(self, items: Sequence[Any]) -> Tensor:
+        """The loss of each item of a micro-batch, +inf where its truth has no path."""
         raise NotImplementedError
 
 
@@ -112,13 +115,17 @@ class IsolatedPhase(Phase):
         self.reader.train()
         self.reader.see_context(False)
 
-    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
+    def batches(self, epoch: int, order: Tensor, share: Share) -> Iterator[list[Sequence[Any]]]:
         for chosen in order.split(self.config.batch_size):
-            images = self.data.images[chosen]
-            if self.config.jitter:
-                images = jitter(images, self.config.jitter)
-            logits = self.reader.network(images, self.data.geometry[chosen])
-            yield functional.cross_entropy(logits, self.data.classes[chosen]), 0
+            yield share.mine(chosen.tolist())
+
+    def loss(self, items: Sequence[Any]) -> Tensor:
+        chosen = torch.tensor(items)
+        images = self.data.images[chosen]
+        if self.config.jitter:
+            images = jitter(images, self.config.jitter)
+        logits = self.reader.network(images, self.data.geometry[chosen])
+        return functional.cross_entropy(logits, self.data.classes[chosen], reduction="none")
 
 
 class WholePhase(Phase):
@@ -150,22 +157,20 @@ class WholePhase(Phase):
             if isinstance(module, nn.BatchNorm2d):
                 module.train(not self.pretrained)
 
-    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
-        batches = self.data.batches(
-            order.tolist(), self.config.batch_size, epoch=epoch, workers=self.workers
-        )
-        for batch in batches:
-            segmentations, truth = zip(*batch, strict=True)
-            change = self.reader.front_end.change(self.config.jitter)
-            loss = self.reader.loss(segmentations, truth, change, criterion=self.criterion)
-            yield _mean_of_reachable(loss)
+    def batches(self, epoch: int, order: Tensor, share: Share) -> Iterator[list[Sequence[Any]]]:
+        groups = [
+            piece
+            for chosen in order.split(self.config.batch_size)
+            for piece in share.mine(chosen.tolist())
+        ]
+        found = self.data.groups(groups, epoch=epoch, workers=self.workers)
+        for _ in range(self.steps):
+            yield list(islice(found, len(share.own)))
 
-
-def _mean_of_reachable(loss: Tensor) -> tuple[Tensor, int]:
-    """The mean loss of the items whose truth has a path, and how many have none."""
-    reachable = torch.isfinite(loss)
-    found = int(reachable.sum())
-    return loss[reachable].sum() / max(1, found), len(loss) - found
+    def loss(self, items: Sequence[Any]) -> Tensor:
+        segmentations, truth = zip(*items, strict=True)
+        change = self.reader.front_end.change(self.config.jitter)
+        return self.reader.loss(segmentations, truth, change, criterion=self.criterion)
 
 
 class LinePhase(Phase):
@@ -194,21 +199,26 @@ class LinePhase(Phase):
     def prepare(self) -> None:
         self.reader.train()
 
-    def losses(self, epoch: int, order: Tensor) -> Iterator[tuple[Tensor, int]]:
-        change = self.reader.front_end.change(self.config.distort)
-        for batch in self._batches(epoch, order.tolist()):
-            lines, truth = zip(*batch, strict=True)
-            loss = self.reader.loss(lines, truth, change, criterion=self.criterion)
-            yield _mean_of_reachable(loss)
-
-    def _batches(self, epoch: int, order: list[int]) -> Iterator[list[tuple[Any, str]]]:
+    def batches(self, epoch: int, order: Tensor, share: Share) -> Iterator[list[Sequence[Any]]]:
         size = self.config.batch_size
-        for first in range(0, len(order), 8 * size):
-            items = [self._item(epoch, index) for index in order[first : first + 8 * size]]
-            items.sort(key=lambda item: len(item[0]))
-            starts = torch.arange(0, len(items), size)
-            for start in starts[torch.randperm(len(starts))].tolist():
-                yield items[start : start + size]
+        for window in order.split(8 * size):
+            starts = range(0, len(window), size)
+            # Each share of the window is sorted alone: nobody observes the lines of another.
+            shares = [self._sorted(epoch, mine) for mine in share.mine(window.tolist())]
+            long = [math.ceil(size * len(mine) / len(window)) for mine in shares]
+            for number in torch.randperm(len(starts)).tolist():
+                yield [
+                    mine[number * length : (number + 1) * length]
+                    for mine, length in zip(shares, long)
+                ]
+
+    def _sorted(self, epoch: int, indexes: Sequence[int]) -> list[tuple[Any, str]]:
+        return sorted((self._item(epoch, i) for i in indexes), key=lambda item: len(item[0]))
+
+    def loss(self, items: Sequence[Any]) -> Tensor:
+        lines, truth = zip(*items, strict=True)
+        change = self.reader.front_end.change(self.config.distort)
+        return self.reader.loss(lines, truth, change, criterion=self.criterion)
 
     def _item(self, epoch: int, index: int) -> tuple[Any, str]:
         if index < self.real:

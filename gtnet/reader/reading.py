@@ -50,9 +50,9 @@ def records(
     for record in _opened(files, reader.front_end.name):
         waiting.append(record)
         if sum(one.image is not None for one in waiting) == batch_size:
-            yield from _read(reader, waiting, best)
+            yield from read_batch(reader, waiting, best)
             waiting = []
-    yield from _read(reader, waiting, best)
+    yield from read_batch(reader, waiting, best)
 
 
 def _opened(files: Iterable[str], front_end: str) -> Iterator[Record]:
@@ -67,7 +67,8 @@ def _opened(files: Iterable[str], front_end: str) -> Iterator[Record]:
             yield Record(file, None, error=str(error))
 
 
-def _read(reader: Recognizer, waiting: list[Record], best: int) -> Iterator[Record]:
+def read_batch(reader: Recognizer, waiting: Sequence[Record], best: int) -> Iterator[Record]:
+    """The records with their answers, read together; those without an image stay as they are."""
     images = [record.image for record in waiting if record.image is not None]
     answers = iter(reader.read(images, best=best) if images else [])
     for record in waiting:
@@ -109,13 +110,13 @@ class Teller:
         if self.kind == "text":
             self._print("".join(f"{line}\n" for line in told(record, self.best, self.least)))
         elif self.kind == "csv":
-            found = self._values(record)
+            found = values_of(record, self.best, self.least)
             flat = [value for pair in found["alternatives"] for value in pair.values()]
             found["file"] = record.file.encode("utf-8", "backslashreplace").decode("utf-8")
             row = [found[k] for k in ("file", "text", "confidence", "verdict", "reason")]
             self._csv.writerow(["" if value is None else value for value in [*row, *flat]])
         else:
-            text = json.dumps(self._values(record))
+            text = json.dumps(values_of(record, self.best, self.least))
             before = "" if self.kind == "jsonl" else ",\n " if self._count else "\n "
             self._print(before + text + "\n" * (self.kind == "jsonl"))
         self._count += 1
@@ -124,19 +125,21 @@ class Teller:
     def _print(self, text: str) -> None:
         self.stream.write(text)
 
-    def _values(self, record: Record) -> dict[str, Any]:
-        answer = record.answer or Answer(None, reason=record.error)
-        return {
-            "file": record.file,
-            "text": answer.amount,
-            "confidence": round(answer.confidence, 6),
-            "verdict": record.verdict(self.least),
-            "reason": answer.reason,
-            "alternatives": [
-                {"text": text, "confidence": round(share, 6)}
-                for text, share in answer.alternatives[: self.best - 1]
-            ],
-        }
+
+def values_of(record: Record, best: int, least: float) -> dict[str, Any]:
+    """A record as JSON has it; `best` answers, accepted from the confidence `least`."""
+    answer = record.answer or Answer(None, reason=record.error)
+    return {
+        "file": record.file,
+        "text": answer.amount,
+        "confidence": round(answer.confidence, 6),
+        "verdict": record.verdict(least),
+        "reason": answer.reason,
+        "alternatives": [
+            {"text": text, "confidence": round(share, 6)}
+            for text, share in answer.alternatives[: best - 1]
+        ],
+    }
 
 
 def told(record: Record, best: int, least: float) -> list[str]:

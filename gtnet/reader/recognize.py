@@ -110,6 +110,7 @@ def segment_scores(
     weights = next(network.parameters(), images)
     padded = _padded(change(images) if change else images, geometry)
     logits = network(*(tensor.to(weights) for tensor in padded))[: len(images)]
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half under autocast
     return logits - logits[:, -1:]
 
 

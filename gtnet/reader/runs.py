@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shlex
 import sys
@@ -39,6 +40,8 @@ from gtnet.reader.splits import Subset as Subset
 from gtnet.reader.splits import parts_of_car_a as parts_of_car_a
 from gtnet.reader.splits import recognizer_of as recognizer_of
 from gtnet.reader.splits import splits as splits
+from gtnet.reader.step import PRECISIONS
+from gtnet.reader.team import Team
 from gtnet.reader.train import CHECKPOINT, HISTORY, ISOLATED, TrainConfig, Trainer, TrainingData
 
 DATA = "data.json"
@@ -71,6 +74,9 @@ class Run:
         isolated_epochs: int | None = None,
         loss: str | None = None,
         pretrain: str | None = None,
+        micro_batches: int | None = None,
+        precision: str | None = None,
+        clip: float | None = None,
         data: str = "digits",
         front_end: str = "segments",
         **chosen: Any,
@@ -105,6 +111,7 @@ class Run:
         if pretrain is not None:
             check_pretrained(pretrain, front_end, chosen)
             training = replace(training, pretrain=pretrain)
+        training = _stepping(training, micro_batches, precision, clip)
         for name, count in (("isolated", isolated_epochs), ("whole", epochs)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} phase: epochs must be at least 1, got {count}")
@@ -151,19 +158,24 @@ class Run:
 
     def train(
         self, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
-    ) -> judge.Comparison:
+    ) -> judge.Comparison | None:
         """Train, judge on the test amounts, write results.json, MODEL_CARD.md, report.html
-        and learning.gif.
+        and learning.gif. Of several processes only the first judges and returns; others get None.
 
         Raises ValueError for data with faults, a folder in which another training runs, or one
         that holds a training, unless that is to be resumed or overwritten.
         """
-        began = time.perf_counter()
-        self._check_folder(resume, overwrite)
+        began, team = time.perf_counter(), Team.current()
+        team.together(lambda: self._check_folder(resume, overwrite))
         # A trained reader to begin with takes the place of the phase on isolated characters.
         first = self.data.start is None
-        parts = self.splits(self.training.characters if first else 0, quiet=quiet)
+        characters = self.training.characters if first else 0
+        parts = team.together(lambda: self.splits(characters, quiet=quiet or not team.leads))
         parts = parts if first else replace(parts, characters=[])
+        if not team.leads:
+            trainer = team.together(lambda: self._trainer(parts, quiet))
+            trainer.run(resume=team.of_lead(resume))
+            return None
         with claimed(self.out):
             self._check_folder(resume, overwrite)
             if not resume:
@@ -171,7 +183,7 @@ class Run:
             return self._train(parts, resume, quiet, began)
 
     def _check_folder(self, resume: bool, overwrite: bool) -> None:
-        if resume or overwrite:
+        if resume or overwrite or not Team.current().leads:
             return
         if (self.out / checkpoint.MODEL).is_file():
             raise ValueError(
@@ -192,17 +204,9 @@ class Run:
     def _train(self, parts: Splits, resume: bool, quiet: bool, began: float) -> judge.Comparison:
         checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.training))
         checkpoint.save_json(self.out / DATA, checkpoint.as_dict(self.data))
-        torch.manual_seed(self.training.seed)
-        trainer = Trainer(
-            self.training,
-            TrainingData(parts.train, parts.valid, parts.characters, parts.strings, parts.mixed),
-            self.out,
-            reader=recognizer_of(self.data, self.training.reader),
-            start=None if self.data.start is None else checkpoint.load_reader(self.data.start),
-            fingerprint=None if parts.found is None else parts.found.fingerprint,
-            quiet=quiet,
-        )
-        after = trainer.run(resume=resume and (self.out / CHECKPOINT).is_file())
+        trainer = Team.current().together(lambda: self._trainer(parts, quiet))
+        resume = resume and (self.out / CHECKPOINT).is_file()
+        after = trainer.run(resume=trainer.team.of_lead(resume))
         before = None
         if len(trainer.phases) > 1:
             before = checkpoint.load_reader(self.out / ISOLATED)
@@ -238,6 +242,18 @@ class Run:
             _write_samples(self.out / SAMPLES, parts.test)
         return comparison
 
+    def _trainer(self, parts: Splits, quiet: bool) -> Trainer:
+        torch.manual_seed(self.training.seed)
+        return Trainer(
+            self.training,
+            TrainingData(parts.train, parts.valid, parts.characters, parts.strings, parts.mixed),
+            self.out,
+            reader=recognizer_of(self.data, self.training.reader),
+            start=None if self.data.start is None else checkpoint.load_reader(self.data.start),
+            fingerprint=None if parts.found is None else parts.found.fingerprint,
+            quiet=quiet,
+        )
+
     def _film(self, trainer: Trainer, reader: Recognizer) -> str | None:
         """The animation of learning for the report, and as a GIF beside it; None without one."""
         if trainer.film is None or not trainer.film.frames:
@@ -250,6 +266,24 @@ class Run:
             if not isinstance(error, GraphvizMissingError):
                 warnings.warn(f"there is no film of learning: {error}", stacklevel=2)
             return None
+
+
+def _stepping(
+    training: TrainConfig, micro_batches: int | None, precision: str | None, clip: float | None
+) -> TrainConfig:
+    """How gradients are taken; without a number, as many micro-batches as there are processes."""
+    if micro_batches is not None and micro_batches < 1:
+        raise ValueError(f"--micro-batches must be at least 1, got {micro_batches}")
+    if precision is not None and precision not in PRECISIONS:
+        raise ValueError(f"--precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if clip is not None and not 0 < clip < math.inf:
+        raise ValueError(f"--clip must be a number above 0, got {clip}")
+    return replace(
+        training,
+        micro_batches=Team.current().size if micro_batches is None else micro_batches,
+        precision=training.precision if precision is None else precision,
+        clip=training.clip if clip is None else clip,
+    )
 
 
 def _sizes(parts: Splits) -> str:

@@ -113,7 +113,8 @@ class SegmentalNetwork(nn.Module):
                 maps = maps * inside[:, None, None]
         vectors = self.vectors(maps[:, :, 0].transpose(1, 2)) * inside[:, :, None]
         vectors = vectors.unflatten(2, (-1, self.config.hidden))
-        graph = gtnet.segment_graph(lengths, self.config.widest, dtype=vectors.dtype)
+        whole = torch.promote_types(vectors.dtype, torch.float32)  # half under autocast
+        graph = gtnet.segment_graph(lengths, self.config.widest, dtype=whole)
         item = torch.arange(len(graph), device=lengths.device)
         begin = item.repeat_interleave(graph.arc_offsets.diff()) * (vectors.shape[1] + 1)
         first, width = graph.source.long(), (graph.target - graph.source).long()
@@ -123,6 +124,7 @@ class SegmentalNetwork(nn.Module):
         hidden = hidden + _means(vectors[:, :, 4:], begin, first, width)
         scores = self.scores(hidden)
         nothing = torch.arange(scores.shape[1], device=scores.device) == scores.shape[1] - 1
+        scores = scores.to(whole)
         return scores.masked_fill((width > 1)[:, None] & nothing, -torch.inf), graph
 
 

@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gtnet.reader import checkpoint
-from gtnet.reader.answers import Answer, fitted_temperature
+from gtnet.reader.answers import fitted_temperature
 from gtnet.reader.claim import claimed
 from gtnet.reader.data import Characters, Dataset
+from gtnet.reader.evaluation import Evaluation as Evaluation
+from gtnet.reader.evaluation import evaluate as evaluate
 from gtnet.reader.film import Film
 from gtnet.reader.observed import Observed
 from gtnet.reader.observed import Segmented as Segmented
@@ -34,7 +36,10 @@ from gtnet.reader.pretrain import check_pretrainable, pretrain
 from gtnet.reader.prior import Prior
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognizer import Recognizer
+from gtnet.reader.share import Share
+from gtnet.reader.step import Gradients
 from gtnet.reader.tables import Faults
+from gtnet.reader.team import Team
 
 CHECKPOINT = "checkpoint.safetensors"
 ISOLATED = "isolated.safetensors"
@@ -57,7 +62,9 @@ class TrainConfig:
     `prior`: strength of a prior made of the training texts, see `Prior`, that the trained reader
     reads with; 0 for none; `calibrate`: whether the temperature of confidences is then fitted on
     the validation amounts; `pretrain`: what the network learns first from ink alone, one of
-    `gtnet.reader.pretrain.METHODS`.
+    `gtnet.reader.pretrain.METHODS`; `micro_batches`: parts of every batch whose gradients are added
+    up, by one process in turn or by several at once, see `Share`; `precision`: what the network
+    computes in while it is trained, one of `gtnet.reader.step.PRECISIONS`.
     """
 
     seed: int = 0
@@ -72,6 +79,8 @@ class TrainConfig:
     prior: float = 0.0
     calibrate: bool = False
     pretrain: str = "none"
+    micro_batches: int = 1
+    precision: str = "float32"
     reader: ReaderConfig = field(default_factory=ReaderConfig)
 
 
@@ -103,6 +112,9 @@ class Trainer:
     isolated.safetensors (the reader after the first phase), model.safetensors (after the last),
     film.safetensors (how one image was read after every epoch).
 
+    Under torchrun, where `torch.distributed` is initialized, the processes share every batch and
+    all train the same reader; the first writes the files, and its checkpoint is what all resume.
+
     `reader`: the recognizer to train, by default the `CheckReader` of the configuration; `start`: a
     trained one of the same kind, whose weights take the place of the first phase; `fingerprint`:
     of the data, by default of its texts, so that no other data continue a training.
@@ -119,7 +131,10 @@ class Trainer:
         fingerprint: str | None = None,
         quiet: bool = False,
     ) -> None:
-        self.config, self.data, self.out, self.quiet = config, data, Path(out), quiet
+        self.config, self.data, self.out = config, data, Path(out)
+        self.team = Team.current()
+        self.share = Share(config.micro_batches, self.team.rank, self.team.size)
+        self.quiet = quiet or not self.team.leads
         torch.manual_seed(config.seed)
         self.reader: Recognizer = CheckReader(config.reader) if reader is None else reader
         check_pretrainable(self.reader.network, config.pretrain)
@@ -144,7 +159,8 @@ class Trainer:
             self.phases = [phase for phase in self.phases if phase.name == "whole"]
         watched = data.train if data.valid is None else data.valid
         self.film: Film | None = None
-        if reader is None and config.reader.front_end == "segments" and len(watched):
+        drawn = reader is None and config.reader.front_end == "segments"
+        if drawn and len(watched) and self.team.leads:
             self.film = Film.of(watched, config.reader.segment)
 
     def _phases(self) -> list[Phase]:
@@ -196,16 +212,16 @@ class Trainer:
         there is no checkpoint to resume from, it belongs to another configuration or other data,
         another training runs in the folder, or an amount is outside the language (all are named).
         """
+        if not self.team.leads:
+            return self._run(resume, epochs)
         with claimed(self.out):
             return self._run(resume, epochs)
 
     def _run(self, resume: bool, epochs: int | None) -> Recognizer:
-        texts = self._texts = self._checked_texts()
+        texts = self._texts = self.team.together(self._checked_texts)
         self.fingerprint = self.fingerprint or hashlib.sha256("\n".join(texts).encode()).hexdigest()
-        first_phase, first_epoch, remembered = self._load() if resume else (0, 0, {})
-        checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.config))
-        if not resume and self.config.pretrain != "none":
-            self._pretrain()
+        self.team.agree("data", f"data with the fingerprint {self.fingerprint[:16]}")
+        first_phase, first_epoch, remembered = self._begin(resume)
         self._shoot("before training")
         for number, phase in enumerate(self.phases[first_phase:], start=first_phase):
             optimizer = torch.optim.AdamW(
@@ -221,6 +237,26 @@ class Trainer:
             first_epoch, remembered = 0, {}
             self._finish(phase)
         return self._averaged()
+
+    def _begin(self, resume: bool) -> tuple[int, int, dict[str, Tensor]]:
+        """Where to begin: the phase, its epoch and what the optimizer remembers, in all processes.
+
+        Only the first needs to see the folder.
+        """
+
+        def begin() -> tuple[int, int, dict[str, Tensor]]:
+            found = self._load() if resume and self.team.leads else (0, 0, {})
+            if self.team.leads:
+                checkpoint.save_json(self.out / checkpoint.CONFIG, checkpoint.as_dict(self.config))
+            return found
+
+        found = self.team.together(begin)
+        if not resume and self.config.pretrain != "none":
+            self._pretrain()
+        state = self.reader.state_dict(), self.average, self.history, found
+        weights, self.average, self.history, found = self.team.of_lead(state)
+        self.reader.load_state_dict(weights)
+        return found
 
     def _pretrain(self) -> None:
         """Begin with what the network learns from ink alone."""
@@ -265,13 +301,17 @@ class Trainer:
         order = torch.randperm(phase.size)
         total, skipped = 0.0, 0
         title = f"{phase.name} {epoch + 1}/{phase.config.epochs}"
-        losses = phase.losses(epoch, order)
+        gradients = Gradients(
+            self.reader.network, self.share, self.team, precision=self.config.precision
+        )
+        batches = phase.batches(epoch, order, self.share)
         with tqdm(total=phase.steps, desc=title, disable=self.quiet, leave=False) as bar:
             try:
-                for step, (loss, left_out) in enumerate(losses, start=epoch * phase.steps):
-                    if loss.requires_grad:
-                        self._step(phase, step, loss, optimizer)
-                    total, skipped = total + loss.item(), skipped + left_out
+                for step, pieces in enumerate(batches, start=epoch * phase.steps):
+                    found = gradients.of(pieces, phase.loss, [self.config.seed, number, step])
+                    if found.used:
+                        self._step(phase, step, optimizer)
+                    total, skipped = total + found.loss, skipped + found.skipped
                     bar.set_postfix(loss=f"{total / (bar.n + 1):.3f}", refresh=False)
                     bar.update()
             except ValueError:
@@ -284,6 +324,7 @@ class Trainer:
                 "epoch": epoch + 1,
                 "loss": total / phase.steps,
                 "skipped": skipped,
+                "per_second": round(phase.size / (time.perf_counter() - began), 1),
                 "valid_accuracy": self._valid_accuracy(),
                 "seconds": round(time.perf_counter() - began, 1),
             }
@@ -301,14 +342,10 @@ class Trainer:
                 f" {phase.config.rate} (in {self.out}, {CHECKPOINT} is of the epoch before)"
             )
 
-    def _step(
-        self, phase: Phase, step: int, loss: Tensor, optimizer: torch.optim.Optimizer
-    ) -> None:
+    def _step(self, phase: Phase, step: int, optimizer: torch.optim.Optimizer) -> None:
         rate = phase.config.rate * _one_cycle(step / (phase.steps * phase.config.epochs))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.zero_grad()
-        loss.backward()
         nn.utils.clip_grad_norm_(self.reader.network.parameters(), self.config.clip)
         optimizer.step()
         kept = min(self.config.average, (step + 1) / (step + 10))
@@ -331,7 +368,7 @@ class Trainer:
     def _valid_accuracy(self) -> float | None:
         if self.valid is None:
             return None
-        return evaluate(self._averaged(), self.valid).accuracy
+        return evaluate(self._averaged(), self.valid, team=self.team).accuracy
 
     def _finish(self, phase: Phase) -> None:
         """After a phase: keep its reader, and let the next one start from it."""
@@ -341,12 +378,15 @@ class Trainer:
             texts, alphabet = self._texts[: len(self.data.train)], self.reader.alphabet
             self.reader.expect(Prior.of(texts, alphabet, self.config.prior))
         if phase.name == "whole" and self.config.calibrate and self.valid is not None:
-            found = evaluate(self._averaged(), self.valid)
+            found = evaluate(self._averaged(), self.valid, team=self.team)
             temperature = fitted_temperature(found.answers, found.truth)
             self.reader.calibrate(temperature)
-        checkpoint.save_reader(self.out, self._averaged(), name)
+        if self.team.leads:
+            checkpoint.save_reader(self.out, self._averaged(), name)
 
     def _save(self, phase: int, epoch: int, optimizer: torch.optim.Optimizer) -> None:
+        if not self.team.leads:
+            return
         tensors = checkpoint.optimizer_tensors(optimizer)
         tensors |= {f"reader.{name}": t for name, t in self.reader.state_dict().items()}
         tensors |= {f"average.{name}": t for name, t in self.average.items()}
@@ -396,7 +436,10 @@ class Trainer:
                 parts.append(f"{row['valid_accuracy']:.1%} of validation amounts read")
             if row["skipped"]:
                 parts.append(f"{row['skipped']} skipped: the truth has no path")
-            tqdm.write(", ".join([*parts, f"{row['seconds']:.0f} s"]))
+            speed = f"{row['seconds']:.0f} s, {row['per_second']:.0f} items a second"
+            if self.team.size > 1:
+                speed += f" in {self.team.size} processes"
+            tqdm.write(", ".join([*parts, speed]))
 
 
 def _copied(reader: Recognizer) -> dict[str, Tensor]:
@@ -413,39 +456,3 @@ def _one_cycle(done: float) -> float:
     if done < warm:
         return 0.1 + 0.9 * done / warm
     return 0.5 + 0.5 * math.cos(math.pi * (done - warm) / (1 - warm))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a reader makes of a data set: the answers, the truth, and which are right."""
-
-    answers: list[Answer]
-    truth: list[str]
-
-    @property
-    def correct(self) -> list[bool]:
-        """For each image, whether the answer is the true amount."""
-        return [a.amount == t for a, t in zip(self.answers, self.truth, strict=True)]
-
-    @property
-    def accuracy(self) -> float:
-        """Share of amounts that are read right."""
-        return sum(self.correct) / max(1, len(self.truth))
-
-    @property
-    def confidences(self) -> list[float]:
-        """The confidence of each answer."""
-        return [answer.confidence for answer in self.answers]
-
-
-def evaluate(reader: Recognizer, data: Observed, *, workers: int = 0) -> Evaluation:
-    """Read a whole data set; few observations are in memory at a time."""
-    answers: list[Answer] = []
-    truth: list[str] = []
-    for batch in data.batches(range(len(data)), _AT_ONCE, workers=workers):
-        answers += reader.read_observations([observation for observation, _ in batch])
-        truth += [text for _, text in batch]
-    return Evaluation(answers, truth)
-
-
-_AT_ONCE = 256

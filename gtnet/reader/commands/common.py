@@ -50,15 +50,20 @@ def set_threads(options: argparse.Namespace) -> None:
 
 def model_of(options: argparse.Namespace) -> Recognizer:
     """The reader that was asked for, or the one of the demo."""
+    return load_reader(model_path(options))
+
+
+def model_path(options: argparse.Namespace) -> Path:
+    """Where the reader is that was asked for, or the one of the demo."""
     if options.model is not None:
-        return load_reader(options.model)
+        return Path(options.model)
     found = [name for name in MODELS if Path(name).is_dir()]
     if not found:
         raise ValueError(
             f"no trained reader at {' or '.join(MODELS)}: make one with {program()} train --demo,"
             " or name another with --model"
         )
-    return load_reader(found[0])
+    return Path(found[0])
 
 
 def check_output(path: Path, kinds: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from gtnet.reader.bulk import Job
+from gtnet.reader.bulk.job import ENGINES
 from gtnet.reader.commands.common import (
     MODELS,
     PICTURES,
     check_output,
     model_of,
+    model_path,
     new_command,
     plain,
     set_threads,
@@ -34,6 +38,9 @@ examples:
   gtnet read *.png --model runs/digits --best 1 --min-confidence 0.9
   gtnet read scans/*.tif letter.pdf --csv > amounts.csv
   gtnet read check.png --model runs/digits --draw check.html    (the image, its cuts, its graphs)
+  gtnet read --in scans/ --out answers.parquet --model runs/digits        (a process for each core)
+  gtnet read --in shard-*.tar --out answers.csv --resume                  (after an interruption)
+  find scans -name '*.tif' | gtnet read --in - --out answers.jsonl
 
 An image is one line of writing, cropped to the amount. Pages of TIFF and PDF files are read one
 by one and named scan.tif#1, scan.tif#2. An answer below --min-confidence is marked "rejected";
@@ -43,15 +50,21 @@ results.json in the training folder has the confidence that keeps errors below 1
 (null or empty for no reading), the confidence, the verdict ("accepted", "rejected",
 "no reading", "unreadable"), the reason where there is no text, and the alternatives.
 
-exit codes: 0 if every file could be opened, whatever is read in it; 2 if one could not, or after
-another error; 130 if interrupted; 141 if what the output goes to was closed"""
+--in takes folders, tar files, Parquet files with a column of images, and images; - reads their
+paths from standard input, one a line. Worker processes read them; --out gets a row for each image,
+page or sample, in the order of the input, what cannot be read with the verdict "unreadable" and
+the reason. While the job runs, its parts are in a folder beside --out; --resume continues a job
+that was killed, and reads nothing twice that is written.
+
+exit codes: 0 if every file could be opened, whatever is read in it; 2 if one could not (with --in:
+0 even so), or after another error; 130 if interrupted; 141 if what the output goes to was closed"""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command and its options."""
     parser = new_command(commands, "read", _ABOUT, _MORE, run)
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE")
+    add("images", nargs="*", metavar="IMAGE")
     add("--model", metavar="DIR", help=f"a training folder (default: {' or '.join(MODELS)})")
     add(
         "--best",
@@ -73,9 +86,25 @@ def add(commands: argparse._SubParsersAction) -> None:
         " page with the image and all its graphs (.html); several images get numbered files",
     )
 
+    bulk = parser.add_argument_group("many images")
+    add = bulk.add_argument
+    add("--in", dest="inputs", nargs="+", metavar="PATH", help="what to read; - for paths on stdin")
+    add("--out", type=Path, metavar="FILE", help="answers: .parquet, .csv or .jsonl")
+    add("--workers", type=int, metavar="N", help="worker processes (default: one for each core)")
+    add("--resume", action="store_true", help="continue the interrupted job of --out")
+    add("--column", metavar="NAME", help="of Parquet files: the column that holds the images")
+    add("--chunk", type=int, metavar="N", help="files of a part of the output (default: 128)")
+    add("--engine", choices=ENGINES, help="who reads (default: processes)")
+    add("--address", metavar="HOST:PORT", help="of a cluster of Ray (default: this machine)")
+    add("--quiet", action="store_true", help="show no progress")
+
 
 def run(options: argparse.Namespace) -> int:
     """Read files and print what they say; returns the exit code."""
+    if options.inputs or options.out or options.resume:
+        return _bulk(options)
+    if not options.images:
+        raise ValueError("give the images to read, or --in and --out for many")
     set_threads(options)
     if options.best is not None and options.best < 1:
         raise ValueError(f"--best must be at least 1, got {options.best}")
@@ -96,6 +125,39 @@ def run(options: argparse.Namespace) -> int:
                 path = _numbered(Path(options.draw), number, 1 if alone else 2)
                 code = max(code, _drawn(reader, record, path, sys.stderr if options.kind else None))
     return code
+
+
+def _bulk(options: argparse.Namespace) -> int:
+    """Read many files into one table."""
+    if options.out is None or not (options.inputs or options.resume):
+        raise ValueError("--in says what to read, and --out where answers go: give both")
+    for name in ("images", "draw", "kind", "threads"):
+        if getattr(options, name):
+            raise ValueError("--in and --out take no images beside them, and no option for a few")
+    if not 0 <= options.min_confidence <= 1:
+        raise ValueError(f"--min-confidence must be in [0, 1], got {options.min_confidence}")
+    job = Job(
+        options.out,
+        model_path(options),
+        len(os.sched_getaffinity(0)) if options.workers is None else options.workers,
+        best=3 if options.best is None else options.best,
+        least=options.min_confidence,
+        chunk=128 if options.chunk is None else options.chunk,
+        column=options.column,
+        engine=options.engine or ENGINES[0],
+        address=options.address,
+    )
+    print(job.run(_named(options.inputs or []), resume=options.resume, quiet=options.quiet))
+    return 0
+
+
+def _named(inputs: list[str]) -> Iterator[str]:
+    """The inputs, and in the place of - the lines of standard input."""
+    for given in inputs:
+        if given == "-":
+            yield from (line for line in map(str.rstrip, sys.stdin) if line)
+        else:
+            yield given
 
 
 def shown(names: list[str]) -> Iterator[str]:

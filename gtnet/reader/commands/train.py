@@ -11,6 +11,8 @@ from gtnet.reader.amounts import GRAMMARS
 from gtnet.reader.commands.common import new_command, program, set_threads
 from gtnet.reader.pretrain import METHODS
 from gtnet.reader.reader import PRESETS
+from gtnet.reader.step import PRECISIONS
+from gtnet.reader.team import joined, restarts
 
 _ABOUT = """\
 Train a reader in two phases: first its network on isolated characters, then all of it on
@@ -39,6 +41,11 @@ examples:
   gtnet train --data folder --root words.npz --lexicon words.txt --front-end strokes
   gtnet train --data folder --root my_sounds --alphabet 0123456789 --front-end sound
   gtnet train --resume --out runs/mine          (continues after an interruption)
+  torchrun --nproc-per-node 4 -m gtnet.reader train --data digits    (in four processes)
+
+Under torchrun the processes share every batch, and give what one process gives with the same
+number of --micro-batches. With --max-restarts torchrun starts them again after a failure, and they
+continue from the last epoch.
 
 files in the --out folder:
   model.safetensors       the reader; give the folder to gtnet read --model
@@ -117,6 +124,19 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="what the network learns first from the ink of the training images, without their"
         " labels: sparse codes (psd), noisy ones (vae), or nothing (none, the default)",
     )
+    add(
+        "--micro-batches",
+        type=int,
+        metavar="N",
+        help="add up the gradients of so many parts of every batch: less memory, or the share of as"
+        " many processes (default: 1, under torchrun the number of processes)",
+    )
+    add("--clip", type=float, metavar="NORM", help="greatest norm of a gradient (default: 5)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="what the network computes in (default: float32); losses are float32 always",
+    )
     add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
     add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
     add("--resume", action="store_true", help="continue the interrupted run in --out")
@@ -142,6 +162,9 @@ _SETTINGS = (
     "epochs",
     "loss",
     "pretrain",
+    "micro_batches",
+    "clip",
+    "precision",
     "seed",
 )
 """The options a run is started with; --resume reads them from the folder of the run."""
@@ -150,6 +173,31 @@ _SETTINGS = (
 def run(options: argparse.Namespace) -> int:
     """Train a reader; returns the exit code."""
     set_threads(options)
+    with joined() as team:
+        # The first process decides: only it needs to see the folder.
+        asked = team.together(lambda: _run_of(options) if team.leads else None)
+        asked = team.of_lead(asked)
+        assert asked is not None
+        run, resume = asked
+        if options.check:
+            print(run.check())
+            return 0
+        try:
+            comparison = run.train(resume=resume, overwrite=options.overwrite)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_how_to_continue(run)) from None
+    if comparison is None:
+        return 0
+    print(comparison.table())
+    print(f"\nthe reader and its report are in {run.out}: open {run.out / runs.REPORT}")
+    samples = run.out / runs.SAMPLES
+    images = f"{shlex.quote(str(samples))}/*.png" if samples.is_dir() else "IMAGE"
+    print(f"next: {program()} read {images} --model {shlex.quote(str(run.out))}")
+    return 0
+
+
+def _run_of(options: argparse.Namespace) -> tuple[runs.Run, bool]:
+    """The run that is asked for, and whether it goes on from where it was."""
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings = {name: value for name, value in settings.items() if value is not None}
     if "more_digits" in settings:
@@ -159,21 +207,11 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(
                 "--resume keeps the settings of the interrupted run: give nothing but --out"
             )
-        run = runs.Run.load(options.out or "runs/demo")
-    else:
-        run = runs.Run.start(options.out, demo=options.demo, **settings)
-    if options.check:
-        print(run.check())
-        return 0
-    try:
-        print(run.train(resume=options.resume, overwrite=options.overwrite).table())
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_how_to_continue(run)) from None
-    print(f"\nthe reader and its report are in {run.out}: open {run.out / runs.REPORT}")
-    samples = run.out / runs.SAMPLES
-    images = f"{shlex.quote(str(samples))}/*.png" if samples.is_dir() else "IMAGE"
-    print(f"next: {program()} read {images} --model {shlex.quote(str(run.out))}")
-    return 0
+        return runs.Run.load(options.out or "runs/demo"), True
+    run = runs.Run.start(options.out, demo=options.demo, **settings)
+    if restarts() and (run.out / runs.DATA).is_file():
+        return runs.Run.load(run.out), True  # the processes before these began it
+    return run, False
 
 
 def _how_to_continue(run: runs.Run) -> str:
