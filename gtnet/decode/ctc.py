@@ -54,8 +54,9 @@ def ctc_decoder(
             need be; a list of words, spelled by their characters; None for an open vocabulary,
             where words are what stands between separators.
         tokens: names of the labels of the network in order, blank included, or their file.
-        lm: an n-gram model of words, or of tokens where there is no lexicon; or its ARPA file,
-            which is read with `unk` if it has it. It backs off exactly.
+        lm: an n-gram model of words, or of tokens where there is no lexicon; or its file,
+            ARPA or as `NGramModel.save` wrote it, which is read with `unk` if it has it. It backs
+            off exactly.
         nbest: answers at most, that differ in words (without a lexicon: in tokens).
         beam, max_active: as in `beam_search`: how much worse than the best a path may be, and how
             many survive a frame. lattice_beam: which paths answers and confidences are made of.
@@ -282,5 +283,6 @@ def _lexicon(
 def _model(lm: NGramModel | PathLike | None, unk: str) -> NGramModel | None:
     if lm is None or isinstance(lm, NGramModel):
         return lm
-    model = NGramModel.read(lm)
+    saved = os.fspath(lm).endswith(".safetensors")
+    model = NGramModel.load(lm) if saved else NGramModel.read(lm)
     return model.with_unk(unk) if unk in model.symbols.values() else model
