@@ -71,6 +71,7 @@ from gtnet.grids import transducer_graph as transducer_graph
 from gtnet.interop.archive import load as load
 from gtnet.interop.archive import save as save
 from gtnet.lattice import Lattice as Lattice
+from gtnet.lazy_composition import LazyComposition as LazyComposition
 from gtnet.lexicon import Lexicon as Lexicon
 from gtnet.lexicon import SymbolTable as SymbolTable
 from gtnet.minimize import minimize as minimize

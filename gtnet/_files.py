@@ -8,7 +8,7 @@ import stat
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,18 @@ class Text:
     """The lines of a text and where they came from, so that every error names its line.
 
     A byte order mark at the beginning is no part of it, a carriage return at the end of a line
-    neither. Raises ValueError for a carriage return within a line.
+    neither. `first`: the number of the first line, where the text is part of a longer one. Raises
+    ValueError for a carriage return within a line.
     """
 
-    def __init__(self, function: str, text: str, name: str = "text") -> None:
+    def __init__(self, function: str, text: str, name: str = "text", *, first: int = 1) -> None:
         self.function = function
         self.name = name
-        lines = text.removeprefix(_BOM).split("\n")  # splitlines also cuts inside symbols
+        self.first = first
+        text = text.removeprefix(_BOM) if first == 1 else text
+        lines = text.split("\n")  # splitlines also cuts inside symbols
         self.lines = [line.rstrip("\r") for line in lines] if "\r" in text else lines
-        for number, line in enumerate(self.lines if "\r" in text else (), 1):
+        for number, line in enumerate(self.lines if "\r" in text else (), first):
             if "\r" in line:
                 raise self.wrong(
                     number, r"a line ends in \n or \r\n, and \r stands within this one"
@@ -52,18 +55,8 @@ class Text:
         Raises ValueError if it is not UTF-8. Warns where its last line has no end, unless that
         says itself that it is the last.
         """
-        name = name_of(function, path)
-        try:
-            text = read_bytes(function, path).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{function}: {name} is not UTF-8 text: {error}") from None
-        if text and not text.endswith(("\n", "\\end\\", "\\end\\\r")):
-            warnings.warn(
-                f"{function}: {name}:{text.count(chr(10)) + 1}: the last line does not end in a "
-                f"newline: if the file was cut there, part of it is missing; else add one",
-                stacklevel=3,
-            )
-        return cls(function, text, name)
+        data = read_text_bytes(function, path, stacklevel=4)
+        return cls(function, data.decode("utf-8"), name_of(function, path))
 
     @property
     def whole(self) -> str:
@@ -75,7 +68,7 @@ class Text:
 
         In a line with tabs a field of blanks alone is a column: what is named is a blank.
         """
-        for number, line in enumerate(self.lines, 1):
+        for number, line in enumerate(self.lines, self.first):
             if " \t" in line or "\t " in line:
                 columns = _fields(line)
             else:
@@ -86,7 +79,7 @@ class Text:
 
     def wrong(self, number: int, why: object) -> ValueError:
         """The error to raise for a line."""
-        line = self.lines[number - 1] if number <= len(self.lines) else ""
+        line = "".join(self.lines[number - self.first :][:1])
         shown = line if len(line) <= 200 else line[:200] + "..."
         return ValueError(f"{self.function}: {self.name}:{number}: {why}: {shown!r}")
 
@@ -106,6 +99,27 @@ def _fields(line: str) -> list[str]:
     return columns
 
 
+def read_text_bytes(function: str, path: PathLike, *, stacklevel: int = 3) -> bytes:
+    """The bytes of a text file, which may be compressed by gzip.
+
+    Raises ValueError if it is not UTF-8. Warns where its last line has no end, unless that says
+    itself that it is the last.
+    """
+    name = name_of(function, path)
+    data = read_bytes(function, path)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{function}: {name} is not UTF-8 text: {error}") from None
+    if data and not data.endswith((b"\n", b"\\end\\", b"\\end\\\r")):
+        warnings.warn(
+            f"{function}: {name}:{data.count(10) + 1}: the last line does not end in a newline: "
+            f"if the file was cut there, part of it is missing; else add one",
+            stacklevel=stacklevel,
+        )
+    return data
+
+
 def read_bytes(function: str, path: PathLike) -> bytes:
     """The bytes of a file, decompressed where it begins as gzip does.
 
@@ -121,6 +135,16 @@ def read_bytes(function: str, path: PathLike) -> bytes:
         return gzip.decompress(data)
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{function}: {name} is damaged or cut: {error}") from None
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    """The CRC-32 of arrays with their names, dtypes and shapes."""
+    crc = 0
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        crc = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc)
+        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+    return crc
 
 
 def integer(word: str, what: str) -> int:

@@ -15,6 +15,7 @@ from gtnet.graph import Graph, built, lazy, learnt
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
+    from gtnet.lazy_composition import LazyComposition
 
 
 @named
@@ -125,7 +126,7 @@ def path_distribution(function: str, graph: Graph, beta: float | Tensor) -> Path
 
 
 @named
-def viterbi_score(graph: Graph | Lattice) -> Tensor:
+def viterbi_score(graph: Graph | Lattice | LazyComposition) -> Tensor:
     """The score of the best accepting path.
 
     Result: [batch] of the dtype of the weights; -inf for an empty language.

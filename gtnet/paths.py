@@ -20,13 +20,14 @@ from gtnet.topology import Topology
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
+    from gtnet.lazy_composition import LazyComposition
 
 
 MAX_PREFIXES = 10_000_000  # of k_best, for one graph: 2 GB at most
 
 
 @choosing
-def viterbi_path(graph: Graph | Lattice) -> Graph:
+def viterbi_path(graph: Graph | Lattice | LazyComposition) -> Graph:
     """The best accepting path of each graph, as a batch of linear graphs.
 
     Result: item i keeps the labels and scores of the arcs of the best path of graph i (the first
@@ -71,7 +72,7 @@ def viterbi_path(graph: Graph | Lattice) -> Graph:
 
 @choosing
 def k_best(
-    graph: Graph | Lattice,
+    graph: Graph | Lattice | LazyComposition,
     k: int,
     *,
     unique: Literal["ilabels", "olabels"] | None = None,

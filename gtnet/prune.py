@@ -17,11 +17,15 @@ from gtnet.graph import Graph, lazy
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
+    from gtnet.lazy_composition import LazyComposition
 
 
 @choosing
 def prune(
-    graph: Graph | Lattice, *, beam: float | None = None, posterior: float | None = None
+    graph: Graph | Lattice | LazyComposition,
+    *,
+    beam: float | None = None,
+    posterior: float | None = None,
 ) -> Graph:
     """The automaton without arcs (and starts and ends of paths) that no good path takes.
 

@@ -33,7 +33,8 @@ import torch
 import gtnet
 import gtnet.compat.gtn as compat
 from gtnet import EPSILON, Graph, Lexicon, NGramModel, SymbolTable, forward_score
-from gtnet.interop import archive, gtn, k2, openfst
+from gtnet._files import checksum
+from gtnet.interop import gtn, k2, openfst
 
 LONG = 5.0  # seconds for a file of a few hundred bytes
 NUMBERS = [0, 1, 2, 3, 7, 255, 2**15, 2**20, 2**31 - 1, 2**31, 2**32 - 1, 2**62, -1, -2, -(2**31)]
@@ -125,12 +126,23 @@ def formats(folder: Path) -> dict[str, Format]:
         "compat text": Format(lambda p: compat.loadtxt(str(p)).core, written(gtn.write)),
         "compat binary": Format(lambda p: compat.load(str(p)).core, written(gtn.write_binary)),
         "npz": Format(gtnet.load, written(gtnet.save, ".npz"), ".npz"),
+        "n-gram model": Format(NGramModel.load, _models(place), ".safetensors"),
         "safetensors": Format(gtnet.load, written(gtnet.save, ".safetensors"), ".safetensors"),
     }
     for name in ("symbols", "lexicon", "arpa", "openfst", "k2", "gtn", "openfst binary"):
         one = both[name]
         both[f"{name} gz"] = Format(one.read, [gzip.compress(s, mtime=0) for s in one.seeds], ".gz")
     return both
+
+
+def _models(place: Path) -> list[bytes]:
+    place.write_bytes(ARPA)
+    saved = place.with_suffix(".safetensors")
+    files = []
+    for unk in (None, "b"):
+        NGramModel.read(place, unk=unk).save(saved)
+        files.append(saved.read_bytes())
+    return files
 
 
 def _const_files(folder: Path) -> list[bytes]:
@@ -210,7 +222,7 @@ def _inside_npz(draw: Random, data: bytes) -> bytes:
         arrays = _changed_arrays(draw, arrays, "header")
         header = json.loads(arrays["header"].tobytes())
         rest = {n: a for n, a in arrays.items() if n != "header"}
-        header["crc32"] = str(archive._checksum(rest))
+        header["crc32"] = str(checksum(rest))
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
         members = {}
         for name, array in arrays.items():
@@ -236,7 +248,7 @@ def _inside_safetensors(draw: Random, data: bytes) -> bytes:
         text = _changed(draw, json.dumps(head).encode(), b"")
         return len(text).to_bytes(8, "little") + text + data[8 + size :]
     arrays = _changed_arrays(draw, load(data), "")
-    header = {**head["__metadata__"], "crc32": str(archive._checksum(arrays))}
+    header = {**head["__metadata__"], "crc32": str(checksum(arrays))}
     return save(arrays, header)
 
 
@@ -250,7 +262,7 @@ def _changed_arrays(
         number = (
             draw.choice(NUMBERS) if array.dtype.kind == "i" else draw.choice([np.nan, np.inf, 1e38])
         )
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             array[draw.randrange(array.size)] = np.array(number).astype(array.dtype)
     elif kind == 1:
         array = array[: draw.randint(0, len(array))]

@@ -263,7 +263,7 @@ CASES: dict[str, list[Case]] = {
 # They take no tensors or graphs, or are no functions.
 WITHOUT = {"Animation", "GraphvizMissingError", "Lexicon", "NGramModel", "Picture", "SymbolTable"}
 WITHOUT |= {"load", "save", "to_dot", "ForcedAlignment", "Span", "GraphView"}
-WITHOUT |= {"FailureGraph"}  # no graph, and on the CPU only, which it says
+WITHOUT |= {"FailureGraph", "LazyComposition"}  # no graphs, and on the CPU only, which they say
 
 
 def cases() -> list[Any]:

@@ -284,3 +284,13 @@ def test_a_line_of_real_handwriting():
     ((best,),) = decoder(scores.log_softmax(-1)[None])
     assert best.text == "submitt both mental and corporeal is far beyond any idea"
     assert "corporeal, is" in "".join(token.name for token in best.tokens)
+
+
+def test_a_saved_language_model_decodes_as_its_text_does(tmp_path):
+    (tmp_path / "lm.arpa").write_text(ARPA)
+    NGramModel.read(tmp_path / "lm.arpa").save(tmp_path / "lm.safetensors")
+    found = [
+        ctc_decoder(["ab", "b"], NAMES, lm, separators="|", nbest=3, **WIDE)(frames(5, 2))
+        for lm in (tmp_path / "lm.arpa", tmp_path / "lm.safetensors")
+    ]
+    assert found[0] == found[1] and found[0][0][0].lm_score < 0

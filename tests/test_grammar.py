@@ -294,3 +294,96 @@ def test_counts_are_repetitions_and_rare_histories_are_not_told_apart():
 def test_what_cannot_be_estimated_is_named(sentences, options, message):
     with pytest.raises(ValueError, match=message):
         NGramModel.of(sentences, **{"order": 2, "symbols": "abc", **options})
+
+
+# Saved models
+
+
+def alike(found: NGramModel, expected: NGramModel) -> bool:
+    names = (dict(found.symbols), found.symbols.epsilon, found.unk, found.order, len(found))
+    own = dict(expected.symbols), expected.symbols.epsilon, expected.unk
+    return names == (*own, expected.order, len(expected)) and found.graph(
+        dtype=torch.float64
+    ).equal(expected.graph(dtype=torch.float64))
+
+
+@pytest.mark.parametrize("unk", [None, "<unk>"])
+def test_a_saved_model_is_the_same(tmp_path, unk):
+    table = SymbolTable({7: "c", 9: "b", 3: "a", 0: "<unk>", 5: "é z"}, epsilon="ε")
+    saved = tmp_path / "model.safetensors"
+    for expected in (
+        model(tmp_path, unk=unk),
+        model(tmp_path, symbols=table, unk=unk),
+        NGramModel.of(COUNTED, 3, "abc"),
+        model(tmp_path, "\\data\\\nngram 1=0\n\\1-grams:\n\\end\\\n"),
+    ):
+        expected.save(saved)
+        found = NGramModel.load(saved)
+        assert alike(found, expected)
+        assert found.score([1, 2]) == expected.score([1, 2])
+
+
+def test_other_files_are_no_models(tmp_path):
+    saved = tmp_path / "model.safetensors"
+    model(tmp_path).save(saved)
+    whole = saved.read_bytes()
+    for end in range(0, len(whole), 7):
+        assert read_or_refuse(saved, whole[:end], NGramModel.load) is None
+    middle = len(whole) - 40
+    changed = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for data, why in (
+        (changed, "its checksum is wrong"),
+        (whole.replace(b'"version":"1"', b'"version":"2"'), "version 2, this gtnet reads 1"),
+    ):
+        saved.write_bytes(data)
+        with pytest.raises(ValueError, match=f"NGramModel.load: cannot read .*{why}"):
+            NGramModel.load(saved)
+    gtnet.save(linear([1, 2]), saved)
+    with pytest.raises(ValueError, match=r"not written by NGramModel\.save"):
+        NGramModel.load(saved)
+    for function in (NGramModel.load, model(tmp_path).save):
+        with pytest.raises(ValueError, match=r"the file must end in .safetensors, got"):
+            function(tmp_path / "model.npz")
+
+
+def test_blocks_and_lines_are_read_alike(tmp_path, monkeypatch):
+    """Whole blocks at once, one line at a time, with odd blanks, and with lines in any order."""
+    expected = model(tmp_path)
+    for block in (1, 30, 1 << 20):
+        monkeypatch.setattr("gtnet._arpa._BLOCK", block)
+        for text in (
+            ARPA,
+            ARPA.replace("\t", "  "),
+            ARPA.replace("\n", "\r\n"),
+            ARPA.replace("-0.3\tb </s>", " -0.3 b \t</s> "),
+            ARPA.replace("-0.6\tb b\n-0.9\tb c\t0.1\n", "-0.9\tb c\t0.1\n\n-0.6\tb b\n"),
+        ):
+            assert alike(model(tmp_path, text), expected)
+        with pytest.raises(ValueError, match=r":26: this n-gram is listed twice: '-0.3.*s> a b'"):
+            model(tmp_path, ARPA.replace("-0.05\ta b </s>", "-0.3\t<s> a b"))
+
+
+def test_an_old_word_separator_is_no_blank(tmp_path):
+    """Words are what stands between blanks and tabs, whatever else Unicode calls a blank."""
+    for inside in ("\x0b", "\x0c", "\xa0", "\u2003", "\x1c"):
+        odd = model(tmp_path, ARPA.replace("b", f"x{inside}y"))
+        assert odd.symbols.label(f"x{inside}y") == 2 and len(odd) == 14
+
+
+LETTERS = (
+    "\\data\\\nngram 1=3\nngram 2=0\nngram 3=0\nngram 4=1\n\\1-grams:\n-1 a -0.5\n-1 b\n-1 </s>"
+)
+
+
+def test_several_lengths_may_be_left_out(tmp_path):
+    sizes = "".join(f"ngram {order}={size}\n" for order, size in enumerate([3, 0, 0, 1], 1))
+    letters = "\\1-grams:\n-1 a -0.5\n-1 b\n-1 </s>\n"
+    longer = "\\2-grams:\n\\3-grams:\n\\4-grams:\n-0.1 a b a b\n"
+    text = f"\\data\\\n{sizes}{letters}{longer}\\end\\\n"
+    found = model(tmp_path, text)
+    assert (found.order, len(found)) == (4, 6)
+    exact = found.graph(backoff="exact", dtype=torch.float64)
+    for said in ([0, 1, 0, 1], [0, 1, 1], [1, 0, 1, 0, 1]):
+        score = float(forward_score(linear(said, dtype=torch.float64) @ exact))
+        assert score == pytest.approx(found.score(said))
+    assert found.score([0, 1, 0, 1]) == pytest.approx(-math.log(10) * (1 + 1.5 + 1 + 0.1 + 1))

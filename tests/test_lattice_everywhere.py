@@ -154,6 +154,7 @@ case("union", lambda g: gtnet.union(other(g), g, g))
 case("concat", lambda g: gtnet.concat(other(g), g, other(g)))
 case("closure", lambda g: [gtnet.closure(g, kind) for kind in ("star", "plus", "optional")])
 case("reverse", lambda g: gtnet.reverse(g))
+case("LazyComposition", lambda g: gtnet.LazyComposition(g, other(g)).graph())
 case("scale", lambda g: gtnet.connect(gtnet.scale(g, -0.5)))  # else a lattice
 case("invert", lambda g: gtnet.invert(g))
 case("project", lambda g: [gtnet.project(g, "input"), gtnet.project(g, "output")])

@@ -53,6 +53,7 @@ from gtnet._ops.paths import enumerate_paths as enumerate_paths
 from gtnet._ops.paths import k_best as k_best
 from gtnet._ops.paths import sample as sample
 from gtnet._ops.rewrites import arrange as arrange
+from gtnet._ops.rewrites import best_first as best_first
 from gtnet._ops.rewrites import compose as compose
 from gtnet._ops.rewrites import difference as difference
 from gtnet._ops.rewrites import equivalent as equivalent

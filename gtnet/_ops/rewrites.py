@@ -10,6 +10,7 @@ from torch import Tensor
 from gtnet._ops.library import fake, interruptible, operators, unknown_size, vector
 
 compose = interruptible(operators.compose.default)
+best_first = interruptible(operators.best_first.default)
 explore = interruptible(operators.explore.default)
 arrange = interruptible(operators.arrange.default)
 rational = interruptible(operators.rational.default)
@@ -18,9 +19,17 @@ difference = interruptible(operators.difference.default)
 equivalent = interruptible(operators.equivalent.default)
 
 
+@fake("best_first")
+def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
+    return _product(a_arcs, *rest[-5:-3])
+
+
 @fake("compose")
 def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
-    acceptors, num_graphs, _ = rest[-3:]
+    return _product(a_arcs, *rest[-3:-1])
+
+
+def _product(a_arcs: Tensor, acceptors: bool, num_graphs: Any) -> list[Tensor]:
     states, arcs = unknown_size(), unknown_size()
     offsets = vector(a_arcs, num_graphs + 1, torch.int64)
     sizes = [arcs, arcs, arcs, 0 if acceptors else arcs, arcs, arcs, states, states]

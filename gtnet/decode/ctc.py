@@ -14,7 +14,9 @@ from gtnet._files import PathLike
 from gtnet._searched import Limits
 from gtnet.beam_search import BeamSearch
 from gtnet.decode.context import context_graph
-from gtnet.decode.hypotheses import Hypothesis, Parts, best, columns, read
+from gtnet.decode.fusion import fuse
+from gtnet.decode.histories import LanguageModel, sentence_score
+from gtnet.decode.hypotheses import Hypothesis, Parts, Timed, best, columns, read
 from gtnet.decode.words import grammar, spelled, word_loop
 from gtnet.failure_graph import FailureGraph
 from gtnet.free_alignments import ctc_topology
@@ -29,7 +31,7 @@ _SMALL = 128  # labels; an arc from each to each is faster up to there, and take
 def ctc_decoder(
     lexicon: Lexicon | PathLike | Iterable[str] | None = None,
     tokens: SymbolTable | PathLike | Sequence[str] = (),
-    lm: NGramModel | PathLike | None = None,
+    lm: NGramModel | LanguageModel | PathLike | None = None,
     *,
     nbest: int = 1,
     beam: float = 25.0,
@@ -54,8 +56,13 @@ def ctc_decoder(
             need be; a list of words, spelled by their characters; None for an open vocabulary,
             where words are what stands between separators.
         tokens: names of the labels of the network in order, blank included, or their file.
-        lm: an n-gram model of words, or of tokens where there is no lexicon; or its ARPA file,
-            which is read with `unk` if it has it. It backs off exactly.
+        lm: an n-gram model of words, or of tokens where there is no lexicon; or its file,
+            ARPA or as `NGramModel.save` wrote it, which is read with `unk` if it has it. It backs
+            off exactly. Or a network (`LanguageModel`) over the labels of the words of the lexicon
+            (without one, of the tokens), where a word that is not in the lexicon has the label
+            behind them: it is asked in batches for the histories in the lattice that the search
+            keeps without it (`fuse`, with the same `beam` and `max_active`), so give that a wide
+            `lattice_beam`.
         nbest: answers at most, that differ in words (without a lexicon: in tokens).
         beam, max_active: as in `beam_search`: how much worse than the best a path may be, and how
             many survive a frame. lattice_beam: which paths answers and confidences are made of.
@@ -107,7 +114,7 @@ class CTCDecoder:
         self,
         tokens: SymbolTable,
         lexicon: Lexicon | None,
-        lm: NGramModel | None,
+        lm: NGramModel | LanguageModel | None,
         *,
         nbest: int,
         limits: Limits,
@@ -125,6 +132,7 @@ class CTCDecoder:
         self.tokens = tokens
         self.words = lexicon.words if lexicon is not None else None
         self._nbest, self._limits, self._log_add, self._lm = nbest, limits, log_add, lm
+        self._lm_weight = lm_weight
         size = len(tokens)
         empty = tokens.label(blank) if isinstance(blank, str) else blank
         empty = _checks.one_of("ctc_decoder", "blank", empty, size)
@@ -142,7 +150,7 @@ class CTCDecoder:
             if phrases:
                 spelt = [tokens.labels(phrase) for phrase in phrases]
                 graphs.append(context_graph(spelt, size, weight=hotword_weight, dtype=dtype))
-            if lm is not None:
+            if isinstance(lm, NGramModel):
                 sayable = [label for label in tokens if label != empty]
                 graphs.append(grammar("ctc_decoder", lm, tokens, sayable, None, lm_weight, dtype))
         else:
@@ -163,7 +171,7 @@ class CTCDecoder:
                 spelt = [words.labels(p.split() if isinstance(p, str) else p) for p in phrases]
                 labels = self._unknown + 1
                 graphs.append(context_graph(spelt, labels, weight=hotword_weight, dtype=dtype))
-            if lm is not None:
+            if isinstance(lm, NGramModel):
                 said = sorted({entry.word for entry in lexicon.pronunciations})
                 other = self._unknown if unk_score > NEG_INF else None
                 graphs.append(grammar("ctc_decoder", lm, words, said, other, lm_weight, dtype))
@@ -194,11 +202,28 @@ class CTCDecoder:
         """A decoder of a batch that comes in chunks of frames."""
         return CTCStream(self)
 
-    def _lm_score(self, words: Iterable[str], tokens: Iterable[str]) -> float:
+    def _lm_score(self, words: Sequence[Timed], tokens: Sequence[Timed]) -> float:
+        said = tokens if self.words is None else words
         if self._lm is None:
             return 0.0
-        said = tokens if self.words is None else words
-        return self._lm.score([self._lm.label(name) for name in said])
+        if isinstance(self._lm, NGramModel):
+            return self._lm.score([self._lm.label(one.name) for one in said])
+        return sentence_score(self._lm, [one.label for one in said])
+
+    def _fused(self, lattice: Graph, partial: bool) -> Graph:
+        """With the scores of a language model that is a network."""
+        if self._lm is None or isinstance(self._lm, NGramModel):
+            return lattice
+        beam, most, _ = self._limits
+        with torch.no_grad():
+            return fuse(
+                lattice,
+                self._lm,
+                weight=self._lm_weight,
+                beam=beam,
+                max_active=most,
+                end=not partial,
+            )
 
 
 class CTCStream:
@@ -229,6 +254,7 @@ class CTCStream:
     def _hypotheses(self, partial: bool | str) -> list[list[Hypothesis]]:
         decoder = self._decoder
         lattice = self._search._lattice(partial)  # type: ignore[arg-type]
+        lattice = decoder._fused(lattice, partial is True)
         rows, lengths = self._search._rows()
         found = []
         first_arc, first_row = lattice.arc_offsets.tolist(), [0, *lengths.cumsum(0).tolist()]
@@ -246,7 +272,7 @@ class CTCStream:
                         words,
                         answer.score,
                         float(seen.gather(1, chosen).double().sum()),
-                        decoder._lm_score([w.name for w in words], [t.name for t in tokens]),
+                        decoder._lm_score(words, tokens),
                         answer.confidence,
                     )
                 )
@@ -279,8 +305,19 @@ def _lexicon(
     return spelled(lexicon, tokens)
 
 
-def _model(lm: NGramModel | PathLike | None, unk: str) -> NGramModel | None:
-    if lm is None or isinstance(lm, NGramModel):
+def _model(
+    lm: NGramModel | LanguageModel | PathLike | None, unk: str
+) -> NGramModel | LanguageModel | None:
+    if not isinstance(lm, str | os.PathLike):
+        if lm is None or isinstance(lm, NGramModel):
+            return lm
+        missing = [name for name in ("start", "step", "scores") if not hasattr(lm, name)]
+        if missing:
+            raise TypeError(
+                f"ctc_decoder: lm must be an NGramModel, a file or a network with start, step and "
+                f"scores, got {type(lm).__name__} without {', '.join(missing)}"
+            )
         return lm
-    model = NGramModel.read(lm)
+    saved = os.fspath(lm).endswith(".safetensors")
+    model = NGramModel.load(lm) if saved else NGramModel.read(lm)
     return model.with_unk(unk) if unk in model.symbols.values() else model

@@ -81,7 +81,7 @@ def grammar(
 
     What the model does not know is its unknown word. Raises ValueError where it has none.
     """
-    plain = model.graph(backoff="failure", dtype=dtype).graph
+    plain = model.graph(dtype=dtype)
     listed = list(words)
     behind = max(listed, default=-1) + 2  # labels of words that are never written
     known = {label: name for label, name in model.symbols.items() if model.knows(label)}

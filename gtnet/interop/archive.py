@@ -7,13 +7,12 @@ import json
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gtnet._files import PathLike, name_of, replace_file
+from gtnet._files import PathLike, checksum, name_of, replace_file
 from gtnet.graph import Graph, built
 from gtnet.interop import arrays as arrays_of
 
@@ -47,7 +46,7 @@ def save(graph: Graph | Lattice, path: PathLike) -> None:
     arrays = arrays_of.to_numpy(graph)
     if graph.is_acceptor:
         del arrays["olabels"]
-    header = {"format": _FORMAT, "version": str(_VERSION), "crc32": str(_checksum(arrays))}
+    header = {"format": _FORMAT, "version": str(_VERSION), "crc32": str(checksum(arrays))}
     if suffix == ".npz":
         data = io.BytesIO()
         text = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -75,7 +74,7 @@ def load(path: PathLike) -> Graph:
             raise ValueError(
                 f"it has version {header.get('version')}, this gtnet reads {_VERSION}: update gtnet"
             )
-        if header.get("crc32") != str(_checksum(arrays)):
+        if header.get("crc32") != str(checksum(arrays)):
             raise ValueError("its checksum is wrong, the file is damaged")
         return arrays_of.checked("load", arrays)
     except (ValueError, TypeError) as error:
@@ -89,15 +88,6 @@ def _suffix(function: str, path: PathLike) -> str:
             f"{function}: the file must end in .npz or .safetensors, got {str(path)!r}"
         )
     return suffix
-
-
-def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
-    crc = 0
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        crc = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc)
-        crc = zlib.crc32(array.tobytes(), crc)
-    return crc
 
 
 def _from_npz(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -5,6 +5,7 @@
 
 #include "ops/cpu/executor.h"
 #include "ops/tensors.h"
+#include "rewrite/cpu/best_first.h"
 
 namespace gtnet::ops {
 namespace {
@@ -136,20 +137,12 @@ struct Packed {
   }
 };
 
-std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offsets,
-                            const Tensor& a_arcs, const Tensor& a_states, const Tensor& a_labels,
-                            const Tensor& a_start, const Tensor& a_accept, const Tensor& a_ilabels,
-                            const Tensor& b_state_offsets, const Tensor& b_offsets,
-                            const Tensor& b_arcs, const Tensor& b_states, const Tensor& b_labels,
-                            const Tensor& b_start, const Tensor& b_accept, const Tensor& b_olabels,
-                            bool acceptors, int64_t num_graphs, int64_t max_arcs) {
-  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, a_accept);
-  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, b_accept);
-  std::vector<rewrite::Product> products =
-      products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, true);
-  const Packed packed(a_arcs, products);
-  Tensor ilabels = empty<int32_t>(a_arcs, packed.num_arcs);
-  Tensor olabels = empty<int32_t>(a_arcs, acceptors ? 0 : packed.num_arcs);
+// Products as the tensors of one batch, with labels.
+std::vector<Tensor> labelled(std::vector<rewrite::Product>& products, const Tensor& a_ilabels,
+                             const Tensor& b_olabels, bool acceptors) {
+  const Packed packed(a_ilabels, products);
+  Tensor ilabels = empty<int32_t>(a_ilabels, packed.num_arcs);
+  Tensor olabels = empty<int32_t>(a_ilabels, acceptors ? 0 : packed.num_arcs);
   packed.fill(products, [&](const rewrite::Product& product, int64_t begin) {
     rewrite::write_labels(product, &rewrite::ProductArc::a, input<int32_t>(a_ilabels),
                           output<int32_t>(ilabels) + begin);
@@ -161,6 +154,51 @@ std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offse
           packed.source,    packed.target,        ilabels,
           olabels,          packed.arc_a,         packed.arc_b,
           packed.state_a,   packed.state_b,       packed.filter};
+}
+
+std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offsets,
+                            const Tensor& a_arcs, const Tensor& a_states, const Tensor& a_labels,
+                            const Tensor& a_start, const Tensor& a_accept, const Tensor& a_ilabels,
+                            const Tensor& b_state_offsets, const Tensor& b_offsets,
+                            const Tensor& b_arcs, const Tensor& b_states, const Tensor& b_labels,
+                            const Tensor& b_start, const Tensor& b_accept, const Tensor& b_olabels,
+                            bool acceptors, int64_t num_graphs, int64_t max_arcs) {
+  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, a_accept);
+  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, b_accept);
+  std::vector<rewrite::Product> products =
+      products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, true);
+  return labelled(products, a_ilabels, b_olabels, acceptors);
+}
+
+rewrite::Prospects prospects(const std::vector<Tensor>& scores) {
+  return {input<double>(scores[0]), input<double>(scores[1]), input<double>(scores[2]),
+          input<double>(scores[3])};
+}
+
+// Scores are float64: weights by arc, start, accept, and the best that follows a state.
+std::vector<Tensor> best_first(const Tensor& a_state_offsets, const Tensor& a_offsets,
+                               const Tensor& a_arcs, const Tensor& a_states, const Tensor& a_labels,
+                               const std::vector<Tensor>& a_scores, const Tensor& a_ilabels,
+                               const Tensor& b_state_offsets, const Tensor& b_offsets,
+                               const Tensor& b_arcs, const Tensor& b_states, const Tensor& b_labels,
+                               const std::vector<Tensor>& b_scores, const Tensor& b_olabels,
+                               bool acceptors, int64_t num_graphs, int64_t paths, double slack,
+                               int64_t max_arcs) {
+  const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_scores[1], a_scores[2]);
+  const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_scores[1], b_scores[2]);
+  const rewrite::Prospects one = prospects(a_scores), other = prospects(b_scores);
+  std::vector<rewrite::Product> products(num_graphs);
+  Budget budget{max_arcs};
+  in_parallel(num_graphs, 1, [&](int64_t begin, int64_t end) {
+    rewrite::PairTable table;
+    for (int64_t g = begin; g < end; ++g) {
+      const int filters = a.with_epsilon(g) && b.with_epsilon(g) ? 3 : 1;
+      const rewrite::Moves moves{a.at(g), b.at(g), {filters}};
+      products[g] = rewrite::BestFirst(moves, one, other, paths, slack, budget, table).run();
+      if (!products[g].too_large) rewrite::trim(moves.a, moves.b, products[g]);
+    }
+  });
+  return labelled(products, a_ilabels, b_olabels, acceptors);
 }
 
 std::vector<Tensor> explore(const Tensor& a_state_offsets, const Tensor& a_offsets,
@@ -190,6 +228,12 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_olabels, bool acceptors, "
       "int num_graphs, int max_arcs) -> Tensor[]");
   m.def(
+      "best_first(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
+      "Tensor a_labels, Tensor[] a_scores, Tensor a_ilabels, Tensor b_state_offsets, "
+      "Tensor b_offsets, Tensor b_arcs, Tensor b_states, Tensor b_labels, Tensor[] b_scores, "
+      "Tensor b_olabels, bool acceptors, int num_graphs, int paths, float slack, int max_arcs) "
+      "-> Tensor[]");
+  m.def(
       "explore(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
       "Tensor a_labels, Tensor a_start, Tensor b_state_offsets, Tensor b_offsets, Tensor b_arcs, "
       "Tensor b_states, Tensor b_labels, Tensor b_start, int num_graphs, int max_arcs) "
@@ -198,6 +242,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("compose", GTNET_BOX("compose", &compose));
+  m.impl("best_first", GTNET_BOX("compose", &best_first));
   m.impl("explore", GTNET_BOX("compose", &explore));
 }
 

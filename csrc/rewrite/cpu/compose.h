@@ -92,6 +92,53 @@ class PairTable {
   std::vector<Slot> slots_;
 };
 
+// Calls found(k, l) for equal labels of the shorter and the longer list, until it says false.
+template <class Found>
+void each_match(In<int32_t> shorter, const ArcsOfState& few, In<int32_t> longer,
+                const ArcsOfState& many, const Found& found) {
+  if (many.labelled() == 0) return;
+  int32_t l = many.label;
+  for (int32_t k = few.label; k < few.end; ++k) {
+    const int32_t label = shorter[k];
+    if (longer[l] != label) l = place_of(longer, many.label, many.end, label);
+    if (l == many.end) return;
+    for (int32_t m = l; m < many.end && longer[m] == label; ++m) {
+      if (!found(k, m)) return;
+    }
+  }
+}
+
+// Calls add(move) for what a pair of states can do, in the order of matching.h, until it says
+// false.
+template <class Add>
+void each_move(const Moves& moves, const Pair pair, const Add& add) {
+  const ArcsOfState a = ArcsOfState::of(moves.a, pair.a), b = ArcsOfState::of(moves.b, pair.b);
+  if (EpsilonFilter::match(pair.filter)) {
+    for (int32_t k = a.epsilon; k < a.label; ++k) {
+      for (int32_t l = b.epsilon; l < b.label; ++l) {
+        if (!add(moves.both(k, l))) return;
+      }
+    }
+  }
+  if (EpsilonFilter::a_alone(pair.filter)) {
+    for (int32_t k = a.epsilon; k < a.label; ++k) {
+      if (!add(moves.a_alone(k, pair.b))) return;
+    }
+  }
+  if (EpsilonFilter::b_alone(pair.filter)) {
+    for (int32_t l = b.epsilon; l < b.label; ++l) {
+      if (!add(moves.b_alone(l, pair.a))) return;
+    }
+  }
+  const auto both = [&](int32_t k, int32_t l) { return add(moves.both(k, l)); };
+  const auto turned = [&](int32_t l, int32_t k) { return add(moves.both(k, l)); };
+  if (a.labelled() <= b.labelled()) {
+    each_match(moves.a.labels, a, moves.b.labels, b, both);
+  } else {
+    each_match(moves.b.labels, b, moves.a.labels, a, turned);
+  }
+}
+
 // Explores the reachable product; stops with too_large once the budget is spent.
 class Explore {
  public:
@@ -114,7 +161,7 @@ class Explore {
     }
     for (size_t i = 0; i < product_.states.size() && !product_.too_large; ++i) {
       product_.arc_begin.push_back(static_cast<int64_t>(product_.arcs.size()));
-      expand(product_.states[i]);
+      each_move(moves_, product_.states[i], [this](const Move& move) { return add(move); });
       poll(8 + 8 * (static_cast<int64_t>(product_.arcs.size()) - product_.arc_begin.back()));
       charge(kChargedAtOnce);
     }
@@ -140,47 +187,11 @@ class Explore {
     product_.too_large |= !budget_.charge(due);
   }
 
-  void expand(const Pair pair) {
-    const ArcsOfState a = ArcsOfState::of(a_, pair.a), b = ArcsOfState::of(b_, pair.b);
-    if (EpsilonFilter::match(pair.filter)) {
-      for (int32_t k = a.epsilon; k < a.label; ++k) {
-        for (int32_t l = b.epsilon; l < b.label; ++l) add(moves_.both(k, l));
-      }
-    }
-    if (EpsilonFilter::a_alone(pair.filter)) {
-      for (int32_t k = a.epsilon; k < a.label; ++k) {
-        add(moves_.a_alone(k, pair.b));
-      }
-    }
-    if (EpsilonFilter::b_alone(pair.filter)) {
-      for (int32_t l = b.epsilon; l < b.label; ++l) {
-        add(moves_.b_alone(l, pair.a));
-      }
-    }
-    if (a.labelled() <= b.labelled()) {
-      match(a_.labels, a, b_.labels, b, [this](int32_t k, int32_t l) { add(moves_.both(k, l)); });
-    } else {
-      match(b_.labels, b, a_.labels, a, [this](int32_t l, int32_t k) { add(moves_.both(k, l)); });
-    }
-  }
-
-  // Calls found(k, l) for equal labels of the shorter and the longer list.
-  template <class Found>
-  void match(const int32_t* shorter, const ArcsOfState& few, const int32_t* longer,
-             const ArcsOfState& many, const Found& found) const {
-    if (many.labelled() == 0) return;
-    int32_t l = many.label;
-    for (int32_t k = few.label; k < few.end && !product_.too_large; ++k) {
-      const int32_t label = shorter[k];
-      if (longer[l] != label) l = place_of(longer, many.label, many.end, label);
-      if (l == many.end) return;
-      for (int32_t m = l; m < many.end && longer[m] == label; ++m) found(k, m);
-    }
-  }
-
-  void add(const Move& move) {
-    if (exceeds(product_.arcs)) return;
+  // Whether there is room for more.
+  bool add(const Move& move) {
+    if (exceeds(product_.arcs)) return false;
     product_.arcs.push_back({number(move.a, move.b, move.filter), move.arc_a, move.arc_b});
+    return true;
   }
 
   int32_t number(int32_t state_a, int32_t state_b, int filter) {

@@ -1,0 +1,247 @@
+"""Composition of two graphs on demand: only what the best paths need is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from gtnet import _checks, _ops
+from gtnet._checks import MAX_ARCS
+from gtnet._maps import traced
+from gtnet._ordinary import transformed
+from gtnet.distance import best_to_accept, forward_score, viterbi_score
+from gtnet.distributions import entropy
+from gtnet.graph import Graph, Unbuilt, built
+from gtnet.lattice import Lattice
+from gtnet.paths import MAX_PREFIXES, k_best, sample, viterbi_path
+from gtnet.product import Paired, product
+from gtnet.prune import prune
+from gtnet.topology import Topology
+
+
+class LazyComposition(Unbuilt):
+    """The composition of two graphs, of which only what is asked for is made.
+
+    `viterbi_path`, `viterbi_score`, `k_best` and `prune` with a beam take it as they take `a @ b`,
+    with the result that they have for that, and make the states of the product as the search
+    reaches them, best first; so the product may be far too large to be built. Every other function
+    builds it. What is found has two `arc_maps` and `state_maps`, to `a` and `b`.
+
+    A path of the product is a path of `a` and one of `b`. So the best that both can still gain,
+    which is computed once for each graph and kept while it lives unchanged, bounds what the product
+    can, and the search (A*) makes no state that lies on no path as good as the last one asked for,
+    if paths were what this bound hopes. Where the graphs want very different paths it makes most of
+    the product, and then `compose` is several times as fast.
+
+    Arguments: `a`, `b` batches of equal size, or one of them of size 1, on the CPU; with any
+    epsilons and cycles, each with a best path. `max_arcs` bounds the arcs that are made in one
+    call, and so the memory, of about 60 bytes for each; nothing of them is kept afterwards.
+    Raises: TypeError or ValueError as `compose`; where they are read ValueError where more than
+    `max_arcs` are made, and where a cycle of `a` or `b` has a positive score.
+    Complexity: O(arcs made · log) for one path, times k for k at most; at first O(size of a + b).
+    Gradient: that of the composition, to the scores of both.
+    Source: Hart, Nilsson & Raphael 1968; Mohri, Pereira & Riley 2002 for composition on demand.
+    """
+
+    __slots__ = ("a", "b", "max_arcs")
+
+    def __init__(self, a: Graph | Lattice, b: Graph | Lattice, *, max_arcs: int = MAX_ARCS) -> None:
+        self.a = built("LazyComposition", "a", a)
+        self.b = built("LazyComposition", "b", b)
+        self.max_arcs = _checks.count("LazyComposition", "max_arcs", max_arcs)
+        _checks.pair("LazyComposition", self.a, self.b)
+        for name, graph in (("a", self.a), ("b", self.b)):
+            why = "build the product for a GPU: compose(a, b)"
+            _checks.on_cpu("LazyComposition", name, graph.weights, why)
+
+    def __len__(self) -> int:
+        """Items in the batch."""
+        sizes = len(self.a), len(self.b)
+        return 0 if 0 in sizes else max(sizes)
+
+    def __repr__(self) -> str:
+        return f"LazyComposition({self.a!r} @ {self.b!r})"
+
+    @property
+    def is_acceptor(self) -> bool:
+        """Whether both are acceptors."""
+        return self.a.is_acceptor and self.b.is_acceptor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores live."""
+        return self.a.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 or float64."""
+        return self.a.dtype
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether scores of `a` or `b` require grad."""
+        return self.a.requires_grad or self.b.requires_grad
+
+    def __getitem__(self, index: int | slice) -> Graph:
+        """Items of the product, built."""
+        return self.graph()[index]
+
+    def __iter__(self) -> Iterator[Graph]:
+        return iter(self.graph())
+
+    def graph(self) -> Graph:
+        """The product, built: `compose(a, b)`."""
+        return product("compose", self.a, self.b, self.max_arcs)
+
+    # What makes a part of it
+
+    def viterbi_path(self) -> Graph:
+        """As `gtnet.viterbi_path`."""
+        part = self._part("viterbi_path", 1, 0.0)
+        return traced(viterbi_path(part), part)
+
+    def viterbi_score(self) -> Tensor:
+        """As `gtnet.viterbi_score`."""
+        return viterbi_score(self._part("viterbi_score", 1, 0.0))
+
+    def k_best(
+        self,
+        k: int,
+        *,
+        unique: Literal["ilabels", "olabels"] | None = None,
+        max_prefixes: int = MAX_PREFIXES,
+    ) -> list[Graph]:
+        """As `gtnet.k_best`. With `unique` more and more is made, until k labels are certain."""
+        least = max(1, k)
+        part = self._part("k_best", least, 0.0)
+        first = k_best(part, k, max_prefixes=max_prefixes)
+        slack = 0.0
+        found = first
+        while unique is not None:
+            found = k_best(part, k, unique=unique, max_prefixes=max_prefixes)
+            if slack == math.inf or all(
+                _certain(paths, own, k, slack) for paths, own in zip(found, first, strict=True)
+            ):
+                break
+            slack = 2 * slack if 0 < slack < _MOST_SLACK else math.inf if slack else 1.0
+            part = self._part("k_best", least, slack)
+        return [traced(paths, part) for paths in found]
+
+    def prune(self, beam: float) -> Graph:
+        """As `gtnet.prune` with a beam."""
+        part = self._part("prune", 1, beam)
+        return traced(prune(part, beam=beam), part)
+
+    # What needs all of it
+
+    def forward_score(self, beta: float | Tensor = 1.0) -> Tensor:
+        """As `gtnet.forward_score`, of the product built; of the best path at beta = inf."""
+        if isinstance(beta, int | float) and beta == math.inf:
+            return self.viterbi_score()
+        return forward_score(self.graph(), beta)
+
+    def entropy(self, beta: float | Tensor = 1.0) -> Tensor:
+        """As `gtnet.entropy`, of the product built."""
+        return entropy(self.graph(), beta)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        beta: float | Tensor = 1.0,
+        generator: torch.Generator | None = None,
+        max_arcs: int = MAX_ARCS,
+    ) -> list[Graph]:
+        """As `gtnet.sample`, of the product built."""
+        whole = self.graph()
+        paths = sample(whole, n, beta=beta, generator=generator, max_arcs=max_arcs)
+        return [traced(path, whole) for path in paths]
+
+    def _part(self, function: str, paths: int, slack: float) -> Graph:
+        """A part of the product with the best paths, and all up to `slack` worse than the last."""
+        a, b = self.a, self.b
+        if transformed():  # scores have no order there
+            return self.graph()
+        left, right = a.topology, b.topology
+        too_large, state_offsets, arc_offsets, *arrays = _ops.best_first(
+            left.state_offsets,
+            *left.leaving_by_olabel,
+            list(_prospects(function, a)),
+            left.ilabels,
+            right.state_offsets,
+            *right.leaving_by_ilabel,
+            list(_prospects(function, b)),
+            right.olabels,
+            self.is_acceptor,
+            len(self),
+            paths,
+            slack,
+            self.max_arcs,
+        )
+        if too_large:
+            raise ValueError(
+                f"{function}: more than max_arcs={self.max_arcs} arcs of the product are needed: "
+                f"ask for fewer paths, prune the operands, or raise LazyComposition(max_arcs=)"
+            )
+        source, target, ilabels, olabels, arc_a, arc_b, state_a, state_b, filters = arrays
+        written = ilabels if self.is_acceptor else olabels
+        topology = Topology(
+            state_offsets, arc_offsets, source, target, ilabels, written, len(state_a)
+        )
+        found = Paired(topology, (arc_a, arc_b), (state_a, state_b), filters)
+        return found.scored(a, b)
+
+
+_MOST_SLACK = 16.0  # all of the product is made behind that
+
+
+def _certain(paths: Graph, first: Graph, k: int, slack: float) -> bool:
+    """Whether these are the k best distinct answers, where all paths are known that are at most
+    `slack` worse than the worst of the k best ones.
+    """
+    if len(first) < k:  # there are no others
+        return True
+    if k == 0:
+        return True
+    worst = viterbi_score(first.detach())[-1].item() - slack
+    return len(paths) == k and viterbi_score(paths.detach())[-1].item() >= worst
+
+
+class _Prospects(NamedTuple):
+    """Scores in float64, and the best that each state can still gain, its end included."""
+
+    weights: Tensor
+    start: Tensor
+    accept: Tensor
+    ahead: Tensor
+
+
+_Scores = list[tuple[Tensor, int]]  # with their versions
+_known: WeakKeyDictionary[Graph, tuple[_Scores, _Prospects]] = WeakKeyDictionary()
+
+
+def _prospects(function: str, graph: Graph) -> _Prospects:
+    """Of a graph as it is now; kept until its scores are others."""
+    if any(scores.is_inference() for scores in graph.scores):
+        return _found(function, graph)
+    now = [(scores, scores._version) for scores in graph.scores]
+    kept = _known.get(graph)
+    if kept is not None and all(
+        old is new and version == its for (old, version), (new, its) in zip(kept[0], now)
+    ):
+        return kept[1]
+    found = _found(function, graph)
+    _known[graph] = now, found
+    return found
+
+
+def _found(function: str, graph: Graph) -> _Prospects:
+    graph = graph.detach()
+    ahead, _ = best_to_accept(function, graph)
+    weights, start, accept = (scores.double().contiguous() for scores in graph.scores)
+    return _Prospects(weights, start, accept, ahead)
