@@ -43,7 +43,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["check"], ["read"], ["draw"]])
+@pytest.mark.parametrize("arguments", [[], ["train"], ["check"], ["read"], ["draw"], ["serve"]])
 def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main([*arguments, "--help"])

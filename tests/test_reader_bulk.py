@@ -209,6 +209,7 @@ def test_wrong_jobs_are_one_sentence(
         (["--in", str(scans), "--out", str(tmp_path / "a.xlsx")], ".parquet, .csv"),
         (["--in", str(scans), "--out", out, "--workers", "0"], "--workers"),
         (["--in", str(scans), "--out", out, "--address", "a:1"], "--engine ray"),
+        (["--in", str(tmp_path), "--out", out], "nothing to read"),
         (["--out", out, "--resume"], "no interrupted job"),
         ([], "--in"),
     ]:

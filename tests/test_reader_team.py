@@ -15,10 +15,12 @@ import team as two
 import torch
 
 from gtnet.reader import checkpoint
+from gtnet.reader.cli import _parser
+from gtnet.reader.commands.train import _run_of
 from gtnet.reader.data import load
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
-from gtnet.reader.runs import Run
+from gtnet.reader.runs import DATA, Run
 from gtnet.reader.share import Share
 from gtnet.reader.sliding import SlidingConfig
 from gtnet.reader.step import PRECISIONS, Gradients
@@ -157,6 +159,21 @@ def test_how_gradients_are_taken_is_asked_for() -> None:
     for wrong in ({"micro_batches": 0}, {"precision": "int8"}, {"clip": 0.0}):
         with pytest.raises(ValueError, match=f"--{next(iter(wrong)).replace('_', '-')}"):
             Run.start(**wrong)
+
+
+def test_a_team_that_starts_again_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command, in what torchrun starts after a failure, is a --resume."""
+    run = Run.start(tmp_path / "run", size=7, micro_batches=3)
+    options = _parser().parse_args(["train", "--size", "7", "--out", str(run.out)])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert _run_of(options) == (
+        replace(run, training=replace(run.training, micro_batches=1)),
+        False,
+    )
+    run.out.mkdir()
+    checkpoint.save_json(run.out / DATA, checkpoint.as_dict(run.data))
+    checkpoint.save_json(run.out / checkpoint.CONFIG, checkpoint.as_dict(run.training))
+    assert _run_of(options) == (run, True)
 
 
 def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,9 +93,11 @@ def _members(path: str) -> Iterator[Item]:
 
 
 def _rows(path: str, column: str | None) -> Iterator[Item]:
-    import pyarrow as arrow
-    from pyarrow import parquet
-
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise ValueError("pyarrow is missing: pip install 'gtnet-wfst[bulk]'") from None
     try:
         table = parquet.ParquetFile(path)
     except (arrow.ArrowException, OSError) as error:

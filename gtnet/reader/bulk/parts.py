@@ -45,7 +45,10 @@ class Parts:
         self.index, self.job = self.folder / "index.jsonl", self.folder / "job.json"
 
     def begin(self, items: Iterable[Item], asked: dict[str, Any]) -> int:
-        """List what is to be read; returns the number of items. The job is there when all is."""
+        """List what is to be read; returns the number of items. The job is there when all is.
+
+        Raises ValueError where there is nothing.
+        """
         count = 0
         beside = self.index.with_name(self.index.name + ".new")
         with beside.open("w", encoding="utf-8") as file:
@@ -54,6 +57,10 @@ class Parts:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self.index)
+        if count == 0:
+            raise ValueError(
+                "there is nothing to read: no image, strokes or sound in what is given"
+            )
         save_json(self.job, {**asked, "items": count})
         return count
 

@@ -147,7 +147,10 @@ def _bulk(options: argparse.Namespace) -> int:
         engine=options.engine or ENGINES[0],
         address=options.address,
     )
-    print(job.run(_named(options.inputs or []), resume=options.resume, quiet=options.quiet))
+    try:
+        print(job.run(_named(options.inputs or []), resume=options.resume, quiet=options.quiet))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("continue with --resume and the same --out") from None
     return 0
 
 
