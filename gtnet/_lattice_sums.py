@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops, distance, distributions
 from gtnet._checks import NEG_INF
+from gtnet._far import are_far
 from gtnet._memory import choosing, named
 from gtnet.distance import _is_infinite, _unscaled, finite_temperature, posteriors
 
@@ -28,6 +29,7 @@ def forward_score(lattice: Lattice, beta: float | Tensor) -> Tensor:
     try:
         total = _ops.lattice_score(arguments, scaled._multiplied_out)
     except _ops.OutOfRangeError:
+        _checks.finite_or_zero("forward_score", "emissions", arguments.scores)
         return distance.forward_score(lattice.graph(), beta)
     return _unscaled(total, beta).to(lattice.dtype)
 
@@ -127,6 +129,8 @@ def entropy(lattice: Lattice, beta: float | Tensor) -> Tensor:
         except _ops.OutOfRangeError:
             return distributions.entropy(lattice.graph(), beta)
         total = scaled.forward_score()
+        if are_far(total):
+            return distributions.entropy(lattice.graph(), beta)
         expected = _expected(scaled, arguments, shares)
         found = (total - expected).masked_fill(total == NEG_INF, 0)
     return found.clamp(min=0).to(lattice.dtype)
@@ -142,6 +146,8 @@ def _entropy_by_derivative(lattice: Lattice, beta: float | Tensor) -> Tensor:
         return total.masked_fill(total == NEG_INF, 0) * scale * beta
 
     total, expected = _ops.with_derivative(log_sum, one, again=True)
+    if not _ops.transformed() and are_far(total):
+        return distributions.entropy(lattice.graph(), beta)
     return (total - expected).to(lattice.dtype)
 
 

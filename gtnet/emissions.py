@@ -211,7 +211,7 @@ def finite_inside(function: str, name: str, scores: Tensor, lengths: Tensor) -> 
     if scores.device.type != "cpu" or scores.numel() == 0:
         return scores
     _, largest = _checks.extremes({name: scores}).get(name, (0.0, 0.0))
-    if largest < float("inf"):
+    if largest <= _checks.HIGHEST.get(scores.dtype, 0.0):
         return scores
     clean = scores.masked_fill(beyond(scores, lengths), 0)
     _checks.finite_or_zero(function, name, clean)
