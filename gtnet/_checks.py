@@ -18,7 +18,7 @@ EPSILON = -1
 NEG_INF = float("-inf")
 SHORT = _numbers.SHORT  # emissions may have these dtypes, on a GPU as they are
 LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
-HIGHEST = {torch.float32: 1e30, torch.float64: 1e300}  # a score; sums of 10^8 of them still fit
+HIGHEST = {torch.float32: 2.0**127, torch.float64: 2.0**1000}  # a score: sums, in float64, fit
 MAX_ARCS = 100_000_000  # of a result, by default: about 4 GB
 
 
@@ -159,7 +159,7 @@ def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | No
     bad = int((~(plain(tensor) <= highest)).flatten().nonzero()[0])
     if largest < float("inf"):
         raise ValueError(
-            f"{function}: {name} must be at most {highest:g} ({tensor.dtype}), so that sums fit, "
+            f"{function}: {name} must be at most {highest:.3g} ({tensor.dtype}), so that sums fit, "
             f"got {largest} at position {bad}"
         )
     raise ValueError(

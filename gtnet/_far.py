@@ -86,6 +86,6 @@ def fits_times(function: str, name: str, scores: Tensor, beta: float | Tensor) -
     low, high = (t.item() for t in _checks.plain(scores).double().nan_to_num(0, 0, 0).aminmax())
     if max(-low, high) * largest > _checks.HIGHEST[torch.float64]:
         raise ValueError(
-            f"{function}: beta times {name} must be at most 1e300, got {largest:g} times "
+            f"{function}: beta times {name} must be at most 1e301, got {largest:g} times "
             f"{max(-low, high):g}: lower beta or scale the scores down"
         )

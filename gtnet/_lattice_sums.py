@@ -11,6 +11,7 @@ from gtnet import _checks, _ops, distance, distributions
 from gtnet._checks import NEG_INF
 from gtnet._far import are_far
 from gtnet._memory import choosing, named
+from gtnet._ordinary import remembered
 from gtnet.distance import _is_infinite, _unscaled, finite_temperature, posteriors
 
 if TYPE_CHECKING:
@@ -39,12 +40,16 @@ def label_posteriors(lattice: Lattice, beta: float | Tensor) -> Tensor:
     """`Lattice.label_posteriors`."""
     each = lattice._scaled("label_posteriors", 1.0)
     learning = _learnt(lattice)
-    operand = each.operand if learning else each.operand.detach()
+    operand = (each.operand if learning else each.operand.detach())._with_each(remembered)
+    scores, segmentation = remembered(each.emissions.scores), None
+    if each.emissions.lengths is None:
+        segmentation = each.emissions.segmentation._with_each(remembered)
 
     def total(scores: Tensor) -> Tensor:
-        return each._with(each.emissions.with_scores(scores), operand).forward_score(beta)
+        emissions = each.emissions.with_scores(scores, segmentation)
+        return each._with(emissions, operand).forward_score(beta)
 
-    return _ops.with_derivative(total, each.emissions.scores, again=learning)[1]
+    return _ops.with_derivative(total, scores, again=learning)[1]
 
 
 def _learnt(lattice: Lattice) -> bool:

@@ -119,7 +119,7 @@ def test_what_falls_below_float64_is_impossible():
     assert first.tolist() == pytest.approx([0] * 4 + [0.5] * 4)
 
 
-HUGE = {torch.float32: 1e31, torch.float64: 1e301}
+HUGE = {torch.float32: 2e38, torch.float64: 2e301}
 LENGTHS = {"targets": torch.tensor([[1, 2], [1, 2]]), "target_lengths": ENDS[1]}
 
 
@@ -144,7 +144,7 @@ TOO_LARGE = {
         **LENGTHS,
     ),
     "scale": lambda d: gtnet.scale(
-        Graph([0], [1], [0], weights=torch.tensor([-1e20], dtype=d), accept=1), -HUGE[d] / 1e20 * 10
+        Graph([0], [1], [0], weights=torch.tensor([-1e20], dtype=d), accept=1), -HUGE[d] / 1e20
     ),
 }
 
@@ -152,7 +152,7 @@ TOO_LARGE = {
 @pytest.mark.parametrize("name", TOO_LARGE)
 @pytest.mark.parametrize("dtype", HUGE)
 def test_scores_whose_sums_might_not_fit_are_refused(name, dtype):
-    with pytest.raises(ValueError, match=r"must be at most 1e\+30?0? .*, got \S+ at position"):
+    with pytest.raises(ValueError, match=r"must be at most 1\.\d+e\+\d+ .*, got \S+ at position"):
         TOO_LARGE[name](dtype)
 
 
@@ -161,7 +161,7 @@ def test_a_temperature_that_leaves_no_room_is_refused(scores):
     graph = Graph([0], [1], [0], weights=double(scores), accept=1)
     lattice = Emissions(double(scores).reshape(1, 1, 1)) @ linear([0], dtype=torch.float64)
     for function in (gtnet.forward_score, gtnet.posteriors, gtnet.entropy):
-        with pytest.raises(ValueError, match=r"beta times weights must be at most 1e300"):
+        with pytest.raises(ValueError, match=r"beta times weights must be at most 1e301"):
             function(graph, 1e100)
     with pytest.raises(ValueError, match=r"forward_score: beta times scores must be at most"):
         lattice.forward_score(torch.tensor(1e100, dtype=torch.float64))
