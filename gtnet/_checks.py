@@ -18,6 +18,7 @@ EPSILON = -1
 NEG_INF = float("-inf")
 SHORT = _numbers.SHORT  # emissions may have these dtypes, on a GPU as they are
 LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
+HIGHEST = {torch.float32: 2.0**127, torch.float64: 2.0**1000}  # a score: sums, in float64, fit
 MAX_ARCS = 100_000_000  # of a result, by default: about 4 GB
 
 
@@ -145,18 +146,25 @@ def scores(
 
 
 def finite_or_zero(function: str, name: str, tensor: Tensor, seen: Extremes | None = None) -> None:
-    """Refuse NaN and +inf; -inf is the zero of the semiring.
+    """Refuse NaN, +inf and scores whose sums might become that; -inf is the zero of the semiring.
 
     On a GPU this is checked only where `extremes` has `seen` them, so that it never waits.
     """
     if seen is None:
         seen = extremes({name: tensor}) if tensor.device.type == "cpu" else {}
     largest = seen.get(name, (0.0, 0.0))[1]  # NaN where there is any
-    if largest == float("inf") or largest != largest:
-        bad = int((~(plain(tensor) < float("inf"))).flatten().nonzero()[0])
+    highest = HIGHEST.get(tensor.dtype, HIGHEST[torch.float32])
+    if largest <= highest:
+        return
+    bad = int((~(plain(tensor) <= highest)).flatten().nonzero()[0])
+    if largest < float("inf"):
         raise ValueError(
-            f"{function}: {name} must not hold NaN or +inf, got {largest} at position {bad}"
+            f"{function}: {name} must be at most {highest:.3g} ({tensor.dtype}), so that sums fit, "
+            f"got {largest} at position {bad}"
         )
+    raise ValueError(
+        f"{function}: {name} must not hold NaN or +inf, got {largest} at position {bad}"
+    )
 
 
 def emissions(function: str, name: str, values: object) -> Tensor:

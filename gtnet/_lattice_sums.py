@@ -9,7 +9,9 @@ from torch import Tensor
 
 from gtnet import _checks, _ops, distance, distributions
 from gtnet._checks import NEG_INF
+from gtnet._far import are_far
 from gtnet._memory import choosing, named
+from gtnet._ordinary import remembered
 from gtnet.distance import _is_infinite, _unscaled, finite_temperature, posteriors
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def forward_score(lattice: Lattice, beta: float | Tensor) -> Tensor:
     try:
         total = _ops.lattice_score(arguments, scaled._multiplied_out)
     except _ops.OutOfRangeError:
+        _checks.finite_or_zero("forward_score", "emissions", arguments.scores)
         return distance.forward_score(lattice.graph(), beta)
     return _unscaled(total, beta).to(lattice.dtype)
 
@@ -37,12 +40,16 @@ def label_posteriors(lattice: Lattice, beta: float | Tensor) -> Tensor:
     """`Lattice.label_posteriors`."""
     each = lattice._scaled("label_posteriors", 1.0)
     learning = _learnt(lattice)
-    operand = each.operand if learning else each.operand.detach()
+    operand = (each.operand if learning else each.operand.detach())._with_each(remembered)
+    scores, segmentation = remembered(each.emissions.scores), None
+    if each.emissions.lengths is None:
+        segmentation = each.emissions.segmentation._with_each(remembered)
 
     def total(scores: Tensor) -> Tensor:
-        return each._with(each.emissions.with_scores(scores), operand).forward_score(beta)
+        emissions = each.emissions.with_scores(scores, segmentation)
+        return each._with(emissions, operand).forward_score(beta)
 
-    return _ops.with_derivative(total, each.emissions.scores, again=learning)[1]
+    return _ops.with_derivative(total, scores, again=learning)[1]
 
 
 def _learnt(lattice: Lattice) -> bool:
@@ -127,6 +134,8 @@ def entropy(lattice: Lattice, beta: float | Tensor) -> Tensor:
         except _ops.OutOfRangeError:
             return distributions.entropy(lattice.graph(), beta)
         total = scaled.forward_score()
+        if are_far(total):
+            return distributions.entropy(lattice.graph(), beta)
         expected = _expected(scaled, arguments, shares)
         found = (total - expected).masked_fill(total == NEG_INF, 0)
     return found.clamp(min=0).to(lattice.dtype)
@@ -142,6 +151,8 @@ def _entropy_by_derivative(lattice: Lattice, beta: float | Tensor) -> Tensor:
         return total.masked_fill(total == NEG_INF, 0) * scale * beta
 
     total, expected = _ops.with_derivative(log_sum, one, again=True)
+    if not _ops.transformed() and are_far(total):
+        return distributions.entropy(lattice.graph(), beta)
     return (total - expected).to(lattice.dtype)
 
 

@@ -53,6 +53,14 @@ def ordinary_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(copies[id(t)] for t in tensors)
 
 
+def remembered(tensor: Tensor) -> Tensor:
+    """A tensor that a gradient may remember: a copy of one made in inference mode."""
+    if torch.compiler.is_compiling() or transformed() or not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
+
+
 def mapped(tensor: Tensor) -> bool:
     """Whether torch.vmap maps a tensor, under whatever differentiates it."""
     while transformed() and torch._C._functorch.is_functorch_wrapped_tensor(tensor):

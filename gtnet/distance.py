@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
+from gtnet._far import are_far, fits_times, near_the_best
 from gtnet._memory import named, unmapped
 from gtnet.graph import Graph, built, lazy, learnt
 
@@ -122,6 +123,9 @@ def path_distribution(function: str, graph: Graph, beta: float | Tensor) -> Path
     scaled = useful_part(_scaled(function, graph, beta))
     walk = scaled.topology.cyclic_walk(function, both_ways=True)
     alpha, score = _ops.log_distance(scaled.weights, scaled.start, scaled.accept, walk)
+    if are_far(alpha, score):
+        scaled, *_ = near_the_best(function, scaled)
+        alpha, score = _ops.log_distance(scaled.weights, scaled.start, scaled.accept, walk)
     return PathDistribution(scaled, alpha, score, walk)
 
 
@@ -229,7 +233,13 @@ def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tu
     differentiable = _ops.learning(weights, start, accept)
     walk = graph.topology.cyclic_walk(function, reverse=to_accept, both_ways=differentiable)
     ends = (accept, start) if to_accept else (start, accept)
-    return _ops.log_distance(weights, *ends, walk)
+    alpha, score = _ops.log_distance(weights, *ends, walk)
+    if not differentiable or not are_far(alpha, score):
+        return alpha, score
+    near, best, total = near_the_best(function, graph, to_accept=to_accept)
+    ends = (near.accept, near.start) if to_accept else (near.start, near.accept)
+    alpha, score = _ops.log_distance(near.weights, *ends, walk)
+    return alpha + best, score + total
 
 
 def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True) -> Graph:
@@ -317,6 +327,8 @@ def _scaled(function: str, graph: Graph, beta: float | Tensor) -> Graph:
     of_arcs, of_states = (
         _per(owner, beta) for owner in (topology.graph_of_arc, topology.graph_of_state)
     )
+    for name, scores in zip(("weights", "start", "accept"), graph.scores):
+        fits_times(function, name, scores, beta)
     return Graph.from_topology(
         topology,
         times(graph.weights.double(), of_arcs),

@@ -10,7 +10,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
 from gtnet._operators import Composition
-from gtnet._ordinary import ordinary, without_wrappers
+from gtnet._ordinary import ordinary, remembered, without_wrappers
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
 
@@ -47,7 +47,7 @@ class Emissions(Composition):
         self.scores = _checks.emissions("Emissions", "scores", scores)
         self.lengths: Tensor | None = None
         if graph is None:
-            (self.lengths,) = without_wrappers(_lengths(self.scores, lengths))
+            self.lengths = remembered(*without_wrappers(_lengths(self.scores, lengths)))
             self.scores = finite_inside("Emissions", "scores", self.scores, self.lengths)
         else:
             _checks.finite_or_zero("Emissions", "scores", self.scores)
@@ -211,7 +211,7 @@ def finite_inside(function: str, name: str, scores: Tensor, lengths: Tensor) -> 
     if scores.device.type != "cpu" or scores.numel() == 0:
         return scores
     _, largest = _checks.extremes({name: scores}).get(name, (0.0, 0.0))
-    if largest < float("inf"):
+    if largest <= _checks.HIGHEST.get(scores.dtype, 0.0):
         return scores
     clean = scores.masked_fill(beyond(scores, lengths), 0)
     _checks.finite_or_zero(function, name, clean)

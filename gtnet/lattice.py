@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gtnet import _lattice_paths, _lattice_sums, _ops
 from gtnet._checks import MAX_ARCS, NEG_INF
+from gtnet._far import fits_times
 from gtnet._ordinary import ordinary, transformed
 from gtnet._text import headline
 from gtnet.distance import _is_one, _log_distance, _scaled, times
@@ -327,6 +328,7 @@ class Lattice(Unbuilt):
         scores = emissions.scores.double()
         if emissions.lengths is not None:  # what is never read may be NaN
             scores = scores.masked_fill(beyond(scores, emissions.lengths), NEG_INF)
+        fits_times(function, "scores", scores, beta)
         scores = times(scores, per_row)
         if emissions.lengths is None:
             segmentation = _scaled(function, emissions.segmentation, beta)

@@ -10,6 +10,7 @@ from torch import Tensor
 from gtnet import _checks, _numbers
 from gtnet._memory import named
 from gtnet.distance import _per, times
+from gtnet.emissions import finite_inside
 from gtnet.graph import Graph, built
 from gtnet.lattice import Lattice
 
@@ -24,7 +25,8 @@ def scale(graph: Graph | Lattice, alpha: float | Tensor) -> Graph | Lattice:
     Arguments: `alpha` finite, a number, a tensor [], or a tensor [batch] with a factor for each
     graph. Result: the same states and arcs in the same order; of a `Lattice` under one factor a
     `Lattice`, of which nothing is built, else the product.
-    Raises TypeError or ValueError for other factors. Complexity: O(states + arcs), of a lattice
+    Raises TypeError or ValueError for other factors, and where a score becomes too large to add.
+    Complexity: O(states + arcs), of a lattice
     O(scores). Gradient: to the scores and to alpha, 0 where a score is -inf.
     """
     factor = _factor(alpha)
@@ -41,12 +43,15 @@ def scale(graph: Graph | Lattice, alpha: float | Tensor) -> Graph | Lattice:
     of_arcs, of_states = (
         _per(owner, factor) for owner in (topology.graph_of_arc, topology.graph_of_state)
     )
-    return Graph.from_topology(
+    scaled = Graph.from_topology(
         topology,
         times(graph.weights, of_arcs).to(graph.dtype),
         times(graph.start, of_states).to(graph.dtype),
         times(graph.accept, of_states).to(graph.dtype),
     )
+    for name, scores in zip(("weights", "start", "accept"), scaled.scores):
+        _checks.finite_or_zero("scale", f"alpha times {name}", scores)
+    return scaled
 
 
 def _of_lattice(lattice: Lattice, factor: float | Tensor) -> Lattice:
@@ -58,6 +63,10 @@ def _of_lattice(lattice: Lattice, factor: float | Tensor) -> Lattice:
         assert isinstance(cut, Graph)
         segmentation = cut
     scores = times(emissions.scores, factor).to(emissions.scores.dtype)
+    if emissions.lengths is None:
+        _checks.finite_or_zero("scale", "alpha times scores", scores)
+    else:
+        scores = finite_inside("scale", "alpha times scores", scores, emissions.lengths)
     scaled = emissions.with_scores(scores, segmentation)
     return lattice._with(scaled, operand)
 

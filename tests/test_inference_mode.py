@@ -184,3 +184,38 @@ def test_layouts_of_a_gpu_that_are_kept(cuda):
     learnt = cuda.move(torch.randn(5, 2, 4).log_softmax(2)).requires_grad_()
     losses.ctc_loss(learnt, targets, [5, 4], [2, 1]).backward()
     assert torch.isfinite(learnt.grad.cpu()).all()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_posteriors_of_what_a_network_gave_in_inference_mode(inside):
+    """Their gradient is computed by one, though nobody asks for one."""
+    scores = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    own = torch.tensor([0.5, -0.5, 0.0])
+    segments = gtnet.Graph([0, 0, 1], [1, 2, 2], [0, 0, 0], weights=own, accept=2)
+    expected = (Emissions(scores) @ gtnet.ctc_topology(3)).label_posteriors()
+    of_segments = Emissions(scores[0, :3], graph=segments) @ gtnet.bigram_graph(3)
+    with torch.inference_mode():
+        weights = gtnet.ctc_topology(3).weights * 1.0
+        lattice = Emissions(scores * 1.0) @ gtnet.ctc_topology(3).with_weights(weights)
+        cuts = Emissions(scores[0, :3] * 1.0, graph=segments.with_weights(own * 1.0))
+        cuts = cuts @ gtnet.bigram_graph(3)
+        found = lattice.label_posteriors(), cuts.label_posteriors()
+    if not inside:
+        found = lattice.label_posteriors(), cuts.label_posteriors()
+    torch.testing.assert_close(found, (expected, of_segments.label_posteriors()))
+
+
+def test_losses_take_lengths_that_were_made_in_inference_mode():
+    with torch.inference_mode():
+        frames, sizes = torch.tensor([4, 3]), torch.tensor([1, 2])
+        targets, transitions = torch.tensor([[1, 0], [1, 2]]), torch.zeros(3, 3)
+    for loss in (
+        lambda x: gtnet.losses.ctc_loss(x, targets, frames, sizes),
+        lambda x: gtnet.losses.ctc_loss(x, targets, frames, sizes, beta=2.0),
+        lambda x: gtnet.losses.asg_loss(x, targets, frames, sizes, transitions.clone()),
+        lambda x: (Emissions(x.transpose(0, 1), frames) @ gtnet.ctc_topology(3)).forward_score(),
+    ):
+        scores = torch.zeros(4, 2, 3, requires_grad=True)
+        loss(scores).sum().backward()
+        assert scores.grad[3, 1].tolist() == [0, 0, 0]
+        assert scores.grad[:3].abs().sum() > 0

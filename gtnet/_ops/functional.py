@@ -101,7 +101,7 @@ def with_derivative(
 
         found, value = torch.func.grad(summed, has_aux=True)(at)
         return value, found
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         at = at if again and at.requires_grad else at.detach().requires_grad_()
         value = function(at)
         (found,) = torch.autograd.grad(value.sum(), at, create_graph=again)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _numbers
+from gtnet._ordinary import remembered
 from gtnet.alignments import without_blank
 from gtnet.grids import lengths_like, lengths_of
 
@@ -29,7 +30,7 @@ def frames_of(
     if frames.device.type == "cpu":  # reading others would wait: they are clipped
         _checks.inside(function, "input_lengths", frames, most + 1, "the frames")
         frames = frames.to(scores.device)
-    return scores, frames, single
+    return scores, remembered(frames), single
 
 
 def frames_first(function: str, name: str, scores: Tensor) -> tuple[Tensor, bool]:
@@ -56,7 +57,7 @@ def plain_integers(values: object) -> Tensor | None:
             return None  # `integers_of` says what is wrong
     if values.dtype not in (torch.int32, torch.int64) or values.device.type != "cpu":
         return None
-    return values.long().contiguous()
+    return remembered(values.long().contiguous())
 
 
 def integers_of(function: str, name: str, values: object) -> Tensor:

@@ -107,11 +107,13 @@ struct ReadRow {
     for (int i = 0; i < kLanes; ++i) factor.m[layout::kNoLabel - i] = 1;
     factor.e[layout::kNoLabel] = 0;
     *top = shift;
-    *spread = range;
+    *spread = shift > kHighest ? std::numeric_limits<double>::infinity() : range;
     *valid = *valid && wrong == 0;
   }
 
  private:
+  static constexpr double kHighest =
+      sizeof(Score) == 8 ? 0x1p1000 : 0x1p127;  // gtnet._checks.HIGHEST
   static constexpr int64_t kFarApart = 256;  // a processor fetches the next of shorter rows itself
 
   // Into x[1, end); what is no label any more repeats one.

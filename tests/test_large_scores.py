@@ -1,0 +1,168 @@
+"""Scores up to the largest that are taken: no NaN, no infinity and no wrong probability."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import gtnet
+from gtnet import Emissions, Graph, linear, losses, stack
+
+NEG_INF = -math.inf
+WIDE = [1e17, -1e17, 9e299, -9e299]
+ENDS = torch.tensor([4, 4]), torch.tensor([2, 2])
+
+
+def double(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def two_of_two(weights: torch.Tensor, start: torch.Tensor, accept: torch.Tensor) -> Graph:
+    """0 → 1 → 2 with two arcs each."""
+    arcs = ([0, 0, 1, 1], [1, 1, 2, 2], [0, 1, 0, 1])
+    return Graph(*arcs, weights=weights, start={0: start}, accept={2: accept}, num_states=3)
+
+
+def level(scale: float, dtype: torch.dtype = torch.float64) -> tuple[Graph, Graph]:
+    """The same distribution over paths, far away from 0 and near; two graphs of a batch."""
+    near = torch.tensor([0.0, 0.0, 0.0, NEG_INF], dtype=dtype)
+    far = torch.tensor([scale, scale, -scale, NEG_INF], dtype=dtype)
+    zero, end = torch.zeros((), dtype=dtype), torch.tensor(-scale / 2, dtype=dtype)
+    return (
+        stack([two_of_two(far, zero, end), two_of_two(near, end, zero)]),
+        stack([two_of_two(near, zero, zero)] * 2),
+    )
+
+
+SUMS = {
+    "posteriors": gtnet.posteriors,
+    "states": lambda g: gtnet.posteriors(g, of="states"),
+    "entropy": gtnet.entropy,
+    "expectation": lambda g: gtnet.expectation(g, torch.arange(g.num_arcs).to(g.dtype)),
+    "cross_entropy": lambda g: gtnet.cross_entropy(g, g),
+    "kl_divergence": lambda g: gtnet.kl_divergence(g, g),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("scale", [*WIDE, 9e29])
+def test_probabilities_do_not_depend_on_how_far_all_scores_are(name, scale):
+    for dtype in (torch.float64, torch.float32) if abs(scale) < 1e30 else (torch.float64,):
+        far, near = level(scale, dtype)
+        torch.testing.assert_close(SUMS[name](far), SUMS[name](near))
+
+
+def gradients(function, graph: Graph, order: int) -> list[torch.Tensor]:
+    scores = [t.detach().clone().requires_grad_() for t in graph.scores]
+    total = function(graph.with_weights(scores[0], start=scores[1], accept=scores[2])).sum()
+    for _ in range(order):
+        found = torch.autograd.grad(total, scores, create_graph=True)
+        total = sum((g * torch.arange(1.0, len(g) + 1)).sum() for g in found)
+    return list(found)
+
+
+@pytest.mark.parametrize("function", [gtnet.forward_score, gtnet.entropy])
+@pytest.mark.parametrize("scale", WIDE)
+@pytest.mark.parametrize("order", [1, 2])
+def test_gradients_do_not_either(function, scale, order):
+    far, near = level(scale)
+    for a, b in zip(gradients(function, far, order), gradients(function, near, order), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("to_accept", [False, True])
+def test_gradients_of_distances_are_those_of_near_ones(to_accept):
+    def last(graph: Graph) -> torch.Tensor:
+        return gtnet.shortest_distance(graph, to_accept=to_accept)[0 if to_accept else 2]
+
+    for a, b in zip(*(gradients(last, graph, 1) for graph in level(9e299)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_cycle_far_from_zero_keeps_its_chances():
+    loop = double(1e17, math.log(0.5), -1e17)
+    graph = Graph([0, 1, 1], [1, 1, 2], [0, 1, 0], weights=loop, accept=2)
+    assert gtnet.posteriors(graph).tolist() == pytest.approx([1, 1, 1])
+    assert gtnet.entropy(graph).item() == pytest.approx(2 * math.log(2))
+    assert gtnet.forward_score(graph.detach().requires_grad_()).item() == pytest.approx(0, abs=32)
+
+
+@pytest.mark.parametrize("scale", WIDE)
+@pytest.mark.parametrize("learnt", [False, True])
+def test_lattices_have_the_probabilities_of_near_scores(scale, learnt):
+    """The frames of the first item lie far away, those of the second near."""
+    near = torch.randn(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    near[0, :, 1:] = near[0, :, :1]
+    far = near.clone()
+    far[0] = double(scale, -scale / 4, scale / 2)[:, None]
+    graph = gtnet.ctc_topology(3, dtype=torch.float64)
+    far, near = (Emissions(s.requires_grad_(learnt)) @ graph for s in (far, near))
+    torch.testing.assert_close(far.label_posteriors(), near.label_posteriors())
+    torch.testing.assert_close(far.entropy(), near.entropy())
+    for a, b in zip(far.arc_posteriors(), near.arc_posteriors(), strict=True):
+        torch.testing.assert_close(a, b)
+    if learnt:
+        grads = [torch.autograd.grad(x.entropy().sum(), x.emissions.scores)[0] for x in (far, near)]
+        torch.testing.assert_close(*grads)
+
+
+def test_what_falls_below_float64_is_impossible():
+    below = two_of_two(double(*[-1e308] * 4), double(0.0)[0], double(0.0)[0])
+    batch = stack([below, two_of_two(double(0, 0, 0, 0), double(0.0)[0], double(0.0)[0])])
+    assert gtnet.forward_score(batch).tolist() == pytest.approx([NEG_INF, 2 * math.log(2)])
+    assert gtnet.viterbi_score(batch).tolist() == [NEG_INF, 0]
+    assert gtnet.posteriors(batch).tolist() == pytest.approx([0] * 4 + [0.5] * 4)
+    assert gtnet.entropy(batch).tolist() == pytest.approx([0, 2 * math.log(2)])
+    first, *_ = gradients(gtnet.forward_score, batch, 1)
+    assert first.tolist() == pytest.approx([0] * 4 + [0.5] * 4)
+
+
+HUGE = {torch.float32: 2e38, torch.float64: 2e301}
+LENGTHS = {"targets": torch.tensor([[1, 2], [1, 2]]), "target_lengths": ENDS[1]}
+
+
+def frames(dtype: torch.dtype) -> torch.Tensor:
+    scores = torch.zeros(4, 2, 3, dtype=dtype)
+    scores[1, 1, 1] = HUGE[dtype]
+    return scores
+
+
+TOO_LARGE = {
+    "Graph": lambda d: Graph([0], [1], [0], weights=torch.tensor([HUGE[d]], dtype=d), accept=1),
+    "linear": lambda d: linear([0], weights=torch.tensor([HUGE[d]], dtype=d)),
+    "Emissions": lambda d: Emissions(frames(d).transpose(0, 1)),
+    "ctc_loss": lambda d: losses.ctc_loss(
+        frames(d), input_lengths=ENDS[0], reduction="none", **LENGTHS
+    ),
+    "asg_loss": lambda d: losses.asg_loss(
+        frames(d),
+        input_lengths=ENDS[0],
+        transitions=torch.zeros(3, 3, dtype=d),
+        reduction="none",
+        **LENGTHS,
+    ),
+    "scale": lambda d: gtnet.scale(
+        Graph([0], [1], [0], weights=torch.tensor([-1e20], dtype=d), accept=1), -HUGE[d] / 1e20
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+@pytest.mark.parametrize("dtype", HUGE)
+def test_scores_whose_sums_might_not_fit_are_refused(name, dtype):
+    with pytest.raises(ValueError, match=r"must be at most 1\.\d+e\+\d+ .*, got \S+ at position"):
+        TOO_LARGE[name](dtype)
+
+
+@pytest.mark.parametrize("scores", [1e250, -1e250])
+def test_a_temperature_that_leaves_no_room_is_refused(scores):
+    graph = Graph([0], [1], [0], weights=double(scores), accept=1)
+    lattice = Emissions(double(scores).reshape(1, 1, 1)) @ linear([0], dtype=torch.float64)
+    for function in (gtnet.forward_score, gtnet.posteriors, gtnet.entropy):
+        with pytest.raises(ValueError, match=r"beta times weights must be at most 1e301"):
+            function(graph, 1e100)
+    with pytest.raises(ValueError, match=r"forward_score: beta times scores must be at most"):
+        lattice.forward_score(torch.tensor(1e100, dtype=torch.float64))
+    assert gtnet.forward_score(graph, 1e-100).item() == scores
