@@ -4,10 +4,11 @@
 
 or, if you cannot edit the imports, `sys.modules["gtn"] = gtnet.compat.gtn` before them.
 Every function builds on one of gtnet's; the tape of gradients (`calc_grad`, `grad`, `backward`)
-holds the adjoint of each call, beside torch's autograd. `graph.core` is the `gtnet.Graph` of a graph and
-`Graph.of` makes the way back, so that you can port a program piece by piece. The names are those of
-gtn's last version (2022); `linear_graph` and `scalar_graph` also take the arguments of the versions
-before it. `union`, `concat`, `closure` and `remove` give gtn's own nodes, arcs and order.
+holds the adjoint of each call, beside torch's autograd. `graph.core` is the `gtnet.Graph` of a
+graph and `Graph.of` makes the way back, so that you can port a program piece by piece. The names
+are those of gtn's last version (2022); `linear_graph` and `scalar_graph` also take the arguments of
+the versions before it. `union`, `concat`, `closure` and `remove` give gtn's own nodes, arcs and
+order.
 
 Differences from gtn, where gtnet is right or raises:
 
