@@ -166,3 +166,11 @@ def test_a_temperature_that_leaves_no_room_is_refused(scores):
     with pytest.raises(ValueError, match=r"forward_score: beta times scores must be at most"):
         lattice.forward_score(torch.tensor(1e100, dtype=torch.float64))
     assert gtnet.forward_score(graph, 1e-100).item() == scores
+
+
+@pytest.mark.parametrize("dtype", HUGE)
+def test_frames_of_equal_scores_are_refused_too(dtype):
+    """Whose differences fit, so that the operator itself has to look."""
+    scores = torch.full((4, 2, 3), HUGE[dtype], dtype=dtype, requires_grad=True)
+    with pytest.raises(ValueError, match=r"^ctc_loss: emissions must be at most"):
+        losses.ctc_loss(scores, input_lengths=ENDS[0], **LENGTHS)
