@@ -103,6 +103,12 @@ class PathDistribution(NamedTuple):
     alpha: Tensor
     score: Tensor
     walk: _ops.Walk
+    taken: Tensor | None = None  # away from the score of each path [batch], if it is far from 0
+
+    @property
+    def total(self) -> Tensor:
+        """The log-sum of the scores of all paths times beta, float64 [batch]."""
+        return self.score if self.taken is None else self.score + self.taken
 
     @property
     def posteriors(self) -> _ops.OnPaths:
@@ -123,10 +129,11 @@ def path_distribution(function: str, graph: Graph, beta: float | Tensor) -> Path
     scaled = useful_part(_scaled(function, graph, beta))
     walk = scaled.topology.cyclic_walk(function, both_ways=True)
     alpha, score = _ops.log_distance(scaled.weights, scaled.start, scaled.accept, walk)
+    taken = None
     if are_far(alpha, score):
-        scaled, *_ = near_the_best(function, scaled)
+        scaled, _, taken = near_the_best(function, scaled)
         alpha, score = _ops.log_distance(scaled.weights, scaled.start, scaled.accept, walk)
-    return PathDistribution(scaled, alpha, score, walk)
+    return PathDistribution(scaled, alpha, score, walk, taken)
 
 
 @named
