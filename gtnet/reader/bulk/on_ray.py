@@ -41,11 +41,12 @@ def run(
         return
     here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
     joins: dict[str, Any] = {"address": address} if address else here
+    actor: Any = _Actor  # a class in the place of a function, which Ray's types do not know
     ray.init(log_to_driver=False, logging_level=logging.WARNING, **joins)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         found = ray.data.from_items(given, override_num_blocks=min(len(given), 10_000)).map(
-            _Actor,  # type: ignore[arg-type]
+            actor,
             fn_constructor_args=(asked,),
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
