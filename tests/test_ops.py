@@ -9,6 +9,7 @@ import gtnet
 from gtnet import EPSILON, Graph, _checks, _ops, linear, stack
 from gtnet._ops import Walk
 from gtnet._searched_product import Product
+from gtnet.distance import best_to_accept
 
 
 def registered() -> set[str]:
@@ -158,6 +159,17 @@ def compose_cases(graph: Graph) -> list[tuple]:
     c = (graph.state_offsets, *topology.leaving_by_ilabel, *ends, graph.ilabels)
     size = len(graph)
     return [(*a, *b, False, size, 100), (*c, *c, True, size, 100), (*a, *b, False, size, 1)]
+
+
+def best_first_cases(graph: Graph) -> list[tuple]:
+    topology = graph.topology
+    ahead, _ = best_to_accept("best_first", graph)
+    scores = [*(s.double() for s in graph.scores), ahead]
+    a = (graph.state_offsets, *topology.leaving_by_olabel, scores, graph.ilabels)
+    b = (graph.state_offsets, *topology.leaving_by_ilabel, scores, graph.olabels)
+    c = (graph.state_offsets, *topology.leaving_by_ilabel, scores, graph.ilabels)
+    size = len(graph)
+    return [(*a, *b, False, size, 1, 0.5, 100), (*c, *c, True, size, 3, 0.0, 100)]
 
 
 def explore_cases(graph: Graph) -> list[tuple]:
@@ -400,6 +412,7 @@ def cases() -> dict[str, list[tuple]]:
                 case for g in (graph, planned(dtype)[0]) for case in acyclic_k_best_cases(g)
             ],
             "compose": compose_cases(graph),
+            "best_first": best_first_cases(graph),
             **rational_cases(graph),
             "explore": explore_cases(graph),
             "sample": sample_cases(graph),
