@@ -49,7 +49,7 @@ sanitize: sanitize-address,undefined sanitize-thread
 sanitize-%: .venv/has-test
 	GTNET_SANITIZE=$* CXX='$(CXX)' $(BIN)/python setup.py -q build \
 		--build-lib build/sanitize/$* --build-temp build/sanitize/temporary
-	OMP_NUM_THREADS=1 PYTHONPATH=build/sanitize/$* \
+	OMP_NUM_THREADS=1 OMP_THREAD_LIMIT=1 PYTHONPATH=build/sanitize/$* \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1 \
 	LD_PRELOAD="$(foreach l,$(if $(filter thread,$*),tsan,asan) stdc++,$(shell $(CXX) -print-file-name=lib$l.so))" \
