@@ -379,6 +379,14 @@ class Unbuilt(Operators, Shown):
         """The product, built."""
         raise NotImplementedError
 
+    def __getitem__(self, index: Any) -> Graph:
+        """Graphs of the product, built, as a Graph gives them."""
+        return self.graph()[index]
+
+    def __iter__(self) -> Iterator[Graph]:
+        """The graphs of the product, one by one."""
+        return iter(self.graph())
+
 
 def built(function: str, name: str, value: object) -> Graph:
     """The graph that was given, or the product that was promised; refuses anything else."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple, NoReturn, SupportsIndex
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -117,14 +116,6 @@ class Lattice(Unbuilt):
         return self.emissions.requires_grad or self.operand.requires_grad
 
     # As a batch of graphs, built
-
-    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | Tensor) -> Graph:
-        """Graphs of the product, built, as a Graph gives them."""
-        return self.graph()[index]
-
-    def __iter__(self) -> Iterator[Graph]:
-        """The graphs of the product, one by one."""
-        return iter(self.graph())
 
     def equal(self, other: Graph | Lattice) -> bool:
         """`Graph.equal` of the product, built."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -86,13 +85,6 @@ class LazyComposition(Unbuilt):
     def requires_grad(self) -> bool:
         """Whether scores of `a` or `b` require grad."""
         return self.a.requires_grad or self.b.requires_grad
-
-    def __getitem__(self, index: int | slice) -> Graph:
-        """Items of the product, built."""
-        return self.graph()[index]
-
-    def __iter__(self) -> Iterator[Graph]:
-        return iter(self.graph())
 
     def graph(self) -> Graph:
         """The product, built: `compose(a, b)`."""

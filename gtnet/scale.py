@@ -26,8 +26,8 @@ def scale(graph: Graph | Lattice, alpha: float | Tensor) -> Graph | Lattice:
     graph. Result: the same states and arcs in the same order; of a `Lattice` under one factor a
     `Lattice`, of which nothing is built, else the product.
     Raises TypeError or ValueError for other factors, and where a score becomes too large to add.
-    Complexity: O(states + arcs), of a lattice
-    O(scores). Gradient: to the scores and to alpha, 0 where a score is -inf.
+    Complexity: O(states + arcs), of a lattice O(scores). Gradient: to the scores and to alpha, 0
+    where a score is -inf.
     """
     factor = _factor(alpha)
     if isinstance(graph, Lattice) and not (isinstance(factor, Tensor) and factor.ndim):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 import torch
@@ -62,39 +62,39 @@ def linear_graph(
 @takes_lists
 def negate(g: Graph) -> Graph:
     """Minus the weight of a graph of one arc. Raises RuntimeError for other graphs."""
-    return _scalar("negate", operator.neg, (-1,), g)
+    return _scalar("negate", (-1,), g)
 
 
 @takes_lists
 def add(g1: Graph, g2: Graph) -> Graph:
     """The sum of the weights of two graphs of one arc. Raises RuntimeError for other graphs."""
-    return _scalar("add", operator.add, (1, 1), g1, g2)
+    return _scalar("add", (1, 1), g1, g2)
 
 
 @takes_lists
 def subtract(g1: Graph, g2: Graph) -> Graph:
     """The difference of the weights of two graphs of one arc, else RuntimeError."""
-    return _scalar("subtract", operator.sub, (1, -1), g1, g2)
+    return _scalar("subtract", (1, -1), g1, g2)
 
 
-def _scalar(
-    function: str, change: Callable[..., Tensor], signs: Sequence[int], *graphs: Graph
-) -> Graph:
-    """The first graph with a weight computed from all, of which it is the sum under these signs; an
-    infinite loss is still a number.
+def _scalar(function: str, signs: Sequence[int], *graphs: Graph) -> Graph:
+    """The first graph with the sum of the weights of all, each under its sign; an infinite loss is
+    still a number.
     """
     for graph in graphs:
         if graph.num_arcs() != 1:
             raise RuntimeError(f"{function}: a graph of one arc is needed, got {graph.num_arcs()}")
+    signed = [_SIGNED[sign] for sign in signs]
 
     def changed(*cores: gtnet.Graph) -> Made:
-        weight = change(*(core.weights for core in cores))
-        return Made(with_weights(cores[0], weight), [_ADJOINTS[sign] for sign in signs])
+        weights = (under(core.weights) for under, core in zip(signed, cores))
+        return Made(with_weights(cores[0], reduce(operator.add, weights)), signed)
 
     return record(changed, *graphs)
 
 
-_ADJOINTS = {1: lambda grad: grad, -1: operator.neg}
+_SIGNED: dict[int, Callable[[Tensor], Tensor]] = {1: lambda x: x, -1: operator.neg}
+"""What a sign does to weights, and to gradients."""
 
 
 # Rational operations, composition, removal
@@ -188,19 +188,10 @@ def _rewritten(function: Callable[..., gtnet.Graph], *graphs: Graph) -> Graph:
     def made(*cores: gtnet.Graph) -> Made:
         result = function(*cores)
         assert result.arc_maps is not None
-        return Made(
-            result,
-            [
-                partial(_total_by, index, core.num_arcs)
-                for index, core in zip(result.arc_maps, cores)
-            ],
-        )
+        pairs = zip(result.arc_maps, cores)
+        return Made(result, [partial(total_by, index, size=core.num_arcs) for index, core in pairs])
 
     return record(made, *graphs)
-
-
-def _total_by(index: Tensor, size: int, grad: Tensor) -> Tensor:
-    return total_by(index, grad, size)
 
 
 # Path sums and paths
