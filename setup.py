@@ -42,6 +42,8 @@ GPUS = ["arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]"]
 CUDA = os.environ.get("GTNET_CUDA", "")
 WERROR = os.environ.get("GTNET_WERROR") == "1"
 SANITIZE = os.environ.get("GTNET_SANITIZE", "")
+# One folder for builds in several places, as of an sdist beside the checkout it was made from.
+OBJECTS = Path(os.environ.get("GTNET_OBJECTS") or Path("build", "objects"))
 # An error ends the process. No vptr: torch's types lie behind hidden symbols.
 SANITIZERS = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 SANITIZERS = [*SANITIZERS, "-fno-sanitize=vptr", "-g1", "-O1"] if SANITIZE else []
@@ -123,7 +125,7 @@ class Build(build_ext):
     def objects(self, ext: Extension) -> dict[str, Path]:
         """The object of each source, without its suffix."""
         # Objects depend on neither Python nor the kind of build, so all builds share them.
-        folder = Path("build", "objects", SANITIZE, ext.name)
+        folder = OBJECTS / SANITIZE / ext.name
         return {source: folder / Path(source).relative_to("csrc") for source in ext.sources}
 
     def stale(self, ext: Extension, objects: dict[str, Path]) -> list[list[str]]:

@@ -209,23 +209,44 @@ def _arc(x0: float, y0: float, x1: float, y1: float, bulge: float) -> np.ndarray
     return np.stack([x0 + t * dx - bow * dy, y0 + t * dy + bow * dx], axis=1)
 
 
+def _ring(x: float, y: float, rng: np.random.Generator) -> np.ndarray:
+    """A small ring around a point, begun anywhere, not always closed."""
+    at = rng.uniform(0, 2 * np.pi) + np.linspace(0, 2 * np.pi * rng.uniform(0.85, 1.1), 14)
+    wide, high = rng.uniform(0.07, 0.18, 2)
+    return np.stack([x + wide * np.cos(at), y + high * np.sin(at)], axis=1)
+
+
+def _dot(x: float, y: float, rng: np.random.Generator) -> np.ndarray:
+    """A dot, as pens make them: a short dash, now and then a tiny ring."""
+    if rng.random() < 0.2:
+        return 0.4 * (_ring(0, 0, rng)) + np.array([x, y])
+    along, size = rng.uniform(0, np.pi), rng.uniform(0.01, 0.07)
+    return _arc(x, y, x + size * np.cos(along), y + size * np.sin(along), 0)
+
+
 def _sign(character: str, rng: np.random.Generator) -> list[np.ndarray]:
-    """The strokes of a sign, where a digit would reach from y = 0 to 1."""
+    """The strokes of a sign, where a digit would reach from y = 0 to 1.
+
+    Hands differ in the order and the direction of strokes, and in where the pen is lifted, which
+    the way of the pen shows though the ink does not.
+    """
     wide, bow = rng.uniform(0.15, 0.35), rng.uniform(0.1, 0.25)
-    ring = np.linspace(0, 2 * np.pi, 14)
-    circle = 0.14 * np.stack([np.cos(ring), np.sin(ring)], axis=1)
+    turn = rng.uniform(0.4, 0.8)
+    s = np.concatenate([_arc(0.5, 0.1, 0.25, 0.5, turn), _arc(0.25, 0.5, 0, 0.9, -turn)])
+    lines = [_arc(x, -0.15, x, 1.15, 0) for x in ((0.25,), (0.18, 0.32))[int(rng.random() < 0.3)]]
+    ends = [_arc(0.25, -0.2, 0.25, 0.12, 0), _arc(0.25, 0.85, 0.25, 1.2, 0)]
     shapes = {
         "(": [_arc(wide, -0.15, wide, 1.15, bow)],
         ")": [_arc(0, -0.15, 0, 1.15, -bow)],
         "-": [_arc(0, 0.5, 0.2 + wide, 0.5 + rng.normal(0, 0.05), 0)],
-        ".": [_arc(0, 1, 0.01, 1.03, 0)],
-        ",": [_arc(0.05, 0.95, -0.05, 1.25, -0.1)],
-        "/": [_arc(0.45, -0.1, 0, 1.1, 0)],
-        ":": [_arc(0, 0.3, 0.01, 0.33, 0), _arc(0, 0.9, 0.01, 0.93, 0)],
+        ".": [_dot(0, 1, rng)],
+        ",": [_arc(0.05, 0.95, -0.05, rng.uniform(1.1, 1.35), rng.uniform(-0.2, 0.05))],
+        "/": [_arc(rng.uniform(0.3, 0.7), -0.1, 0, 1.1, rng.normal(0, 0.05))],
+        ":": [_dot(0, 0.3, rng), _dot(0, 0.9, rng)],
         "%": [
-            circle + np.array([0.15, 0.2]),
-            _arc(0.6, -0.05, 0, 1.05, 0),
-            circle + np.array([0.5, 0.85]),
+            _ring(0.15, 0.2, rng),
+            _arc(rng.uniform(0.5, 0.8), -0.05, 0, 1.05, rng.normal(0, 0.05)),
+            _ring(0.55, 0.85, rng),
         ],
         "#": [
             _arc(0.2, 0, 0.1, 1, 0),
@@ -233,12 +254,27 @@ def _sign(character: str, rng: np.random.Generator) -> list[np.ndarray]:
             _arc(0, 0.35, 0.65, 0.3, 0),
             _arc(-0.05, 0.7, 0.6, 0.65, 0),
         ],
-        "$": [
-            np.concatenate([_arc(0.5, 0.1, 0.25, 0.5, 0.6), _arc(0.25, 0.5, 0, 0.9, -0.6)]),
-            _arc(0.25, -0.15, 0.25, 1.15, 0),
-        ],
+        "$": [s, *(ends if rng.random() < 0.2 else lines)],
     }
-    return [stroke + rng.normal(0, 0.02, stroke.shape) for stroke in shapes[character]]
+    strokes = [stroke + rng.normal(0, 0.02, stroke.shape) for stroke in shapes[character]]
+    if len(strokes) > 1 and rng.random() < 0.4:
+        strokes = [strokes[i] for i in rng.permutation(len(strokes))]
+    strokes = [stroke[::-1] if rng.random() < 0.2 else stroke for stroke in strokes]
+    held = [strokes[0]]
+    for stroke in strokes[1:]:
+        if character != ":" and rng.random() < 0.15:  # the pen stays on the paper
+            held[-1] = np.concatenate([held[-1], stroke])
+        else:
+            held.append(stroke)
+    # Signs are no larger than digits, and often smaller, about the middle of the line.
+    size, slant = rng.uniform(0.6, 1.1), rng.normal(0, 0.15)
+    low = character in ".,"
+    return [_changed(stroke, 1.0 if low else size, slant) for stroke in held]
+
+
+def _changed(stroke: np.ndarray, size: float, slant: float) -> np.ndarray:
+    x, y = size * stroke[:, 0], size * (stroke[:, 1] - 0.5) + 0.5
+    return np.stack([x - slant * (y - 0.5), y], axis=1)
 
 
 def _row(glyphs: Sequence[Sequence[np.ndarray]], text: str, rng: np.random.Generator):

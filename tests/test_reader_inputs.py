@@ -334,7 +334,10 @@ def test_lists_of_layers_must_fit() -> None:
     steps[1, 5:] = 0
     together, alone = two(steps, lengths)[0], two(steps[1:, :5], lengths[1:])[0]
     assert torch.allclose(together[1, :3], alone[0], atol=1e-5)
-    assert len(list(two.deeper.parameters())) == 8
+    one = SequenceNetwork(3, 4, SMALL)
+    units = SMALL.context
+    deeper = sum(p.numel() for p in two.parameters()) - sum(p.numel() for p in one.parameters())
+    assert deeper == 2 * 4 * units * (2 * units + units + 2)
     plain = SequenceNetwork(3, 4, replace(SMALL, context=0)).eval()
     scores, frames = plain(torch.zeros(2, 16, 4), torch.tensor([16, 5]))
     assert scores.shape == (2, 8, 3) and frames.tolist() == [8, 3]

@@ -50,11 +50,6 @@ class SequenceNetwork(nn.Module):
             )
         if not all(size % 2 for size in config.sizes):
             raise ValueError(f"SequenceNetwork: sizes must be odd, got {config.sizes}")
-        if config.layers < 1:
-            raise ValueError(
-                f"SequenceNetwork: layers must be at least 1, got {config.layers}; for no recurrent"
-                " layer set context to 0"
-            )
         self.config = config
         inputs = (features, *config.channels)
         self.convolutions = nn.ModuleList(
@@ -65,18 +60,8 @@ class SequenceNetwork(nn.Module):
             )
             for before, after, size, stride in zip(inputs, *layers)
         )
-        self.forth = self.back = None
-        self.deeper = nn.ModuleList()
-        last = config.channels[-1]
-        if config.context:
-            self.forth = nn.LSTM(last, config.context, batch_first=True)
-            self.back = nn.LSTM(last, config.context, batch_first=True)
-            last = 2 * config.context
-            for _ in range(config.layers - 1):
-                pair = (nn.LSTM(last, config.context, batch_first=True) for _ in range(2))
-                self.deeper.append(nn.ModuleList(pair))
-        self.dropout = nn.Dropout(config.dropout)
-        self.scores = nn.Linear(last, num_labels)
+        self.context = Context(config.channels[-1], config.context, config.layers, config.dropout)
+        self.scores = nn.Linear(self.context.features, num_labels)
 
     def forward(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         maps, frames = steps.transpose(1, 2), lengths
@@ -86,26 +71,51 @@ class SequenceNetwork(nn.Module):
             # What lies behind a short item must look as it does where no other is longer.
             inside = torch.arange(maps.shape[2], device=maps.device) < frames[:, None]
             maps = maps * inside[:, None]
-        features = maps.transpose(1, 2)
-        if self.forth is not None and self.back is not None:
-            features = both_ways(self.forth, self.back, features, frames)
-            for pair in self.deeper:
-                forth, back = pair.children()
-                assert isinstance(forth, nn.LSTM) and isinstance(back, nn.LSTM)
-                features = both_ways(forth, back, self.dropout(features), frames)
-        return self.scores(self.dropout(features)).log_softmax(2), frames
+        features = self.context(maps.transpose(1, 2), frames)
+        return self.scores(features).log_softmax(2), frames
 
 
-def both_ways(forth: nn.LSTM, back: nn.LSTM, features: Tensor, lengths: Tensor) -> Tensor:
-    """Two recurrent layers over a padded batch, one from each end of every item, side by side.
+class Context(nn.Module):
+    """Recurrent layers over a padded batch: every frame learns of the whole line.
 
-    `features` [batch, steps, features], `lengths` int64 [batch]. Returns [batch, steps, units of
-    both]; up to the length of an item it does not depend on what lies behind.
+    `forward(frames, lengths)`: frames float [batch, frames, features], lengths int64 [batch].
+    Returns float [batch, frames, features], twice `units` of them, or as many as came in where
+    `units` is 0; up to the length of an item they do not depend on what lies behind. Some are
+    dropped before each further layer and at the end. Raises ValueError for no layer.
+    Source: Graves & Schmidhuber 2005.
     """
-    at = torch.arange(features.shape[1], device=features.device)
-    mirrored = (lengths[:, None] - 1 - at).clamp(min=0)[:, :, None]
-    backward, _ = back(_gathered(features, mirrored))
-    return torch.cat([forth(features)[0], _gathered(backward, mirrored)], dim=2)
+
+    def __init__(self, features: int, units: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError(
+                f"Context: layers must be at least 1, got {layers}; for no recurrent layer set"
+                " units to 0"
+            )
+        self.features = 2 * units if units else features
+        sizes = [features, *[2 * units] * (layers - 1)] if units else []
+        self.layers = nn.ModuleList(_BothWays(size, units) for size in sizes)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            frames = layer(self.dropout(frames) if number else frames, lengths)
+        return self.dropout(frames)
+
+
+class _BothWays(nn.Module):
+    """Two recurrent layers, one from each end of every item, side by side."""
+
+    def __init__(self, features: int, units: int) -> None:
+        super().__init__()
+        self.forth = nn.LSTM(features, units, batch_first=True)
+        self.back = nn.LSTM(features, units, batch_first=True)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        at = torch.arange(frames.shape[1], device=frames.device)
+        mirrored = (lengths[:, None] - 1 - at).clamp(min=0)[:, :, None]
+        backward, _ = self.back(_gathered(frames, mirrored))
+        return torch.cat([self.forth(frames)[0], _gathered(backward, mirrored)], dim=2)
 
 
 def _gathered(features: Tensor, index: Tensor) -> Tensor:

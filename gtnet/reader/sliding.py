@@ -16,7 +16,7 @@ import gtnet
 from gtnet.reader.alphabet import Alphabet
 from gtnet.reader.line import Line, LineConfig
 from gtnet.reader.line_front_end import Change, LineFrontEnd, convolution
-from gtnet.reader.sequence import both_ways
+from gtnet.reader.sequence import Context
 
 STRIDE = 4
 """Columns of the line between two columns of the last map."""
@@ -27,13 +27,15 @@ class SlidingConfig:
     """The size of a `SlidingNetwork`.
 
     `line`: how images become lines, their height a multiple of 8; `channels`: feature maps of the
-    six convolutions; `context`: units of the recurrent layer in each direction, 0 for none;
-    `dropout`: probability, before the scores; `frames`: frames for each column of the last map.
+    six convolutions; `context`: units of each recurrent layer in each direction, 0 for none;
+    `layers`: recurrent layers; `dropout`: probability, before the scores and before each further
+    recurrent layer; `frames`: frames for each column of the last map.
     """
 
     line: LineConfig = field(default_factory=LineConfig)
     channels: tuple[int, int, int, int, int, int] = (24, 48, 64, 72, 104, 128)
     context: int = 80
+    layers: int = 1
     dropout: float = 0.2
     frames: int = 2
 
@@ -67,14 +69,8 @@ class SlidingNetwork(nn.Module):
                 convolution(five, six, (tall, 3), padding=(0, 1)),
             ]
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forth = self.back = None
-        features = six
-        if config.context:
-            self.forth = nn.LSTM(six, config.context, batch_first=True)
-            self.back = nn.LSTM(six, config.context, batch_first=True)
-            features = 2 * config.context
-        self.dropout = nn.Dropout(config.dropout)
-        self.scores = nn.Linear(features, config.frames * num_labels)
+        self.context = Context(six, config.context, config.layers, config.dropout)
+        self.scores = nn.Linear(self.context.features, config.frames * num_labels)
 
     def forward(self, lines: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
         maps = lines.to(memory_format=torch.channels_last)
@@ -88,10 +84,7 @@ class SlidingNetwork(nn.Module):
                 # Paper behind a line must look as it does where no other line is longer.
                 inside = torch.arange(maps.shape[3], device=maps.device) < columns[:, None]
                 maps = maps * inside[:, None, None]
-        features = maps[:, :, 0].transpose(1, 2)
-        if self.forth is not None and self.back is not None:
-            features = both_ways(self.forth, self.back, features, columns)
-        scores = self.scores(self.dropout(features))
+        scores = self.scores(self.context(maps[:, :, 0].transpose(1, 2), columns))
         frames = self.config.frames
         shape = (len(lines), frames * scores.shape[1], self.num_labels)
         return scores.reshape(shape).log_softmax(2), frames * columns
