@@ -181,6 +181,8 @@ def _glyph(string: Parted, at: int) -> list[np.ndarray]:
 
 
 def _text(rng: np.random.Generator) -> str:
+    """Each form that the grammar allows."""
+
     def digits(count: int) -> str:
         return "".join(str(d) for d in rng.integers(0, 10, count))
 
@@ -196,8 +198,10 @@ def _text(rng: np.random.Generator) -> str:
         f"{digits(int(rng.integers(1, 3)))}%",
         f"{digits(int(rng.integers(1, 3)))}{rng.choice([*'/:'])}{digits(2)}",
         f"{digits(int(rng.integers(1, 3)))}.{digits(int(rng.integers(1, 3)))}",
+        f"{digits(int(rng.integers(1, 5)))}{rng.choice([*'.,'])}",
+        f"${int(rng.integers(10 ** rng.integers(1, 6))):,}.",
     )
-    shares = np.array([3.0, 3, 2, 2, 2, 3, 1, 1, 1, 1])
+    shares = np.array([3.0, 3, 2, 2, 2, 3, 1, 1, 1, 2, 1, 0.5])
     return forms[int(rng.choice(len(forms), p=shares / shares.sum()))]
 
 

@@ -100,20 +100,20 @@ class Written:
         self.writers = [item.writer for item in items]
         self.shares = _even(self.writers)
 
-    def losses(self, size: int, splice_at: int, seed: int) -> Iterator[Tensor]:
-        """Losses of batches of like lengths; from a step on a quarter of them are spliced."""
+    def losses(self, size: int, splice_at: int, part: float, seed: int) -> Iterator[Tensor]:
+        """Losses of batches of like lengths; from a step on a part of the words are spliced."""
         rng = np.random.default_rng(seed)
         change = self.reader.front_end.change(1.0)
         step = 0
         while True:
             splicing = step >= splice_at > 0
-            real = size * (6 if splicing else 8)
+            made = round(8 * size * part) if splicing else 0
             if splicing and not hasattr(self, "spliced"):
                 self._splice(rng)
-            drawn = rng.choice(len(self.texts), real, p=self.shares)
+            drawn = rng.choice(len(self.texts), 8 * size - made, p=self.shares)
             items = [(self.tracks[i], self.texts[i]) for i in drawn]
             if splicing:
-                fronts = rng.choice(len(self.spliced.words), size * 2, p=self.fronts)
+                fronts = rng.choice(len(self.spliced.words), made, p=self.fronts)
                 items += [self.spliced.sample(rng, int(front)) for front in fronts]
             items.sort(key=lambda item: len(item[0]))
             for k in rng.permutation(8):
@@ -167,7 +167,7 @@ def train(given: argparse.Namespace) -> None:
             flush=True,
         )
 
-    losses = written.losses(64, given.splice_at, given.seed)
+    losses = written.losses(64, given.splice_at, given.spliced, given.seed)
     options = {"seconds": given.seconds, "every": 250, "report": report}
     steps = learn(reader, losses, given.steps, given.rate, 0.995, **options)
     save_reader(given.out, reader)
@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=NETWORK.layers, help="recurrent ones")
     parser.add_argument("--dropout", type=float, default=NETWORK.dropout)
     parser.add_argument("--splice-at", type=int, default=0, help="step; 0 splices no words")
+    parser.add_argument("--spliced", type=float, default=0.25, help="part of the words then")
     parser.add_argument("--order", type=int, default=4, help="letters of the n-grams")
     parser.add_argument("--least", type=float, default=8, help="words that tell a history apart")
     parser.add_argument("--strength", type=float, default=0.5, help="of the n-grams")

@@ -237,7 +237,7 @@ def test_components_lead_forward(graph):
 # Derivatives
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(strategies.graphs(acyclic=False, size=1, max_arcs=6), SEEDS)
 def test_gradcheck_and_gradgradcheck(graph, seed):
     inputs, put = scored(cooled(strategies.with_random_scores(graph, seed), 4.0))

@@ -147,7 +147,7 @@ def test_large_scores_cost_no_precision():
 # Derivatives
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(strategies.graphs(size=1, max_arcs=5), SEEDS, st.booleans())
 def test_gradcheck_and_gradgradcheck(graph, seed, cyclic):
     if cyclic and graph.num_states:
