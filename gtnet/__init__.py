@@ -22,6 +22,8 @@ from gtnet.build import linear as linear
 from gtnet.build import trie as trie
 from gtnet.compose import compose as compose
 from gtnet.compose import intersect as intersect
+from gtnet.condense import Condensed as Condensed
+from gtnet.condense import condense as condense
 from gtnet.connect import connect as connect
 from gtnet.determinize import determinize as determinize
 from gtnet.difference import difference as difference
@@ -51,6 +53,8 @@ from gtnet.edit_distance import edit_transducer as edit_transducer
 from gtnet.edit_distance import hamming_costs as hamming_costs
 from gtnet.edit_distance import mismatch_costs as mismatch_costs
 from gtnet.emissions import Emissions as Emissions
+from gtnet.encode import Code as Code
+from gtnet.encode import encode as encode
 from gtnet.equivalence import equivalent as equivalent
 from gtnet.equivalence import randomly_equivalent as randomly_equivalent
 from gtnet.failure_graph import FailureGraph as FailureGraph
@@ -74,6 +78,7 @@ from gtnet.lattice import Lattice as Lattice
 from gtnet.lazy_composition import LazyComposition as LazyComposition
 from gtnet.lexicon import Lexicon as Lexicon
 from gtnet.lexicon import SymbolTable as SymbolTable
+from gtnet.merge_arcs import merge_arcs as merge_arcs
 from gtnet.minimize import minimize as minimize
 from gtnet.optimize import optimize as optimize
 from gtnet.paths import enumerate_paths as enumerate_paths
@@ -81,6 +86,8 @@ from gtnet.paths import k_best as k_best
 from gtnet.paths import label_sequences as label_sequences
 from gtnet.paths import sample as sample
 from gtnet.paths import viterbi_path as viterbi_path
+from gtnet.properties import Properties as Properties
+from gtnet.properties import properties as properties
 from gtnet.prune import prune as prune
 from gtnet.push import push as push
 from gtnet.random_graph import random_graph as random_graph
@@ -96,5 +103,6 @@ from gtnet.repetitions import pack_repetitions as pack_repetitions
 from gtnet.repetitions import unpack_repetitions as unpack_repetitions
 from gtnet.replace import replace as replace
 from gtnet.scale import scale as scale
+from gtnet.slack import slack as slack
 from gtnet.sorting import arc_sort as arc_sort
 from gtnet.sorting import top_sort as top_sort
