@@ -27,6 +27,7 @@ from gtnet.condense import condense as condense
 from gtnet.connect import connect as connect
 from gtnet.determinize import determinize as determinize
 from gtnet.difference import difference as difference
+from gtnet.disambiguate import disambiguate as disambiguate
 from gtnet.distance import forward_score as forward_score
 from gtnet.distance import posteriors as posteriors
 from gtnet.distance import shortest_distance as shortest_distance
@@ -80,6 +81,7 @@ from gtnet.lexicon import Lexicon as Lexicon
 from gtnet.lexicon import SymbolTable as SymbolTable
 from gtnet.merge_arcs import merge_arcs as merge_arcs
 from gtnet.minimize import minimize as minimize
+from gtnet.normalize_epsilon import normalize_epsilon as normalize_epsilon
 from gtnet.optimize import optimize as optimize
 from gtnet.paths import enumerate_paths as enumerate_paths
 from gtnet.paths import k_best as k_best
