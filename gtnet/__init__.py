@@ -20,6 +20,8 @@ from gtnet.best_answers import best_answers as best_answers
 from gtnet.build import GraphBuilder as GraphBuilder
 from gtnet.build import linear as linear
 from gtnet.build import trie as trie
+from gtnet.carry import Ragged as Ragged
+from gtnet.carry import carry as carry
 from gtnet.compose import compose as compose
 from gtnet.compose import intersect as intersect
 from gtnet.condense import Condensed as Condensed
@@ -88,6 +90,8 @@ from gtnet.paths import k_best as k_best
 from gtnet.paths import label_sequences as label_sequences
 from gtnet.paths import sample as sample
 from gtnet.paths import viterbi_path as viterbi_path
+from gtnet.perturbed import perturb_and_map as perturb_and_map
+from gtnet.perturbed import relaxed_sample as relaxed_sample
 from gtnet.properties import Properties as Properties
 from gtnet.properties import properties as properties
 from gtnet.prune import prune as prune
@@ -104,7 +108,12 @@ from gtnet.remove_epsilon import remove_epsilon as remove_epsilon
 from gtnet.repetitions import pack_repetitions as pack_repetitions
 from gtnet.repetitions import unpack_repetitions as unpack_repetitions
 from gtnet.replace import replace as replace
+from gtnet.sampling import DistinctPaths as DistinctPaths
+from gtnet.sampling import sample_distinct as sample_distinct
+from gtnet.sampling import sample_stratified as sample_stratified
 from gtnet.scale import scale as scale
 from gtnet.slack import slack as slack
 from gtnet.sorting import arc_sort as arc_sort
 from gtnet.sorting import top_sort as top_sort
+from gtnet.sparse_map import SparsePaths as SparsePaths
+from gtnet.sparse_map import sparse_map as sparse_map
