@@ -48,7 +48,8 @@ def disambiguate(
     Raises ValueError for transducers (`encode` makes acceptors), beyond `max_states` (cycles that
     read one string, lead to a common future and score differently have no such equivalent), as
     `remove_epsilon`, and on a GPU.
-    Complexity: O(entries of the subsets · degree), in Python; exponential in the worst case.
+    Complexity: that of the product with itself, and O(entries of the subsets · degree), in Python;
+    exponential in the worst case.
     Gradient: to all scores, through the sums; any number of derivatives.
     Source: Mohri & Riley 2017, "A disambiguation algorithm for weighted automata": states with the
     subset of those that the same string reaches and that have a common future.
@@ -80,8 +81,8 @@ def disambiguate(
 
 
 class _Operand:
-    """A trimmed acceptor without epsilons, in Python's numbers, and which states have a future in
-    common: a string that both accept.
+    """A trimmed acceptor without epsilons, in Python's numbers, and which states have a past and a
+    future in common: strings that reach both, and that both accept.
     """
 
     def __init__(self, graph: Graph, identical: bool) -> None:
@@ -95,13 +96,8 @@ class _Operand:
         rows = zip(topology.global_source.tolist(), topology.global_target.tolist())
         for arc, ((source, target), label) in enumerate(zip(rows, graph.ilabels.tolist())):
             self.leaving[source][label].append((arc, target))
-        zero = torch.zeros_like(graph.weights.detach())
-        free = Graph.from_topology(
-            topology,
-            zero,
-            torch.zeros_like(graph.start.detach()),
-            torch.where(graph.accept.detach() > NEG_INF, 0.0, NEG_INF).to(graph.dtype),
-        )
+        plain = [torch.where(t.detach() > NEG_INF, 0.0, t.detach()) for t in graph.scores]
+        free = Graph.from_topology(topology, *plain)
         pairs = compose(free, free).state_maps
         assert pairs is not None
         self.common: list[set[int]] = [set() for _ in range(graph.num_states)]

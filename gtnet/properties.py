@@ -13,7 +13,7 @@ from torch import Tensor
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._memory import choosing
-from gtnet._ordinary import ordinary
+from gtnet._ordinary import ordinary, ordinary_tensors
 from gtnet._rewrite import arcs_on_cycles, with_arcs
 from gtnet.compose import compose
 from gtnet.connect import connect
@@ -32,16 +32,13 @@ class Properties:
     accepting path or not. Arcs of score -inf are not there.
     """
 
-    def __init__(self, graph: Graph, possible: tuple[Tensor, ...]) -> None:
+    @ordinary
+    def __init__(self, topology: Topology, possible: tuple[Tensor, ...]) -> None:
         self._possible = possible
-        arcs, starts, accepts = possible
-        there = with_arcs(graph.detach(), arcs)
-        self._graph = Graph.from_topology(
-            there.topology,
-            torch.zeros_like(there.weights),
-            torch.where(starts, 0.0, NEG_INF),
-            torch.where(accepts, 0.0, NEG_INF),
-        ).to(torch.float32)
+        arcs, *ends = possible
+        scores = (torch.where(end, 0.0, NEG_INF) for end in ends)
+        whole = Graph.from_topology(topology, torch.zeros(topology.num_arcs), *scores)
+        self._graph = with_arcs(whole, arcs)
 
     def same(self, possible: tuple[Tensor, ...]) -> bool:
         """Whether the same arcs are there, and the same start and accept states."""
@@ -50,42 +47,50 @@ class Properties:
     # Labels
 
     @cached_property
+    @ordinary
     def is_acceptor(self) -> Tensor:
         """Every arc writes what it reads."""
         return self._no_arc(self._graph.ilabels != self._graph.olabels)
 
     @cached_property
+    @ordinary
     def has_epsilons(self) -> Tensor:
         """An arc neither reads nor writes."""
         graph = self._graph
         return ~self._no_arc((graph.ilabels == EPSILON) & (graph.olabels == EPSILON))
 
     @cached_property
+    @ordinary
     def has_input_epsilons(self) -> Tensor:
         """An arc reads nothing."""
         return ~self._no_arc(self._graph.ilabels == EPSILON)
 
     @cached_property
+    @ordinary
     def has_output_epsilons(self) -> Tensor:
         """An arc writes nothing."""
         return ~self._no_arc(self._graph.olabels == EPSILON)
 
     @cached_property
+    @ordinary
     def is_input_sorted(self) -> Tensor:
         """The arcs of each state lie in the order of the labels they read, as after `arc_sort`."""
         return self._sorted(self._graph.ilabels)
 
     @cached_property
+    @ordinary
     def is_output_sorted(self) -> Tensor:
         """The arcs of each state lie in the order of the labels they write."""
         return self._sorted(self._graph.olabels)
 
     @cached_property
+    @ordinary
     def is_deterministic(self) -> Tensor:
         """One start state at most, and no two arcs of a state that read the same (EPSILON too)."""
         return self._distinct(self._graph.topology.leaving_by_ilabel.labels)
 
     @cached_property
+    @ordinary
     def is_output_deterministic(self) -> Tensor:
         """One start state at most, and no two arcs of a state that write the same."""
         return self._distinct(self._graph.topology.leaving_by_olabel.labels)
@@ -93,11 +98,13 @@ class Properties:
     # States and arcs
 
     @cached_property
+    @ordinary
     def is_acyclic(self) -> Tensor:
         """No arc lies on a cycle."""
         return self._no_arc(arcs_on_cycles(self._graph))
 
     @cached_property
+    @ordinary
     def is_initial_acyclic(self) -> Tensor:
         """No start state lies on a cycle."""
         starts = self._graph.start > NEG_INF
@@ -106,26 +113,31 @@ class Properties:
         )
 
     @cached_property
+    @ordinary
     def is_top_sorted(self) -> Tensor:
         """Every arc leads to a state of a higher number."""
         return self._no_arc(self._graph.target <= self._graph.source)
 
     @cached_property
+    @ordinary
     def is_accessible(self) -> Tensor:
         """A path leads from the start to every state."""
         return self._every_state(self._reached)
 
     @cached_property
+    @ordinary
     def is_coaccessible(self) -> Tensor:
         """A path leads from every state to acceptance."""
         return self._every_state(self._leading)
 
     @cached_property
+    @ordinary
     def is_empty(self) -> Tensor:
         """There is no accepting path."""
         return ~self._any_state(self._reached & self._leading)
 
     @cached_property
+    @ordinary
     def is_linear(self) -> Tensor:
         """All states and arcs make one path, from the only start to the only accept state."""
         topology = self._graph.topology
@@ -140,6 +152,7 @@ class Properties:
     # Paths
 
     @cached_property
+    @ordinary
     def is_unambiguous(self) -> Tensor:
         """No two accepting paths read the same.
 
@@ -160,6 +173,7 @@ class Properties:
         return found | (twice == 0)
 
     @cached_property
+    @ordinary
     def is_functional(self) -> Tensor:
         """All accepting paths that read the same write the same.
 
@@ -215,12 +229,14 @@ class Properties:
         return (_count(twice, owner, topology.num_graphs) == 0) & (starts <= 1)
 
     @cached_property
+    @ordinary
     def _reached(self) -> Tensor:
         topology = self._graph.topology
         begin = self._graph.start > NEG_INF
         return _ops.reach(topology.state_offsets, *topology.leaving.by_state(), begin)
 
     @cached_property
+    @ordinary
     def _leading(self) -> Tensor:
         topology = self._graph.topology
         end = self._graph.accept > NEG_INF
@@ -231,7 +247,6 @@ _known: WeakKeyDictionary[Topology, Properties] = WeakKeyDictionary()
 
 
 @choosing
-@ordinary
 def properties(graph: Graph | Lattice) -> Properties:
     """What is known of the items of a batch: `properties(g).is_acyclic`, and so on, bool [batch].
 
@@ -244,11 +259,10 @@ def properties(graph: Graph | Lattice) -> Properties:
     """
     graph = built("properties", "graph", graph)
     _checks.on_cpu("properties", "graph", graph.weights, "ask there")
-    weights, start, accept = (scores > NEG_INF for scores in _checks.plain_scores(graph))
-    possible = (weights, start, accept)
+    possible = ordinary_tensors(*map(_checks.possible, graph.scores))
     known = _known.get(graph.topology)
     if known is None or not known.same(possible):
-        known = _known[graph.topology] = Properties(graph, possible)
+        known = _known[graph.topology] = Properties(graph.topology, possible)
     return known
 
 

@@ -36,7 +36,7 @@ def same_language(ours: Graph, old: Graph, semiring: str) -> bool:
     return all(a == pytest.approx(b, abs=1e-5) for a, b in zip(mine, theirs, strict=True))
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(strategies.functional_transducers())
 def test_functional_transducers(graph):
     possible = connect(prune(graph, posterior=0.0))
@@ -70,9 +70,9 @@ def agrees_with_openfst(graph: Graph) -> bool | None:
 
 def test_openfst_agrees():
     source = random.Random(73)
-    found = [agrees_with_openfst(random_graph(source)) for _ in range(40)]
+    found = [agrees_with_openfst(random_graph(source)) for _ in range(24)]
     assert False not in found
-    assert found.count(True) > 15
+    assert found.count(True) > 9
 
 
 def late() -> Graph:
