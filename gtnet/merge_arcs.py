@@ -46,9 +46,8 @@ def merged(graph: Graph, how: How) -> Graph:
     columns = [topology.global_source, topology.global_target, label_keys(graph).long()]
     scores = graph.weights.detach().double()
     if how == "unique":
-        columns.append((scores + 0.0).view(torch.int64))  # -0.0 is 0.0
-    _, group = torch.stack(columns, 1).unique(dim=0, return_inverse=True)
-    size = int(group.max()) + 1 if len(group) else 0
+        columns.append(scores)
+    group, size = _groups(columns)
     arcs = torch.arange(graph.num_arcs, device=device)
     first = _smallest(arcs, group, size)
     if how == "max":
@@ -79,6 +78,19 @@ def merged(graph: Graph, how: How) -> Graph:
         arc_maps=(named,),
         state_maps=(torch.arange(graph.num_states, dtype=torch.int32, device=device),),
     )
+
+
+def _groups(columns: list[Tensor]) -> tuple[Tensor, int]:
+    """The number of each row among the distinct ones, int64, and how many there are.
+
+    Column by column: several sorts of numbers are faster than one of rows.
+    """
+    group, size = torch.zeros_like(columns[0]), 1
+    for column in columns:
+        distinct, number = column.unique(return_inverse=True)
+        kinds, group = (group * len(distinct) + number).unique(return_inverse=True)
+        size = len(kinds)
+    return group, size
 
 
 def _smallest(numbers: Tensor, group: Tensor, size: int) -> Tensor:
