@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,17 @@ if TYPE_CHECKING:
     from gtnet.graph import Graph
 
 
-def isomorphic(a: Graph, b: Graph) -> bool:
-    """Whether a renumbering of states makes two single graphs equal.
+def isomorphic(a: Graph, b: Graph, tolerance: float = 0.0) -> bool:
+    """Whether a renumbering of states makes two single graphs equal, scores to within `tolerance`.
 
     States of both are told apart by what they are and by the arcs that join them, class by class
     (colour refinement, Cardon & Crochemore 1982): O(arcs · log states). Only where classes keep
-    several states of a graph, one of them is tried on each of its likes.
+    several states of a graph, one of them is tried on each of its likes. Scores that a chain of
+    small steps joins tell nothing apart; whether they are near each other is seen in the end.
     """
     if (a.num_states, a.num_arcs) != (b.num_states, b.num_arcs):
         return False
-    pair = _Pair(a, b)
+    pair = _Pair(a, b, tolerance)
     colours = pair.colours()
     if colours is None or not colours.refine(set(colours.members)):
         return False
@@ -39,12 +41,14 @@ def isomorphic(a: Graph, b: Graph) -> bool:
 class _Pair:
     """The states of two graphs, those of b behind those of a, and the arcs at each."""
 
-    def __init__(self, a: Graph, b: Graph) -> None:
-        self.size = a.num_states
+    def __init__(self, a: Graph, b: Graph, tolerance: float) -> None:
+        self.size, self.tolerance = a.num_states, tolerance
         self.ends = [
             *zip(a.start.tolist(), a.accept.tolist()),
             *zip(b.start.tolist(), b.accept.tolist()),
         ]
+        scores = [score for pair in self.ends for score in pair]
+        self.near = _Near([*scores, *a.weights.tolist(), *b.weights.tolist()], tolerance)
         self.arcs: list[list[tuple[int, int, tuple[Any, ...]]]] = []
         kinds: dict[tuple[Any, ...], int] = {}
         # Of each state the kind of every arc that touches it, from the other end, and that end.
@@ -54,16 +58,16 @@ class _Pair:
             rows = zip(*(column.tolist() for column in columns), strict=True)
             arcs = [(first + s, first + t, tuple(rest)) for s, t, *rest in rows]
             self.arcs.append(arcs)
-            for source, target, what in arcs:
-                kind = kinds.setdefault(what, 2 * len(kinds))
+            for source, target, (*labels, weight) in arcs:
+                kind = kinds.setdefault((*labels, self.near[weight]), 2 * len(kinds))
                 self.touching[target].append((kind, source))
                 self.touching[source].append((kind + 1, target))
 
     def colours(self) -> _Colours | None:
         """States by their start and accept scores; None where the graphs differ in these."""
         members: dict[Any, set[int]] = defaultdict(set)
-        for state, ends in enumerate(self.ends):
-            members[ends].add(state)
+        for state, (start, accept) in enumerate(self.ends):
+            members[self.near[start], self.near[accept]].add(state)
         colours = _Colours(self, dict(enumerate(members.values())))
         return colours if all(map(self.is_even, members.values())) else None
 
@@ -75,10 +79,41 @@ class _Pair:
         """Whether to take states of one colour for each other makes the arcs the same."""
         of = colours.of
 
-        def arcs(graph: int) -> Counter[tuple[Any, ...]]:
-            return Counter((of[s], of[t], what) for s, t, what in self.arcs[graph])
+        def scores(graph: int) -> dict[Any, list[float]]:
+            found: dict[Any, list[float]] = defaultdict(list)
+            states = range(self.size) if graph == 0 else range(self.size, len(self.ends))
+            for state in states:
+                found[of[state]] = list(self.ends[state])
+            rows: dict[Any, list[float]] = defaultdict(list)
+            for source, target, (*labels, weight) in self.arcs[graph]:
+                rows[(of[source], of[target], *labels)].append(weight)
+            found.update((key, sorted(row)) for key, row in rows.items())
+            return found
 
-        return arcs(0) == arcs(1)
+        ours, theirs = scores(0), scores(1)
+        return ours.keys() == theirs.keys() and all(
+            len(row) == len(theirs[key]) and all(map(self.agree_on, row, theirs[key]))
+            for key, row in ours.items()
+        )
+
+    def agree_on(self, one: float, other: float) -> bool:
+        """Whether two scores are equal to within the tolerance."""
+        return one == other or abs(one - other) <= self.tolerance
+
+
+class _Near:
+    """Numbers of scores: those that steps of at most `tolerance` join have the same one."""
+
+    def __init__(self, scores: list[float], tolerance: float) -> None:
+        self._number: dict[float, int] = {}
+        last, number = math.nan, 0
+        for score in sorted({score for score in scores if score == score}):
+            number += not score - last <= tolerance
+            self._number[score] = number
+            last = score
+
+    def __getitem__(self, score: float) -> int:
+        return self._number.get(score, 0)  # 0 of NaN, which is near nothing
 
 
 class _Colours:

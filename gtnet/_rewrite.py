@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import traced
 from gtnet.connect import connect
-from gtnet.distance import useful_part
+from gtnet.distance import best_sums, useful_part
 from gtnet.graph import Graph, built, learnt
 from gtnet.topology import Topology
 
@@ -43,6 +43,11 @@ def merges_identical(function: str, graph: Graph, merge: str) -> bool:
 def epsilon_arcs(graph: Graph) -> Tensor:
     """Which arcs neither read nor write, bool [arcs]."""
     return (graph.ilabels == EPSILON) & (graph.olabels == EPSILON)
+
+
+def label_keys(graph: Graph) -> Tensor:
+    """A number for the pair of labels of each arc, int32 [arcs]."""
+    return graph.ilabels if graph.is_acceptor else graph.topology.pair_labels[0]
 
 
 def with_arcs(graph: Graph, keep: Tensor) -> Graph:
@@ -133,32 +138,42 @@ def path_sums(
         to_accept=accepting or to_accept,
     )
     seeds, ends = (exact.accept, exact.start) if to_accept else (exact.start, exact.accept)
-    learning = learnt(exact)
-    if semiring == "log":
-        walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=learning)
-        try:
-            return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
-        except _checks.DivergentError as error:
-            if not with_best_paths(exact.detach(), to_accept=to_accept)[error.graph]:
-                raise
-            raise ValueError(f"{error}, or {instead}") from None
-    walk = exact.topology.cyclic_walk(function, reverse=to_accept, sums=False)
-    best, came_by = _ops.best_distance(
-        exact.weights.detach().contiguous(), seeds.detach().contiguous(), walk
+    if semiring == "tropical":
+        return best_sums(function, exact, to_accept=to_accept)
+    walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=learnt(exact))
+    try:
+        return _ops.log_distance(exact.weights, seeds, ends, walk)[0]
+    except _checks.DivergentError as error:
+        if not with_best_paths(exact.detach(), to_accept=to_accept)[error.graph]:
+            raise
+        raise ValueError(f"{error}, or {instead}") from None
+
+
+class Through(NamedTuple):
+    """The sum of the accepting paths that take each arc [arcs], that visit, start and end in each
+    state [states], and of all [batch]; float64.
+    """
+
+    arcs: Tensor
+    states: Tensor
+    start: Tensor
+    accept: Tensor
+    total: Tensor
+
+
+def through(function: str, graph: Graph, semiring: Semiring, instead: str = "") -> Through:
+    """What the accepting paths through each place sum to; raises as `path_sums`."""
+    topology, here = graph.topology, useful_part(graph.to(torch.float64))
+    before = path_sums(function, here, semiring, instead=instead)
+    after = path_sums(function, here, semiring, to_accept=True, instead=instead)
+    ending = before + here.accept
+    return Through(
+        before[topology.global_source] + here.weights + after[topology.global_target],
+        before + after,
+        here.start + after,
+        ending,
+        segment_sums(ending, topology.graph_of_state, len(graph), semiring),
     )
-    if not learning:
-        return best
-    # The best paths are a tree: a linear recursion whose coefficients are 0 and 1.
-    reached, arrived = best > NEG_INF, came_by >= 0
-    index = torch.full_like(came_by, -1)
-    if exact.num_arcs:
-        index = torch.where(arrived, walk.forth[1][came_by.clamp(min=0).long()], index)
-    ends = torch.where(arrived, index, exact.num_arcs).long()
-    on_tree = exact.weights.new_zeros(exact.num_arcs + 1).index_fill(0, ends, 1)[:-1]
-    own = torch.where(arrived, _ops.take(exact.weights, index), seeds)
-    walk = exact.topology.cyclic_walk(function, reverse=to_accept, both_ways=True)
-    sums = _ops.recursion(on_tree, own.masked_fill(~reached, 0), walk)
-    return sums.masked_fill(~reached, NEG_INF)
 
 
 def with_best_paths(graph: Graph, *, to_accept: bool = False) -> Tensor:

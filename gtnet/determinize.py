@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
+from gtnet._all_outputs import Sizes, all_outputs
 from gtnet._chains import Units, chained
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._folding import NotFunctionalError, folded
 from gtnet._memory import choosing
 from gtnet._ops import Determinized
+from gtnet._recorded import TooLargeError
 from gtnet._rewrite import (
     Merge,
     Semiring,
@@ -23,6 +25,7 @@ from gtnet._rewrite import (
     merges_identical,
     prepared,
     trimmed,
+    with_arcs,
 )
 from gtnet.graph import Graph
 from gtnet.remove_epsilon import most_arcs, remove_epsilon
@@ -42,6 +45,7 @@ def determinize(
     *,
     semiring: Semiring = "log",
     on: Literal["ilabels", "pairs"] = "ilabels",
+    outputs: Literal["one", "all"] = "one",
     merge: Merge = "auto",
     max_states: int | None = None,
     delta: float = DELTA,
@@ -53,7 +57,9 @@ def determinize(
     an acceptor of its (input, output) pairs. The result is trimmed, and has at most
     one start state and, in each state, one arc per label read (with `on="pairs"`, per pair). A
     transducer writes its outputs as soon as they are certain; where an arc writes several labels,
-    or some are left at the end of a path, a chain of arcs that read EPSILON follows.
+    or some are left at the end of a path, a chain of arcs that read EPSILON follows. With
+    `outputs="all"` a transducer may write several strings for one input: it is deterministic as far
+    as it reads, and where a path ends, each string that is still owed is a chain of its own.
 
     Arguments:
         semiring: "log" keeps the log-sum of the paths of every string, "tropical" the best.
@@ -66,16 +72,20 @@ def determinize(
         delta: bounds the error of the score of a string, for each time it enters a merged state.
 
     Raises: ValueError beyond `max_states` (weighted automata without the twins property have no
-    deterministic equivalent), for transducers that are not functional, and as `remove_epsilon`.
-    Complexity: O(entries of the subsets · degree · log degree); exponential in the worst case.
-    Gradient: to all scores, along a record of the sums; first derivatives only. A tropical tie goes
-    to the first path.
+    deterministic equivalent), for transducers that are not functional (with `outputs="all"`: that
+    write endless strings for one input), and as `remove_epsilon`.
+    Complexity: O(entries of the subsets · degree · log degree); exponential in the worst case. With
+    `outputs="all"` in Python, some 40 µs for each arc of an entry.
+    Gradient: to all scores, along a record of the sums; first derivatives only, with
+    `outputs="all"` any number. A tropical tie goes to one of the best paths.
     Source: Mohri 1997, "Finite-state transducers in language and speech processing", sections 3
     and 4; Mohri 2009, section 7.2.
     """
     graph = prepared("determinize", graph, semiring)
     if on not in ("ilabels", "pairs"):
         raise ValueError(f'determinize: on must be "ilabels" or "pairs", got {on!r}')
+    if outputs not in ("one", "all"):
+        raise ValueError(f'determinize: outputs must be "one" or "all", got {outputs!r}')
     if max_states is not None:
         max_states = _checks.count("determinize", "max_states", max_states)
     identical = merges_identical("determinize", graph, merge)
@@ -86,12 +96,31 @@ def determinize(
         plain = trimmed(graph)
     most = most_states(plain) if max_states is None else max_states
     by_input = on == "ilabels" and not plain.is_acceptor
+    if by_input and outputs == "all":
+        return _with_all_outputs(graph, plain, semiring, Sizes(delta, most, identical))
     try:
         made, ends = subsets(plain, semiring, by_input, identical, delta, most)
     except NotFunctionalError as error:
         raise _not_functional(graph, plain, error.state) from None
     _ended_well(graph, plain, ends, most, semiring)
     return made
+
+
+def _with_all_outputs(graph: Graph, plain: Graph, semiring: Semiring, sizes: Sizes) -> Graph:
+    mute = with_arcs(plain, plain.ilabels == EPSILON).topology
+    order, on_cycle = mute.order_and_cycles
+    if bool((on_cycle >= 0).any()):
+        assert plain.state_maps is not None
+        item = int((on_cycle >= 0).nonzero()[0])
+        state = int(plain.state_maps[0][on_cycle[item]] - graph.state_offsets[item])
+        raise ValueError(
+            f"determinize: graph {item} writes endless strings for one input: a cycle through "
+            f"state {state} reads nothing; break it, or bound the strings by composition"
+        )
+    try:
+        return all_outputs(plain, order, semiring, sizes)
+    except TooLargeError as error:
+        raise _too_large(plain, error.graph, sizes.max_states, semiring) from None
 
 
 def subsets(
@@ -167,18 +196,22 @@ def _ended_well(
         return
     item = int(failed[0])
     if int(ends[0, item]) == _TOO_LARGE:
-        on_cycle = arcs_on_cycles(plain)
-        weighted = on_cycle & (plain.weights.detach() != 0)
-        hint = ""
-        counts = items_with(plain, on_cycle) & ~items_with(plain, weighted)
-        if semiring == "log" and bool(counts[item]):
-            hint = ', or semiring="tropical" is meant, which counts no paths'
-        raise ValueError(
-            f"determinize: graph {item} needs more than max_states={max_states} states; either it "
-            f"has no deterministic equivalent (its cycles weigh one string differently) or "
-            f"max_states must be raised{hint}"
-        )
+        raise _too_large(plain, item, max_states, semiring)
     raise _not_functional(graph, plain, int(ends[1, item]))
+
+
+def _too_large(plain: Graph, item: int, max_states: int, semiring: Semiring) -> ValueError:
+    on_cycle = arcs_on_cycles(plain)
+    weighted = on_cycle & (plain.weights.detach() != 0)
+    hint = ""
+    counts = items_with(plain, on_cycle) & ~items_with(plain, weighted)
+    if semiring == "log" and bool(counts[item]):
+        hint = ', or semiring="tropical" is meant, which counts no paths'
+    return ValueError(
+        f"determinize: graph {item} needs more than max_states={max_states} states; either it "
+        f"has no deterministic equivalent (its cycles weigh one string differently) or "
+        f"max_states must be raised{hint}"
+    )
 
 
 def _not_functional(graph: Graph, plain: Graph, state: int) -> ValueError:
@@ -188,7 +221,7 @@ def _not_functional(graph: Graph, plain: Graph, state: int) -> ValueError:
     old = int(plain.state_maps[0][state] - graph.state_offsets[item])
     return ValueError(
         f"determinize: graph {item} is not functional: two paths with one input reach state "
-        f'{old} with different outputs; on="pairs" determinizes it as pairs of labels'
+        f'{old} with different outputs; outputs="all" keeps both, on="pairs" takes pairs of labels'
     )
 
 

@@ -56,15 +56,21 @@ def shortest_distance(
 ) -> Tensor:
     """The log-sum of the scores of all paths from the start to each state (or from it to the end).
 
-    Arguments: as `forward_score`; `to_accept` sums the paths from each state to the end instead.
-    Result: float64 [states], -inf where there is no path. Raises ValueError as `forward_score`,
-    here also for cycles that no accepting path takes, since they lead to some state.
-    Complexity and gradient: as `forward_score`. Source: Mohri 2009, section 3.
+    Arguments: as `forward_score`: beta = math.inf gives the score of the best path to each state;
+    `to_accept` sums the paths from each state to the end instead.
+    Result: float64 [states], -inf where there is no path. Raises ValueError as `forward_score`
+    (for infinite beta as `viterbi_score`), here also for cycles that no accepting path takes, since
+    they lead to some state.
+    Complexity and gradient: as `forward_score`; for infinite beta as `viterbi_score`, 1 on the arcs
+    of one best path to each state. Source: Mohri 2009, section 3.
     """
     graph = built("shortest_distance", "graph", graph)
-    finite_temperature("shortest_distance", beta)
-    scaled = _scaled("shortest_distance", graph, beta)
+    infinite = _is_infinite("shortest_distance", beta)
+    scaled = graph.to(torch.float64) if infinite else _scaled("shortest_distance", graph, beta)
     scaled = useful_part(scaled, from_start=not to_accept, to_accept=to_accept)
+    if infinite:
+        unmapped("shortest_distance", graph)
+        return best_sums("shortest_distance", scaled, to_accept=to_accept)
     distance, _ = _log_distance("shortest_distance", scaled, to_accept=to_accept)
     return _unscaled(distance, _per(graph.topology.graph_of_state, beta))
 
@@ -216,6 +222,32 @@ def best_to_accept(function: str, graph: Graph) -> tuple[Tensor, Tensor]:
     walk = graph.topology.cyclic_walk(function, reverse=True, sums=False)
     weights, _, accept = _plain_scores(graph)
     return _ops.best_distance(weights, accept, walk)
+
+
+def best_sums(function: str, graph: Graph, *, to_accept: bool = False) -> Tensor:
+    """The score of the best path to each state (or on to the end), float64 [states].
+
+    `graph` holds float64 scores of the useful part. Any number of derivatives; those of a tie go to
+    one of the best.
+    """
+    seeds = graph.accept if to_accept else graph.start
+    walk = graph.topology.cyclic_walk(function, reverse=to_accept, sums=False)
+    best, came_by = _ops.best_distance(
+        graph.weights.detach().contiguous(), seeds.detach().contiguous(), walk
+    )
+    if not learnt(graph):
+        return best
+    # The best paths are a tree: a linear recursion whose coefficients are 0 and 1.
+    reached, arrived = best > NEG_INF, came_by >= 0
+    index = torch.full_like(came_by, -1)
+    if graph.num_arcs:
+        index = torch.where(arrived, walk.forth[1][came_by.clamp(min=0).long()], index)
+    ends = torch.where(arrived, index, graph.num_arcs).long()
+    on_tree = graph.weights.new_zeros(graph.num_arcs + 1).index_fill(0, ends, 1)[:-1]
+    own = torch.where(arrived, _ops.take(graph.weights, index), seeds)
+    walk = graph.topology.cyclic_walk(function, reverse=to_accept, both_ways=True)
+    sums = _ops.recursion(on_tree, own.masked_fill(~reached, 0), walk)
+    return sums.masked_fill(~reached, NEG_INF)
 
 
 def _plain_scores(graph: Graph) -> list[Tensor]:

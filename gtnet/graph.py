@@ -306,17 +306,20 @@ class Graph(Operators, Shown):
             return all(torch.equal(a, b) for a, b in pairs)
         return bool(torch.stack([(a == b).all() for a, b in pairs]).all())  # waits once
 
-    def isomorphic(self, other: Graph | Lattice) -> bool:
+    def isomorphic(self, other: Graph | Lattice, *, tolerance: float = 0.0) -> bool:
         """Whether the batches are equal, graph by graph, up to the numbering of states and arcs.
 
+        Scores may differ by `tolerance` >= 0. Raises ValueError for another tolerance.
         Complexity: O(arcs · log states) where scores, labels and arcs tell the states apart;
         where they do not, exponential in the worst case (strongly regular graphs).
         """
         other = built("isomorphic", "other", other)
         unmapped("isomorphic", self, other)
+        if tolerance != 0:
+            tolerance = _checks.tolerance("isomorphic", "tolerance", tolerance)
         if len(self) != len(other):
             return False
-        return all(isomorphic(a, b) for a, b in zip(self, other))
+        return all(isomorphic(a, b, tolerance) for a, b in zip(self, other))
 
     # Text
 

@@ -121,9 +121,9 @@ class Lattice(Unbuilt):
         """`Graph.equal` of the product, built."""
         return self.graph().equal(other)
 
-    def isomorphic(self, other: Graph | Lattice) -> bool:
+    def isomorphic(self, other: Graph | Lattice, *, tolerance: float = 0.0) -> bool:
         """`Graph.isomorphic` of the product, built."""
-        return self.graph().isomorphic(other)
+        return self.graph().isomorphic(other, tolerance=tolerance)
 
     # Sums over paths
 

@@ -17,6 +17,7 @@ from gtnet._rewrite import (
     arcs_on_cycles,
     epsilon_arcs,
     items_with,
+    label_keys,
     merges_identical,
     only,
     prepared,
@@ -152,11 +153,6 @@ def _moved(graph: Graph) -> Graph:
 def _quotient(moved: Tensor, scores: Tensor) -> Tensor:
     """The difference quotient, 0 where both are -inf."""
     return torch.where(scores == NEG_INF, 0, (moved - scores) / _STEP)
-
-
-def label_keys(graph: Graph) -> Tensor:
-    """A number for the pair of labels of each arc, int32 [arcs]."""
-    return graph.ilabels if graph.is_acceptor else graph.topology.pair_labels[0]
 
 
 def flaws(graph: Graph) -> list[tuple[Tensor, str]]:

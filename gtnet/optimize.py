@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from gtnet import _checks, _ops
+from gtnet import _checks
 from gtnet._checks import LARGEST
 from gtnet._memory import choosing
 from gtnet._rewrite import (
@@ -19,14 +19,14 @@ from gtnet._rewrite import (
     merges_identical,
     only,
     prepared,
-    segment_sums,
 )
 from gtnet.connect import connect
 from gtnet.determinize import DELTA, most_states, subsets
+from gtnet.encode import decoded, encoded
 from gtnet.graph import Graph, stack
-from gtnet.minimize import flaws, label_keys, minimized
+from gtnet.merge_arcs import How, merged
+from gtnet.minimize import flaws, minimized
 from gtnet.remove_epsilon import remove_epsilon
-from gtnet.topology import Topology
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
@@ -94,11 +94,11 @@ def _attempts(
     rows, ends = search.rows(rest, trial)
     yield unsure & (ends == 0), search.smallest(rows)
     if search.semiring == "tropical" and not search.identical:
-        coded, arcs = _encoded(rest)
+        coded, code = encoded(rest, scores=True)
         rows, ends = search.rows(coded, most)
-        small = _decoded(search.smallest(rows), rest, arcs)
-        yield unsure & (ends == 0), _summed(small, search.semiring)
-    yield unsure, _summed(rest, search.semiring)
+        small = decoded(search.smallest(rows), code)
+        yield unsure & (ends == 0), merged(small, search.parallel)
+    yield unsure, merged(rest, search.parallel)
 
 
 class _Search(NamedTuple):
@@ -107,6 +107,11 @@ class _Search(NamedTuple):
     semiring: Semiring
     identical: bool
     delta: float
+
+    @property
+    def parallel(self) -> How:
+        """What parallel arcs become."""
+        return "sum" if self.semiring == "log" else "max"
 
     def rows(self, graph: Graph, most: int) -> tuple[Graph, Tensor]:
         """Deterministic items, and which failed to become so, int32 [batch]."""
@@ -128,59 +133,6 @@ def _sure(graph: Graph, semiring: Semiring) -> Tensor:
     for states, _ in flaws(graph):
         flawed = flawed.index_fill(0, graph.topology.graph_of_state[states], True)
     return ~(unsure & flawed)
-
-
-def _encoded(graph: Graph) -> tuple[Graph, Tensor]:
-    """An acceptor whose labels stand for labels and score; an arc of each label, int64."""
-    scores, of_score = graph.weights.detach().unique(return_inverse=True)
-    key = label_keys(graph).long() * max(len(scores), 1) + of_score
-    codes, label = key.unique(return_inverse=True)
-    arcs = torch.full_like(codes, graph.num_arcs)
-    arcs = arcs.scatter_reduce(0, label, torch.arange(graph.num_arcs), "amin")
-    t = graph.topology
-    label = label.to(torch.int32)
-    ends = (t.state_offsets, t.arc_offsets, t.source, t.target)
-    coded = Topology(*ends, label, label, t.num_states)
-    weights = torch.zeros_like(graph.weights)
-    return Graph.from_topology(coded, weights, graph.start, graph.accept), arcs
-
-
-def _decoded(coded: Graph, graph: Graph, arcs: Tensor) -> Graph:
-    """The labels and scores that the labels stand for."""
-    arc = arcs[coded.ilabels.long()]
-    t = coded.topology
-    ilabels = graph.ilabels[arc]
-    olabels = ilabels if graph.is_acceptor else graph.olabels[arc]
-    ends = (t.state_offsets, t.arc_offsets, t.source, t.target)
-    return Graph.from_topology(
-        Topology(*ends, ilabels, olabels, t.num_states),
-        coded.weights + _ops.take(graph.weights, arc.to(torch.int32)),
-        coded.start,
-        coded.accept,
-    )
-
-
-def _summed(graph: Graph, semiring: Semiring) -> Graph:
-    """One arc for all those between two states that have the same labels."""
-    t = graph.topology
-    keys = torch.stack([t.global_source, t.global_target, label_keys(graph).long()], 1)
-    _, group = keys.unique(dim=0, return_inverse=True)
-    size = int(group.max()) + 1 if len(group) else 0
-    first = torch.full((size,), graph.num_arcs)
-    first = first.scatter_reduce(0, group, torch.arange(graph.num_arcs), "amin")
-    weights = segment_sums(graph.weights.double(), group, size, semiring).to(graph.dtype)
-    arcs, order = first.sort()
-    ilabels = t.ilabels[arcs]
-    topology = Topology(
-        t.state_offsets,
-        torch.searchsorted(arcs, t.arc_offsets),
-        t.source[arcs],
-        t.target[arcs],
-        ilabels,
-        ilabels if graph.is_acceptor else t.olabels[arcs],
-        t.num_states,
-    )
-    return Graph.from_topology(topology, weights[order], graph.start, graph.accept)
 
 
 def _smallest(attempts: list[tuple[Tensor, Graph]]) -> Graph:

@@ -116,7 +116,7 @@ def k_best(
         size = 16 * k * (graph.num_states + graph.num_arcs // 32 + len(graph))
         _checks.fits_on_gpu("k_best", graph.device, size, f"the {k} best paths to every state")
         counts, *found = _ops.acyclic_k_best(*scores, *walk.arguments(), k, max_prefixes)
-        return _by_graph(graph, _within(counts, k, max_prefixes), *found)
+        return by_graph(graph, _within(counts, k, max_prefixes), *found)
     why = "distinct labels are looked for one path after another: move it with .to('cpu')"
     _checks.on_cpu("k_best", "graph", graph.weights, why)
     topology = graph.topology
@@ -130,7 +130,7 @@ def k_best(
         k,
         max_prefixes,
     )
-    return _by_graph(graph, _within(counts, k, max_prefixes), *found)
+    return by_graph(graph, _within(counts, k, max_prefixes), *found)
 
 
 def too_many_prefixes(k: int, graph: str, max_prefixes: int) -> ValueError:
@@ -182,7 +182,7 @@ def sample(
     _check_device("sample", graph)
     scaled, to_accept = scaled_to_accept("sample", graph.detach(), beta)
     scores = _checks.plain_scores(scaled)
-    return _by_graph(
+    return by_graph(
         graph, *_drawn("sample", graph, to_accept, scores, n, generator, LARGEST, max_arcs)
     )
 
@@ -201,7 +201,7 @@ def random_walks(
     zeros = torch.zeros(graph.num_states, dtype=torch.float64, device=graph.device)
     scores = [t.masked_fill(t > NEG_INF, 0) for t in _checks.plain_scores(graph)]
     drawn = _drawn(function, graph, zeros, scores, n, generator, max_length, MAX_ARCS)
-    return _by_graph(graph, *drawn)
+    return by_graph(graph, *drawn)
 
 
 @ordinary
@@ -288,7 +288,7 @@ def enumerate_paths(
         raise ValueError(
             f"enumerate_paths: graph {bad} has a cycle, so its paths never end: give a max_length"
         )
-    paths = _by_graph(graph, *found)
+    paths = by_graph(graph, *found)
     return paths if graph is given else [traced(part, graph) for part in paths]
 
 
@@ -323,7 +323,7 @@ def _check_device(function: str, graph: Graph) -> None:
         _checks.on_cpu(function, "graph", graph.weights, why)
 
 
-def _by_graph(
+def by_graph(
     graph: Graph, counts: Tensor, lengths: Tensor, arcs: Tensor, first: Tensor, last: Tensor
 ) -> list[Graph]:
     """Paths of all graphs, one after another, as a batch of linear graphs for each graph."""

@@ -10,9 +10,8 @@ import torch
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
 from gtnet._memory import choosing
-from gtnet._rewrite import Semiring, path_sums, prepared, segment_sums, with_arcs
+from gtnet._rewrite import Semiring, prepared, through, with_arcs
 from gtnet.connect import connect
-from gtnet.distance import useful_part
 from gtnet.graph import Graph, lazy
 
 if TYPE_CHECKING:
@@ -54,12 +53,9 @@ def prune(
         return given.prune(beam)
     graph = prepared("prune", given, "log", on_gpu=True)
     semiring: Semiring = "log" if beam is None else "tropical"
-    topology, here = graph.topology, useful_part(graph.detach().to(torch.float64))
+    topology = graph.topology
     instead = "prune with a beam, which compares with the best path"
-    before = path_sums("prune", here, semiring, instead=instead)
-    after = path_sums("prune", here, semiring, to_accept=True)
-    ends = before + here.accept
-    total = segment_sums(ends, topology.graph_of_state, len(graph), semiring)
+    sums = through("prune", graph.detach(), semiring, instead)
     if beam is not None:
         slack = -float(beam)
     else:
@@ -68,13 +64,12 @@ def prune(
     # Sums in another order round differently; that must not drop what equals the threshold. And a
     # score of float32 stands for any number that rounds to it.
     rounding = 1e-9 if graph.dtype == torch.float64 else 2e-6
-    least = total + slack - rounding * (1 + total.abs())
-    least = least.masked_fill(total == NEG_INF, 0)
-    through = before[topology.global_source] + here.weights + after[topology.global_target]
-    good = (through >= least[topology.graph_of_arc]) & (through > NEG_INF)
+    least = sums.total + slack - rounding * (1 + sums.total.abs())
+    least = least.masked_fill(sums.total == NEG_INF, 0)
+    good = (sums.arcs >= least[topology.graph_of_arc]) & (sums.arcs > NEG_INF)
     by_state = least[topology.graph_of_state]
     some = with_arcs(graph, good)
-    some.start = some.start.masked_fill(here.start + after < by_state, NEG_INF)
-    some.accept = some.accept.masked_fill(ends < by_state, NEG_INF)
+    some.start = some.start.masked_fill(sums.start < by_state, NEG_INF)
+    some.accept = some.accept.masked_fill(sums.accept < by_state, NEG_INF)
     rest = traced(connect(some), some)
     return rest if graph is given else traced(rest, graph)

@@ -13,7 +13,7 @@ from gtnet._checks import EPSILON, NEG_INF
 from gtnet._maps import traced
 from gtnet._memory import named, unmapped
 from gtnet._ordinary import ordinary_tensors
-from gtnet._rewrite import Semiring, only, path_sums, prepared, trimmed
+from gtnet._rewrite import Semiring, only, path_sums, prepared, segment_sums, trimmed
 from gtnet.graph import Graph
 from gtnet.topology import Topology
 
@@ -30,6 +30,7 @@ def push(
     what: Literal["weights", "labels"] = "weights",
     to: Literal["start", "accept"] = "start",
     semiring: Semiring = "log",
+    remove: bool = False,
     max_arcs: int | None = None,
 ) -> Graph:
     """The same automaton with its scores, or outputs, moved to the start or to the end of paths.
@@ -44,7 +45,9 @@ def push(
     are inserted. What each path reads, writes and scores stays.
 
     Arguments: any graph, cycles included; `semiring` matters to weights, `max_arcs` to labels: how
-    many the chains may have, by default 10,000,000 more than the graph has.
+    many the chains may have, by default 10,000,000 more than the graph has. `remove` takes away
+    what is pushed to the end of all paths: the sum of all of them, so that it becomes 0, or the
+    output that all begin (to="accept": end) with.
     Result: for weights the same states and arcs with new scores; for labels a trimmed graph, whose
     `arc_maps` and `state_maps` are -1 on what was inserted.
     Raises ValueError where the paths around a cycle have no finite sum (a cycle that no accepting
@@ -62,15 +65,34 @@ def push(
     if what not in ("weights", "labels"):
         raise ValueError(f'push: what must be "weights" or "labels", got {what!r}')
     if what == "weights":
-        return pushed("push", graph, semiring, to)
+        result = pushed("push", graph, semiring, to)
+        return _without_total(result, semiring, to) if remove else result
     unmapped("push", graph)
     useful = trimmed(graph)
     if max_arcs is None:
         max_arcs = min(_MORE_ARCS + useful.num_arcs, _checks.LARGEST)
     max_arcs = _checks.count("push", "max_arcs", max_arcs)
     if to == "start":
-        return traced(_labels_to_start(useful, max_arcs), useful)
-    return traced(_turned(_labels_to_start(_turned(useful), max_arcs)), useful)
+        return traced(_labels_to_start(useful, max_arcs, remove), useful)
+    return traced(_turned(_labels_to_start(_turned(useful), max_arcs, remove)), useful)
+
+
+def _without_total(graph: Graph, semiring: Semiring, to: Literal["start", "accept"]) -> Graph:
+    """Pushed scores whose sum is 0 for each item that has a path."""
+    owner = graph.topology.graph_of_state
+    ends = graph.start if to == "start" else graph.accept
+    total = segment_sums(ends.double(), owner, len(graph), semiring)
+    total = total.masked_fill(total.detach() == NEG_INF, 0)
+    ends = (ends.double() - total[owner]).to(graph.dtype)
+    start, accept = (ends, graph.accept) if to == "start" else (graph.start, ends)
+    return Graph.from_topology(
+        graph.topology,
+        graph.weights,
+        start,
+        accept,
+        arc_maps=graph.arc_maps,
+        state_maps=graph.state_maps,
+    )
 
 
 def _turned(graph: Graph) -> Graph:
@@ -89,7 +111,7 @@ def _turned(graph: Graph) -> Graph:
     )
 
 
-def _labels_to_start(graph: Graph, max_arcs: int) -> Graph:
+def _labels_to_start(graph: Graph, max_arcs: int, remove: bool) -> Graph:
     """Outputs written as early as they are certain; `graph` is trimmed."""
     topology = graph.topology
     starting = graph.start.detach() > NEG_INF
@@ -103,6 +125,9 @@ def _labels_to_start(graph: Graph, max_arcs: int) -> Graph:
         max_arcs,
     )
     certain = state_begin.diff()
+    if remove:
+        shared = _shared_by_starts(graph, starting, state_begin, state_labels)
+        certain, state_begin = certain - shared, state_begin[:-1] + shared
     first = (starting & (certain > 0)).nonzero().flatten()
     chains = int(arc_begin.diff().clamp(min=1).sum()) + int(certain.sum())
     if chains > max_arcs:
@@ -126,6 +151,22 @@ def _labels_to_start(graph: Graph, max_arcs: int) -> Graph:
     made = result.arc_maps[0] >= graph.num_arcs
     result.arc_maps = ordinary_tensors(result.arc_maps[0].masked_fill(made, -1))
     return result
+
+
+def _shared_by_starts(graph: Graph, starting: Tensor, begin: Tensor, labels: Tensor) -> Tensor:
+    """How many labels all paths of the item of each state begin with, int64 [states]."""
+    owner = graph.topology.graph_of_state
+    states = starting.nonzero().flatten()
+    first: dict[int, Tensor] = {}
+    shared: dict[int, int] = {}
+    for state, item in zip(states.tolist(), owner[states].tolist()):
+        string = labels[begin[state] : begin[state + 1]]
+        front = first.setdefault(item, string)
+        most = min(len(string), shared.get(item, len(string)))
+        differs = (front[:most] != string[:most]).nonzero()
+        shared[item] = int(differs[0]) if len(differs) else most
+    of_item = torch.tensor([shared.get(item, 0) for item in range(len(graph))], dtype=torch.int64)
+    return of_item[owner].masked_fill(~starting, 0)
 
 
 def pushed(

@@ -168,11 +168,26 @@ CASES: dict[str, list[Case]] = {
         case(lambda loops: gtnet.remove_epsilon(loops), 12, refuses="always"),
     ],
     "determinize": [case(lambda a: gtnet.determinize(a), refuses="always")],
+    "merge_arcs": [
+        case(lambda t: [gtnet.merge_arcs(t, how) for how in ("sum", "max", "unique")], 40)
+    ],
+    "condense": [case(lambda t: gtnet.condense(t), refuses="always")],
+    "disambiguate": [case(lambda a: gtnet.disambiguate(a), refuses="always")],
+    "normalize_epsilon": [case(lambda t: gtnet.normalize_epsilon(t), refuses="always")],
+    "encode": [case(lambda t: gtnet.encode(t), refuses="always")],
+    "properties": [case(lambda t: gtnet.properties(t), refuses="always")],
+    "slack": [
+        case(lambda t: (gtnet.slack(t), gtnet.slack(t, of="states")), 6, rounded=True),
+    ],
+    "carry": [case(lambda t, one: gtnet.carry(gtnet.compose(t, one), t.weights), 9)],
     "minimize": [case(lambda chain: gtnet.minimize(chain), refuses="always")],
     "optimize": [case(lambda t: gtnet.optimize(t), refuses="always")],
     "forward_score": [case(lambda t: gtnet.forward_score(t), 1, rounded=True)],
     "viterbi_score": [case(lambda t: gtnet.viterbi_score(t), 3, rounded=True)],
-    "shortest_distance": [case(lambda t: gtnet.shortest_distance(t), 1, rounded=True)],
+    "shortest_distance": [
+        case(lambda t: gtnet.shortest_distance(t), 1, rounded=True),
+        case(lambda t: gtnet.shortest_distance(t, float("inf")), 2, rounded=True),
+    ],
     "posteriors": [case(lambda t: gtnet.posteriors(t), 1, rounded=True)],
     "free_energy": [case(lambda t: gtnet.free_energy(t), 1, rounded=True)],
     "variational_bound": [
@@ -185,6 +200,29 @@ CASES: dict[str, list[Case]] = {
     "viterbi_path": [case(lambda t: gtnet.viterbi_path(t), 7)],
     "k_best": [case(lambda t: gtnet.k_best(t, 2), 20)],
     "sample": [case(lambda t: gtnet.sample(t, 2, generator=torch.Generator().manual_seed(0)), 20)],
+    "sample_distinct": [
+        case(
+            lambda t: gtnet.sample_distinct(t, 2, generator=torch.Generator().manual_seed(0)),
+            99,
+            rounded=True,
+        )
+    ],
+    "sample_stratified": [
+        case(
+            lambda t: gtnet.sample_stratified(t, 2, generator=torch.Generator().manual_seed(0)), 99
+        )
+    ],
+    "perturb_and_map": [
+        case(lambda t: gtnet.perturb_and_map(t, 2, generator=torch.Generator().manual_seed(0)), 40)
+    ],
+    "relaxed_sample": [
+        case(
+            lambda t: gtnet.relaxed_sample(t, 2, generator=torch.Generator().manual_seed(0)),
+            20,
+            rounded=True,
+        )
+    ],
+    "sparse_map": [case(lambda t: gtnet.sparse_map(t), refuses="always")],
     "enumerate_paths": [case(lambda t: gtnet.enumerate_paths(t), refuses="always")],
     "best_answers": [case(lambda t: gtnet.best_answers(t, 2), refuses="always")],
     "label_sequences": [case(lambda chain: gtnet.label_sequences(chain), 4)],
@@ -263,6 +301,7 @@ CASES: dict[str, list[Case]] = {
 # They take no tensors or graphs, or are no functions.
 WITHOUT = {"Animation", "GraphvizMissingError", "Lexicon", "NGramModel", "Picture", "SymbolTable"}
 WITHOUT |= {"load", "save", "to_dot", "ForcedAlignment", "Span", "GraphView"}
+WITHOUT |= {"Code", "Condensed", "DistinctPaths", "Properties", "Ragged", "SparsePaths"}  # results
 WITHOUT |= {"FailureGraph", "LazyComposition"}  # no graphs, and on the CPU only, which they say
 
 

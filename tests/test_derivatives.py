@@ -51,6 +51,19 @@ OF_GRAPHS = {
     "remove_epsilon, tropical": lambda g: parts(gtnet.remove_epsilon(g, semiring="tropical")),
     "push": lambda g: parts(gtnet.push(g)),
     "push, tropical": lambda g: parts(gtnet.push(g, semiring="tropical")),
+    "push, total removed": lambda g: parts(gtnet.push(g, remove=True)),
+    "slack": lambda g: (d := gtnet.slack(g)).masked_fill(d == NEG_INF, 0),
+    "merge_arcs": lambda g: parts(gtnet.merge_arcs(g)),
+    "condense": lambda g: parts(gtnet.condense(g).graph),
+    "relaxed_sample": lambda g: gtnet.relaxed_sample(
+        g.with_weights(g.weights - 9), 2, generator=torch.Generator().manual_seed(0)
+    ),
+    "sample_distinct": lambda g: torch.cat(
+        [
+            d.log_probability
+            for d in gtnet.sample_distinct(g, 2, generator=torch.Generator().manual_seed(0))
+        ]
+    ),
     "compose": lambda g: parts(gtnet.compose(g, OTHER)),
     "union": lambda g: parts(gtnet.union(g, OTHER)),
     "closure": lambda g: parts(gtnet.closure(g)),

@@ -83,6 +83,7 @@ def promised(kind: str, dtype: torch.dtype) -> tuple[Lattice, list[Tensor]]:
 EVERY = ("transducer", "segments", "several", "one", "no items")
 ITEMS = EVERY[:-1]
 SOME = ("transducer", "segments", "nothing")
+FEW = ("several", "nothing")
 Work = Callable[[Any], Any]
 CASES: dict[str, list[tuple[tuple[str, ...], Work]]] = {}
 
@@ -163,7 +164,22 @@ case("arc_sort", lambda g: gtnet.arc_sort(g, "olabels"))
 case("top_sort", lambda g: gtnet.top_sort(g))
 case("determinize", lambda g: gtnet.determinize(gtnet.project(g, "output")))
 case("determinize", lambda g: gtnet.determinize(g), "acceptor", "one")
+case("determinize", lambda g: gtnet.determinize(g, outputs="all"), "segments", "word", "nothing")
 case("minimize", lambda g: gtnet.minimize(g), "acceptor", "one", "nothing")
+case("merge_arcs", lambda g: [gtnet.merge_arcs(g, how) for how in ("sum", "max", "unique")], *FEW)
+case("condense", lambda g: gtnet.condense(g), *FEW)
+case(
+    "properties",
+    lambda g: [gtnet.properties(g).is_acyclic, gtnet.properties(g).is_functional],
+    *FEW,
+)
+case("disambiguate", lambda g: gtnet.disambiguate(g), "acceptor", "one", "no items")
+case("normalize_epsilon", lambda g: gtnet.normalize_epsilon(g), "word", "nothing", "one")
+case("encode", lambda g: [gtnet.encode(g)[0], list(gtnet.encode(g, scores=True)[1])], *FEW)
+case("Code.decode", lambda g: gtnet.encode(built(g).detach())[1].decode(g), "one")
+case("carry", lambda g: gtnet.carry(g, built(g).weights.new_ones(99), operand=1), "several")
+case("slack", lambda g: [gtnet.slack(g), gtnet.slack(g, of="states")], *FEW)
+case("shortest_distance", lambda g: gtnet.shortest_distance(g, math.inf), *FEW)
 case("optimize", lambda g: [gtnet.optimize(g, semiring=s) for s in ("log", "tropical")])
 case("push", lambda g: [gtnet.push(g), gtnet.push(g, to="accept")])
 case("remove_epsilon", lambda g: [gtnet.remove_epsilon(g, semiring=s) for s in ("log", "tropical")])
@@ -200,6 +216,11 @@ case(
 case("viterbi_path", lambda g: gtnet.viterbi_path(g))
 case("k_best", lambda g: [gtnet.k_best(g, 4), gtnet.k_best(g, 3, unique="olabels")])
 case("sample", lambda g: gtnet.sample(g, 3, generator=seeded()), "word", "single word", "nothing")
+case("sample_distinct", lambda g: gtnet.sample_distinct(g, 3, generator=seeded()), *FEW)
+case("sample_stratified", lambda g: gtnet.sample_stratified(g, 3, generator=seeded()), *FEW)
+case("perturb_and_map", lambda g: gtnet.perturb_and_map(g, 2, generator=seeded()), *FEW)
+case("relaxed_sample", lambda g: gtnet.relaxed_sample(g, 2, generator=seeded()), *FEW)
+case("sparse_map", lambda g: list(gtnet.sparse_map(g))[::2], *FEW)
 case("enumerate_paths", lambda g: gtnet.enumerate_paths(g))
 case("best_answers", lambda g: [gtnet.best_answers(g), gtnet.best_answers(g, 3, beta=2.0)])
 case("label_sequences", lambda g: gtnet.label_sequences(g), "word", "single word", "nothing")
@@ -315,6 +336,13 @@ case(
     "losses.minimum_risk_k_best",
     lambda g: [losses.minimum_risk_k_best(g, other(g), latent=k) for k in ("viterbi", "forward")],
     *ANSWERS,
+)
+case(
+    "losses.mwer_loss",
+    lambda g: [
+        losses.mwer_loss(g, other(g), latent=k, draw="k_best") for k in ("viterbi", "forward")
+    ],
+    "word",
 )
 case(
     "losses.most_offending",

@@ -26,6 +26,7 @@ from gtnet.losses.elementwise import square_exp as square_exp
 from gtnet.losses.elementwise import square_square as square_square
 from gtnet.losses.energies import Energies as Energies
 from gtnet.losses.energies import energies as energies
+from gtnet.losses.mwer import mwer_loss as mwer_loss
 from gtnet.losses.registry import LOSSES as LOSSES
 from gtnet.losses.registry import by_name as by_name
 from gtnet.losses.registry import register as register

@@ -171,7 +171,7 @@ def minimum_risk(
     finite_temperature("minimum_risk", beta)
     if isinstance(interpretations, Tensor):
         classes = Classes("minimum_risk", interpretations, correct, beta)
-        return _expected(classes.answers, _class_costs("minimum_risk", classes, cost), beta)
+        return expected_cost(classes.answers, _class_costs("minimum_risk", classes, cost), beta)
     graph = built("minimum_risk", "interpretations", interpretations)
     language = Language("minimum_risk", graph, correct)
     costs = _cost_acceptor("minimum_risk", cost, graph, language)
@@ -212,12 +212,12 @@ def minimum_risk_k_best(
     owner, scores, texts = _flattened(ranked, size)
     answers = linear(texts, dtype=interpretations.dtype)
     if cost == "edit":
-        costs = edit_distance(answers, _by_owner(language.acceptor, owner)) if texts else scores
+        costs = edit_distance(answers, by_owner(language.acceptor, owner)) if texts else scores
     else:
         priced = _cost_acceptor(function, cost, interpretations, language)
-        costs = viterbi_score(compose(answers, _by_owner(priced, owner))) if texts else scores
-    return _expected(
-        -_table(scores, owner, size, k, -INF), _table(costs, owner, size, k, 0.0), beta
+        costs = viterbi_score(compose(answers, by_owner(priced, owner))) if texts else scores
+    return expected_cost(
+        -as_table(scores, owner, size, k, -INF), as_table(costs, owner, size, k, 0.0), beta
     )
 
 
@@ -305,7 +305,7 @@ def _margins(plain: Energies, costly: Energies, k: int) -> tuple[Tensor, Tensor,
     """
     right = plain.correct
     owner, scores, _ = _flattened(_ranked(costly.graph, k, costly.latent, costly.beta), len(right))
-    table = _table(scores, owner, len(right), k, -INF)
+    table = as_table(scores, owner, len(right), k, -INF)
     margins = _over(gap(right[:, None], -table))
     total = margins.sum(1).masked_fill(right == INF, INF)
     return total, margins[:, -1].detach(), table[:, -1] > -INF
@@ -331,18 +331,18 @@ def _flattened(ranked: list[Graph], size: int) -> tuple[Tensor, Tensor, list[lis
     return owner, viterbi_score(paths), label_sequences(paths)
 
 
-def _table(values: Tensor, owner: Tensor, size: int, k: int, fill: float) -> Tensor:
+def as_table(values: Tensor, owner: Tensor, size: int, k: int, fill: float) -> Tensor:
     """Concatenated values as rows [size, k], padded with `fill`."""
     counts = torch.bincount(owner, minlength=size)
     rank = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
     return values.new_full((size, k), fill).index_put((owner, rank), values)
 
 
-def _by_owner(graph: Graph, owner: Tensor) -> Graph:
+def by_owner(graph: Graph, owner: Tensor) -> Graph:
     return graph if len(graph) == 1 else graph[owner]
 
 
-def _expected(energies: Tensor, costs: Tensor, beta: float | Tensor) -> Tensor:
+def expected_cost(energies: Tensor, costs: Tensor, beta: float | Tensor) -> Tensor:
     """Σ p(y) · cost(y) with p(y) in proportion to exp(-beta · E(y)); 0 where all are impossible."""
     impossible = energies == INF
     none = impossible.all(1, keepdim=True)
