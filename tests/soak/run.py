@@ -13,12 +13,12 @@ from random import Random
 import torch
 
 from gtnet import Graph
-from soak import measures, names, recognizers
+from soak import measures, names, recognizers, simplifications
 from soak.leaves import Leaf, leaf, style
 from soak.rewrites import OPERATIONS
 from soak.trial import FailureError, Refused, Skipped, Trial
 
-_REGISTERED = measures, recognizers  # their operations, on import
+_REGISTERED = measures, recognizers, simplifications  # their operations, on import
 LARGE = (9, 24)  # states and arcs of a graph beyond which it is no operand any more
 
 
