@@ -13,18 +13,14 @@ _FAR = 2.0**30  # beyond this, float64 has no digits for the parts that paths ha
 
 
 def are_far(*distances: Tensor) -> bool:
-    """Whether finite distances lie so far from 0 that parts of them are not exact."""
-    if torch.compiler.is_compiling() or distances[0].device.type != "cpu":
+    """Whether finite distances lie so far from 0 that parts of them are not exact.
+
+    Not on a GPU, where a look would wait, nor where torch.compile traces: the gradients of such
+    distances are NaN there, and an error.
+    """
+    if distances[0].is_cuda or torch.compiler.is_compiling():
         return False
-    for distance in map(_checks.plain, distances):
-        if not distance.numel():
-            continue
-        low, high = (t.item() for t in distance.aminmax())
-        if low == NEG_INF:
-            low = distance.nan_to_num(neginf=0.0).min().item()
-        if high > _FAR or low < -_FAR:
-            return True
-    return False
+    return _ops.beyond(map(_checks.plain, distances), _FAR)
 
 
 def near_the_best(
@@ -80,14 +76,19 @@ def _moved(scores: Tensor, up: Tensor, down: Tensor, gone: Tensor) -> Tensor:
 
 def fits_times(function: str, name: str, scores: Tensor, beta: float | Tensor) -> None:
     """Refuse a temperature at which scores leave float64."""
-    if torch.compiler.is_compiling() or scores.device.type != "cpu" or not scores.numel():
+    if scores.is_cuda or torch.compiler.is_compiling():
         return
     largest = float(_checks.plain(beta).max()) if isinstance(beta, Tensor) else beta
-    if scores.dtype != torch.float64 and largest < 1e260:
+    highest = _checks.HIGHEST[torch.float64]
+    if largest < 1e260 and scores.dtype != torch.float64:
         return
-    low, high = (t.item() for t in _checks.plain(scores).double().nan_to_num(0, 0, 0).aminmax())
-    if max(-low, high) * largest > _checks.HIGHEST[torch.float64]:
+    if _ops.beyond([_checks.plain(scores)], highest / largest):
         raise ValueError(
-            f"{function}: beta times {name} must be at most 1e301, got {largest:g} times "
-            f"{max(-low, high):g}: lower beta or scale the scores down"
+            f"{function}: beta times {name} must be at most {highest:.3g}, got {largest:g} times "
+            f"{_largest(scores):g}: lower beta or scale the scores down"
         )
+
+
+def _largest(scores: Tensor) -> float:
+    """How far a finite score lies from 0 at most."""
+    return _checks.plain(scores).double().nan_to_num(0, 0, 0).abs().max().item()

@@ -178,10 +178,20 @@ struct LogTotal {
   }
 };
 
+// Beyond this, doubles have no digits for the parts that paths have in a sum (gtnet/_far.py).
+// Python takes such sums relative to the best path, but where it does not see them: in compiled
+// code, on GPUs.
+constexpr double kFar = 0x1p30;
+
+GTNET_HD GTNET_INLINE bool has_no_shares(double alpha, double flow) {
+  return (alpha > kFar || alpha < -kFar) && flow != 0;
+}
+
 // The adjoint: flow[s] = d loss / d alpha[s], gathered over the arcs a that leave s,
 //   flow[s] = grad_alpha[s] + grad_score * exp(alpha[s] + accept[s] - score)
 //           + sum of flow[target(a)] * exp(alpha[s] + weight[a] - alpha[target(a)]).
-// Each term of the sum is the gradient of that arc's weight. What no path reaches gets 0.
+// Each term of the sum is the gradient of that arc's weight. What no path reaches gets 0, what has
+// no shares NaN.
 template <class T>
 struct LogDistanceGradient {
   Csr leaving;
@@ -212,6 +222,7 @@ struct LogDistanceGradient {
         last == kNegInf ? 0 : grad_score[graph] * exp_of<double>(from + last - score[graph]);
     double total = ending + (grad_alpha ? grad_alpha[s] : 0);
     for (int32_t k = begin; k < end; ++k) total += pass_on(k, exp_of<T>(share(from, k)));
+    if (has_no_shares(from, total)) total = kNegInf - kNegInf;
     flow[s] = total;
     grad_start[s] = static_cast<T>(total * exp_of<double>(static_cast<double>(start[s]) - from));
     grad_accept[s] = static_cast<T>(ending);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,16 @@ _recursion = interruptible(operators.recursion.default)
 _closed_best_distance = interruptible(operators.closed_best_distance.default)
 _closed_log_distance = interruptible(operators.closed_log_distance.default)
 _closed_recursion = interruptible(operators.closed_recursion.default)
+
+
+def beyond(numbers: Iterable[Tensor], limit: float) -> bool:
+    """Whether a finite number lies farther from 0 than a limit. On the CPU."""
+    return operators.beyond.default([t.contiguous() for t in numbers], limit)
+
+
+@fake("beyond")
+def _(numbers: Sequence[Tensor], limit: float) -> bool:
+    return False  # what has no numbers has none that lie far
 
 
 @fake("log_distance")
