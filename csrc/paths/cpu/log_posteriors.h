@@ -1,8 +1,6 @@
 // Arc posteriors as the gradient of the scores of acyclic graphs, on the CPU: lanes are arcs.
 #pragma once
 
-#include <stdexcept>
-
 #include "core/math.h"
 #include "core/topology.h"
 #include "layout/state_slices.h"
@@ -127,12 +125,7 @@ struct LogPosteriors {
   }
 
   GTNET_INLINE void close(int64_t graph, int32_t s, double flow) const {
-    if (has_no_shares(alpha[s], flow)) {
-      throw std::runtime_error(
-          "gtnet: compiled code has no gradient of path scores beyond 1e9: scale the scores "
-          "down, or call gtnet outside of torch.compile");
-    }
-    finish(graph, s, flow == 0 ? kNegInf : log_of(flow) - alpha[s]);
+    finish(graph, s, flow == 0 ? kNegInf : log_of(known(flow, alpha[s])) - alpha[s]);
   }
 
   GTNET_INLINE void finish(int64_t graph, int32_t s, double left) const {
