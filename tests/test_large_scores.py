@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gtnet
-from gtnet import Emissions, Graph, linear, losses, stack
+from gtnet import Emissions, Graph, _ops, linear, losses, stack
 
 NEG_INF = -math.inf
 WIDE = [1e17, -1e17, 9e299, -9e299]
@@ -117,6 +117,25 @@ def test_what_falls_below_float64_is_impossible():
     assert gtnet.entropy(batch).tolist() == pytest.approx([0, 2 * math.log(2)])
     first, *_ = gradients(gtnet.forward_score, batch, 1)
     assert first.tolist() == pytest.approx([0] * 4 + [0.5] * 4)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 300])
+def test_the_farthest_finite_number_is_seen(size):
+    for dtype in (torch.float32, torch.float64):
+        zeros = [torch.zeros(size, dtype=dtype), torch.full((size,), NEG_INF, dtype=dtype)]
+        assert not _ops.beyond(zeros, 1.0)
+        for number in (2.5, -2.5):
+            last = torch.cat([*zeros, torch.tensor([number], dtype=dtype)])
+            assert _ops.beyond([*zeros, last], 2.0)
+            assert not _ops.beyond([*zeros, last], 2.5)
+
+
+def test_a_value_is_the_same_with_and_without_a_gradient():
+    """Also where digits are lost: 1e17 and what is taken away again."""
+    far, _ = level(1e17)
+    for function in (gtnet.forward_score, gtnet.viterbi_score):
+        learnt = function(far.detach().requires_grad_())
+        assert torch.equal(function(far.detach()), learnt.detach())
 
 
 HUGE = {torch.float32: 2e32, torch.float64: 2e301}
