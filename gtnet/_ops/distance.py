@@ -355,12 +355,11 @@ def log_shares(
 
 def _near(weights: Tensor, start: Tensor, accept: Tensor, walk: Walk) -> list[Tensor]:
     """Scores of the same paths relative to the best one to each state."""
+    best_walk = walk
     if walk.cycles is not None:
         best_walk = walk._replace(cycles=walk.cycles._replace(pattern=()))
-    else:
-        best_walk = walk
-    exact = (t.detach().double().contiguous() for t in (weights, start))
-    best, _ = best_distance(*exact, best_walk)
+    plain, seeds = (t.detach().double().contiguous() for t in (weights, start))
+    best, _ = best_distance(plain, seeds, best_walk)
     near, far = walk.ends()
     return near_the_best((weights, start, accept), best, walk.graph_of_state(), far, near)
 
