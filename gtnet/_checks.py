@@ -18,7 +18,7 @@ EPSILON = -1
 NEG_INF = float("-inf")
 SHORT = _numbers.SHORT  # emissions may have these dtypes, on a GPU as they are
 LARGEST = 2**31 - 1  # states and arcs of a batch are counted in int32
-HIGHEST = {torch.float32: 2.0**127, torch.float64: 2.0**1000}  # a score: sums, in float64, fit
+HIGHEST = {torch.float32: 2.0**107, torch.float64: 2.0**1000}  # a score: a million add up
 MAX_ARCS = 100_000_000  # of a result, by default: about 4 GB
 
 

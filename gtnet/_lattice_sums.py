@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gtnet import _checks, _ops, distance, distributions
 from gtnet._checks import NEG_INF
-from gtnet._far import are_far
 from gtnet._memory import choosing, named
 from gtnet._ordinary import remembered
 from gtnet.distance import _is_infinite, _unscaled, finite_temperature, posteriors
@@ -134,7 +133,7 @@ def entropy(lattice: Lattice, beta: float | Tensor) -> Tensor:
         except _ops.OutOfRangeError:
             return distributions.entropy(lattice.graph(), beta)
         total = scaled.forward_score()
-        if are_far(total):
+        if _ops.are_far(total):
             return distributions.entropy(lattice.graph(), beta)
         expected = _expected(scaled, arguments, shares)
         found = (total - expected).masked_fill(total == NEG_INF, 0)
@@ -151,7 +150,7 @@ def _entropy_by_derivative(lattice: Lattice, beta: float | Tensor) -> Tensor:
         return total.masked_fill(total == NEG_INF, 0) * scale * beta
 
     total, expected = _ops.with_derivative(log_sum, one, again=True)
-    if not _ops.transformed() and are_far(total):
+    if not _ops.transformed() and _ops.are_far(total):
         return distributions.entropy(lattice.graph(), beta)
     return (total - expected).to(lattice.dtype)
 

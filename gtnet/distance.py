@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet._far import are_far, fits_times, near_the_best
+from gtnet._far import fits_times
 from gtnet._memory import named, unmapped
 from gtnet.graph import Graph, built, lazy, learnt
 
@@ -109,12 +109,6 @@ class PathDistribution(NamedTuple):
     alpha: Tensor
     score: Tensor
     walk: _ops.Walk
-    taken: Tensor | None = None  # away from the score of each path [batch], if it is far from 0
-
-    @property
-    def total(self) -> Tensor:
-        """The log-sum of the scores of all paths times beta, float64 [batch]."""
-        return self.score if self.taken is None else self.score + self.taken
 
     @property
     def posteriors(self) -> _ops.OnPaths:
@@ -135,11 +129,7 @@ def path_distribution(function: str, graph: Graph, beta: float | Tensor) -> Path
     scaled = useful_part(_scaled(function, graph, beta))
     walk = scaled.topology.cyclic_walk(function, both_ways=True)
     alpha, score = _ops.log_distance(scaled.weights, scaled.start, scaled.accept, walk)
-    taken = None
-    if are_far(alpha, score):
-        scaled, _, taken = near_the_best(function, scaled)
-        alpha, score = _ops.log_distance(scaled.weights, scaled.start, scaled.accept, walk)
-    return PathDistribution(scaled, alpha, score, walk, taken)
+    return PathDistribution(scaled, alpha, score, walk)
 
 
 @named
@@ -272,13 +262,7 @@ def _log_distance(function: str, graph: Graph, *, to_accept: bool = False) -> tu
     differentiable = _ops.learning(weights, start, accept)
     walk = graph.topology.cyclic_walk(function, reverse=to_accept, both_ways=differentiable)
     ends = (accept, start) if to_accept else (start, accept)
-    alpha, score = _ops.log_distance(weights, *ends, walk)
-    if not differentiable or not are_far(alpha, score):
-        return alpha, score
-    near, best, total = near_the_best(function, graph, to_accept=to_accept)
-    ends = (near.accept, near.start) if to_accept else (near.start, near.accept)
-    alpha, score = _ops.log_distance(near.weights, *ends, walk)
-    return alpha + best, score + total
+    return _ops.log_distance(weights, *ends, walk)
 
 
 def useful_part(graph: Graph, *, from_start: bool = True, to_accept: bool = True) -> Graph:
@@ -366,8 +350,7 @@ def _scaled(function: str, graph: Graph, beta: float | Tensor) -> Graph:
     of_arcs, of_states = (
         _per(owner, beta) for owner in (topology.graph_of_arc, topology.graph_of_state)
     )
-    for name, scores in zip(("weights", "start", "accept"), graph.scores):
-        fits_times(function, name, scores, beta)
+    fits_times(function, dict(zip(("weights", "start", "accept"), graph.scores)), beta)
     return Graph.from_topology(
         topology,
         times(graph.weights.double(), of_arcs),

@@ -319,7 +319,7 @@ class Lattice(Unbuilt):
         scores = emissions.scores.double()
         if emissions.lengths is not None:  # what is never read may be NaN
             scores = scores.masked_fill(beyond(scores, emissions.lengths), NEG_INF)
-        fits_times(function, "scores", scores, beta)
+        fits_times(function, {"scores": scores}, beta)
         scores = times(scores, per_row)
         if emissions.lengths is None:
             segmentation = _scaled(function, emissions.segmentation, beta)

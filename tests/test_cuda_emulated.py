@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import emulated
@@ -13,6 +14,8 @@ import test_lattice
 import test_ops
 import test_paths
 import torch
+
+import gtnet
 
 # Tests of other files, here emulated; left out are those of what no GPU kernel does, such as
 # derivatives that are made of operators: each of these is compared below.
@@ -88,3 +91,21 @@ def test_every_operator_equals_that_of_the_cpu(name):
         if kept:
             ours, expected = ours[: min(kept)], expected[: min(kept)]
         torch.testing.assert_close(ours, expected, equal_nan=True)
+
+
+# Scores far from 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [([1e17, 1e17, 0, 0], [math.nan] * 4), ([0.5, -1e30, 1, 0], [1, 0, 1, 0])],
+)
+def test_gradients_far_from_zero_are_known_or_not_a_number(weights, expected):
+    """A GPU is not asked how far sums lie from 0."""
+    weights = torch.tensor(weights, dtype=torch.float64)
+    graph = gtnet.Graph([0, 0, 1, 3], [1, 3, 2, 2], [0, 1, 2, 3], weights=weights, accept=2)
+    walk = graph.topology.walk("test", both_ways=True)
+    alpha, score = torch.ops.gtnet.log_distance(*graph.scores, *walk.arguments())
+    given = (torch.ones(1, dtype=torch.float64), None, alpha, score, *graph.scores)
+    found, *_ = torch.ops.gtnet.log_distance_backward(*given, *walk.reversed().arguments())
+    assert found.tolist() == pytest.approx(expected, nan_ok=True)

@@ -324,7 +324,7 @@ def test_sums_within_a_component_may_exceed_the_range_of_doubles():
     )
 
 
-@pytest.mark.parametrize("scale", [1e8, 1e38])
+@pytest.mark.parametrize("scale", [1e8, 1e32])
 @pytest.mark.parametrize("beta", [1.0, 10.0])
 def test_large_scores_round_a_cycle(scale, beta):
     graph = Graph([0, 1], [1, 0], [0, 0], weights=[scale, -2 * scale], accept=1)

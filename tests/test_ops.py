@@ -389,6 +389,7 @@ def cases() -> dict[str, list[tuple]]:
             "topological_order": [(graph.state_offsets, entering[0], entering[2])],
             "depths": [(graph.state_offsets, entering[0], leaving[0], leaving[2])],
             "slices": slices_cases(graph),
+            "beyond": [([graph.weights, graph.start], 9.0)],  # traced, it answers no
             "log_distance": [case for g, w in everywhere for case in distance_cases(g, w)],
             "log_distance_backward": [case for g, w in everywhere for case in backward_cases(g, w)],
             "best_distance": [

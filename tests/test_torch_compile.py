@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import gtnet
+from gtnet import Graph
 
 
 @pytest.mark.parametrize("score", [gtnet.forward_score, gtnet.viterbi_score])
@@ -21,3 +22,36 @@ def test_scores_compile_without_graph_breaks(score):
     result.sum().backward()
     assert result.tolist() == [12.0, 8.0]
     assert weights.grad.tolist() == [2.0] * 4
+
+
+def far_and_near() -> Graph:
+    graph = Graph([0, 0, 1, 3], [1, 3, 2, 2], [0, 1, 2, 3], accept=2).to(torch.float64)
+    gtnet.forward_score(graph.detach().requires_grad_())  # prepares the topology
+    return graph
+
+
+@pytest.mark.parametrize("scores", [[1e17, 1e17, 0, 0], [1e12, 0, -1e12, 0]])
+def test_compiled_gradients_of_scores_far_from_zero_are_refused(scores):
+    """What is traced cannot look at data; the operator does."""
+    graph = far_and_near()
+    weights = torch.tensor(scores, dtype=torch.float64, requires_grad=True)
+    torch._dynamo.reset()
+    compiled = torch.compile(
+        lambda w: gtnet.forward_score(graph.with_weights(w)), backend="aot_eager", fullgraph=True
+    )
+    with pytest.raises(RuntimeError, match=r"no gradient of path scores beyond 1e9"):
+        compiled(weights).sum().backward()
+
+
+def test_compiled_scores_may_mask_arcs_by_far_ones():
+    graph = far_and_near()
+    scores = torch.tensor([0.5, -1e30, 1.0, 0.0], dtype=torch.float64)
+    weights = scores.requires_grad_()
+    torch._dynamo.reset()
+    compiled = torch.compile(
+        lambda w: gtnet.forward_score(graph.with_weights(w)), backend="aot_eager", fullgraph=True
+    )
+    value = compiled(weights)
+    value.sum().backward()
+    assert value.item() == 1.5
+    assert weights.grad.tolist() == [1, 0, 1, 0]

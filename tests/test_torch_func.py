@@ -228,3 +228,40 @@ def test_vmap_names_the_graph_whose_cycle_has_no_best_path():
     batch = torch.tensor([[-1.0, 0.0, -1.0, 0.0], [-1.0, 0.0, 1.0, 0.0]])
     with pytest.raises(ValueError, match=r"viterbi_score: graph 1 .*state 0 of positive score"):
         vmap(lambda w: gtnet.viterbi_score(graph.with_weights(w)))(batch)
+
+
+def no_frames(x):
+    given = (torch.tensor([[1, 1], [2, 0]]), torch.tensor([5, 0]), torch.tensor([2, 0]))
+    return losses.ctc_loss(x.log_softmax(2), *given, blank=3, reduction="none")
+
+
+def lattice_entropy(x):
+    return (Emissions(x.transpose(0, 1), [5, 4]) @ bigrams(x)).entropy()
+
+
+def of_labels(x):
+    return (Emissions(x.transpose(0, 1), [5, 4]) @ bigrams(x)).label_posteriors()
+
+
+def no_states(x):
+    nothing = gtnet.Graph([], [], [], accept=[]).to(x.dtype)
+    return (Emissions(x.transpose(0, 1)) @ nothing).forward_score().exp()
+
+
+def far_apart(x):
+    """Posteriors of two arcs of 1e12 and a bit, between others that take that away again."""
+    graph = gtnet.Graph([0, 0, 1], [1, 1, 2], [0, 1, 2], accept=2).to(x.dtype)
+    far = torch.tensor([1e12, 1e12, -1e12], dtype=x.dtype)
+    return gtnet.posteriors(graph.with_weights(x.flatten()[:3] + far))
+
+
+@pytest.mark.parametrize("function", [no_frames, lattice_entropy, of_labels, no_states, far_apart])
+def test_transforms_of_what_is_rarely_asked_for(function):
+    torch.manual_seed(0)
+    batch = torch.randn(2, 5, 2, 4, dtype=torch.float64)
+    expected = torch.stack([jacobian(function, x) for x in batch])
+    close = torch.testing.assert_close
+    close(vmap(jacrev(function))(batch), expected)
+    close(torch.func.jacfwd(function)(batch[0]), expected[0])
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        close(vmap(function)(batch), torch.stack([function(x) for x in batch]))

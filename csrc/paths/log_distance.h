@@ -8,6 +8,8 @@
 // sums.
 #pragma once
 
+#include <stdexcept>
+
 #include "core/math.h"
 #include "core/topology.h"
 #include "layout/state_slices.h"
@@ -178,6 +180,22 @@ struct LogTotal {
   }
 };
 
+// Beyond this, doubles have no digits for the parts that paths have in a sum (gtnet/_ops/far.py).
+constexpr double kFar = 0x1p30;
+
+// What passes through a state, if its parts are known. A CPU throws where they are not, and Python
+// makes all scores relative to the best path; a GPU, which is not waited for, gives NaN.
+GTNET_HD GTNET_INLINE double known(double flow, double alpha) {
+  if (flow == 0 || (alpha <= kFar && alpha >= -kFar)) return flow;
+#if defined(__CUDA_ARCH__) || defined(GTNET_EMULATED)
+  return kNegInf - kNegInf;
+#else
+  throw std::runtime_error(
+      "gtnet: compiled code has no gradient of path scores beyond 1e9: scale the scores down, or "
+      "call gtnet outside of torch.compile");
+#endif
+}
+
 // The adjoint: flow[s] = d loss / d alpha[s], gathered over the arcs a that leave s,
 //   flow[s] = grad_alpha[s] + grad_score * exp(alpha[s] + accept[s] - score)
 //           + sum of flow[target(a)] * exp(alpha[s] + weight[a] - alpha[target(a)]).
@@ -212,6 +230,7 @@ struct LogDistanceGradient {
         last == kNegInf ? 0 : grad_score[graph] * exp_of<double>(from + last - score[graph]);
     double total = ending + (grad_alpha ? grad_alpha[s] : 0);
     for (int32_t k = begin; k < end; ++k) total += pass_on(k, exp_of<T>(share(from, k)));
+    total = known(total, from);
     flow[s] = total;
     grad_start[s] = static_cast<T>(total * exp_of<double>(static_cast<double>(start[s]) - from));
     grad_accept[s] = static_cast<T>(ending);

@@ -40,6 +40,8 @@ from gtnet._ops.emissions import rows_of_labels as rows_of_labels
 from gtnet._ops.emissions import segments_of_cuts as segments_of_cuts
 from gtnet._ops.emissions import steps as steps
 from gtnet._ops.epsilon_pairs import epsilon_pairs as epsilon_pairs
+from gtnet._ops.far import are_far as are_far
+from gtnet._ops.far import beyond as beyond
 from gtnet._ops.functional import forward_mode as forward_mode
 from gtnet._ops.functional import learning as learning
 from gtnet._ops.functional import learnt as learnt

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
+from gtnet._ops.far import are_far, near_the_best
 from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one
-from gtnet._ops.library import fake, interruptible, operators, vector
+from gtnet._ops.library import FarFromZeroError, fake, interruptible, operators, vector
 
 best_end = interruptible(operators.best_end.default)
 trace = interruptible(operators.trace.default)
@@ -315,19 +316,12 @@ def _gradient(
     """The gradient of log distances: fused if it is not differentiated and no graph is cyclic."""
     back = walk.reversed()
     if walk.cycles is None and not learning(alpha):
-        if grad_alpha is not None:
-            grad_alpha = grad_alpha.contiguous()
-        fused = _log_distance_gradient(
-            grad_score.contiguous(),
-            grad_alpha,
-            alpha,
-            score,
-            weights,
-            start,
-            accept,
-            *back.arguments(),
-        )
-        return OnPaths(*fused)
+        given = (alpha, score, weights, start, accept, *back.arguments())
+        ending = None if grad_alpha is None else grad_alpha.contiguous()
+        try:
+            return OnPaths(*_log_distance_gradient(grad_score.contiguous(), ending, *given))
+        except FarFromZeroError:
+            pass  # the shares below are right there
     shares = _shares(alpha, score, weights, start, accept, walk)
     ending = shares.accept * grad_score[walk.graph_of_state()]
     flow = recursion(shares.arcs, ending if grad_alpha is None else ending + grad_alpha, back)
@@ -345,14 +339,29 @@ def log_shares(
     """The log of the part of its target's distance that came through each arc, float64.
 
     Likewise for starting in a state, and for ending there as a part of the total. With them a path
-    is drawn backwards, from its end; -inf or NaN where there is no path.
+    is drawn backwards, from its end; -inf or NaN where there is no path. Where distances lie far
+    from 0 they are those of the same paths relative to the best ones.
     """
     near, far = walk.ends()
+    if are_far(alpha, score):
+        weights, start, accept = _near(weights, start, accept, walk)
+        alpha, score = log_distance(weights, start, accept, walk)
     return OnPaths(
         alpha[far] + weights.double() - alpha[near],
         start.double() - alpha,
         alpha + accept.double() - score[walk.graph_of_state()],
     )
+
+
+def _near(weights: Tensor, start: Tensor, accept: Tensor, walk: Walk) -> list[Tensor]:
+    """Scores of the same paths relative to the best one to each state."""
+    best_walk = walk
+    if walk.cycles is not None:
+        best_walk = walk._replace(cycles=walk.cycles._replace(pattern=()))
+    plain, seeds = (t.detach().double().contiguous() for t in (weights, start))
+    best, _ = best_distance(plain, seeds, best_walk)
+    near, far = walk.ends()
+    return near_the_best((weights, start, accept), best, walk.graph_of_state(), far, near)
 
 
 def _shares(*distances: Any) -> OnPaths:

@@ -113,7 +113,7 @@ struct ReadRow {
 
  private:
   static constexpr double kHighest =
-      sizeof(Score) == 8 ? 0x1p1000 : 0x1p127;  // gtnet._checks.HIGHEST
+      sizeof(Score) == 8 ? 0x1p1000 : 0x1p107;  // gtnet._checks.HIGHEST
   static constexpr int64_t kFarApart = 256;  // a processor fetches the next of shorter rows itself
 
   // Into x[1, end); what is no label any more repeats one.

@@ -42,6 +42,26 @@ Tensor slices(const Tensor& state_offsets, const Tensor& order, const Tensor& of
   return plan;
 }
 
+// Whether a finite number lies farther from 0 than a limit.
+bool beyond(const std::vector<Tensor>& numbers, double limit) {
+  return std::any_of(numbers.begin(), numbers.end(), [&](const Tensor& each) {
+    return with_scores(each, [&](auto zero) {
+      using T = decltype(zero);
+      const T* const x = input<T>(each);
+      const int64_t size = each.numel();
+      int64_t found = 0;
+      const auto body = [&]() __attribute__((always_inline)) {
+        for (int64_t i = 0; i < size; ++i) {
+          const double from = std::abs(static_cast<double>(x[i]));
+          found += from > limit && from < -kNegInf;
+        }
+      };
+      Vectorized<decltype(body)>::run(body);
+      return found > 0;
+    });
+  });
+}
+
 struct Cpu {
   // Side by side where there is a plan and the functor can; layers [2, states] are for GPUs.
   template <class Functor>
@@ -94,6 +114,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
       "slices(Tensor state_offsets, Tensor order, Tensor offsets, Tensor arcs, Tensor states, "
       "bool reverse, bool runs_only) -> Tensor");
+  m.def("beyond(Tensor[] numbers, float limit) -> bool");
   m.def(
       "log_distance(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
       "Tensor order, Tensor? plan, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
@@ -120,6 +141,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("slices", GTNET_BOX("slices", &slices));
+  m.impl("beyond", GTNET_BOX("beyond", &beyond));
   m.impl("log_distance", GTNET_BOX("log_distance", &log_distance<Cpu>));
   m.impl("log_distance_backward", GTNET_BOX("log_distance_backward", &log_distance_gradient));
   m.impl("recursion", GTNET_BOX("recursion", &recursion<Cpu>));

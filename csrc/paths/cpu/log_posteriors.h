@@ -4,6 +4,7 @@
 #include "core/math.h"
 #include "core/topology.h"
 #include "layout/state_slices.h"
+#include "paths/log_distance.h"
 
 namespace gtnet::paths {
 
@@ -124,7 +125,7 @@ struct LogPosteriors {
   }
 
   GTNET_INLINE void close(int64_t graph, int32_t s, double flow) const {
-    finish(graph, s, flow == 0 ? kNegInf : log_of(flow) - alpha[s]);
+    finish(graph, s, flow == 0 ? kNegInf : log_of(known(flow, alpha[s])) - alpha[s]);
   }
 
   GTNET_INLINE void finish(int64_t graph, int32_t s, double left) const {

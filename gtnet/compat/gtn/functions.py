@@ -227,7 +227,7 @@ def _sum_with_adjoint(core: gtnet.Graph) -> Made:
     if passable is core:  # whose weights may be set before the gradient is asked for
         passable = with_weights(core, core.weights.clone())
     paths = path_distribution("forward_score", passable, 1.0)
-    return Made(_one_arc(paths.total), [lambda grad: grad * paths.posteriors.arcs])
+    return Made(_one_arc(paths.score), [lambda grad: grad * paths.posteriors.arcs])
 
 
 def _best(core: gtnet.Graph) -> Made:
