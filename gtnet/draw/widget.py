@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gtnet.draw.gradient import gradient_of
+from gtnet.draw.gradient import draw_gradient, gradient_of
 from gtnet.draw.graphs import draw, single
 from gtnet.draw.render import GraphvizMissingError
 from gtnet.draw.view import GraphView, draw_view
@@ -127,7 +127,11 @@ def _still(graph: Graph, given: dict[str, Any]) -> dict[str, str]:
     """The picture for where no widget runs."""
     known = ("isymbols", "osymbols", "show", "digits", "images", "image_height", "title")
     options = {name: given[name] for name in known if name in given}
+    gradient = given.get("gradient")
     try:
+        if gradient is not None:
+            options.pop("show", None)
+            return {"image/svg+xml": draw_gradient(graph, gradient, **options).svg}
         return {"image/svg+xml": draw(graph, highlight="best", posteriors=True, **options).svg}
     except (ValueError, GraphvizMissingError):
         return {}
