@@ -35,7 +35,7 @@ def save(notebook: nbformat.NotebookNode, path: Path) -> None:
     }
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell{number}", {}
-        for output in cell.get("outputs", ()):  # a widget lives as long as its kernel; pictures stay
+        for output in cell.get("outputs", ()):  # a widget ends with its kernel; its picture stays
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     nbformat.write(notebook, path)
 

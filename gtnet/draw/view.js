@@ -44,7 +44,7 @@ export function draw(element, data, options = {}) {
   const tools = make("div", { class: "tools" }, foot);
   const voice = make("p", { class: "voice", "aria-live": "polite" }, root);
   const state = { data, x: 0, y: 0, scale: 1, selected: new Set(), at: null };
-  let edges, circles, names;
+  let edges, circles, names, leaving, entering;
 
   for (const [sign, name, act] of [
     ["+", "zoom in", () => zoom(1.3)],
@@ -66,6 +66,11 @@ export function draw(element, data, options = {}) {
       + `states, ${data.shown[1]} arcs; arrow keys follow arcs, Enter chooses`);
     names = new Map(data.states.map((s) => [s.id, s.name]));
     edges = data.edges.map((edge) => drawEdge(edge, data));
+    [leaving, entering] = ["source", "target"].map((end) => {
+      const found = new Map(data.states.map((s) => [s.id, []]));
+      for (const { edge } of edges) found.get(edge[end]).push(edge);
+      return found;
+    });
     circles = new Map(data.states.map((s) => [s.id, drawState(s)]));
     note.textContent = data.note ?? "";
     root.classList.toggle("gradient", Boolean(data.gradient));
@@ -214,12 +219,10 @@ export function draw(element, data, options = {}) {
   /** The edges that lie on a path with this one, of those that are shown. */
   function through(edge) {
     const on = new Set([edge]);
-    for (const [from, to] of [["source", "target"], ["target", "source"]]) {
+    for (const [from, next] of [["source", entering], ["target", leaving]]) {
       const reached = new Set([edge[from]]), work = [edge[from]];
       while (work.length) {
-        const at = work.pop();
-        for (const { edge: other } of edges) {
-          if (other[to] !== at) continue;
+        for (const other of next.get(work.pop())) {
           on.add(other);
           if (!reached.has(other[from])) {
             reached.add(other[from]);

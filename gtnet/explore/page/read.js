@@ -48,7 +48,9 @@ export function startReading(about) {
       make("span", { class: "quiet" }, title, `${name} · ${kind}`);
       make("div", { id: `interpretation${at}` }, part);
     });
-    if (several) $("interpretation-note").textContent = `${readers[0].name} · ${readers[0].front_end}`;
+    if (!several) return;
+    $("answers-note").textContent = "all readers together, then each alone";
+    $("interpretation-note").textContent = `${readers[0].name} · ${readers[0].front_end}`;
   }
 
   function afresh() {
