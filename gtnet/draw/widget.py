@@ -113,6 +113,9 @@ def _widget_class() -> Any:
                     draw_view(self._graph, beta=beta, opened=opened, **self._given).data
                 )
 
+        def __repr__(self) -> str:
+            return f"GraphWidget({self._graph.num_states} states, {self._graph.num_arcs} arcs)"
+
         def _repr_mimebundle_(self, **kwargs: Any) -> Any:
             found = super()._repr_mimebundle_(**kwargs)
             bundle = found[0] if isinstance(found, tuple) else found
