@@ -29,7 +29,7 @@ from gtnet.explore.models import Model
 from gtnet.explore.server import quiet
 
 PICTURE = Path(__file__).parent / "pictures" / "explore.gif"
-WIDE, TALL, SHOWN = 1180, 836, 860
+WIDE, TALL, SHOWN = 1180, 930, 860
 # What the pen does, in pixels of the paper from its middle: 2 7 . 5 0
 STROKES = (
     "-122,-20 -117,-30 -107,-35 -97,-31 -93,-20 -99,-5 -112,12 -124,26 -112,27 -92,25",
@@ -60,7 +60,12 @@ class Film:
     def __init__(self, address: str) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium")
-        for argument in ("--headless=new", "--no-sandbox", f"--window-size={WIDE},{TALL}"):
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",
+            "--hide-scrollbars",
+            f"--window-size={WIDE},{TALL}",
+        ):
             options.add_argument(argument)
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         self.browser = webdriver.Chrome(options=options, service=service)

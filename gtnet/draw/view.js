@@ -3,7 +3,7 @@
 // are set as text, never as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
-const ROW = 15, EDGE = 12;
+const ROW = 15, EDGE = 18;
 const LEAST = 0.55, MOST = 6, USUAL = 1.3;
 
 function make(name, attributes = {}, parent = null, text = null) {
@@ -93,6 +93,9 @@ export function draw(element, data, options = {}) {
     g.classList.toggle("best", best);
     g.classList.toggle("impossible", edge.arcs.every((arc) => arc.impossible));
     if (data.gradient && share > 0.004) g.classList.add(strongest.push > 0 ? "up" : "down");
+    const [broad, high] = edge.box; // paper behind the label, but not over its own line
+    make("rect", { class: "room", x: edge.x - broad / 2 - 2, y: edge.y - high / 2 - 1,
+      width: broad + 4, height: high + 2, rx: 3 }, g);
     make("path", { class: "hit", d: edge.path }, g);
     make("path", { class: "line", d: edge.path }, g);
     make("path", { class: "arrow", d: arrow(edge.path) }, g);
@@ -105,9 +108,7 @@ export function draw(element, data, options = {}) {
   }
 
   function drawLabel(edge, g, data) {
-    const [wide, high] = edge.box, top = edge.y - high / 2;
-    make("rect", { class: "room", x: edge.x - wide / 2 - 2, y: top - 1, width: wide + 4,
-      height: high + 2, rx: 3 }, g);
+    const high = edge.box[1], top = edge.y - high / 2;
     const pictures = edge.images.map((at) => data.images[at]);
     let x = edge.x - pictures.reduce((sum, picture) => sum + picture.width + 4, -4) / 2;
     for (const picture of pictures) {
@@ -201,11 +202,12 @@ export function draw(element, data, options = {}) {
 
   function place(event, edge) {
     const box = frame.getBoundingClientRect();
-    const x = event?.clientX ? event.clientX - box.left : edge.x * state.scale + state.x;
-    const y = event?.clientY ? event.clientY - box.top : edge.y * state.scale + state.y;
+    const x = event?.clientX || box.left + edge.x * state.scale + state.x;
+    const y = event?.clientY || box.top + edge.y * state.scale + state.y;
     const wide = card.offsetWidth, high = card.offsetHeight;
-    card.style.left = `${Math.max(4, Math.min(x + 14, box.width - wide - 4))}px`;
-    card.style.top = `${Math.max(4, y + 16 + high > box.height ? y - high - 14 : y + 16)}px`;
+    const top = y + 16 + high > innerHeight ? y - high - 14 : y + 16;
+    card.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - wide - 4))}px`;
+    card.style.top = `${Math.max(4, Math.min(top, innerHeight - high - 4))}px`;
   }
 
   function unlook() {
