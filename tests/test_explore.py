@@ -37,6 +37,7 @@ pytest.importorskip("uvicorn")
 from gtnet.explore import application, graphs, inputs, learning, models
 from gtnet.explore.looking import look, see
 from gtnet.explore.models import Model
+from gtnet.explore.operands import operands
 from gtnet.explore.questions import Question
 from gtnet.explore.server import quiet
 from gtnet.explore.together import look_together
@@ -287,6 +288,20 @@ def test_readers_side_by_side_have_the_same_characters(pair) -> None:
         models.side_by_side([first, other])
     with pytest.raises(ValueError, match="at least one"):
         models.side_by_side([])
+
+
+def test_a_drawing_is_composed_step_by_step(reader, pair) -> None:
+    told = operands(pair[0], asked(pair[0]))
+    made = graphs.work({**told, "operation": "compose"})
+    lattice = see(pair[0], asked(pair[0])).lattice
+    (a, b) = graphs.written([told["a"], told["b"]], "openfst")
+    product = gtnet.viterbi_score(gtnet.compose(a.graph, b.graph))
+    torch.testing.assert_close(product, gtnet.viterbi_score(lattice), atol=1e-3, rtol=1e-4)
+    assert a.graph.num_arcs <= 60 and len(made["states"]) == 2
+    digits = Recognizer("01", ["1", "10"], SlidingFrontEnd()).eval()
+    assert "<eps>" in operands(digits, asked(digits))["b"]
+    with pytest.raises(ValueError, match="nothing to compose"):
+        operands(reader, Question.of({"image": uri(np.full((40, 90), 255, np.uint8))}, reader))
 
 
 # Any graph

@@ -19,6 +19,7 @@ import gtnet
 from gtnet.explore import graphs, inputs, learning
 from gtnet.explore.guard import Guard, TooLongError
 from gtnet.explore.models import Model, side_by_side
+from gtnet.explore.operands import operands
 from gtnet.explore.together import look_together, question_of
 from gtnet.reader.figures import image_uri
 
@@ -89,6 +90,11 @@ class _Desk:
             learners.forget(_page(asked))
         return {}
 
+    def operands(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The recognition graph and the language, to be composed step by step."""
+        reader = self._chosen(asked).of(_page(asked))
+        return operands(reader, question_of(asked, reader))
+
     def sample(self, asked: dict[str, Any]) -> dict[str, Any]:
         """An image of the data set, with what it says."""
         if not self.data:
@@ -141,7 +147,7 @@ def application(
         Route("/view.css", partial(_text, gtnet.GraphView.style(), "css")),
         Route("/about", partial(_told, desk, desk.about)),
     ]
-    for name in ("read", "learn", "step", "forget", "sample", "graphs"):
+    for name in ("read", "learn", "step", "forget", "sample", "graphs", "operands"):
         routes.append(
             Route(f"/{name}", partial(_asked, desk, getattr(desk, name)), methods=["POST"])
         )

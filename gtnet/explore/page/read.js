@@ -345,6 +345,12 @@ export function startReading(about) {
     if (views.interpretation) save("interpretation.svg", views.interpretation.picture(), "image/svg+xml");
   });
 
+  $("compose").addEventListener("click", async () => {
+    if (paper.empty) return tell("Draw something first.");
+    const found = await ask("operands", question());
+    if (found) dispatchEvent(new CustomEvent("compose", { detail: found }));
+  });
+
   startLearning(about, { question, changed, isEmpty: () => paper.empty });
   show({ empty: true, message: "" });
 }
