@@ -17,9 +17,9 @@ _BEAMS = (8.0, 4.0, 2.0, 1.0, 0.5, 0.0)
 
 @torch.no_grad()
 def operands(reader: Recognizer, question: Question) -> dict[str, Any]:
-    """The likely part of a recognition graph, `a`, and the language, `b`, in OpenFst's text form.
+    """The likely part of a recognition graph, `a`, and what it meets of the language, `b`.
 
-    Raises ValueError where nothing is drawn.
+    Both in OpenFst's text form. Raises ValueError where nothing is drawn.
     """
     looked = see(reader, question)
     if looked is None:
@@ -34,9 +34,29 @@ def operands(reader: Recognizer, question: Question) -> dict[str, Any]:
     names = _names(looked.reader.alphabet)
     texts = [
         gtnet.interop.openfst.to_text(graph, isymbols=names, osymbols=names)
-        for graph in (likely, looked.reader.grammar)
+        for graph in (likely, _met(likely, looked.reader.grammar))
     ]
     return {"a": texts[0], "b": texts[1], "form": "openfst"}
+
+
+def _met(likely: gtnet.Graph, language: gtnet.Graph) -> gtnet.Graph:
+    """The arcs of a language that its product with a graph uses; all of it where there is none."""
+    product = gtnet.compose(likely, language)
+    if not product.num_arcs or product.arc_maps is None:
+        return language
+    used = product.arc_maps[1]
+    kept = used[used >= 0].unique().long()
+    return gtnet.connect(
+        gtnet.Graph(
+            language.source[kept],
+            language.target[kept],
+            language.ilabels[kept],
+            language.olabels[kept],
+            weights=language.weights[kept],
+            start=language.start,
+            accept=language.accept,
+        )
+    )
 
 
 def _names(alphabet: Alphabet) -> dict[int, str]:
