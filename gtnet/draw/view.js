@@ -439,8 +439,8 @@ function arrow(path) {
   if (Math.hypot(x - fx, y - fy) < 0.5) [fx, fy] = points.slice(-6, -4);
   const long = Math.hypot(x - fx, y - fy) || 1;
   const [ux, uy] = [(x - fx) / long, (y - fy) / long];
-  const [bx, by] = [x - 7 * ux, y - 7 * uy];
-  return `M${x} ${y}L${bx - 3.2 * uy} ${by + 3.2 * ux}L${bx + 3.2 * uy} ${by - 3.2 * ux}Z`;
+  const [bx, by] = [x - 8 * ux, y - 8 * uy];
+  return `M${x} ${y}L${bx - 4 * uy} ${by + 4 * ux}L${bx + 4 * uy} ${by - 4 * ux}Z`;
 }
 
 const LOOK = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-family",
