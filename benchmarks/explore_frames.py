@@ -70,7 +70,7 @@ def graph() -> gtnet.Graph:
 def main() -> None:
     """Touch the graph and print how often it was shown."""
     options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
+    options.binary_location = shutil.which("chromium") or ""
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
         options.add_argument(argument)
     service = webdriver.ChromeService(shutil.which("chromedriver"))

@@ -59,7 +59,7 @@ class Film:
 
     def __init__(self, address: str) -> None:
         options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium")
+        options.binary_location = shutil.which("chromium") or ""
         for argument in (
             "--headless=new",
             "--no-sandbox",
