@@ -35,6 +35,8 @@ def save(notebook: nbformat.NotebookNode, path: Path) -> None:
     }
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell{number}", {}
+        for output in cell.get("outputs", ()):  # a widget ends with its kernel; its picture stays
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     nbformat.write(notebook, path)
 
 

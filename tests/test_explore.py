@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,26 @@ import torch
 from PIL import Image
 
 import gtnet
-from gtnet.reader import Alphabet, CheckReader, regular_expression
+from gtnet.reader import (
+    Alphabet,
+    CheckReader,
+    Combined,
+    Recognizer,
+    SlidingFrontEnd,
+    lexicon,
+    regular_expression,
+)
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from gtnet.explore import application, graphs, inputs, learning
+from gtnet.explore import application, graphs, inputs, learning, models
 from gtnet.explore.looking import look, see
 from gtnet.explore.models import Model
+from gtnet.explore.operands import operands
 from gtnet.explore.questions import Question
 from gtnet.explore.server import quiet
+from gtnet.explore.together import look_together
 
 TOKEN = "a-token"
 EVIL = "<img src=x onerror=document.title='broken'>"
@@ -164,9 +175,13 @@ def test_a_widget_follows_beta_and_names_what_is_selected() -> None:
     shown = widget._repr_mimebundle_()
     bundle = shown[0] if isinstance(shown, tuple) else shown
     assert bundle["image/svg+xml"].startswith("<svg")
+    assert bundle["text/plain"] == f"GraphWidget({len(widget.view['states'])} states, 5 arcs)"
     truth = gtnet.linear([0])
     pushed = gtnet.draw_widget(lattice, loss=lambda g: gtnet.losses.nll(g, truth))
     assert pushed.view["gradient"] and not pushed.slider
+    shown = pushed._repr_mimebundle_()
+    bundle = shown[0] if isinstance(shown, tuple) else shown
+    assert "the loss pushes this score up" in bundle["image/svg+xml"]
 
 
 # What a reader makes of an image
@@ -227,6 +242,68 @@ def test_gradients_and_steps_are_those_of_the_loss(reader) -> None:
         learning.learn(reader, question, "12", ["nll"])
 
 
+# Several readers
+
+TWO = ["1", "7", "11"]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A reader of segments and a sliding one, of the same few words."""
+    torch.manual_seed(0)
+    alphabet = CheckReader().alphabet
+    words = lexicon(TWO, alphabet)
+    segments = Recognizer(alphabet, words, CheckReader().front_end, candidates=3)
+    sliding = Recognizer(alphabet, words, SlidingFrontEnd(), candidates=3)
+    return [segments.eval(), sliding.eval()]
+
+
+def test_two_readers_stand_side_by_side_and_answer_together(pair) -> None:
+    request = {"image": uri(three_bars()), "said": {"0": "1"}}
+    found = look_together(pair, request, [0.5, None])
+    (other,) = found["beside"]
+    assert found["segments"] and not other["segments"] and other["recognition"] is None
+    assert found["interpretation"]["title"] == other["interpretation"]["title"]
+    own = [{a["text"]: a["confidence"] for a in one["answers"]} for one in (found, other)]
+    assert set(own[0]) <= set(TWO) and set(own[1]) <= set(TWO)
+    told = {one["text"]: one["confidence"] for one in found["together"]}
+    for one, two in itertools.combinations(set(own[0]) & set(own[1]), 2):
+        ratios = [math.log(max(s[one], 1e-9) / max(s[two], 1e-9)) for s in own]
+        if min(min(s[one], s[two]) for s in own) > 1e-3:
+            assert math.log(told[one] / told[two]) == pytest.approx(sum(ratios) / 2, abs=1e-2)
+    assert sum(told.values()) <= 1 + 1e-6 and set(told) >= set(own[0])
+    none = look_together(pair, {**request, "said": {"0": "0"}}, [None, None])
+    assert not none["answers"] and none["together"][0]["text"] in TWO
+    assert look_together(pair, {**request, "beta": None}, [None, None])["together"] == []
+    json.dumps(found)
+    with pytest.raises(ValueError, match=r"Combined.answer: shares of \[1\] texts, 2 readers"):
+        Combined(pair).answer(["1"], [[0.0]])
+
+
+def test_readers_side_by_side_have_the_same_characters(pair) -> None:
+    first, second = (Model(one, name, None) for one, name in zip(pair, ("a", "b")))
+    assert [m.name for m in models.side_by_side([second, first])] == ["a", "b"]
+    other = Model(Recognizer("01", None, SlidingFrontEnd()), "c", None)
+    with pytest.raises(ValueError, match="c 01: side by side they need the same characters"):
+        models.side_by_side([first, other])
+    with pytest.raises(ValueError, match="at least one"):
+        models.side_by_side([])
+
+
+def test_a_drawing_is_composed_step_by_step(reader, pair) -> None:
+    told = operands(pair[0], asked(pair[0]))
+    made = graphs.work({**told, "operation": "compose"})
+    lattice = see(pair[0], asked(pair[0])).lattice
+    (a, b) = graphs.written([told["a"], told["b"]], "openfst")
+    product = gtnet.viterbi_score(gtnet.compose(a.graph, b.graph))
+    torch.testing.assert_close(product, gtnet.viterbi_score(lattice), atol=1e-3, rtol=1e-4)
+    assert a.graph.num_arcs <= 60 and len(made["states"]) == 2
+    digits = Recognizer("01", ["1", "10"], SlidingFrontEnd()).eval()
+    assert "<eps>" in operands(digits, asked(digits))["b"]
+    with pytest.raises(ValueError, match="nothing to compose"):
+        operands(reader, Question.of({"image": uri(np.full((40, 90), 255, np.uint8))}, reader))
+
+
 # Any graph
 
 
@@ -279,18 +356,23 @@ def test_a_large_graph_is_cut_to_what_can_be_read() -> None:
 # Who may ask
 
 
-@pytest.fixture(scope="module")
-def address(reader):
+@contextmanager
+def serving(*shown):
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
-    app = application(Model(reader, "a reader", 0.5), Bars(), token=TOKEN)
-    running = quiet(app)
+    running = quiet(application(shown, Bars(), token=TOKEN))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     yield listening.getsockname()[1]
     running.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(reader):
+    with serving(Model(reader, "a reader", 0.5)) as port:
+        yield port
 
 
 def answer(port, path, body=None, method=None, **headers):
@@ -522,6 +604,45 @@ def test_the_page_shows_any_graph_and_escapes_labels(browser, address, tmp_path)
     )
     until(browser, "!document.querySelector('#told').hidden")
     stays_here(browser, address)
+
+
+def test_the_page_shows_two_readers(browser, pair) -> None:
+    with serving(Model(pair[1], "slides", None), Model(pair[0], "cuts", 0.5)) as port:
+        browser.get(f"http://127.0.0.1:{port}/{TOKEN}/")
+        until(browser, "document.body.dataset.ready")
+        read_again(browser, find(browser, "#sample").click)
+        until(browser, "document.querySelectorAll('#interpretation1 .edge').length")
+        lists = [
+            browser.find_elements("css selector", f"#{name} button")
+            for name in ("answers", "answers0", "answers1")
+        ]
+        assert all(1 <= len(one) <= 6 for one in lists)
+        assert "slides" in find(browser, "#beside h2").text
+        lists[2][0].click()
+        until(browser, "document.querySelector('#interpretation1 .marked')")
+        assert not browser.find_elements("css selector", "#interpretation .marked")
+        choose(browser, "#learner", 1)
+        browser.execute_script("document.querySelector('#truth').value = '11'")
+        find(browser, "#step").click()
+        until(browser, "document.querySelector('#course polyline')")
+        stays_here(browser, port)
+
+
+def test_a_view_moves_without_being_painted_anew(browser, tmp_path) -> None:
+    g = gtnet.Graph([0, 1], [1, 2], [0, 1], weights=[0.5, 1.0], accept=2)
+    browser.get(Path(gtnet.draw_view(g).save(tmp_path / "view.html")).as_uri())
+    until(browser, "document.querySelectorAll('.gtnet-view .edge').length == 2")
+    transform = "document.querySelector('.gtnet-view svg').style.transform"
+    before = browser.execute_script(f"return {transform}")
+    from selenium.webdriver import ActionChains
+
+    chain = ActionChains(browser, duration=5)
+    frame = find(browser, ".gtnet-view .frame")
+    chain.move_to_element_with_offset(frame, 0, 30).click_and_hold().move_by_offset(40, 0).perform()
+    assert find(browser, ".gtnet-view.moving")
+    assert browser.execute_script(f"return {transform}") != before
+    ActionChains(browser).release().perform()
+    until(browser, "!document.querySelector('.gtnet-view.moving')")
 
 
 def test_a_saved_view_is_alive_without_a_server(browser, tmp_path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -96,7 +97,7 @@ def test_the_page_needs_no_other_file(tmp_path) -> None:
     page = page_of(tmp_path, full())
     assert page.references
     assert all(reference.startswith("data:image/") for reference in page.references)
-    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert not {"link", "iframe"} & set(page.tags)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
@@ -104,7 +105,6 @@ def test_headline_numbers_stand_side_by_side(tmp_path) -> None:
     text = page_of(tmp_path, full()).text
     assert "75% of the misread amounts are gone" in text
     assert "amounts read exactly 80.0% 95.0%" in text
-    assert "amounts misread 20.0% 5.0%" in text
     assert "read at 1% error 30.0% 75.0%" in text
 
 
@@ -123,7 +123,7 @@ def test_every_part_is_there(tmp_path) -> None:
     page = page_of(tmp_path, full())
     for part in ("111.00", "Loss on amounts", "<7.00>", "no reading", "0.87", "digits & more"):
         assert part in page.text
-    assert page.tags.count("h2") == 6
+    assert page.tags.count("h2") == 5
 
 
 def test_parts_without_data_are_left_away(tmp_path) -> None:
@@ -133,27 +133,39 @@ def test_parts_without_data_are_left_away(tmp_path) -> None:
     assert "95.0%" in page.text
 
 
+def views_of(path) -> list[dict]:
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(data) for data in re.findall(r'application/json">(.*?)</script>', text)]
+
+
 @can_render
-def test_graphs_are_drawn_with_their_segments(tmp_path) -> None:
-    page = page_of(tmp_path, full())
-    assert page.tags.count("svg") == 4
-    assert page.tags.count("image") == 4
-    assert "2 states" not in page.text
+def test_graphs_are_views_with_their_segments_and_one_script(tmp_path) -> None:
+    path = write_report(tmp_path / "report.html", full())
+    views = views_of(path)
+    assert [view["title"] for view in views] == [
+        "Interpretation graph of 111.00",
+        "Interpretation graph, isolated characters",
+        "Recognition graph",
+    ]
+    assert all(view["shown"] == [3, 2] and len(view["images"]) == 1 for view in views)
+    assert path.read_text("utf-8").count("fillPage();") == 1
+    alone = write_report(tmp_path / "alone.html", replace(full(), samples=full().samples[1:]))
+    assert "<script" not in alone.read_text("utf-8")
 
 
 def test_missing_graphviz_leaves_a_sentence(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setitem(sys.modules, "pygraphviz", None)
     page = page_of(tmp_path, full())
-    assert page.text.count("No picture: Graphviz is missing") == 4
-    assert "svg" not in page.tags
+    assert page.text.count("No picture: Graphviz is missing") == 3
+    assert "script" not in page.tags
 
 
 def test_one_picture_that_fails_does_not_cost_the_report(tmp_path) -> None:
     broken = Sample(np.zeros((0, 3)), "1", None, View("1", 0.5, Graph([0], [1], [1], accept=1)))
     wrong = Mistake(np.zeros((0, 3)), "1.00", "2.00", 0.5)
     page = page_of(tmp_path, replace(full(), samples=[*full().samples, broken], mistakes=[wrong]))
-    assert page.text.count("No picture: image_uri: image has shape (0, 3)") == 3
+    assert page.text.count("No picture: image_uri: image has shape (0, 3)") == 2
     assert "111.00" in page.text and "2.00 instead of 1.00" in page.text
 
 
@@ -176,7 +188,7 @@ def test_mistakes_name_their_files_and_few_are_shown_at_once(tmp_path) -> None:
     made = [Mistake(three_bars(), "1.00", "2.00", 0.5, f"folder/{n}<.png") for n in range(20)]
     page = page_of(tmp_path, replace(full(), mistakes=made, settings='{"rate": 1}'))
     assert all(f"folder/{n}<.png" in page.text for n in range(20))
-    assert "14 more" in page.text and '{"rate": 1}' in page.text
+    assert "16 more" in page.text and '{"rate": 1}' in page.text
     assert page.tags.count("details") >= 4
 
 
@@ -294,7 +306,6 @@ def test_segment_images_show_their_own_ink_only() -> None:
 
 @can_render
 def test_numbers_in_pictures_are_energies(tmp_path) -> None:
-    text = page_of(tmp_path, full()).text.replace("\u00a0", " ")
-    assert "No picture" not in text
-    assert len(re.findall(r"(?<![-\d.])1 0\.5\b", text)) == 4
-    assert len(re.findall(r"(?<![-\d.])1 1\.5\b", text)) == 4
+    for view in views_of(write_report(tmp_path / "report.html", full())):
+        arcs = [arc for edge in view["edges"] for arc in edge["arcs"]]
+        assert [(arc["name"], arc["value"]) for arc in arcs] == [("1", "0.5"), ("1", "1.5")]

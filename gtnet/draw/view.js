@@ -3,7 +3,7 @@
 // are set as text, never as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
-const ROW = 15;
+const ROW = 15, EDGE = 18;
 const LEAST = 0.55, MOST = 6, USUAL = 1.3;
 
 function make(name, attributes = {}, parent = null, text = null) {
@@ -44,7 +44,7 @@ export function draw(element, data, options = {}) {
   const tools = make("div", { class: "tools" }, foot);
   const voice = make("p", { class: "voice", "aria-live": "polite" }, root);
   const state = { data, x: 0, y: 0, scale: 1, selected: new Set(), at: null };
-  let world, edges, circles, names;
+  let edges, circles, names, leaving, entering;
 
   for (const [sign, name, act] of [
     ["+", "zoom in", () => zoom(1.3)],
@@ -58,11 +58,19 @@ export function draw(element, data, options = {}) {
   function build() {
     svg.replaceChildren();
     const { data } = state;
+    const [wide, high] = data.size.map((side) => side + 2 * EDGE);
+    svg.setAttribute("viewBox", `${-EDGE} ${-EDGE} ${wide} ${high}`);
+    svg.style.width = `${wide}px`;
+    svg.style.height = `${high}px`;
     svg.setAttribute("aria-label", `${options.label ?? data.title ?? "graph"}: ${data.shown[0]} `
       + `states, ${data.shown[1]} arcs; arrow keys follow arcs, Enter chooses`);
-    world = make("g", {}, svg);
     names = new Map(data.states.map((s) => [s.id, s.name]));
     edges = data.edges.map((edge) => drawEdge(edge, data));
+    [leaving, entering] = ["source", "target"].map((end) => {
+      const found = new Map(data.states.map((s) => [s.id, []]));
+      for (const { edge } of edges) found.get(edge[end]).push(edge);
+      return found;
+    });
     circles = new Map(data.states.map((s) => [s.id, drawState(s)]));
     note.textContent = data.note ?? "";
     root.classList.toggle("gradient", Boolean(data.gradient));
@@ -73,7 +81,7 @@ export function draw(element, data, options = {}) {
   }
 
   function drawEdge(edge, data) {
-    const g = make("g", { class: "edge" }, world);
+    const g = make("g", { class: "edge" }, svg);
     const p = Math.min(1, edge.arcs.reduce((sum, arc) => sum + (arc.p ?? 0), 0));
     const best = edge.arcs.some((arc) => arc.best);
     const strongest = edge.arcs.reduce((a, b) =>
@@ -85,6 +93,9 @@ export function draw(element, data, options = {}) {
     g.classList.toggle("best", best);
     g.classList.toggle("impossible", edge.arcs.every((arc) => arc.impossible));
     if (data.gradient && share > 0.004) g.classList.add(strongest.push > 0 ? "up" : "down");
+    const [broad, high] = edge.box; // paper behind the label, but not over its own line
+    make("rect", { class: "room", x: edge.x - broad / 2 - 2, y: edge.y - high / 2 - 1,
+      width: broad + 4, height: high + 2, rx: 3 }, g);
     make("path", { class: "hit", d: edge.path }, g);
     make("path", { class: "line", d: edge.path }, g);
     make("path", { class: "arrow", d: arrow(edge.path) }, g);
@@ -97,9 +108,7 @@ export function draw(element, data, options = {}) {
   }
 
   function drawLabel(edge, g, data) {
-    const [wide, high] = edge.box, top = edge.y - high / 2;
-    make("rect", { class: "room", x: edge.x - wide / 2 - 2, y: top - 1, width: wide + 4,
-      height: high + 2, rx: 3 }, g);
+    const high = edge.box[1], top = edge.y - high / 2;
     const pictures = edge.images.map((at) => data.images[at]);
     let x = edge.x - pictures.reduce((sum, picture) => sum + picture.width + 4, -4) / 2;
     for (const picture of pictures) {
@@ -136,7 +145,7 @@ export function draw(element, data, options = {}) {
   }
 
   function drawState(s) {
-    const g = make("g", { class: "state" }, world);
+    const g = make("g", { class: "state" }, svg);
     const high = 26;
     const box = (grow) => ({ x: s.x - s.width / 2 - grow, y: s.y - high / 2 - grow,
       width: s.width + 2 * grow, height: high + 2 * grow, rx: high / 2 + grow });
@@ -148,12 +157,12 @@ export function draw(element, data, options = {}) {
     ends.forEach((end, row) =>
       make("text", { class: "end", x: s.x, y: s.y + 25 + 11 * row }, g, end));
     if (s.hidden) {
-      g.classList.add("closed");
+      g.classList.toggle("closed", Boolean(options.onState));
       make("text", { class: "rest", x: s.x, y: s.y - 16 }, g, `+${s.hidden}`);
     }
     make("title", {}, g, [`state ${s.name}`, s.start !== undefined && "start",
       s.accept !== undefined && "accept",
-      s.hidden && `${s.hidden} arcs not shown: click to open`].filter(Boolean).join(", "));
+      s.hidden && `${s.hidden} arcs not shown${options.onState ? ": click to open" : ""}`].filter(Boolean).join(", "));
     g.addEventListener("click", () => !moved && options.onState?.(s));
     return g;
   }
@@ -193,11 +202,12 @@ export function draw(element, data, options = {}) {
 
   function place(event, edge) {
     const box = frame.getBoundingClientRect();
-    const x = event?.clientX ? event.clientX - box.left : edge.x * state.scale + state.x;
-    const y = event?.clientY ? event.clientY - box.top : edge.y * state.scale + state.y;
+    const x = event?.clientX || box.left + edge.x * state.scale + state.x;
+    const y = event?.clientY || box.top + edge.y * state.scale + state.y;
     const wide = card.offsetWidth, high = card.offsetHeight;
-    card.style.left = `${Math.max(4, Math.min(x + 14, box.width - wide - 4))}px`;
-    card.style.top = `${Math.max(4, y + 16 + high > box.height ? y - high - 14 : y + 16)}px`;
+    const top = y + 16 + high > innerHeight ? y - high - 14 : y + 16;
+    card.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - wide - 4))}px`;
+    card.style.top = `${Math.max(4, Math.min(top, innerHeight - high - 4))}px`;
   }
 
   function unlook() {
@@ -211,12 +221,10 @@ export function draw(element, data, options = {}) {
   /** The edges that lie on a path with this one, of those that are shown. */
   function through(edge) {
     const on = new Set([edge]);
-    for (const [from, to] of [["source", "target"], ["target", "source"]]) {
+    for (const [from, next] of [["source", entering], ["target", leaving]]) {
       const reached = new Set([edge[from]]), work = [edge[from]];
       while (work.length) {
-        const at = work.pop();
-        for (const { edge: other } of edges) {
-          if (other[to] !== at) continue;
+        for (const other of next.get(work.pop())) {
           on.add(other);
           if (!reached.has(other[from])) {
             reached.add(other[from]);
@@ -266,54 +274,67 @@ export function draw(element, data, options = {}) {
 
   // Zoom and pan
 
+  // While it moves, the drawing is a picture that the compositor shifts and stretches: nothing is
+  // painted anew before it rests.
+  let resting;
   function move() {
-    world.setAttribute("transform", `translate(${state.x} ${state.y}) scale(${state.scale})`);
+    svg.style.transform = `translate(${state.x - EDGE * state.scale}px, `
+      + `${state.y - EDGE * state.scale}px) scale(${state.scale})`;
+    clearTimeout(resting);
+    if (root.classList.contains("moving")) resting = setTimeout(rest, 300);
+  }
+
+  function rest() {
+    if (dragging) resting = setTimeout(rest, 300);
+    else root.classList.remove("moving");
   }
 
   function fit() {
-    const [wide, high] = state.data.size.map((side) => side + 24);
+    const [wide, high] = state.data.size.map((side) => side + 2 * EDGE);
     const room = frame.clientWidth || 600;
     const most = options.height ?? 460;
     const least = room < 480 ? 0.8 : LEAST; // what does not fit is reached by dragging
     const scale = Math.min(USUAL, Math.max(least, Math.min(room / wide, most / high)));
     const tall = Math.min(most, Math.max(120, high * scale));
-    svg.style.height = `${tall}px`;
+    frame.style.height = `${tall}px`;
     state.scale = scale;
-    state.x = Math.max(12 * scale, (room - wide * scale) / 2 + 12 * scale);
-    state.y = (tall - high * scale) / 2 + 12 * scale;
+    state.x = Math.max(EDGE * scale, (room - wide * scale) / 2 + EDGE * scale);
+    state.y = (tall - high * scale) / 2 + EDGE * scale;
     move();
   }
 
-  function zoom(factor, x = frame.clientWidth / 2, y = svg.clientHeight / 2) {
+  function zoom(factor, x = frame.clientWidth / 2, y = frame.clientHeight / 2) {
     const next = Math.min(MOST, Math.max(0.08, state.scale * factor));
     state.x = x - (x - state.x) * (next / state.scale);
     state.y = y - (y - state.y) * (next / state.scale);
     state.scale = next;
+    root.classList.add("moving");
     move();
   }
 
   const fingers = new Map();
   let dragging = false, moved = false, spread = 0;
-  svg.addEventListener("pointerdown", (event) => {
+  frame.addEventListener("pointerdown", (event) => {
     fingers.set(event.pointerId, [event.clientX, event.clientY]);
     moved = false;
     spread = 0;
   });
-  svg.addEventListener("pointermove", (event) => {
+  frame.addEventListener("pointermove", (event) => {
     const last = fingers.get(event.pointerId);
     if (!last) return;
     const now = [event.clientX, event.clientY];
     const [dx, dy] = [now[0] - last[0], now[1] - last[1]];
     if (!moved && Math.hypot(dx, dy) < 4) return;
     if (!moved) {
-      svg.setPointerCapture(event.pointerId);
+      frame.setPointerCapture(event.pointerId);
       moved = dragging = true;
+      root.classList.add("moving");
       card.hidden = true;
     }
     fingers.set(event.pointerId, now);
     if (fingers.size === 2) {
       const [[ax, ay], [bx, by]] = [...fingers.values()];
-      const box = svg.getBoundingClientRect(), wide = Math.hypot(ax - bx, ay - by);
+      const box = frame.getBoundingClientRect(), wide = Math.hypot(ax - bx, ay - by);
       if (spread) zoom(wide / spread, (ax + bx) / 2 - box.left, (ay + by) / 2 - box.top);
       spread = wide;
     } else {
@@ -323,16 +344,16 @@ export function draw(element, data, options = {}) {
     }
   });
   for (const name of ["pointerup", "pointercancel"]) {
-    svg.addEventListener(name, (event) => {
+    frame.addEventListener(name, (event) => {
       fingers.delete(event.pointerId);
       dragging = false;
       setTimeout(() => { moved = false; });
     });
   }
-  svg.addEventListener("wheel", (event) => {
+  frame.addEventListener("wheel", (event) => {
     if (!event.ctrlKey && document.activeElement !== svg) return; // the page scrolls
     event.preventDefault();
-    const box = svg.getBoundingClientRect();
+    const box = frame.getBoundingClientRect();
     zoom(Math.exp(-event.deltaY * 0.002), event.clientX - box.left, event.clientY - box.top);
   }, { passive: false });
 
@@ -375,7 +396,7 @@ export function draw(element, data, options = {}) {
 
   function follow(edge) {
     const x = edge.x * state.scale + state.x, y = edge.y * state.scale + state.y;
-    const [wide, high] = [frame.clientWidth, svg.clientHeight];
+    const [wide, high] = [frame.clientWidth, frame.clientHeight];
     if (x < 40 || x > wide - 40) state.x += wide / 2 - x;
     if (y < 30 || y > high - 30) state.y += high / 2 - y;
     move();
@@ -418,8 +439,8 @@ function arrow(path) {
   if (Math.hypot(x - fx, y - fy) < 0.5) [fx, fy] = points.slice(-6, -4);
   const long = Math.hypot(x - fx, y - fy) || 1;
   const [ux, uy] = [(x - fx) / long, (y - fy) / long];
-  const [bx, by] = [x - 7 * ux, y - 7 * uy];
-  return `M${x} ${y}L${bx - 3.2 * uy} ${by + 3.2 * ux}L${bx + 3.2 * uy} ${by - 3.2 * ux}Z`;
+  const [bx, by] = [x - 8 * ux, y - 8 * uy];
+  return `M${x} ${y}L${bx - 4 * uy} ${by + 4 * ux}L${bx + 4 * uy} ${by - 4 * ux}Z`;
 }
 
 const LOOK = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-family",
@@ -435,13 +456,13 @@ function picture(svg, [wide, high]) {
     for (const name of LOOK) copies[at].setAttribute(name, style.getPropertyValue(name));
   });
   copy.querySelectorAll(".hit").forEach((element) => element.remove());
-  copy.firstChild.setAttribute("transform", "translate(12 12)");
   for (const name of [...copy.getAttributeNames()]) copy.removeAttribute(name);
   copy.setAttribute("xmlns", SVG);
-  copy.setAttribute("viewBox", `0 0 ${wide + 24} ${high + 24}`);
-  copy.setAttribute("width", wide + 24);
-  copy.setAttribute("height", high + 24);
-  const paper = make("rect", { width: "100%", height: "100%",
+  const [broad, tall] = [wide + 2 * EDGE, high + 2 * EDGE];
+  copy.setAttribute("viewBox", `${-EDGE} ${-EDGE} ${broad} ${tall}`);
+  copy.setAttribute("width", broad);
+  copy.setAttribute("height", tall);
+  const paper = make("rect", { x: -EDGE, y: -EDGE, width: broad, height: tall,
     fill: getComputedStyle(svg).getPropertyValue("--paper") || "white" });
   copy.prepend(paper);
   return new XMLSerializer().serializeToString(copy);

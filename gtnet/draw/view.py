@@ -58,15 +58,25 @@ class GraphView:
         """The style sheet that goes with the script."""
         return _text("view.css")
 
+    @staticmethod
+    def assets() -> str:
+        """The style and the script that draw every `element` of a page: once, behind them all."""
+        script = f'<script type="module">{GraphView.script()}\nfillPage();</script>'
+        return f"<style>{GraphView.style()}</style>{script}"
+
+    @property
+    def element(self) -> str:
+        """The view as an HTML element of a page that carries `assets` once."""
+        told = json.dumps(self.data).replace("<", "\\u003c")
+        return (
+            "<div class=gtnet-view-here><div></div>"
+            f'<script type="application/json">{told}</script></div>'
+        )
+
     @property
     def html(self) -> str:
         """The view as an HTML element that needs no other file and no network."""
-        told = json.dumps(self.data).replace("<", "\\u003c")
-        return (
-            f"<div class=gtnet-view-here><style>{self.style()}</style><div></div>"
-            f'<script type="application/json">{told}</script>'
-            f'<script type="module">{self.script()}\nfillPage();</script></div>'
-        )
+        return self.element + self.assets()
 
     def save(self, path: str | Path) -> Path:
         """Write the view as a page, .html. Returns the path. Raises: ValueError, another suffix."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gtnet.draw.gradient import gradient_of
+from gtnet.draw.gradient import draw_gradient, gradient_of
 from gtnet.draw.graphs import draw, single
 from gtnet.draw.render import GraphvizMissingError
 from gtnet.draw.view import GraphView, draw_view
@@ -113,6 +113,9 @@ def _widget_class() -> Any:
                     draw_view(self._graph, beta=beta, opened=opened, **self._given).data
                 )
 
+        def __repr__(self) -> str:
+            return f"GraphWidget({self._graph.num_states} states, {self._graph.num_arcs} arcs)"
+
         def _repr_mimebundle_(self, **kwargs: Any) -> Any:
             found = super()._repr_mimebundle_(**kwargs)
             bundle = found[0] if isinstance(found, tuple) else found
@@ -127,7 +130,11 @@ def _still(graph: Graph, given: dict[str, Any]) -> dict[str, str]:
     """The picture for where no widget runs."""
     known = ("isymbols", "osymbols", "show", "digits", "images", "image_height", "title")
     options = {name: given[name] for name in known if name in given}
+    gradient = given.get("gradient")
     try:
+        if gradient is not None:
+            options.pop("show", None)
+            return {"image/svg+xml": draw_gradient(graph, gradient, **options).svg}
         return {"image/svg+xml": draw(graph, highlight="best", posteriors=True, **options).svg}
     except (ValueError, GraphvizMissingError):
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -18,9 +18,9 @@ from starlette.routing import Route
 import gtnet
 from gtnet.explore import graphs, inputs, learning
 from gtnet.explore.guard import Guard, TooLongError
-from gtnet.explore.looking import look
-from gtnet.explore.models import Model
-from gtnet.explore.questions import Question
+from gtnet.explore.models import Model, side_by_side
+from gtnet.explore.operands import operands
+from gtnet.explore.together import look_together, question_of
 from gtnet.reader.figures import image_uri
 
 LIMIT = 24 * 2**20
@@ -33,21 +33,26 @@ _FILES = ("page.css", "common.js", "graphs.js", "learn.js", "page.js", "paper.js
 class _Desk:
     """What the server answers; one question at a time, as torch uses all cores for each."""
 
-    def __init__(self, model: Model, data: Any) -> None:
-        self.model, self.data = model, data
-        self.learners = learning.Learners(model.reader)
+    def __init__(self, models: Sequence[Model], weights: Sequence[float], data: Any) -> None:
+        self.models, self.weights, self.data = models, weights, data
+        self.learners = [learning.Learners(model.reader) for model in models]
         self.work = threading.Lock()
 
     def about(self) -> dict[str, Any]:
         """What the page is told once."""
-        reader = self.model.reader
+        reader = self.models[0].reader
         return {
-            "model": self.model.name,
+            "readers": [
+                {
+                    "name": one.name,
+                    "front_end": one.reader.front_end.name,
+                    "threshold": one.threshold,
+                }
+                for one in self.models
+            ],
             "version": gtnet.__version__,
-            "threshold": self.model.threshold,
             "alphabet": list(reader.alphabet),
             "nothing": reader.alphabet.symbols[-1],
-            "front_end": reader.front_end.name,
             "losses": learning.losses(),
             "operations": {"one": list(graphs.ONE), "two": list(graphs.TWO)},
             "weighed": list(graphs.WEIGHED),
@@ -56,27 +61,39 @@ class _Desk:
 
     def read(self, asked: dict[str, Any]) -> dict[str, Any]:
         """An image, read and looked into."""
-        reader = self.learners.of(_page(asked))
-        opened = asked.get("opened") or {}
-        rows = [[int(n) for n in opened.get(k) or ()] for k in ("recognition", "interpretation")]
-        return look(reader, Question.of(asked, reader), self.model.threshold, rows)
+        readers = [learners.of(_page(asked)) for learners in self.learners]
+        thresholds = [model.threshold for model in self.models]
+        return look_together(readers, asked, thresholds, self.weights)
 
     def learn(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Losses of an image and their gradients."""
-        reader = self.learners.of(_page(asked))
+        reader = self._chosen(asked).of(_page(asked))
         names = [str(name) for name in asked.get("losses") or [learning.USUAL]][:2]
         truth = str(asked.get("truth", ""))
-        return learning.learn(reader, Question.of(asked, reader), truth, names)
+        return learning.learn(reader, question_of(asked, reader), truth, names)
 
     def step(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Steps along a gradient."""
-        page = _page(asked)
-        return self.learners.step(page, Question.of(asked, self.learners.of(page)), asked)
+        page, learners = _page(asked), self._chosen(asked)
+        return learners.step(page, question_of(asked, learners.of(page)), asked)
+
+    def _chosen(self, asked: dict[str, Any]) -> learning.Learners:
+        """Of several readers the one that is to learn."""
+        which = asked.get("reader", 0)
+        if not isinstance(which, int) or not 0 <= which < len(self.learners):
+            raise ValueError(f"there is no reader {which!r}: there are {len(self.learners)}")
+        return self.learners[which]
 
     def forget(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The page's reader as it was loaded."""
-        self.learners.forget(_page(asked))
+        """The page's readers as they were loaded."""
+        for learners in self.learners:
+            learners.forget(_page(asked))
         return {}
+
+    def operands(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The recognition graph and the language, to be composed step by step."""
+        reader = self._chosen(asked).of(_page(asked))
+        return operands(reader, question_of(asked, reader))
 
     def sample(self, asked: dict[str, Any]) -> dict[str, Any]:
         """An image of the data set, with what it says."""
@@ -109,12 +126,20 @@ def _page(asked: dict[str, Any]) -> str:
     return str(asked.get("page", ""))[:64]
 
 
-def application(model: Model, data: Any = None, *, token: str) -> Guard:
-    """The page about a reader as an ASGI application, behind its token.
+def application(
+    models: Model | Sequence[Model],
+    data: Any = None,
+    *,
+    token: str,
+    weights: Sequence[float] = (),
+) -> Guard:
+    """The page about a reader, or several side by side, as an ASGI application behind its token.
 
-    `data`: a data set whose images it offers, or None. Addresses begin with `/token/`.
+    `data`: a data set whose images it offers, or None; `weights`: of several readers, as
+    `gtnet.reader.Combined` has them. Addresses begin with `/token/`. Raises ValueError for readers
+    of different characters.
     """
-    desk = _Desk(model, data)
+    desk = _Desk(side_by_side([models] if isinstance(models, Model) else models), weights, data)
     routes = [
         Route("/", partial(_file, "index.html")),
         *(Route(f"/{name}", partial(_file, name)) for name in _FILES),
@@ -122,7 +147,7 @@ def application(model: Model, data: Any = None, *, token: str) -> Guard:
         Route("/view.css", partial(_text, gtnet.GraphView.style(), "css")),
         Route("/about", partial(_told, desk, desk.about)),
     ]
-    for name in ("read", "learn", "step", "forget", "sample", "graphs"):
+    for name in ("read", "learn", "step", "forget", "sample", "graphs", "operands"):
         routes.append(
             Route(f"/{name}", partial(_asked, desk, getattr(desk, name)), methods=["POST"])
         )

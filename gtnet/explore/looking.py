@@ -43,6 +43,14 @@ class Looked:
     lattice: gtnet.Lattice
     pictures: Sequence[np.ndarray]
 
+    def at(self, beta: float) -> gtnet.Lattice:
+        """The interpretation graph whose shares are those at a beta; at infinity as it is."""
+        if beta in (1.0, math.inf):
+            return self.lattice
+        scaled = gtnet.scale(self.lattice, beta)
+        assert isinstance(scaled, gtnet.Lattice)
+        return scaled
+
     @property
     def owners_of(self) -> int:
         """Labels per arc of the segmentation."""
@@ -96,12 +104,20 @@ def look(
     looked = see(reader, question)
     if looked is None:
         return {"empty": True, "message": "nothing is drawn"}
+    return tell(looked, question, threshold, opened, began)
+
+
+@torch.no_grad()
+def tell(
+    looked: Looked,
+    question: Question,
+    threshold: float | None,
+    opened: Sequence[Sequence[int]],
+    began: float,
+) -> dict[str, Any]:
+    """What `look` says of an image that is seen already, since `began` on the clock."""
     seen_at = time.perf_counter()
-    lattice = looked.lattice
-    if question.beta not in (1.0, math.inf):
-        scaled = gtnet.scale(lattice, question.beta)
-        assert isinstance(scaled, gtnet.Lattice)
-        lattice = scaled
+    lattice = looked.at(question.beta)
     shares = _label_shares(lattice, question.beta)
     beam = question.beam if _has_segments(looked) else min(question.beam, _FRAMES_BEAM)
     interpretation = gtnet.prune(looked.lattice, beam=beam)

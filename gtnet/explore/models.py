@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,33 @@ class Model:
         """
         folder = cache() / f"demo-{gtnet.__version__}"
         if not (folder / RESULTS).is_file():
-            print("there is no trained reader yet: training a small one, once", flush=True)
             resume = (folder / CHECKPOINT).is_file()
+            begins = "going on with a small one" if resume else "training a small one, once"
+            print(f"there is no trained reader yet: {begins}, some minutes", flush=True)
             run = Run.load(folder) if resume else Run.start(folder, demo=True)
-            run.train(resume=resume, overwrite=not resume)
+            try:
+                run.train(resume=resume, overwrite=not resume)
+            except KeyboardInterrupt:
+                print("\nstopped: the next gtnet explore goes on with this training", flush=True)
+                raise
         return cls.load(folder)
+
+
+def side_by_side(models: Sequence[Model]) -> list[Model]:
+    """Readers that look at one image together: one of segments first, as its page shows most.
+
+    Raises ValueError for none, and for readers of different characters.
+    """
+    if not models:
+        raise ValueError("side_by_side: give at least one model")
+    first = list(models[0].reader.alphabet)
+    for model in models[1:]:
+        if list(model.reader.alphabet) != first:
+            raise ValueError(
+                f"{models[0].name} reads {''.join(first)} and {model.name}"
+                f" {''.join(model.reader.alphabet)}: side by side they need the same characters"
+            )
+    return sorted(models, key=lambda model: model.reader.front_end.name != "segments")
 
 
 def cache() -> Path:

@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 import webbrowser
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,12 +18,16 @@ from gtnet.explore.models import Model
 HOST = "127.0.0.1"
 
 
-def serve(model: Model, data: Any = None, *, port: int = 0, browser: bool = True) -> None:
-    """Show a page about a reader until Ctrl-C, and open it in a browser.
+def serve(
+    models: Model | Sequence[Model], data: Any = None, *, port: int = 0, browser: bool = True
+) -> None:
+    """Show a page about a reader, or several side by side, until Ctrl-C; open it in a browser.
 
-    `port`: 0 for any that is free. Raises OSError where the port is taken.
+    `port`: 0 for any that is free. Raises OSError where the port is taken, ValueError for readers
+    of different characters.
     """
     token = secrets.token_urlsafe(24)
+    app = application(models, data, token=token)
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
@@ -32,7 +37,7 @@ def serve(model: Model, data: Any = None, *, port: int = 0, browser: bool = True
         if browser:
             threading.Timer(0.5, webbrowser.open, [address]).start()
         with suppress(KeyboardInterrupt):  # which ends it, and is no fault
-            quiet(application(model, data, token=token)).run(sockets=[listening])
+            quiet(app).run(sockets=[listening])
 
 
 def quiet(app: Any) -> uvicorn.Server:

@@ -118,7 +118,10 @@ def log_shares(
     acceptors = gtnet.linear([list(labels) for rows in candidates for labels in rows])
     acceptors = acceptors.to(interpretations.dtype)
     own = gtnet.forward_score(_writing(acceptors, owners, interpretations, interpretations))
-    flat = iter((own - total[owners]).clamp(max=0.0).tolist())
+    # A graph without paths has no shares: -inf less -inf.
+    flat = iter(
+        (own - total[owners]).nan_to_num(-torch.inf, neginf=-torch.inf).clamp(max=0).tolist()
+    )
     return [[next(flat) for _ in rows] for rows in candidates]
 
 

@@ -40,8 +40,24 @@ class Combined:
     def read(self, images: Sequence[np.ndarray], *, batch_size: int = 32) -> list[Answer]:
         """The answers for a sequence of images, uint8 [height, width]; see `Answer`."""
         found = self._candidates(images, batch_size)
-        weights = torch.tensor(self.weights, dtype=torch.float64)
-        return [_answer(texts, (weights @ table).tolist()) for texts, table in found]
+        return [self._answer(texts, table) for texts, table in found]
+
+    def answer(self, texts: Sequence[str], shares: Sequence[Sequence[float]]) -> Answer:
+        """The answer for one image of which the readers said what they think already.
+
+        `texts`: the candidates; `shares`: the logs of their shares, a row for each reader. Raises
+        ValueError for rows of other numbers.
+        """
+        if len(shares) != len(self.readers) or any(len(row) != len(texts) for row in shares):
+            raise ValueError(
+                f"Combined.answer: shares of {[len(row) for row in shares]} texts,"
+                f" {len(self.readers)} readers, {len(texts)} texts"
+            )
+        return self._answer(list(texts), torch.stack([_row(row) for row in shares]))
+
+    def _answer(self, texts: list[str], table: Tensor) -> Answer:
+        scores = torch.tensor(self.weights, dtype=torch.float64) @ table
+        return _answer(texts, scores.tolist())
 
     def fitted(
         self,
@@ -91,10 +107,15 @@ class Combined:
                 batch = slice(first, first + batch_size)
                 shares = reader.log_shares(seen[batch], texts[batch], looks=True)
                 for table, known in zip(tables[batch], shares, strict=True):
-                    logs = torch.tensor(known, dtype=torch.float64)
-                    rest = (1 - logs.exp().sum()).clamp(min=0).log().reshape(1)
-                    table[number] = torch.cat([logs, rest]).clamp(min=_LEAST)
+                    table[number] = _row(known)
         return list(zip(texts, tables, strict=True))
+
+
+def _row(logs: Sequence[float]) -> Tensor:
+    """Log-shares of the candidates and of the rest, none impossible."""
+    known = torch.tensor(logs, dtype=torch.float64)
+    rest = (1 - known.exp().sum()).clamp(min=0).log().reshape(1)
+    return torch.cat([known, rest]).clamp(min=_LEAST)
 
 
 def _answer(texts: list[str], scores: list[float]) -> Answer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
@@ -24,36 +23,34 @@ _SCALE = 2
 _MISSING = "No picture: Graphviz is missing (pip install pygraphviz contains it)."
 
 
-def graph_svg(
+def graph_view(
     graph: gtnet.Graph | gtnet.Lattice,
     images: Mapping[int, np.ndarray],
     max_labels: int,
     symbols: Symbols,
+    title: str,
 ) -> str:
-    """The useful part of a graph as an SVG element, or a sentence where Graphviz is missing."""
-    picture = gtnet.draw(
-        graph,
-        isymbols=symbols,
-        osymbols=symbols,
-        show="energy",
-        digits=1,
-        highlight="best",
-        posteriors=True,
-        images=images,
-        min_posterior=0.01,
-        max_states=30,
-        max_arcs=600,
-        max_labels=max_labels,
-    )
-    svg = picture._repr_svg_()
-    if svg is None:
+    """The useful part of a graph to touch, an element of a page with `gtnet.GraphView.assets`.
+
+    A sentence where Graphviz is missing.
+    """
+    try:
+        view = gtnet.draw_view(
+            graph,
+            isymbols=symbols,
+            osymbols=symbols,
+            show="energy",
+            digits=1,
+            images=images,
+            min_posterior=0.01,
+            max_states=30,
+            max_arcs=150,
+            max_labels=max_labels,
+            title=title,
+        )
+    except gtnet.GraphvizMissingError:
         return f"<p class=missing>{_MISSING}</p>"
-    # A wide graph shrinks to the page as long as its labels stay legible, then scrolls.
-    return re.sub(r'<svg width="([\d.]+)pt"', _shrinking, svg, count=1)
-
-
-def _shrinking(match: re.Match[str]) -> str:
-    return f'<svg style="min-width:{0.85 * float(match[1]):.0f}pt" width="{match[1]}pt"'
+    return view.element
 
 
 def image_uri(image: np.ndarray) -> str:
@@ -186,5 +183,5 @@ def _finish(axes: Any, x: str, y: str, *, percent: bool, legend: bool) -> None:
 
 def _figure_uri(figure: Any) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     return _svg_uri(buffer.getvalue())

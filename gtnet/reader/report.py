@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 from string import Template
 
+import gtnet
 from gtnet.reader import report_sections as sections
 from gtnet.reader.checkpoint import write_file
 from gtnet.reader.report_data import ABOUT as ABOUT
@@ -26,8 +27,9 @@ from gtnet.reader.views import segment_images as segment_images
 def write_report(path: str | Path, data: ReportData) -> Path:
     """Write the report as one HTML file that needs no other file and no network.
 
-    A sentence replaces a picture that cannot be made, and each graph if Graphviz is missing. The
-    file is written whole or not at all. What takes room is folded.
+    Its graphs can be touched, as those of `gtnet.draw_view`. A sentence replaces a picture that
+    cannot be made, and each graph if Graphviz is missing. The file is written whole or not at all.
+    What takes room is folded.
 
     Returns: the path written.
     Raises: OSError when it cannot be written.
@@ -36,15 +38,16 @@ def write_report(path: str | Path, data: ReportData) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = (
         sections.headline,
+        sections.graphs,
         sections.reject,
         sections.mistakes,
-        sections.samples,
-        sections.graphs,
         sections.film,
         sections.curves,
         sections.facts,
     )
     body = "\n".join(section(data) for section in parts)
-    page = Template(PAGE).substitute(title=html.escape(data.title), body=body)
+    # The script is what every view shares; a page without graphs has none.
+    assets = gtnet.GraphView.assets() if "gtnet-view-here" in body else ""
+    page = Template(PAGE).substitute(title=html.escape(data.title), body=body, assets=assets)
     write_file(path, page.encode("utf-8"))
     return path

@@ -13,7 +13,7 @@ import gtnet
 from gtnet.reader.figures import (
     Symbols,
     curve_plot,
-    graph_svg,
+    graph_view,
     image_uri,
     image_with_cuts,
     reject_plot,
@@ -33,7 +33,7 @@ def _picture(make: Callable[[], str]) -> str:
 def _folded(title: str, body: str, kind: str = "") -> str:
     """A section that opens on demand."""
     return (
-        f"<section{kind and f' class={kind}'}><details><summary><h2>{title}</h2></summary>"
+        f'<section class="folded {kind}"><details><summary><h2>{title}</h2></summary>'
         f"{body}</details></section>"
     )
 
@@ -42,7 +42,6 @@ def headline(data: ReportData) -> str:
     outcomes = _outcomes(data)
     rows = {
         "amounts read exactly": [o.string_accuracy for o in outcomes],
-        "amounts misread": [1 - o.string_accuracy for o in outcomes],
         f"read at {_percent(data.error_rate, 0)} error": [o.read for o in outcomes],
     }
     head = _cells("th", [html.escape(outcome.name) for outcome in outcomes])
@@ -111,62 +110,76 @@ def _claim(before: Outcome | None, after: Outcome) -> str:
     return f"<b>{_percent(change, 0)}</b> of the misread amounts are gone after global training."
 
 
-def samples(data: ReportData) -> str:
+def graphs(data: ReportData) -> str:
+    """The first sample with its graph; what else there is of it and of the others is folded."""
     if not data.samples:
         return ""
+    seen = [_sample(data, sample) for sample in data.samples if sample.before or sample.after]
+    others = [sample for sample in data.samples if not (sample.before or sample.after)]
     figures = "".join(
         _figure(partial(image_with_cuts, sample.image, sample.cuts), html.escape(sample.truth))
-        for sample in data.samples
+        for sample in others
     )
-    cut = any(sample.cuts is not None for sample in data.samples)
-    return _folded("The images", f"{_CUTS if cut else ''}<div class=strip>{figures}</div>")
+    cut = any(sample.cuts is not None for sample in others)
+    more = "".join(seen[1:])
+    more += f"{_CUTS if cut else ''}<div class=strip>{figures}</div>" if figures else ""
+    shown = (_LEGEND if seen else "") + "".join(seen[:1])
+    shown += _more("More images", more) if more else ""
+    return f"<section class=wide><h2>What it sees</h2>{shown}</section>"
 
+
+_LEGEND = """<p class=text>Circles are places to cut, arrows the pieces of ink between them, with
+what each is read as before the colon and what it adds to the answer behind it (ε: nothing; ▨: no
+character). Numbers are energies: the lower, the better. The wider and darker an arrow, the more
+probable; the best path is blue. Hover, drag, zoom.</p>
+<noscript><p class=missing>The graphs need JavaScript.</p></noscript>"""
 
 _CUTS = """
-<p>Each line is a place where a character might end. There are more of them than characters:
-which cuts are real is decided later, by the path that reads best.</p>"""
+<p class=text>Each line is a place where a character might end. There are more of them than
+characters: which cuts are real is decided later, by the path that reads best.</p>"""
 
 
-def graphs(data: ReportData) -> str:
-    parts = []
-    for sample in data.samples:
-        views = [(data.before, sample.before), (data.after, sample.after)]
-        seen = [
-            _view(data, sample, outcome.name, view) for outcome, view in views if outcome and view
-        ]
-        if seen:
-            truth = html.escape(sample.truth)
-            source = partial(image_with_cuts, sample.image, sample.cuts)
-            shown = _picture(partial(_inline, source))
-            parts.append(f"<h3>{shown} {truth}</h3>")
-        parts += seen
-    if not parts:
-        return ""
-    return _folded(
-        "What the recognizer sees",
-        f"""<div class=text>
-<p>Arrows are segments of the image with what they might be, best first, and the energy of
-that: minus its score, the lower the better. The wider and darker an arrow, the more probable. The
-best path is blue.</p></div>{"".join(parts)}""",
-        "wide",
-    )
-
-
-def _view(data: ReportData, sample: Sample, name: str, view: View) -> str:
-    right = view.answer == sample.truth
-    verdict = f"<b class={'right' if right else 'wrong'}>{_answer(view.answer)}</b>"
-    pictures = [
-        (view.recognition, view.recognition_images, 2, _RECOGNITION),
-        (view.interpretation, view.interpretation_images, 4, _INTERPRETATION),
+def _sample(data: ReportData, sample: Sample) -> str:
+    """An image, what each reader makes of it, and the graph of the last one; the others folded."""
+    source = partial(image_with_cuts, sample.image, sample.cuts)
+    image = _picture(partial(_inline, source))
+    views = [
+        (outcome.name, view)
+        for outcome, view in ((data.before, sample.before), (data.after, sample.after))
+        if outcome and view
     ]
-    figures = "".join(
-        f"<figure><div class=scroll>{_graph(graph, images, labels, data.symbols)}</div>"
-        f"<figcaption>{caption}</figcaption></figure>"
-        for graph, images, labels, caption in pictures
+    verdicts = "<br>".join(_verdict(name, view, sample.truth) for name, view in views)
+    *before, (_, last) = views
+    drawn: list[tuple[str, gtnet.Graph | None, Mapping[int, Any], int]]
+    drawn = [
+        (f"Interpretation graph, {name}", view.interpretation, view.interpretation_images, 3)
+        for name, view in before
+    ]
+    drawn.append(("Recognition graph", last.recognition, last.recognition_images, 2))
+    rest = "".join(
+        f"<h4>{html.escape(title)}</h4>{_graph(graph, images, labels, data.symbols, title)}"
+        for title, graph, images, labels in drawn
         if graph is not None
     )
+    main = ""
+    if last.interpretation is not None:
+        title = f"Interpretation graph of {sample.truth}"
+        main = _graph(last.interpretation, last.interpretation_images, 3, data.symbols, title)
+    return (
+        f"<h3>{image} {html.escape(sample.truth)}</h3><p class=verdicts>{verdicts}</p>{main}"
+        f"{_more('Its other graphs', rest) if rest else ''}"
+    )
+
+
+def _verdict(name: str, view: View, truth: str) -> str:
+    kind = "right" if view.answer == truth else "wrong"
     name = html.escape(name[:1].upper() + name[1:])
-    return f"<h4>{name}: reads {verdict} with confidence {view.confidence:.2f}</h4>{figures}"
+    answer = f"<b class={kind}>{_answer(view.answer)}</b>"
+    return f"{name}: reads {answer} with confidence {view.confidence:.2f}"
+
+
+def _more(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>{body}</details>"
 
 
 def film(data: ReportData) -> str:
@@ -189,6 +202,7 @@ def curves(data: ReportData) -> str:
         _figure(
             partial(curve_plot, curve.x, curve.y, curve.lines, curve.percent),
             html.escape(curve.title),
+            "plot",
         )
         for curve in data.curves
     )
@@ -202,11 +216,13 @@ def reject(data: ReportData) -> str:
     point = None
     if data.after.accepted is not None and data.after.wrong is not None:
         point = (data.after.accepted, data.after.wrong)
-    figure = _figure(lambda: reject_plot(lines, data.error_rate, point), _REJECT)
-    return f"""<section><h2>Knowing when not to answer</h2>
-<p>A reader that refuses its least certain answers makes fewer mistakes on the others. The dotted
-line is {_percent(data.error_rate, 0)} error, what a bank might accept; the dot is the threshold
-above. Curves that leave at the top are worse than that.</p>{figure}</section>"""
+    figure = _figure(lambda: reject_plot(lines, data.error_rate, point), "", "plot")
+    return f"""<section><h2>Knowing when not to answer</h2><div class=beside><div>
+<p>A reader that refuses its least certain answers makes fewer mistakes on the others.</p>
+<p>The curves: the share of wrong answers among those given, as more and more amounts are read, the
+most confident first. The dotted line is {_percent(data.error_rate, 0)} error, what a bank might
+accept; the dot is the threshold above. Curves that leave at the top are worse than that.</p></div>
+{figure}</div></section>"""
 
 
 def mistakes(data: ReportData) -> str:
@@ -224,16 +240,13 @@ def mistakes(data: ReportData) -> str:
     first, others = "".join(figures[:_FIRST]), "".join(figures[_FIRST:])
     more = ""
     if others:
-        more = (
-            f"<details><summary>{len(figures) - _FIRST} more</summary>"
-            f"<div class=strip>{others}</div></details>"
-        )
+        more = _more(f"{len(figures) - _FIRST} more", f"<div class=strip>{others}</div>")
     return f"""<section><h2>The worst errors</h2>
 <p>Wrong answers after global training, the most confident first.</p>
 <div class=strip>{first}</div>{more}</section>"""
 
 
-_FIRST = 6
+_FIRST = 4
 """Mistakes that are shown at once."""
 
 
@@ -248,13 +261,9 @@ def facts(data: ReportData) -> str:
     return _folded("How it was made", f"<table class=facts>{rows}</table>{settings}")
 
 
-def _figure(source: Callable[[], str], caption: str) -> str:
-    picture = _picture(partial(_image, source))
-    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
-
-
-def _image(source: Callable[[], str]) -> str:
-    return f'<img src="{source()}" alt="">'
+def _figure(source: Callable[[], str], caption: str, kind: str = "") -> str:
+    picture = _picture(lambda: f'<img class="{kind}" src="{source()}" alt="">')
+    return f"<figure>{picture}{caption and f'<figcaption>{caption}</figcaption>'}</figure>"
 
 
 def _inline(source: Callable[[], str]) -> str:
@@ -262,9 +271,13 @@ def _inline(source: Callable[[], str]) -> str:
 
 
 def _graph(
-    graph: gtnet.Graph | gtnet.Lattice, images: Mapping[int, Any], labels: int, symbols: Symbols
+    graph: gtnet.Graph | gtnet.Lattice,
+    images: Mapping[int, Any],
+    labels: int,
+    symbols: Symbols,
+    title: str,
 ) -> str:
-    return _picture(lambda: graph_svg(graph, images, labels, symbols))
+    return _picture(lambda: graph_view(graph, images, labels, symbols, title))
 
 
 def _answer(answer: str | None) -> str:
@@ -281,17 +294,3 @@ def _error_reject(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
     wrong = ~np.asarray(outcome.correct, dtype=bool)[order]
     count = np.arange(1, len(order) + 1)
     return count / len(order), np.cumsum(wrong) / count
-
-
-_REJECT = (
-    "Share of wrong answers among those given, as more and more amounts are read, the most "
-    "confident first."
-)
-_RECOGNITION = (
-    "The recognition graph: circles are cuts, and between two cuts stands what the network makes "
-    "of that segment (▨: not a character). Blue is the best path before the grammar is applied."
-)
-_INTERPRETATION = (
-    "The interpretation graph: what the grammar allows. The drawn character is before the colon, "
-    "what it adds to the amount after it (ε: nothing). Blue is the best path."
-)

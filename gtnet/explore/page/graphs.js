@@ -187,6 +187,12 @@ export function startGraphs(about) {
   });
 
   arrange();
+  addEventListener("compose", ({ detail }) => {
+    begun = true;
+    $("tab-graphs").click();
+    take({ ...detail, operation: "compose" });
+    $("example").value = "";
+  });
   addEventListener("turned", ({ detail }) => {
     if (detail !== "graphs" || begun) return;
     begun = true;

@@ -17,7 +17,7 @@ export function startLearning(about, { question, changed, isEmpty }) {
       tell("Type the true answer first.");
       $("truth").focus();
     } else {
-      return { ...question(), truth, losses: [$("loss").value, $("other").value].filter(Boolean) };
+      return { ...question(), truth, reader: Number($("learner").value || 0), losses: [$("loss").value, $("other").value].filter(Boolean) };
     }
     return null;
   }

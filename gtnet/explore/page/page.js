@@ -36,7 +36,8 @@ async function start() {
   });
   const about = await ask("about");
   if (!about) return;
-  $("model").textContent = `${about.model} · ${about.front_end} · gtnet ${about.version}`;
+  const names = about.readers.map((reader) => `${reader.name} · ${reader.front_end}`);
+  $("model").textContent = [...names, `gtnet ${about.version}`].join(" · ");
   startReading(about);
   startGraphs(about);
   document.body.dataset.ready = "yes";

@@ -7,7 +7,7 @@ export class Paper {
     this.changed = changed;
     this.context = canvas.getContext("2d", { willReadFrequently: true });
     this.size = [canvas.width, canvas.height];
-    this.width = 9;
+    this.width = 16; // as thick beside a digit as what readers learn from
     this.erasing = false;
     this.image = null;
     this.done = [];
@@ -45,7 +45,7 @@ export class Paper {
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
     const share = this.canvas.height / 160;
-    const width = (this.erasing ? 4 : 1) * this.width * share;
+    const width = (this.erasing ? 2.5 : 1) * this.width * share;
     this.stroke = { points: [this.place(event)], width, erases: this.erasing };
     this.line(this.stroke);
   }

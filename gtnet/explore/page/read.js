@@ -18,9 +18,11 @@ function svg(name, attributes, parent, text) {
 const percent = (p) => (p > 0 && p < 0.001 ? "<0.1%" : `${(100 * p).toFixed(1)}%`);
 
 export function startReading(about) {
-  const state = { said: {}, forbidden: new Set(), index: -1, answers: [],
+  const state = { said: {}, forbidden: new Set(), index: -1,
     opened: { recognition: [], interpretation: [] } };
   const views = {};
+  const readers = about.readers, several = readers.length > 1;
+  arrangeReaders();
 
   if (innerWidth < 600) $("paper").width = 400; // as high as a finger needs
   const paper = new Paper($("paper"), () => {
@@ -31,6 +33,26 @@ export function startReading(about) {
     afresh();
   });
 
+  /** A list of answers and a graph for every reader, where there are several. */
+  function arrangeReaders() {
+    for (const part of ["each", "beside", "learner-line"]) $(part).hidden = !several;
+    readers.forEach(({ name, front_end: kind }, at) => {
+      make("option", { value: at }, $("learner"), name);
+      if (!several) return;
+      const list = make("div", {}, $("each"));
+      make("h3", {}, list, `${name} · ${kind}`);
+      make("ol", { id: `answers${at}`, class: "answers" }, list);
+      if (!at) return;
+      const part = make("section", {}, $("beside"));
+      const title = make("h2", {}, part, "Interpretation graph ");
+      make("span", { class: "quiet" }, title, `${name} · ${kind}`);
+      make("div", { id: `interpretation${at}` }, part);
+    });
+    if (!several) return;
+    $("answers-note").textContent = "all readers together, then each alone";
+    $("interpretation-note").textContent = `${readers[0].name} · ${readers[0].front_end}`;
+  }
+
   function afresh() {
     state.opened = { recognition: [], interpretation: [] };
     changed();
@@ -40,7 +62,7 @@ export function startReading(about) {
     return {
       page: PAGE,
       image: paper.picture,
-      strokes: about.front_end === "strokes" ? paper.strokes : [],
+      strokes: readers.some((one) => one.front_end === "strokes") ? paper.strokes : [],
       beta: BETAS[$("beta").value] === Infinity ? null : BETAS[$("beta").value],
       beam: Number($("beam").value) === 30 ? 1e6 : Number($("beam").value),
       said: state.said,
@@ -69,16 +91,25 @@ export function startReading(about) {
     document.body.dataset.answers = String(Number(document.body.dataset.answers ?? 0) + 1);
     const nothing = Boolean(found.empty);
     for (const part of ["cuts", "segments"]) $(part).replaceChildren();
-    showAnswers(nothing ? [] : found.answers, found.message);
+    if (several) {
+      const told = BETAS[$("beta").value] === Infinity && !nothing ? "no sum at ∞: see each reader" : "";
+      showAnswers("answers", nothing ? [] : found.together, found.message || told);
+      [found, ...(found.beside ?? [])].forEach((own, at) =>
+        showAnswers(`answers${at}`, nothing ? [] : own.answers, "", at));
+    } else showAnswers("answers", nothing ? [] : found.answers, found.message, 0);
     if (!nothing) {
       showCuts(found);
       showSegments(found.segments);
     }
-    $("segments-part").hidden = about.front_end !== "segments";
+    $("segments-part").hidden = readers[0].front_end !== "segments";
     for (const name of ["recognition", "interpretation"]) showGraph(name, found[name]);
+    for (let at = 1; at < readers.length; at += 1) {
+      showGraph(`interpretation${at}`, found.beside?.[at - 1].interpretation);
+    }
     $("recognition-part").hidden = !nothing && !found.recognition;
     if (!nothing) {
-      const [seen, read, drawn] = found.milliseconds;
+      const all = [found, ...(found.beside ?? [])].map((own) => own.milliseconds);
+      const [seen, read, drawn] = [0, 1, 2].map((k) => all.reduce((sum, own) => sum + own[k], 0));
       $("times").textContent = `${Math.round(found.took)} ms from question to answer: seen in `
         + `${seen}, read in ${read}, laid out in ${drawn}`;
     }
@@ -90,25 +121,29 @@ export function startReading(about) {
       height: 300,
       onState(found) {
         if (!found.hidden) return;
-        state.opened[name].push(found.id);
+        (state.opened[name] ??= []).push(found.id);
         changed();
       },
     });
   }
 
-  function showAnswers(answers, message) {
-    state.answers = answers;
-    const list = $("answers");
+  /** `at`: the reader whose answers these are, none for those of all together. */
+  function showAnswers(id, answers, message, at) {
+    const list = $(id);
     list.replaceChildren();
-    if (!answers.length) make("p", { class: "quiet" }, list, message || "nothing is drawn yet");
+    if (!answers.length) {
+      const empty = at && several ? "" : "nothing is drawn yet";
+      make("p", { class: "quiet" }, list, message || (paper.empty ? empty : "no reading"));
+    }
+    const threshold = readers[at]?.threshold ?? null;
     answers.forEach((answer, place) => {
       const item = make("li", {}, list);
       const button = make("button", { type: "button", "aria-pressed": "false",
-        title: "show its best path" }, item);
+        title: at === undefined ? "" : "show its best path" }, item);
       const name = make("span", {}, button, answer.text);
-      if (place === 0 && answer.accepted !== null) {
+      if (place === 0 && threshold !== null && typeof answer.accepted === "boolean") {
         make("span", { class: `verdict ${answer.accepted ? "good" : ""}` }, name,
-          answer.accepted ? "accepted" : `rejected, below ${about.threshold.toFixed(3)}`);
+          answer.accepted ? "accepted" : `rejected, below ${threshold.toFixed(3)}`);
       }
       button.classList.toggle("rejected", answer.accepted === false);
       make("span", { class: "share" }, button, percent(answer.confidence));
@@ -118,7 +153,7 @@ export function startReading(about) {
         const was = button.getAttribute("aria-pressed") === "true";
         for (const other of list.querySelectorAll("button")) other.ariaPressed = "false";
         button.ariaPressed = String(!was);
-        views.interpretation?.mark(was ? [] : answer.arcs);
+        views[`interpretation${at || ""}`]?.mark(was ? [] : answer.arcs ?? []);
       });
     });
   }
@@ -308,6 +343,12 @@ export function startReading(about) {
 
   $("save-interpretation").addEventListener("click", () => {
     if (views.interpretation) save("interpretation.svg", views.interpretation.picture(), "image/svg+xml");
+  });
+
+  $("compose").addEventListener("click", async () => {
+    if (paper.empty) return tell("Draw something first.");
+    const found = await ask("operands", question());
+    if (found) dispatchEvent(new CustomEvent("compose", { detail: found }));
   });
 
   startLearning(about, { question, changed, isEmpty: () => paper.empty });

@@ -79,7 +79,7 @@ def _page(
 ) -> str:
     """One image with its cuts, its answer and its graphs, as one self-contained page."""
     graphs = [
-        f"<h2>{title}</h2>{figures.graph_svg(graph, pictures, labels, symbols)}"
+        f"<h2>{title}</h2>{figures.graph_view(graph, pictures, labels, symbols, title)}"
         for title, graph, pictures, labels in (
             ("Recognition graph", view.recognition, view.recognition_images, 2),
             ("Interpretation graph", view.interpretation, view.interpretation_images, 4),
@@ -87,9 +87,15 @@ def _page(
         if graph is not None
     ]
     return (
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(name)}</title>"
-        f'<body style="font-family: sans-serif; margin: 2rem">'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(name)}</title><style>{_STYLE}</style>"
         f"<h1>{html.escape(view.answer or 'no reading')}</h1>"
         f"<p>{html.escape(name)}, confidence {view.confidence:.3f}</p>"
         f'<img src="{figures.image_with_cuts(image, cuts)}" alt="">{"".join(graphs)}'
+        f"{gtnet.GraphView.assets()}"
     )
+
+
+_STYLE = """:root { color-scheme: light dark; }
+body { font-family: system-ui, sans-serif; margin: 1.5rem; } img { max-width: 100%; }"""

@@ -16,6 +16,7 @@ examples:
   gtnet explore                          (the reader of gtnet train --demo; without one it trains
                                           a small one first, once, and keeps it in the cache)
   gtnet explore --model runs/mine --data folder --root my_amounts
+  gtnet explore --model runs/segments --model runs/sliding   (two readers side by side)
   gtnet explore --port 8765 --no-browser (to look at it over ssh -L 8765:127.0.0.1:8765)
 
 The page is served on this machine alone, at an address with a token of its own, and fetches nothing
@@ -26,7 +27,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command and its options."""
     parser = new_command(commands, "explore", _ABOUT, _MORE, run)
     add = parser.add_argument
-    add("--model", metavar="DIR", help=f"a training folder (default: {' or '.join(MODELS)})")
+    add(
+        "--model",
+        metavar="DIR",
+        action="append",
+        help=f"a training folder; two for readers side by side (default: {' or '.join(MODELS)})",
+    )
     add("--data", choices=("digits", "car_a", "folder"), help="images to pick (default: digits)")
     add("--root", metavar="DIR", help="where car_a or your folder is")
     add("--port", type=int, default=0, metavar="N", help="port to serve at (default: a free one)")
@@ -43,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
         from gtnet.explore import models, serve
     except ImportError as error:
         raise ValueError(f"{error.name} is missing: pip install 'gtnet-wfst[explore]'") from error
+    found = options.model or [name for name in MODELS if Path(name).is_dir()][:1]
+    known = [models.Model.load(folder) for folder in found] or [models.Model.demo()]
     data = models.samples(options.data, options.root)
-    found = options.model or next((name for name in MODELS if Path(name).is_dir()), None)
-    model = models.Model.demo() if found is None else models.Model.load(found)
-    serve(model, data, port=options.port, browser=not options.no_browser)
+    serve(known, data, port=options.port, browser=not options.no_browser)
     return 0
