@@ -55,3 +55,18 @@ def test_compiled_scores_may_mask_arcs_by_far_ones():
     value.sum().backward()
     assert value.item() == 1.5
     assert weights.grad.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")
+def test_the_entropy_of_a_lattice_has_a_gradient_in_compiled_code():
+    graph = gtnet.ctc_graph([[0, 1], [2]], blank=3).to(torch.float64)
+    scores = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
+
+    def uncertainty(scores):
+        return gtnet.entropy(gtnet.compose(gtnet.Emissions(scores), graph)).sum()
+
+    torch._dynamo.reset()
+    values = uncertainty(scores), torch.compile(uncertainty, backend="aot_eager")(scores)
+    ours, compiled = (torch.autograd.grad(value, scores)[0] for value in values)
+    torch.testing.assert_close(values[0], values[1])
+    torch.testing.assert_close(ours, compiled)

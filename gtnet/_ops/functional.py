@@ -93,7 +93,8 @@ def with_derivative(
     function: Callable[[Tensor], Tensor], at: Tensor, *, again: bool
 ) -> tuple[Tensor, Tensor]:
     """What a function returns, and the gradient of its sum; `again` if that has one itself."""
-    if transformed() or forward_mode():
+    # Compiled code has second derivatives of what torch.func derives, and not of autograd.grad.
+    if transformed() or forward_mode() or torch.compiler.is_compiling():
 
         def summed(x: Tensor) -> tuple[Tensor, Tensor]:
             value = function(x)
