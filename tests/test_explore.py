@@ -628,6 +628,31 @@ def test_the_page_shows_two_readers(browser, pair) -> None:
         stays_here(browser, port)
 
 
+def test_two_pages_at_once_do_not_mix(browser, address) -> None:
+    """What one draws, forbids or learns changes nothing on the other."""
+    first = browser.current_window_handle
+    browser.get(f"http://127.0.0.1:{address}/{TOKEN}/")
+    until(browser, "document.body.dataset.ready")
+    read_again(browser, find(browser, "#sample").click)
+    before = find(browser, "#answers").text
+    browser.switch_to.new_window("tab")
+    try:
+        browser.get(f"http://127.0.0.1:{address}/{TOKEN}/")
+        until(browser, "document.body.dataset.ready")
+        assert "nothing is drawn" in find(browser, "#answers").text
+        read_again(browser, lambda: draw_strokes(browser))
+        browser.execute_script("document.querySelector('#truth').value = '71.00'")
+        find(browser, "#step").click()
+        until(browser, "document.querySelector('#course polyline')")
+    finally:
+        browser.close()
+        browser.switch_to.window(first)
+    assert find(browser, "#answers").text == before
+    read_again(browser, lambda: slide(browser, "#beta", 5))
+    read_again(browser, lambda: slide(browser, "#beta", 6))
+    assert find(browser, "#answers").text == before
+
+
 def test_a_view_moves_without_being_painted_anew(browser, tmp_path) -> None:
     g = gtnet.Graph([0, 1], [1, 2], [0, 1], weights=[0.5, 1.0], accept=2)
     browser.get(Path(gtnet.draw_view(g).save(tmp_path / "view.html")).as_uri())
