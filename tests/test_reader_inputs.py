@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +33,13 @@ from gtnet.reader import (
     inputs,
     load_reader,
 )
-from gtnet.reader.checkpoint import save_reader
+from gtnet.reader.checkpoint import MODEL, load_tensors, save_reader, save_tensors
 from gtnet.reader.folder import FolderDataset
 from gtnet.reader.inputs import StrokesDataset
 from gtnet.reader.pen import distort_tracks, pen_features, track_of
 from gtnet.reader.runs import Run
 from gtnet.reader.sequence import SequenceConfig, SequenceNetwork, padded
+from gtnet.reader.sliding import SlidingConfig
 from gtnet.reader.sound import SoundNetwork, distort_spectra, spectrum_of
 from gtnet.reader.splits import _together
 from gtnet.reader.train import PhaseConfig
@@ -513,6 +515,34 @@ def test_amounts_may_be_spoken(tmp_path: Path) -> None:
     again = load_reader(tmp_path)
     assert isinstance(again, CheckReader) and again.config == config
     assert again.read(written("sound")) == reader.read(written("sound"))
+
+
+def test_readers_of_version_0_1_are_loaded(tmp_path: Path) -> None:
+    """Weights of recurrent layers had other names, and a network over lines one layer."""
+    deep = SequenceConfig((8, 8), (3, 3), (1, 2), context=6, layers=2)
+    sliding = SlidingConfig(channels=(4,) * 6, context=4)
+    made = {
+        "strokes": Recognizer("ab", None, PenFrontEnd(PenConfig(network=deep))),
+        "sound": CheckReader(ReaderConfig("digit_string", front_end="sound")),
+        "lines": CheckReader(ReaderConfig("digit_string", front_end="sliding", sliding=sliding)),
+    }
+    for kind, reader in made.items():
+        save_reader(tmp_path / kind, reader)
+        tensors, state = load_tensors(tmp_path / kind / MODEL)
+        old = {
+            re.sub(
+                r"context\.layers\.1\.(forth|back)",
+                lambda way: f"deeper.0.{int(way[1] == 'back')}",
+                name.replace("context.layers.0.", ""),
+            ): tensor
+            for name, tensor in tensors.items()
+        }
+        assert len({*old} - {*tensors}) == (16 if kind == "strokes" else 8)
+        if kind == "lines":
+            del state["reader"]["sliding"]["layers"]
+        save_tensors(tmp_path / kind / MODEL, old, state)
+        again = load_reader(tmp_path / kind).state_dict()
+        assert all(torch.equal(again[name], own) for name, own in reader.state_dict().items())
 
 
 def test_writers_outlive_corrections(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,8 @@ def load_reader(
             f"load_reader: {path} was not written by gtnet train as a reader; give the folder of a"
             f" finished training, or its {MODEL}"
         )
+    if network is None:
+        tensors = {_new_name(name): tensor for name, tensor in tensors.items()}
     try:
         reader.load_state_dict(tensors)
     except RuntimeError as error:
@@ -173,6 +176,16 @@ def load_reader(
     if "prior" in state:
         reader.expect(from_dict(Prior, state["prior"], str(path)))
     return reader.eval()
+
+
+def _new_name(name: str) -> str:
+    """What a weight of a recurrent layer is called, that version 0.1 called `name`."""
+    name = re.sub(r"^(network(\.over_time)?)\.(forth|back)\.", r"\1.context.layers.0.\3.", name)
+    found = re.match(r"(.*)\.deeper\.(\d+)\.([01])\.(.*)", name)
+    if not found:
+        return name
+    way = ("forth", "back")[int(found[3])]
+    return f"{found[1]}.context.layers.{int(found[2]) + 1}.{way}.{found[4]}"
 
 
 def _is_sound(name: str, tensor: Tensor) -> bool:
