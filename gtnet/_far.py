@@ -18,8 +18,10 @@ def fits_times(function: str, named: Mapping[str, Tensor], beta: float | Tensor)
     first = next(iter(named.values()))
     if first.is_cuda or torch.compiler.is_compiling():
         return
-    if isinstance(beta, Tensor) and torch.float64 not in (beta.dtype, first.dtype):
-        return  # float32 times float32 is within float64
+    if isinstance(beta, Tensor) and (
+        not beta.numel() or torch.float64 not in (beta.dtype, first.dtype)
+    ):
+        return  # a batch of none; float32 times float32 is within float64
     largest = float(_checks.plain(beta).max()) if isinstance(beta, Tensor) else beta
     if largest <= (16 if first.dtype == torch.float64 else 1e260):
         return
