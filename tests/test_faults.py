@@ -335,8 +335,8 @@ def test_a_signal_ends_what_would_run_for_minutes():
             # Once, and not always before the operator has looked at signals for the first time.
             pause = next(pauses)
             sender = threading.Timer(pause, signal.pthread_kill, (main, number))
-            sender.start()
             try:
+                sender.start()  # which may hear it already
                 while True:
                     run()
             except expected:
