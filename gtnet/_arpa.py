@@ -11,11 +11,11 @@ import numpy as np
 
 from gtnet import _files
 from gtnet._files import PathLike, Text
-from gtnet._ngram_trie import BOS, EOS, Ints, ListedTwiceError, Rows, Trie
+from gtnet._ngram_trie import BOS, EOS, MOST, Ints, ListedTwiceError, Rows, Trie
 from gtnet.lexicon import SymbolTable, table_of
 
 _LN10 = math.log(10)
-_MOST = float(np.finfo(np.float64).max) / _LN10
+_MOST = MOST / _LN10
 _BLOCK = 1 << 20  # bytes
 _UNKNOWN, _REFUSED = -9, -10  # no labels
 
@@ -169,7 +169,7 @@ class _Reader:
             return None
         if len(numbers) == 1:
             numbers.append(np.zeros(len(lines)))
-        if not (numbers[0] <= 0).all() or not (numbers[1] < _MOST).all():  # NaN is neither
+        if not (numbers[0] <= 0).all() or not (numbers[1] <= _MOST).all():  # NaN is neither
             return None
         labels = self._words.of(columns[1 : order + 1])
         if labels is None:
@@ -240,8 +240,8 @@ class _Reader:
             if _files.score(columns[0], "a log-probability") > 0:
                 raise ValueError(f"a log-probability must be 0 or less, got {columns[0]}")
             for weight in columns[order + 1 :]:
-                if _files.score(weight, "a back-off weight") >= _MOST:
-                    raise ValueError(f"a back-off weight {weight} is beyond float64")
+                if _files.score(weight, "a back-off weight") > _MOST:
+                    raise ValueError(f"a back-off weight must be at most {_MOST:.3g}, got {weight}")
             names = columns[1 : order + 1]
             encoded = [(column.encode(),) for column in columns]
             if order == 1:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from gtnet._checks import LARGEST
+from gtnet._checks import HIGHEST, LARGEST
 
 PathLike = str | os.PathLike[str]
 _BOM = "\ufeff"
@@ -171,7 +172,7 @@ def count(word: str, what: str) -> int:
 def score(word: str, what: str, sign: float = 1.0, dtype: type = np.float64) -> float:
     """`sign` times a number, as a score: -inf allowed, NaN and +inf not. Raises ValueError.
 
-    A finite number beyond the range of `dtype` is an error too.
+    A finite number beyond the range of `dtype` is an error too, and one whose sums would be.
     """
     try:
         number = sign * float(word) if word.isascii() and "_" not in word else None
@@ -181,7 +182,17 @@ def score(word: str, what: str, sign: float = 1.0, dtype: type = np.float64) -> 
         raise ValueError(f"{what} must be a number, got {word[:40]!r}")
     if abs(number) != float("inf") and abs(number) > float(np.finfo(dtype).max):
         raise ValueError(f"{what} {word[:40]!r} does not fit into {np.dtype(dtype).name}")
+    if number > highest(dtype):
+        raise ValueError(
+            f"{what} {word[:40]!r} is out of range: scores must be at most {highest(dtype):.3g} "
+            f"({np.dtype(dtype).name}), so that sums fit"
+        )
     return number
+
+
+def highest(dtype: type) -> float:
+    """The highest score that graphs take, of np.float32 or np.float64."""
+    return HIGHEST[torch.float32 if dtype is np.float32 else torch.float64]
 
 
 def replace_file(path: PathLike, data: bytes | str) -> None:

@@ -228,12 +228,15 @@ class Trie:
             not unlisted[0]
             or bool(unlisted[levels[min(2, len(levels) - 1)] :].any())
             or bool((self.scores > 0).any())
-            or not bool((self.backoffs < np.inf).all())
+            or not bool((self.backoffs <= MOST).all())
         ):
             raise ValueError("a score is none")
         if not bool(np.isin(self.words[1:], [*names, BOS, EOS]).all()):
             raise ValueError("a label has no name")
 
+
+MOST = 2.0**100
+"""A back-off score: those of all orders add up to one that graphs take."""
 
 _EMPTY = Trie(
     np.array([0, 1]),

@@ -9,6 +9,7 @@ import torch
 
 import gtnet
 from gtnet import Emissions, Graph, _ops, linear, losses, stack
+from gtnet.interop import gtn, k2, openfst
 
 NEG_INF = -math.inf
 WIDE = [1e17, -1e17, 9e299, -9e299]
@@ -224,3 +225,25 @@ def test_frames_of_equal_scores_are_refused_too(dtype):
     scores = torch.full((4, 2, 3), HUGE[dtype], dtype=dtype, requires_grad=True)
     with pytest.raises(ValueError, match=r"^ctc_loss: emissions must be at most"):
         losses.ctc_loss(scores, input_lengths=ENDS[0], **LENGTHS)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "line"),
+    [
+        (openfst.read, "0 1 1 1 -1e35\n1\n", 1),
+        (openfst.read, "0 1 1 1 0.5\n1 -1e35\n", 2),
+        (k2.read, "0 1 1 1e35\n1 2 -1 0\n2\n", 1),
+        (gtn.read, "0\n1\n0 1 1 1 1e35\n", 3),
+        (
+            gtnet.NGramModel.read,
+            "\\data\\\nngram 1=2\nngram 2=1\n\n\\1-grams:\n-1 a 1e35\n-1 </s>\n\\2-grams:\n"
+            "-1 a </s>\n\\end\\\n",
+            6,
+        ),
+    ],
+)
+def test_files_name_the_line_of_a_score_out_of_range(read, text, line, tmp_path) -> None:
+    path = tmp_path / "large.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"large\.txt:{line}: .*1e35"):
+        read(path)

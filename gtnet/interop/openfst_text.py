@@ -10,7 +10,7 @@ import torch
 
 from gtnet import _labels
 from gtnet._checks import EPSILON, LARGEST, NEG_INF
-from gtnet._files import Text, count, score
+from gtnet._files import Text, count, highest, score
 from gtnet._labels import LabelRule, Labels
 from gtnet.graph import Graph
 from gtnet.interop import _bulk, _shape
@@ -101,6 +101,8 @@ def _all_at_once(
         if not (costs > -np.inf).all():  # NaN too
             return None
         if (np.abs(costs[np.isfinite(costs)]) > float(np.finfo(kind).max)).any():
+            return None
+        if (-costs > highest(kind)).any():
             return None
         scores.append(0.0 - costs)
     if len(np.unique(final)) < len(final):
