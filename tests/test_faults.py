@@ -30,6 +30,10 @@ from gtnet import (
     viterbi_score,
 )
 
+unsanitized = pytest.mark.skipif(
+    "san" in os.environ.get("LD_PRELOAD", ""), reason="sanitizers reserve memory"
+)
+
 
 def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one():
     written, _ = kill.files(times=12, seed=1)
@@ -87,7 +91,7 @@ def limited(body: str, prepare: str = "", megabytes: int = 32) -> str:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-@pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="sanitizers reserve memory")
+@unsanitized
 def test_memory_that_runs_out_is_an_error_and_the_process_goes_on(tmp_path):
     printed = limited(
         f"""
@@ -151,7 +155,7 @@ HUNGRY = {
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-@pytest.mark.skipif("san" in os.environ.get("LD_PRELOAD", ""), reason="sanitizers reserve memory")
+@unsanitized
 def test_operations_name_themselves_where_memory_runs_out():
     prepare = EXPONENTIAL + textwrap.dedent(
         """
@@ -290,6 +294,7 @@ LONG = {
 }
 
 
+@unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="signals of Linux")
 def test_a_signal_ends_what_would_run_for_minutes():
     """Each of these runs for minutes or out of memory; the process gets 40 seconds of its own."""
