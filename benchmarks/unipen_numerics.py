@@ -223,7 +223,7 @@ def _ring(x: float, y: float, rng: np.random.Generator) -> np.ndarray:
 def _dot(x: float, y: float, rng: np.random.Generator) -> np.ndarray:
     """A dot, as pens make them: a short dash, now and then a tiny ring."""
     if rng.random() < 0.2:
-        return 0.4 * (_ring(0, 0, rng)) + np.array([x, y])
+        return 0.4 * _ring(0, 0, rng) + np.array([x, y])
     along, size = rng.uniform(0, np.pi), rng.uniform(0.01, 0.07)
     return _arc(x, y, x + size * np.cos(along), y + size * np.sin(along), 0)
 

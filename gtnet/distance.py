@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import NEG_INF
-from gtnet._far import fits_times
 from gtnet._memory import named, unmapped
+from gtnet._temperatures import fits_times
 from gtnet.graph import Graph, built, lazy, learnt
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gtnet import _lattice_paths, _lattice_sums, _ops
 from gtnet._checks import MAX_ARCS, NEG_INF
-from gtnet._far import fits_times
 from gtnet._ordinary import ordinary, transformed
+from gtnet._temperatures import fits_times
 from gtnet._text import headline
 from gtnet.distance import _is_one, _log_distance, _scaled, times
 from gtnet.emissions import Emissions, beyond

@@ -89,8 +89,8 @@ class Context(nn.Module):
         super().__init__()
         if layers < 1:
             raise ValueError(
-                f"Context: layers must be at least 1, got {layers}; for no recurrent layer set"
-                " units to 0"
+                f"Context: layers must be at least 1, got {layers}; for no recurrent layer set the"
+                " units, a configuration's context, to 0"
             )
         self.features = 2 * units if units else features
         sizes = [features, *[2 * units] * (layers - 1)] if units else []
