@@ -28,6 +28,7 @@ import gtnet
 from benchmarks.reading import SHARED, count_right, learn, share, texts
 from gtnet.reader import (
     Alphabet,
+    Combined,
     PenConfig,
     PenFrontEnd,
     Recognizer,
@@ -158,7 +159,7 @@ def train(given: argparse.Namespace) -> None:
     def report(step: int, loss: float, mean: nn.Module) -> None:
         assert isinstance(mean, Recognizer)
         found = texts(mean, seen)
-        save_reader(given.out, mean)
+        save_reader(given.out[0], mean)
         right = [a == t for a, t in zip(found, truth, strict=True)]
         new = [r for r, t in zip(right, truth, strict=True) if t not in known]
         print(
@@ -170,7 +171,7 @@ def train(given: argparse.Namespace) -> None:
     losses = written.losses(64, given.splice_at, given.spliced, given.seed)
     options = {"seconds": given.seconds, "every": 250, "report": report}
     steps = learn(reader, losses, given.steps, given.rate, 0.995, **options)
-    save_reader(given.out, reader)
+    save_reader(given.out[0], reader)
     print(f"{steps} steps, {(time.process_time() - began) / 60:.1f} CPU min")
 
 
@@ -180,21 +181,36 @@ def grams(given: argparse.Namespace, strength: float) -> gtnet.Graph:
     return ngram(words, Alphabet(LETTERS), given.order, strength=strength, least=given.least)
 
 
+def readers_of(folders: Sequence[Path], language: Any, looks: bool) -> list[Recognizer]:
+    """Trained readers, of one language now, with further looks or not."""
+    return [
+        Recognizer(
+            LETTERS, language, one.front_end, one.network, unsure=one.unsure if looks else 0.0
+        ).eval()
+        for one in map(load_reader, folders)
+    ]
+
+
+def together(readers: Sequence[Recognizer]) -> Recognizer | Combined:
+    """One reader, or several as one."""
+    return readers[0] if len(readers) == 1 else Combined(readers)
+
+
 def tune(given: argparse.Namespace) -> None:
     """Words of the validation writers, by the strength of n-grams."""
     data = parts(given.data)["valid"]
     rng = np.random.default_rng(0)
     valid = [data[i] for i in rng.choice(len(data), given.size or 300, replace=False)]
-    trained, truth = load_reader(given.out), [item.label for item in valid]
-    seen = trained.observe([item.strokes for item in valid])
+    strokes, truth = [item.strokes for item in valid], [item.label for item in valid]
     for strength in (None, 0.0, 0.25, 0.5, 0.75, 1.0):
         language = grams(given, strength) if strength else None
-        unsure = trained.unsure if strength == 0 else 0.0
-        reader = Recognizer(LETTERS, language, trained.front_end, trained.network, unsure=unsure)
-        found = texts(reader.eval(), seen)
+        looks = strength == 0
+        reader = together(readers_of(given.out, language, looks))
+        answers = reader.read(strokes, batch_size=given.batch)
+        found = [answer.text for answer in answers]
         right = share(count_right(found, truth), len(truth))
         name = f"n-grams at strength {strength}" if strength else "any string"
-        name += ", further looks" if unsure else ", one look"
+        name += ", further looks" if looks else ", one look"
         print(f"{name}: right {right}", flush=True)
         wrong = [(a, t) for a, t in zip(found, truth, strict=True) if a != t]
         print("  wrong: " + ", ".join(f"{a} for {t}" for a, t in wrong[:40]), flush=True)
@@ -205,37 +221,33 @@ def judge(given: argparse.Namespace) -> None:
     if given.size:
         rng = np.random.default_rng(1)
         samples = [samples[i] for i in sorted(rng.choice(len(samples), given.size, replace=False))]
-    truth = [item.label for item in samples]
-    trained = load_reader(given.out)
-    seen = trained.observe([item.strokes for item in samples])
+    strokes, truth = [item.strokes for item in samples], [item.label for item in samples]
     # Further looks where a reader is unsure, unless one takes long.
-    languages: dict[str, tuple[str, Callable[[], Any], float]] = {
-        "any": ("no lexicon", lambda: None, trained.unsure),
-        "few": ("350 words", lambda: words, trained.unsure),
+    languages: dict[str, tuple[str, Callable[[], Any], bool]] = {
+        "any": ("no lexicon", lambda: None, True),
+        "few": ("350 words", lambda: words, True),
         "many": (
             "25,000 words, one look",
             lambda: lexicon_of(25_000, words, frequent_words(given.words)),
-            0.0,
+            False,
         ),
         "grams": (
             f"no lexicon, {given.order}-grams, one look",
             lambda: grams(given, given.strength),
-            0.0,
+            False,
         ),
     }
     for chosen in given.languages:
-        name, language, unsure = languages[chosen]
+        name, language, looks = languages[chosen]
         began = time.process_time()
-        reader = Recognizer(
-            LETTERS, language(), trained.front_end, trained.network, unsure=unsure
-        ).eval()
+        readers = readers_of(given.out, language(), looks)
         ready = time.process_time()
-        answers = reader.read_observations(seen, batch_size=given.batch)
+        answers = together(readers).read(strokes, batch_size=given.batch)
         wrong = len(truth) - count_right([answer.text for answer in answers], truth)
         print(
             f"{name}: wrong {share(wrong, len(truth))} words;"
             f" {1000 * (time.process_time() - ready) / len(truth):.1f} CPU ms a word,"
-            f" grammar of {reader.grammar.num_arcs:,} arcs in {ready - began:.1f} s",
+            f" grammar of {readers[0].grammar.num_arcs:,} arcs in {ready - began:.1f} s",
             flush=True,
         )
 
@@ -244,7 +256,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.unipen_words", description=__doc__)
     parser.add_argument("work", choices=("train", "tune", "judge"))
     parser.add_argument("--data", type=Path, default=DATA, help="words.npz")
-    parser.add_argument("--out", type=Path, default=Path("runs/unipen_words"))
+    parser.add_argument(
+        "--out",
+        type=Path,
+        nargs="+",
+        default=[Path("runs/unipen_words")],
+        help="folder of the reader; to tune and judge several together, several",
+    )
     parser.add_argument("--steps", type=int, default=6000, help="of 64 words")
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)

@@ -570,7 +570,7 @@ def test_fitted_weights_trust_the_better_reader(images: list[np.ndarray]) -> Non
     fitted = start.fitted(images, truth, steps=60)
     assert fitted.weights[0] > start.weights[0] == 0.5
     assert [a.amount for a in Combined(readers, (1.0, 0.01)).read(images)] == truth
-    with pytest.raises(ValueError, match="4 images, 1 truths"):
+    with pytest.raises(ValueError, match="4 inputs, 1 truths"):
         start.fitted(images, truth[:1])
     with pytest.raises(ValueError, match="2 readers, 1 weights"):
         Combined(readers, (1.0,))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,13 +37,13 @@ class Combined:
         if len(self.weights) != len(self.readers):
             raise ValueError(f"Combined: {len(self.readers)} readers, {len(self.weights)} weights")
 
-    def read(self, images: Sequence[np.ndarray], *, batch_size: int = 32) -> list[Answer]:
-        """The answers for a sequence of images, uint8 [height, width]; see `Answer`."""
-        found = self._candidates(images, batch_size)
+    def read(self, inputs: Sequence[Any], *, batch_size: int = 32) -> list[Answer]:
+        """The answers for a sequence of inputs, as `Recognizer.observe` takes them."""
+        found = self._candidates(inputs, batch_size)
         return [self._answer(texts, table) for texts, table in found]
 
     def answer(self, texts: Sequence[str], shares: Sequence[Sequence[float]]) -> Answer:
-        """The answer for one image of which the readers said what they think already.
+        """The answer for one input of which the readers said what they think already.
 
         `texts`: the candidates; `shares`: the logs of their shares, a row for each reader. Raises
         ValueError for rows of other numbers.
@@ -61,7 +61,7 @@ class Combined:
 
     def fitted(
         self,
-        images: Sequence[np.ndarray],
+        inputs: Sequence[Any],
         truth: Sequence[str],
         *,
         batch_size: int = 32,
@@ -69,14 +69,14 @@ class Combined:
     ) -> Combined:
         """The same readers under the weights that make the true answers most probable.
 
-        Choose them on validation images: least -log of the share of the truth, or of what is no
-        candidate where it is none, by gradients. Images without candidates are left out. Raises
-        ValueError for different numbers of images and truths.
+        Choose them on a validation part: least -log of the share of the truth, or of what is no
+        candidate where it is none, by gradients. Inputs without candidates are left out. Raises
+        ValueError for different numbers of inputs and truths.
         """
-        if len(images) != len(truth):
-            raise ValueError(f"Combined.fitted: {len(images)} images, {len(truth)} truths")
+        if len(inputs) != len(truth):
+            raise ValueError(f"Combined.fitted: {len(inputs)} inputs, {len(truth)} truths")
         rows = []
-        for (texts, table), text in zip(self._candidates(images, batch_size), truth, strict=True):
+        for (texts, table), text in zip(self._candidates(inputs, batch_size), truth, strict=True):
             if texts:
                 rows.append((table, texts.index(text) if text in texts else len(texts)))
         # Weights are logs here, which keeps them above 0.
@@ -89,12 +89,10 @@ class Combined:
             optimizer.step()
         return Combined(self.readers, tuple(logs.detach().exp().tolist()))
 
-    def _candidates(
-        self, images: Sequence[np.ndarray], batch_size: int
-    ) -> list[tuple[list[str], Tensor]]:
-        """For each image the candidates, and log-shares [readers, candidates and the rest]."""
-        observed = [reader.observe(images) for reader in self.readers]
-        texts: list[list[str]] = [[] for _ in images]
+    def _candidates(self, inputs: Sequence[Any], batch_size: int) -> list[tuple[list[str], Tensor]]:
+        """For each input the candidates, and log-shares [readers, candidates and the rest]."""
+        observed = [reader.observe(inputs) for reader in self.readers]
+        texts: list[list[str]] = [[] for _ in inputs]
         for reader, seen in zip(self.readers, observed, strict=True):
             for own, answer in zip(texts, reader.read_observations(seen, batch_size=batch_size)):
                 if answer.amount is not None:
@@ -103,7 +101,7 @@ class Combined:
         tables = [torch.full((len(self.readers), len(own) + 1), _LEAST).double() for own in texts]
         for number, (reader, seen) in enumerate(zip(self.readers, observed, strict=True)):
             reader.eval()
-            for first in range(0, len(images), batch_size):
+            for first in range(0, len(inputs), batch_size):
                 batch = slice(first, first + batch_size)
                 shares = reader.log_shares(seen[batch], texts[batch], looks=True)
                 for table, known in zip(tables[batch], shares, strict=True):

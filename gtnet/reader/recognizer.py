@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,9 +95,13 @@ class Recognizer(nn.Module):
         if isinstance(self.front_end, SegmentsFrontEnd):
             self.front_end.context = context
 
-    def observe(self, images: Sequence[np.ndarray]) -> list[Any]:
-        """What the front end sees of each image, uint8 [height, width], dark ink on light paper."""
-        return [self.front_end.observe(image) for image in images]
+    def observe(self, inputs: Sequence[Any]) -> list[Any]:
+        """What the front end sees of each input, of the kind that it takes.
+
+        Images are uint8 [height, width], dark ink on light paper; strokes of a pen float
+        [points, 2] each, a list of them for an input; sound a `Recording`.
+        """
+        return [self.front_end.observe(one) for one in inputs]
 
     def recognition(self, observations: Sequence[Any], change: Any = None) -> gtnet.Emissions:
         """The batch of recognition graphs; `change` distorts what the network sees."""
@@ -156,13 +159,13 @@ class Recognizer(nn.Module):
 
     @torch.no_grad()
     def read(
-        self, images: Sequence[np.ndarray], *, batch_size: int = 32, best: int | None = None
+        self, inputs: Sequence[Any], *, batch_size: int = 32, best: int | None = None
     ) -> list[Answer]:
-        """The answers for a sequence of images, uint8 [height, width]; see `Answer`.
+        """The answers for a sequence of inputs, as `observe` takes them; see `Answer`.
 
         `best`: answers wanted of each, with its alternatives; fewer where there are no more.
         """
-        return self.read_observations(self.observe(images), batch_size=batch_size, best=best)
+        return self.read_observations(self.observe(inputs), batch_size=batch_size, best=best)
 
     @torch.no_grad()
     def read_observations(
