@@ -359,8 +359,8 @@ def ctc_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
     lengths = torch.tensor([2, 1, 0])
     targets = (torch.tensor([1, 1, 2]), torch.tensor([[1, 1], [2, 9], [9, 9]]))
     forth = [(scores, frames, t, lengths, 0, keep) for t in targets for keep in (False, True)]
-    loss, labels, *layout = torch.ops.gtnet.ctc_loss(*forth[-1])
-    back = [(torch.ones_like(loss), labels, scores, frames, *layout)]
+    loss, shares, *columns = torch.ops.gtnet.ctc_loss(*forth[-1])
+    back = [(torch.ones_like(loss), shares, scores, frames, *columns)]
     return {"ctc_loss": forth, "ctc_loss_backward": back, "ctc_total": forth}
 
 

@@ -74,7 +74,7 @@ def _(
 
 
 @fake("ctc_loss_backward")
-def _(grad_loss: Tensor, labels: Tensor, scores: Tensor, *rest: Any) -> Tensor:
+def _(grad_loss: Tensor, shares: Tensor, scores: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(scores)
 
 
@@ -407,14 +407,14 @@ class _CtcLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        log_probs, lengths, labels, *layout = ctx.saved_tensors
+        log_probs, lengths, shares, *columns = ctx.saved_tensors
         if torch.is_grad_enabled():
             loss = ctx.multiplied_out(log_probs)
             (grad,) = torch.autograd.grad(loss, log_probs, grad_loss, create_graph=True)
         else:
             scores = rows_of_labels(log_probs.transpose(0, 1))
             grad = backward_of_ctc_loss(
-                grad_loss.contiguous(), labels, scores, lengths, *layout
+                grad_loss.contiguous(), shares, scores, lengths, *columns
             ).transpose(0, 1)
         return grad, None, None, None, None, None
 

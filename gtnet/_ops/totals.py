@@ -69,11 +69,11 @@ def _(scores: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
             "ctc_loss: lengths, labels or scores are not what they should be: outside of "
             "torch.compile the error says which"
         )
-    loss, labels, *layout = found
+    loss, shares, *columns = found
     if not rest[-1]:
         return loss, scores.new_empty(0)
     ones = torch.ones_like(loss)
-    return loss, backward_of_ctc_loss(ones, labels, scores, lengths, *layout)
+    return loss, backward_of_ctc_loss(ones, shares, scores, lengths, *columns)
 
 
 @fake("lattice_total")

@@ -52,13 +52,17 @@ struct LabelArray {
   }
 };
 
+// Of rows no longer than this all is fetched, of longer ones what is read.
+constexpr int64_t kFarApart = 256;
+
 // factors[l] = exp(row[labels[l]] - top), and what is to be known about the row. Arrays are written
 // in whole vectors: a scalar rest would cost more than all the others.
 template <class T, class Score>
 struct ReadRow {
   int32_t num_labels;
   const int32_t* labels;
-  const Score *row, *next;  // next: what will be read after it, or null
+  bool contiguous, all_there;  // labels follow each other; the row has every one of them
+  const Score *row, *next;     // next: what to fetch meanwhile, or null
   int64_t row_size;
   Score* x;
   Numbers<T> factor;
@@ -114,29 +118,33 @@ struct ReadRow {
  private:
   static constexpr double kHighest =
       sizeof(Score) == 8 ? 0x1p1000 : 0x1p107;  // gtnet._checks.HIGHEST
-  static constexpr int64_t kFarApart = 256;  // a processor fetches the next of shorter rows itself
+  static constexpr int64_t kFetched = 64 / sizeof(Score);
 
   // Into x[1, end); what is no label any more repeats one.
   GTNET_INLINE void gather(int32_t end) const {
     if (num_labels == 1) return;
-    const int32_t first = labels[1], last = labels[num_labels - 1];  // labels ascend
-    if (last >= row_size) {
+    if (!all_there) {
       for (int32_t l = 1; l < end; ++l) {
         const int32_t label = labels[l < num_labels ? l : 1];
         x[l] = label < row_size ? row[label] : -std::numeric_limits<Score>::infinity();
       }
       return;
     }
-    const bool contiguous = last - first == num_labels - 2;
     int32_t l = 1;
     if (contiguous) {
       l += (num_labels - 1) / kLanes * kLanes;
-      std::copy_n(row + first, l - 1, x + 1);
+      std::copy_n(row + labels[1], l - 1, x + 1);
     }
     GTNET_SIMD()
     for (int32_t i = l; i < end; ++i) x[i] = row[labels[i < num_labels ? i : 1]];
-    if (contiguous || next == nullptr || row_size < kFarApart) return;
-    for (l = 1; l < num_labels; ++l) __builtin_prefetch(next + labels[l]);
+    if (next == nullptr) return;
+    if (row_size < kFarApart) {
+      for (int64_t column = 0; column < row_size; column += kFetched) {
+        __builtin_prefetch(next + column);
+      }
+    } else if (!contiguous) {
+      for (l = 1; l < num_labels; ++l) __builtin_prefetch(next + labels[l]);
+    }
   }
 };
 
@@ -167,7 +175,16 @@ class FrameEmissions {
         size_(LabelArray::size(steps_.num_labels)),
         own_(size_),
         x_(size_),
-        ones_(steps_.num_labels, 1) {}
+        ones_(steps_.num_labels, 1) {
+    const int32_t *const first = steps_.labels + 1, *const end = steps_.labels + steps_.num_labels;
+    contiguous_ = true;
+    // Rows that follow each other in memory a processor fetches itself, if it needs all of them.
+    is_far_ = item.row_stride != item.num_labels || item.num_labels >= kFarApart;
+    for (const int32_t* at = first; at < end; ++at) {
+      contiguous_ = contiguous_ && *at == *first + (at - first);
+      all_there_ = all_there_ && *at < item.num_labels;
+    }
+  }
 
   // The row of a segment; that of `next` is fetched meanwhile, if there is such a segment.
   void read(int32_t segment, int32_t next) {
@@ -175,9 +192,10 @@ class FrameEmissions {
     const Numbers<T> own = LabelArray::first(own_.begin()),
                      numbers{kept_.factors ? factors_of(segment) : own.m, own.e};
     numbers_ = numbers;
-    vectorized(ReadRow<T, Score>{steps_.num_labels, steps_.labels, item_.row(segment),
-                                 fetched ? item_.row(next) : nullptr, item_.num_labels,
-                                 LabelArray::first(x_.begin()), numbers, &top, &spread, &valid});
+    vectorized(ReadRow<T, Score>{steps_.num_labels, steps_.labels, contiguous_, all_there_,
+                                 item_.row(segment), fetched && is_far_ ? item_.row(next) : nullptr,
+                                 item_.num_labels, LabelArray::first(x_.begin()), numbers, &top,
+                                 &spread, &valid});
     if (kept_.factors) kept_.top[segment] = top, kept_.spread[segment] = spread;
   }
 
@@ -223,6 +241,7 @@ class FrameEmissions {
   const Array<T> own_;
   const Aligned<Score> x_;
   const std::vector<T> ones_;
+  bool contiguous_ = false, all_there_ = true, is_far_ = false;
   Numbers<T> numbers_{};
 
   T* factors_of(int32_t segment) const {

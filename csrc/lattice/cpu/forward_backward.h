@@ -31,7 +31,6 @@ template <class Score>
 struct ItemGradient {
   Score* scores;  // rows of labels, so far apart
   int64_t row_stride;
-  Score* labels = nullptr;  // [segments, label_lanes] the same as sums by label
   double *weights = nullptr, *start = nullptr, *accept = nullptr;
   double *first = nullptr, *last = nullptr;  // of the cuts' own start and accept scores
   bool by_cut = false;  // weights are [cuts, arcs], by the cut in which an arc is taken
@@ -202,13 +201,13 @@ class LatticePass {
     std::vector<double> ahead(cuts_.count, kUnset), flow(cuts_.count, 0.0);  // flow: in minus out
     const Aligned<T> gamma(size);
     const int64_t lanes = label_lanes(steps_.by_label);
-    const Aligned<Score> own_sums(lanes);
+    const Aligned<Score> all_sums(lanes);
+    Score* const sums = all_sums.begin();
     const LabelColumns columns(steps_.by_label, steps_.labels, item_.num_labels);
-    const auto spread = [&](int32_t k, const Score* sums) {
-      if (out.scores == nullptr) return;
+    const auto spread = [&](int32_t k) {
       Score* const row = out.scores + cuts_.row[k] * out.row_stride;
-      vectorized(SpreadLabels<Score>{steps_.by_label.num_slices, columns, sums, Score{1}, row,
-                                     item_.num_labels});
+      vectorized(
+          SpreadLabels<Score>{steps_.by_label.num_slices, columns, sums, row, item_.num_labels});
     };
     ArcCounter<T> reading(steps_.leaving, graph.reading, &graph.scaled, size, counting),
         epsilon(steps_.epsilon_leaving, graph.epsilon, nullptr, size, counting);
@@ -220,13 +219,12 @@ class LatticePass {
       bool is_read = false;
       for (int32_t k = cuts_.begin[c]; k < cuts_.begin[c + 1]; ++k) {
         const int32_t d = cuts_.target[k];
-        Score* const sums = out.labels ? out.labels + cuts_.row[k] * lanes : own_sums.begin();
         frame_.read_again(k, k - 1);
         spreads += frame_.spread + (cuts_.is_chain ? 0 : std::abs(frame_.top));
         if (!(spreads <= extended::Limits<T>::kLimit)) return false;
         if (total.m == 0 || is_unset(offset[c]) || is_unset(ahead[d])) {
           std::fill_n(sums, lanes, Score{0});
-          spread(k, sums);
+          spread(k);
           continue;
         }
         const Numbers<T> beyond = betas.begin() + (cuts_.is_chain ? 0 : d * size);
@@ -248,7 +246,7 @@ class LatticePass {
         const double share = cuts_.is_chain && sum > 0 ? 1 / sum : 1;
         vectorized(SumByLabel<T, Score>{steps_.by_label, gamma.begin(),
                                         static_cast<T>(static_cast<double>(grad) * share), sums});
-        spread(k, sums);
+        spread(k);
         flow[d] += sum;
         flow[c] -= sum;
         const double behind = relative(ahead[c], ahead[d] + frame_.top);

@@ -74,13 +74,12 @@ struct SumByLabel {
   }
 };
 
-// row[column of l] = scale * sums[l], 0 elsewhere. A long row comes after its empty namesake.
+// row[column of l] = sums[l], 0 elsewhere. A long row comes after its empty namesake.
 template <class Score>
 struct SpreadLabels {
   int32_t num_slices;
   const LabelColumns& columns;
   const Score* sums;
-  Score scale;
   Score* row;
   int64_t row_size;
 
@@ -91,11 +90,11 @@ struct SpreadLabels {
       const Score* const sum = sums + int64_t{k} * kLanes;
       if (columns.contiguous(k)) {
         GTNET_SIMD()
-        for (int i = 0; i < kLanes; ++i) row[column[0] + i] = scale * sum[i];
+        for (int i = 0; i < kLanes; ++i) row[column[0] + i] = sum[i];
       } else {
         GTNET_SIMD()
         for (int i = 0; i < kLanes; ++i) {
-          if (column[i] >= 0) row[column[i]] = scale * sum[i];
+          if (column[i] >= 0) row[column[i]] = sum[i];
         }
       }
     }

@@ -111,7 +111,6 @@ ItemSums differentiate(const LatticeBatch<Score>& batch, const double* grad_scor
     const lattice::ItemGradient<Score> out{
         batch.rows_of(b, output<Score>(grad_scores), item_stride, stride),
         stride,
-        nullptr,
         counting ? sums.weights.data() + sums.arcs_at[b] : nullptr,
         counting ? sums.start.data() + sums.states_at[b] : nullptr,
         counting ? sums.accept.data() + sums.states_at[b] : nullptr,

@@ -1,20 +1,39 @@
 // The operators that lay out a graph: for the CPU's vectors, and from that for blocks of a GPU.
-#include "ops/cpu/layouts.h"
-
 #include "layout/transition_program_builder.h"
+#include "layout/transition_rows_builder.h"
+#include "ops/cpu/executor.h"
+#include "ops/tensors.h"
 
 namespace gtnet::ops {
 namespace {
 
+// The layout of every graph, and for each a state on an epsilon cycle, -1 for none.
 std::tuple<Tensor, Tensor, Tensor> steps(const Tensor& state_offsets, const Tensor& arc_offsets,
                                          const Tensor& source, const Tensor& target,
                                          const Tensor& labels) {
-  const LaidOut found = lay_out(source, input<int64_t>(state_offsets), input<int64_t>(arc_offsets),
-                                graphs(state_offsets), input<int32_t>(source),
-                                input<int32_t>(target), input<int32_t>(labels), [](int64_t) {});
-  Tensor on_cycle = empty<int64_t>(state_offsets, graphs(state_offsets));
-  std::copy(found.on_cycle.begin(), found.on_cycle.end(), output<int64_t>(on_cycle));
-  return {found.words, found.offsets, on_cycle};
+  const int64_t num_graphs = graphs(state_offsets);
+  const int64_t *const states = input<int64_t>(state_offsets), *const arcs =
+                                                                   input<int64_t>(arc_offsets);
+  Tensor offsets = empty<int64_t>(source, num_graphs + 1),
+         on_cycle = empty<int64_t>(state_offsets, num_graphs);
+  std::vector<std::vector<int32_t>> laid_out(num_graphs);
+  for (int64_t g = 0; g < num_graphs; ++g) {  // on threads it waits for the allocator
+    const int64_t a = arcs[g];
+    layout::TransitionRowsBuilder builder(
+        static_cast<int32_t>(states[g + 1] - states[g]), static_cast<int32_t>(arcs[g + 1] - a),
+        input<int32_t>(source) + a, input<int32_t>(target) + a, input<int32_t>(labels) + a);
+    output<int64_t>(on_cycle)[g] = builder.build(laid_out[g]);
+  }
+  int64_t* const begin = output<int64_t>(offsets);
+  begin[0] = 0;
+  for (int64_t g = 0; g < num_graphs; ++g) {
+    begin[g + 1] = begin[g] + static_cast<int64_t>(laid_out[g].size());
+  }
+  Tensor words = empty<int32_t>(source, begin[num_graphs]);
+  for_each_graph(num_graphs, words.numel(), [&](int64_t g) {
+    std::copy(laid_out[g].begin(), laid_out[g].end(), output<int32_t>(words) + begin[g]);
+  });
+  return {words, offsets, on_cycle};
 }
 
 std::tuple<Tensor, Tensor> block_steps(const Tensor& words, const Tensor& word_offsets) {

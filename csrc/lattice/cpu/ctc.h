@@ -1,0 +1,332 @@
+// The CTC loss of one item (Graves et al. 2006, section 4.1): forward and backward over the frames,
+// where position i is the blank before label i of the target, or that label. Blanks and labels lie
+// in arrays of their own, so that every step is a few vectors beside each other:
+//   blank_t(i) = (blank(i) + label(i - 1)) * p_t(blank)
+//   label_t(i) = (label(i) + blank(i) + label(i - 1) if it may be skipped to) * p_t(label i)
+// Numbers have an exponent of their own, as those of lattices do, and no result differs from theirs
+// but by rounding: this is what `LatticePass` does for this one topology, without reading it.
+#pragma once
+
+#include <vector>
+
+#include "core/drivers.h"
+#include "lattice/cpu/forward_backward.h"
+
+namespace gtnet::lattice {
+
+// A target and the frames of its item.
+template <class Score>
+struct CtcItem {
+  const int32_t* target;
+  int32_t length, blank;
+  int64_t frames;
+  const Score* scores;  // [frames, num_labels], rows so far apart
+  int64_t row_stride, num_labels;
+};
+
+// The numbers of all positions at one frame.
+template <class T>
+struct CtcRow {
+  Numbers<T> blank, label;
+
+  CtcRow operator+(int64_t by) const { return {blank + by, label + by}; }
+  void clear_lanes_at(int32_t position) const {
+    clear_lanes(blank + position);
+    clear_lanes(label + position);
+  }
+};
+
+// to = one frame after `from`. `skip` is added to exponents: 0 where a label may follow the one
+// before without a blank, elsewhere so little that nothing is left.
+template <class T>
+struct CtcForward {
+  Window window;
+  CtcRow<T> from, to;
+  const Exponent<T>* skip;
+  Numbers<T> chance;  // of label i; of the blank:
+  T blank_m;
+  Exponent<T> blank_e;
+
+  GTNET_INLINE void operator()() const {
+    GTNET_SIMD()
+    for (int32_t i = window.begin; i < window.end; ++i) {
+      const T blank = from.blank.m[i], label = from.label.m[i], before = from.label.m[i - 1];
+      const Exponent<T> blank_at = from.blank.e[i], label_at = from.label.e[i],
+                        before_at = from.label.e[i - 1], skipped_at = before_at + skip[i];
+      Exponent<T> top = blank_at > before_at ? blank_at : before_at;
+      T m = blank * extended::power_of_two<T>(blank_at - top) +
+            before * extended::power_of_two<T>(before_at - top);
+      m *= blank_m;
+      top += blank_e;
+      extended::normalize(m, top);
+      to.blank.m[i] = m;
+      to.blank.e[i] = top;
+      top = blank_at > label_at ? blank_at : label_at;
+      top = skipped_at > top ? skipped_at : top;
+      m = blank * extended::power_of_two<T>(blank_at - top) +
+          label * extended::power_of_two<T>(label_at - top) +
+          before * extended::power_of_two<T>(skipped_at - top);
+      m *= chance.m[i];
+      top += chance.e[i];
+      extended::normalize(m, top);
+      to.label.m[i] = m;
+      to.label.e[i] = top;
+    }
+  }
+};
+
+// What a frame has of all paths, by position; and betas times chances, for the frame before.
+template <class T>
+struct CtcMeet {
+  Window window;
+  CtcRow<T> alpha, beta, led;
+  Numbers<T> chance;
+  T blank_m;
+  Exponent<T> blank_e;
+  T scale_m;
+  Exponent<T> scale_e;
+  T *blank_share, *label_share;  // of each position
+  T *all_blanks, *all_labels;    // summed
+
+  GTNET_INLINE void operator()() const {
+    GTNET_SIMD()
+    for (int32_t i = window.begin; i < window.end; ++i) {
+      const T blank = beta.blank.m[i], label = beta.label.m[i];
+      const Exponent<T> blank_at = beta.blank.e[i], label_at = beta.label.e[i];
+      led.blank.m[i] = blank * blank_m;
+      led.blank.e[i] = blank_at + blank_e;
+      led.label.m[i] = label * chance.m[i];
+      led.label.e[i] = label_at + chance.e[i];
+      blank_share[i] = alpha.blank.m[i] * blank * scale_m *
+                       extended::power_of_two<T>(alpha.blank.e[i] + blank_at + scale_e);
+      label_share[i] = alpha.label.m[i] * label * scale_m *
+                       extended::power_of_two<T>(alpha.label.e[i] + label_at + scale_e);
+    }
+    *all_blanks = sum(blank_share);
+    *all_labels = sum(label_share);
+  }
+
+ private:
+  GTNET_INLINE T sum(const T* values) const {
+    Lanes<T> sums{};
+    for (int32_t i = window.begin; i < window.end; i += kLanes) {
+      Lanes<T> lanes;
+      load<T>(lanes, values + i);
+      sums += lanes;
+    }
+    return sum_of<T>(sums);
+  }
+};
+
+// beta = one frame before the one that `led` leads into.
+template <class T>
+struct CtcBackward {
+  Window window;
+  CtcRow<T> led, beta;
+  const Exponent<T>* skip;
+
+  GTNET_INLINE void operator()() const {
+    GTNET_SIMD()
+    for (int32_t i = window.begin; i < window.end; ++i) {
+      const T blank = led.blank.m[i], label = led.label.m[i], next_blank = led.blank.m[i + 1],
+              next = led.label.m[i + 1];
+      const Exponent<T> blank_at = led.blank.e[i], label_at = led.label.e[i],
+                        next_blank_at = led.blank.e[i + 1],
+                        skipped_at = led.label.e[i + 1] + skip[i + 1];
+      Exponent<T> top = blank_at > label_at ? blank_at : label_at;
+      T m = blank * extended::power_of_two<T>(blank_at - top) +
+            label * extended::power_of_two<T>(label_at - top);
+      extended::normalize(m, top);
+      beta.blank.m[i] = m;
+      beta.blank.e[i] = top;
+      top = label_at > next_blank_at ? label_at : next_blank_at;
+      top = skipped_at > top ? skipped_at : top;
+      m = label * extended::power_of_two<T>(label_at - top) +
+          next_blank * extended::power_of_two<T>(next_blank_at - top) +
+          next * extended::power_of_two<T>(skipped_at - top);
+      extended::normalize(m, top);
+      beta.label.m[i] = m;
+      beta.label.e[i] = top;
+    }
+  }
+};
+
+// Both passes over one item in arithmetic T.
+template <class T, class Score>
+class CtcPass {
+  using E = Exponent<T>;
+
+ public:
+  explicit CtcPass(const CtcItem<Score>& item, bool keep)
+      : item_(item),
+        width_((item.length + kLanes) / kLanes * kLanes),
+        labels_(columns(item)),
+        rows_(rows_of(item, labels_)),
+        kept_factors_(keep ? item.frames * LabelArray::size(rows_.steps.num_labels) : 0, false),
+        kept_doubles_(keep ? 2 * item.frames : 0),
+        frame_(rows_, {keep ? kept_factors_.begin() : nullptr, kept_doubles_.data(),
+                       kept_doubles_.data() + item.frames}),
+        skip_(width_),
+        blanks_(Array<T>::unwritten(slots(keep) * stride())),
+        label_rows_(Array<T>::unwritten(slots(keep) * stride())),
+        keep_(keep) {
+    for (int32_t i = 0; i < width_ + kMargin; ++i) {
+      const bool skips = 0 < i && i < item.length && item.target[i] != item.target[i - 1];
+      skip_.begin()[i] = skips ? 0 : 2 * extended::Limits<T>::kZero;  // below any 0
+    }
+  }
+
+  LatticeScore forward() {
+    if (item_.frames < item_.length) return unreached();
+    const Array<T> first_blanks(width_), no_labels(width_);
+    first_blanks.begin().m[0] = 1;
+    first_blanks.begin().e[0] = 0;
+    CtcRow<T> from{first_blanks.begin(), no_labels.begin()};
+    double offset = 0;
+    for (int64_t t = 0; t < item_.frames; ++t) {
+      poll(4 * width_);
+      if (!read(t, t + 1)) return {kNegInf, false, frame_.valid};
+      offset += frame_.top;
+      const Numbers<T> chance = frame_.numbers() + 1;
+      const Window window = window_at(t);
+      const CtcRow<T> to = alpha(t);
+      to.clear_lanes_at(window.begin - kLanes);
+      vectorized(CtcForward<T>{window, from, to, skip_.begin(), chance, chance.m[item_.length],
+                               chance.e[item_.length]});
+      to.clear_lanes_at(window.end);
+      for (int32_t i = item_.length; i < window.end; ++i) {  // no label
+        to.label.m[i] = 0;
+        to.label.e[i] = extended::Limits<T>::kZero;
+      }
+      from = to;
+    }
+    const int32_t last = item_.length;
+    total_ = {from.blank.m[last], from.blank.e[last]};
+    if (last > 0) extended::add(total_.m, total_.e, from.label.m[last - 1], from.label.e[last - 1]);
+    extended::normalize(total_.m, total_.e);
+    const double log = total_.m == 0 ? kNegInf
+                                     : std::log(static_cast<double>(total_.m)) +
+                                           static_cast<double>(total_.e) * kLn2 + offset;
+    return {log, true, frame_.valid};
+  }
+
+  // How probable the labels of the target and then the blank are, [frames, length + 1]. Whether
+  // the arithmetic was good enough.
+  bool backward(Score* shares) {
+    const int32_t length = item_.length;
+    if (total_.m == 0) {
+      std::fill_n(shares, item_.frames * (length + 1), Score{0});
+      return true;
+    }
+    const Array<T> blanks(width_), labels(width_), led_blanks(width_), led_labels(width_);
+    const CtcRow<T> beta{blanks.begin(), labels.begin()},
+        led{led_blanks.begin(), led_labels.begin()};
+    beta.blank.m[length] = 1;
+    beta.blank.e[length] = 0;
+    if (length > 0) beta.label.m[length - 1] = 1, beta.label.e[length - 1] = 0;
+    const Aligned<T> blank_share(width_), label_share(width_);
+    spreads_ = 0;
+    for (int64_t t = item_.frames; t-- > 0;) {
+      poll(8 * width_);
+      frame_.read_again(static_cast<int32_t>(t), static_cast<int32_t>(t - 1));
+      const Numbers<T> chance = frame_.numbers() + 1;
+      const Window window = window_at(t);
+      T of_blank = 0, of_labels = 0;
+      vectorized(CtcMeet<T>{window, alpha(t), beta, led, chance, chance.m[length], chance.e[length],
+                            T{1} / total_.m, -total_.e, blank_share.begin(), label_share.begin(),
+                            &of_blank, &of_labels});
+      const T met = of_blank + of_labels;
+      // All paths go through a frame: their shares are made to add up to 1.
+      if (!(std::abs(static_cast<double>(met) - 1) < kTolerance)) return false;
+      const T share = T{1} / met;
+      Score* const row = shares + t * (length + 1);
+      const int32_t first = std::min(window.begin, length), last = std::min(window.end, length);
+      std::fill_n(row, first, Score{0});
+      for (int32_t i = first; i < last; ++i)
+        row[i] = static_cast<Score>(label_share.begin()[i] * share);
+      std::fill(row + last, row + length, Score{0});
+      row[length] = static_cast<Score>(of_blank * share);
+      if (t == 0) break;
+      led.clear_lanes_at(window.begin - kLanes);
+      led.clear_lanes_at(window.end);
+      vectorized(CtcBackward<T>{window_at(t - 1), led, beta, skip_.begin()});
+    }
+    return true;
+  }
+
+ private:
+  static constexpr double kLn2 = 0.69314718055994530942, kTolerance = 1e-4;
+
+  const CtcItem<Score>& item_;
+  const int32_t width_;  // positions, in whole vectors
+  const std::vector<int32_t> labels_;
+  const LatticeItem<Score> rows_;
+  const Aligned<T> kept_factors_;
+  std::vector<double> kept_doubles_;
+  FrameEmissions<T, Score> frame_;
+  const Aligned<E> skip_;
+  const Array<T> blanks_, label_rows_;  // alphas
+  const bool keep_;
+  double spreads_ = 0;
+  struct {
+    T m;
+    E e;
+  } total_{0, 0};
+
+  // The labels to be read of each frame, behind what stands for none: the target, then the blank.
+  static std::vector<int32_t> columns(const CtcItem<Score>& item) {
+    std::vector<int32_t> labels{0};
+    labels.insert(labels.end(), item.target, item.target + item.length);
+    labels.push_back(item.blank);
+    return labels;
+  }
+
+  static LatticeItem<Score> rows_of(const CtcItem<Score>& item,
+                                    const std::vector<int32_t>& labels) {
+    layout::TransitionRows steps{};
+    steps.num_labels = static_cast<int32_t>(labels.size());
+    steps.labels = labels.data();
+    return {steps,
+            0,
+            0,
+            nullptr,
+            nullptr,
+            nullptr,
+            Cuts::chain(item.frames),
+            item.scores,
+            item.row_stride,
+            item.num_labels};
+  }
+
+  // The first alphas are those of frame 0; without `keep` two frames take turns.
+  int64_t slots(bool keep) const { return keep ? item_.frames : 2; }
+  int64_t stride() const { return width_ + kLanes; }  // a vector of zeros between rows
+  CtcRow<T> alpha(int64_t t) const {
+    return CtcRow<T>{blanks_.begin(), label_rows_.begin()} + (keep_ ? t : t % 2) * stride();
+  }
+
+  // The positions that paths can be in at a frame.
+  Window window_at(int64_t t) const {
+    const int64_t first = std::max<int64_t>(0, item_.length - (item_.frames - t)),
+                  last = std::min<int64_t>(item_.length, t) + 1;
+    if (first >= last) return {0, 0};
+    return {static_cast<int32_t>(first / kLanes * kLanes),
+            static_cast<int32_t>((last + kLanes - 1) / kLanes * kLanes)};
+  }
+
+  // What too few frames give, once all of them were read.
+  LatticeScore unreached() {
+    bool fits = true;
+    for (int64_t t = 0; t < item_.frames && fits; ++t) fits = read(t, t + 1);
+    return {kNegInf, fits, frame_.valid};
+  }
+
+  // Reads a frame; false where exponents would run over.
+  bool read(int64_t t, int64_t next) {
+    frame_.read(static_cast<int32_t>(t), static_cast<int32_t>(next));
+    spreads_ += frame_.spread;
+    return spreads_ <= extended::Limits<T>::kLimit;
+  }
+};
+
+}  // namespace gtnet::lattice
