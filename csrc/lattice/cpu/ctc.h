@@ -194,10 +194,8 @@ class CtcPass {
       vectorized(CtcForward<T>{window, from, to, skip_.begin(), chance, chance.m[item_.length],
                                chance.e[item_.length]});
       to.clear_lanes_at(window.end);
-      for (int32_t i = item_.length; i < window.end; ++i) {  // no label
-        to.label.m[i] = 0;
-        to.label.e[i] = extended::Limits<T>::kZero;
-      }
+      // Behind the last blank there is no label.
+      Array<T>::clear(to.label + item_.length, std::max(0, window.end - item_.length));
       from = to;
     }
     const int32_t last = item_.length;

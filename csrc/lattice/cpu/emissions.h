@@ -73,21 +73,15 @@ struct ReadRow {
     constexpr Score kInfinity = std::numeric_limits<Score>::infinity();
     const auto end = static_cast<int32_t>(1 + LabelArray::whole_vectors(num_labels));
     gather(end);
-    Lanes<Score> highs = Lanes<Score>{} - kInfinity, lows = -highs, wrongs{};
-    for (int32_t l = 1; l < end; l += kLanes) {
-      Lanes<Score> lanes;
-      load<Score>(lanes, x + l);
-      wrongs += lanes < kInfinity ? Lanes<Score>{} : Lanes<Score>{} + 1;  // NaN or +inf
-      highs = lanes > highs ? lanes : highs;
-      const Lanes<Score> possible = lanes == -kInfinity ? -lanes : lanes;
-      lows = possible < lows ? possible : lows;
+    Score best = -kInfinity, worst = kInfinity;
+    int32_t wrong = 0;
+    GTNET_SIMD(reduction(max : best) reduction(min : worst) reduction(| : wrong))
+    for (int32_t l = 1; l < end; ++l) {
+      const Score score = x[l], possible = score == -kInfinity ? kInfinity : score;
+      wrong |= score < kInfinity ? 0 : 1;  // NaN or +inf
+      best = score > best ? score : best;
+      worst = possible < worst ? possible : worst;
     }
-    const auto more = [](auto& a, const auto& b)
-                          __attribute__((always_inline)) { a = a > b ? a : b; };
-    const auto less = [](auto& a, const auto& b)
-                          __attribute__((always_inline)) { a = a < b ? a : b; };
-    const Score best = folded<Score>(highs, more), worst = folded<Score>(lows, less),
-                wrong = folded<Score>(wrongs, more);
     const double shift = best == -kInfinity ? 0 : static_cast<double>(best);
     const double range = worst == kInfinity ? 0 : shift - static_cast<double>(worst);
     if (range > extended::Limits<T>::kNarrow) {

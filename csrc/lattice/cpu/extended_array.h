@@ -87,7 +87,8 @@ class Aligned {
 
 template <class T>
 GTNET_INLINE void clear_lanes(Numbers<T> numbers) {
-  for (int i = 0; i < kLanes; ++i) numbers.m[i] = 0, numbers.e[i] = extended::Limits<T>::kZero;
+  std::fill_n(numbers.m, kLanes, T{0});
+  std::fill_n(numbers.e, kLanes, extended::Limits<T>::kZero);
 }
 
 template <class T>
