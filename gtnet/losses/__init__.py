@@ -33,4 +33,6 @@ from gtnet.losses.registry import register as register
 from gtnet.losses.sequences import asg_loss as asg_loss
 from gtnet.losses.sequences import ctc_loss as ctc_loss
 from gtnet.losses.sequences import lf_mmi_loss as lf_mmi_loss
-from gtnet.losses.sequences import transducer_loss as transducer_loss
+from gtnet.losses.transducers import prune_transducer as prune_transducer
+from gtnet.losses.transducers import simple_transducer_loss as simple_transducer_loss
+from gtnet.losses.transducers import transducer_loss as transducer_loss
