@@ -26,6 +26,8 @@ from gtnet.losses.elementwise import square_exp as square_exp
 from gtnet.losses.elementwise import square_square as square_square
 from gtnet.losses.energies import Energies as Energies
 from gtnet.losses.energies import energies as energies
+from gtnet.losses.gnat import gnat_loss as gnat_loss
+from gtnet.losses.gnat import ngram_contexts as ngram_contexts
 from gtnet.losses.mwer import mwer_loss as mwer_loss
 from gtnet.losses.registry import LOSSES as LOSSES
 from gtnet.losses.registry import by_name as by_name

@@ -78,7 +78,7 @@ def transducer_loss(
     if not from_logits:
         _require_log_probs(log_probs, grid)
     grid = shaped(function, grid, topology, delay_penalty, fastemit_lambda)
-    score = _score(function, grid, beta)
+    score = grid_score(function, grid, beta)
     return reduced(-score, reduction, zero_infinity, None)
 
 
@@ -124,7 +124,7 @@ def simple_transducer_loss(
     scales = _scales(function, lm_only_scale, am_only_scale)
     grid = _simple_grid(function, am, lm, targets, lengths, blank, scales)
     grid = shaped(function, grid, topology, delay_penalty, fastemit_lambda)
-    score = _score(function, grid, 1.0, "am + lm")
+    score = grid_score(function, grid, 1.0, "am + lm")
     return reduced(-score, reduction, zero_infinity, None)
 
 
@@ -173,18 +173,18 @@ def prune_transducer(
         raise ValueError(
             f"{function}: width must be at least {least} for the {topology} topology, got {width}"
         )
-    score = _score(function, grid, 1.0, "am + lm")
+    score = grid_score(function, grid, 1.0, "am + lm")
     (steps,) = ordinary_tensors(torch.stack([grid.blank, grid.label]).detach())
 
     def score_of(steps: Tensor) -> Tensor:
-        return _score(function, grid._replace(blank=steps[0], label=steps[1]), 1.0, "am + lm")
+        return grid_score(function, grid._replace(blank=steps[0], label=steps[1]), 1.0, "am + lm")
 
     _, posteriors = _ops.with_derivative(score_of, steps, again=False)
     ranges = _ranges(grid, posteriors[0].detach(), posteriors[1].detach(), width)
     return reduced(-score, reduction, zero_infinity, None), ranges
 
 
-def _score(
+def grid_score(
     function: str, grid: TransducerGrid, beta: float | Tensor, name: str = "log_probs"
 ) -> Tensor:
     """The forward score of each item's grid."""
