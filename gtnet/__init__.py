@@ -74,7 +74,6 @@ from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
 from gtnet.grids import segment_emissions as segment_emissions
 from gtnet.grids import segment_graph as segment_graph
-from gtnet.grids import transducer_graph as transducer_graph
 from gtnet.interop.archive import load as load
 from gtnet.interop.archive import save as save
 from gtnet.lattice import Lattice as Lattice
@@ -117,3 +116,4 @@ from gtnet.sorting import arc_sort as arc_sort
 from gtnet.sorting import top_sort as top_sort
 from gtnet.sparse_map import SparsePaths as SparsePaths
 from gtnet.sparse_map import sparse_map as sparse_map
+from gtnet.transducer_grid import transducer_graph as transducer_graph

@@ -289,6 +289,15 @@ CASES: dict[str, list[Case]] = {
             rounded=True,
         )
     ],
+    "losses.prune_transducer": [
+        case(
+            lambda scores, targets: losses.prune_transducer(
+                scores, scores[:, :3], targets, None, [2, 2, 0], width=2, topology="modified"
+            ),
+            16,
+            rounded=True,
+        )
+    ],
     "losses.lf_mmi_loss": [
         case(
             lambda scores, chain, one: losses.lf_mmi_loss(Emissions(scores), chain, one),

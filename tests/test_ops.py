@@ -364,6 +364,27 @@ def ctc_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
     return {"ctc_loss": forth, "ctc_loss_backward": back, "ctc_total": forth}
 
 
+def transducer_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
+    """A grid of all places, which no label, or nothing, may follow; logits and normalized."""
+    outputs, frames = torch.randn(2, 3, 2, 4, dtype=dtype), torch.tensor([3, 1])
+    labels = torch.tensor([[[2, -1]], [[-1, -2]]], dtype=torch.int32)
+    steps = [(outputs, labels, frames, 0, normalize) for normalize in (False, True)]
+    made = [torch.ops.gtnet.transducer_steps(*given) for given in steps]
+    back = [
+        (blank, label, outputs, norms, labels, frames, 0, given[-1])
+        for given, (blank, label, norms) in zip(steps, made, strict=True)
+    ]
+    grid = [part.view(2, 3, 2) for part in made[1][:2]]
+    lengths = torch.tensor([1, 0])
+    return {
+        "transducer_steps": steps,
+        "transducer_steps_backward": back,
+        "transducer_score": [
+            (*grid, frames, lengths, skew, keep) for skew in (0, 1) for keep in (False, True)
+        ],
+    }
+
+
 def cases() -> dict[str, list[tuple]]:
     """Arguments for every operator, in both dtypes where scores are among them."""
     found: dict[str, list[tuple]] = {}
@@ -381,6 +402,7 @@ def cases() -> dict[str, list[tuple]]:
             "block_steps": [tuple(topology.steps[:2])],
             "ctc_arcs": [(torch.tensor([1, 1, 2]).int(), torch.tensor([3, 0]), 0)],
             **ctc_cases(dtype),
+            **transducer_cases(dtype),
             **beam_cases(graph),
             **product_cases(dtype),
             **lattice_cases(graph),

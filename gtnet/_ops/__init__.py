@@ -71,6 +71,10 @@ from gtnet._ops.take import gathered as gathered
 from gtnet._ops.take import take as take
 from gtnet._ops.take import total_by as total_by
 from gtnet._ops.totals import OutOfRangeError as OutOfRangeError
+from gtnet._ops.transducer import NO_LABEL as NO_LABEL
+from gtnet._ops.transducer import UNREAD as UNREAD
+from gtnet._ops.transducer import transducer_score as transducer_score
+from gtnet._ops.transducer import transducer_steps as transducer_steps
 from gtnet._ops.walks import components as components
 from gtnet._ops.walks import depths as depths
 from gtnet._ops.walks import elimination as elimination

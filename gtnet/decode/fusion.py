@@ -14,7 +14,7 @@ from gtnet import _checks
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
 from gtnet.connect import connect
-from gtnet.decode.histories import Histories, LanguageModel, after, scores_of, selected
+from gtnet.decode.histories import Histories, LanguageModel, after, scores_of, selected, survivors
 from gtnet.distance import best_to_accept
 from gtnet.graph import Graph, built
 from gtnet.topology import Topology
@@ -142,7 +142,7 @@ def _search(lattice: Graph, asked: Histories, weight: float, beam: float, most: 
         state, history = np.divmod(keys, len(asked.parent))
         score = np.full(len(keys), NEG_INF)
         np.maximum.at(score, place, now.score)
-        good = _good(score + ahead[state], item[state], beam, most)
+        good = survivors(score + ahead[state], item[state], beam, most)
         number = np.where(good, size + np.cumsum(good) - 1, -1)
         started = np.zeros(len(keys), bool)
         started[place[now.source < 0]] = True
@@ -224,17 +224,6 @@ def _wait(waiting: dict[int, list[_Arrivals]], depth: np.ndarray, found: _Arriva
     for one in np.unique(layer).tolist():
         own = layer == one
         waiting.setdefault(one, []).append(_Arrivals(*(column[own] for column in found)))
-
-
-def _good(total: np.ndarray, item: np.ndarray, beam: float, most: float) -> np.ndarray:
-    """What goes on: within the beam of the best of its item, and among the best."""
-    order = np.lexsort((-total, item))
-    begins = np.searchsorted(item[order], item[order])  # where the item begins
-    rank = np.arange(len(order)) - begins
-    good = np.empty(len(total), bool)
-    best = total[order][begins]
-    good[order] = (rank < most) & (total[order] >= best - beam)
-    return good
 
 
 def _columns(rows: list[tuple[np.ndarray, ...]], dtypes: Sequence[Any]) -> list[np.ndarray]:

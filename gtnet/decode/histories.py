@@ -42,20 +42,15 @@ def sentence_score(lm: LanguageModel, labels: Sequence[int]) -> float:
         return total + float(scores_of(lm, state)[1][0])
 
 
-class Histories:
-    """Histories as a tree, the empty one 0; what the model says of those that it was asked for."""
+class Prefixes:
+    """Label sequences as a tree, the empty one 0: each has the number that it got when it came."""
 
-    def __init__(self, lm: LanguageModel) -> None:
-        self._lm = lm
+    def __init__(self) -> None:
         self.parent, self.label = [-1], [-1]
         self._known: dict[tuple[int, int], int] = {}
-        self._states = [lm.start()]
-        self._place = {0: (0, 0)}  # among the states, by history
-        self._rows: dict[int, Tensor] = {}  # the last ones
-        self._ends: dict[int, float] = {}
 
     def longer(self, history: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The histories that are each one label longer."""
+        """The sequences that are each one label longer."""
         pairs, place = np.unique(np.stack([history, labels], 1), axis=0, return_inverse=True)
         found = np.empty(len(pairs), np.int64)
         for i, (before, label) in enumerate(pairs.tolist()):
@@ -65,6 +60,18 @@ class Histories:
                 self.label.append(label)
             found[i] = new
         return found[place.reshape(-1)]
+
+
+class Histories(Prefixes):
+    """Histories and what the model says of those that it was asked for."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        super().__init__()
+        self._lm = lm
+        self._states = [lm.start()]
+        self._place = {0: (0, 0)}  # among the states, by history
+        self._rows: dict[int, Tensor] = {}  # the last ones
+        self._ends: dict[int, float] = {}
 
     def follows(self, history: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The log-probability of each label after a history."""
@@ -105,10 +112,20 @@ class Histories:
             selected(self._states[batch], places[order[places[order, 0] == batch], 1])
             for batch in np.unique(places[:, 0]).tolist()
         ]
-        return selected(_joined(parts), np.argsort(order))
+        return selected(joined(parts), np.argsort(order))
 
 
-def after(lm: LanguageModel, state: State, labels: list[int]) -> State:
+class Predictor(Protocol):
+    """What makes the states of label sequences, many at once: `LanguageModel` without scores."""
+
+    def start(self) -> State:
+        """The state of the empty sequence, as the only one of its batch: tensors [1, ...]."""
+
+    def step(self, state: State, labels: Tensor) -> State:
+        """The states of sequences that are each one label longer; `labels` int64 [n]."""
+
+
+def after(lm: Predictor, state: State, labels: list[int]) -> State:
     """The states of histories that are each one label longer."""
     some = state
     while isinstance(some, tuple):
@@ -137,6 +154,17 @@ def check_labels(labels: np.ndarray, size: int) -> None:
         )
 
 
+def survivors(total: np.ndarray, item: np.ndarray, beam: float, most: float) -> np.ndarray:
+    """What goes on: within the beam of the best of its item, and among the best."""
+    order = np.lexsort((-total, item))
+    begins = np.searchsorted(item[order], item[order])  # where the item begins
+    rank = np.arange(len(order)) - begins
+    good = np.empty(len(total), bool)
+    best = total[order][begins]
+    good[order] = (rank < most) & (total[order] >= best - beam)
+    return good
+
+
 def selected(state: State, rows: np.ndarray) -> State:
     """Some of several states, in this order."""
     if isinstance(state, tuple):
@@ -144,7 +172,7 @@ def selected(state: State, rows: np.ndarray) -> State:
     return state[torch.from_numpy(rows).to(state.device)]
 
 
-def _joined(states: Sequence[State]) -> State:
+def joined(states: Sequence[State]) -> State:
     if isinstance(states[0], tuple):
-        return tuple(_joined(parts) for parts in zip(*states, strict=True))
+        return tuple(joined(parts) for parts in zip(*states, strict=True))
     return torch.cat(list(states))

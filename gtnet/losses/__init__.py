@@ -26,6 +26,8 @@ from gtnet.losses.elementwise import square_exp as square_exp
 from gtnet.losses.elementwise import square_square as square_square
 from gtnet.losses.energies import Energies as Energies
 from gtnet.losses.energies import energies as energies
+from gtnet.losses.gnat import gnat_loss as gnat_loss
+from gtnet.losses.gnat import ngram_contexts as ngram_contexts
 from gtnet.losses.mwer import mwer_loss as mwer_loss
 from gtnet.losses.registry import LOSSES as LOSSES
 from gtnet.losses.registry import by_name as by_name
@@ -33,4 +35,6 @@ from gtnet.losses.registry import register as register
 from gtnet.losses.sequences import asg_loss as asg_loss
 from gtnet.losses.sequences import ctc_loss as ctc_loss
 from gtnet.losses.sequences import lf_mmi_loss as lf_mmi_loss
-from gtnet.losses.sequences import transducer_loss as transducer_loss
+from gtnet.losses.transducers import prune_transducer as prune_transducer
+from gtnet.losses.transducers import simple_transducer_loss as simple_transducer_loss
+from gtnet.losses.transducers import transducer_loss as transducer_loss

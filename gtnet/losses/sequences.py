@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-
 import torch
 from torch import Tensor
 
@@ -18,7 +15,6 @@ from gtnet.distance import _is_one, forward_score
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph, built
-from gtnet.grids import transducer_batch, transducer_log_softmax
 from gtnet.lattice import Lattice
 from gtnet.losses.batches import (
     Lengths,
@@ -233,76 +229,3 @@ def _normalized(
         -forward_score(compose(emissions, graph), beta) for graph in (numerator, denominator)
     )
     return gap(right, possible)
-
-
-@named
-def transducer_loss(
-    log_probs: Tensor,
-    targets: Tensor,
-    input_lengths: Lengths | None = None,
-    target_lengths: Lengths | None = None,
-    blank: int = 0,
-    reduction: Reduction = "mean",
-    zero_infinity: bool = False,
-    *,
-    beta: float | Tensor = 1.0,
-    from_logits: bool = False,
-) -> Tensor:
-    """The RNN transducer loss: minus the log of the probability of all alignments of the target.
-
-    The forward score of `transducer_graph`, which holds only the scores of blanks and target
-    labels, so that only their gather depends on the number of labels.
-
-    Arguments:
-        log_probs: float [batch, frames, longest target + 1, labels]: after u labels of the target
-            were written, at frame t, normalized over the labels (log_softmax). Half precision gives
-            a loss of float32. Beyond the lengths of an item nothing is read; the gradient is 0.
-        targets: integers [batch, longest target], padded.
-        input_lengths, target_lengths: integers [batch]; by default all frames, all of the targets.
-        blank: the label that leads to the next frame; no target may hold it.
-        reduction: "none" gives [batch]; "sum"; "mean" over the batch.
-        zero_infinity, beta: as in `ctc_loss`.
-        from_logits: `log_probs` are the network's raw outputs, normalized here.
-    Result: [] or, for "none", [batch]; +inf where no alignment exists: labels without a frame.
-    Raises: ValueError or TypeError for wrong shapes, dtypes, lengths, labels, and a blank in a
-    target. ValueError also for probabilities above 1 among the scores read, and where those of the
-    first step of an item add up to more than 1; a UserWarning where to less. A GPU is not
-    asked, nor are scores that torch.func maps.
-    Complexity: O(frames · labels of the target), and the gradient's zeros.
-    Gradient: minus the posterior of each step; any number of times differentiable.
-    Source: Graves 2012, section 2.4.
-    """
-    known_reduction("transducer_loss", reduction)
-    _checks.tensor("transducer_loss", "log_probs", log_probs)
-    given = (targets, input_lengths, target_lengths, blank)
-    if from_logits:
-        log_probs = transducer_log_softmax("transducer_loss", log_probs, *given[1:3])
-    graph = transducer_batch("transducer_loss", log_probs, *given)
-    if not from_logits:
-        _require_log_probs(log_probs, graph)
-    return reduced(-forward_score(graph, beta), reduction, zero_infinity, None)
-
-
-def _require_log_probs(scores: Tensor, graph: Graph) -> None:
-    """Refuse scores of a transducer that are no log-probabilities, by what is cheap to look at."""
-    if scores.device.type != "cpu" or not graph.num_arcs or _ops.transformed():
-        return
-    slack = 0.1 if scores.dtype in _checks.SHORT else 1e-3
-    how = "apply log_softmax over the labels, or pass from_logits=True"
-    largest = float(graph.weights.detach().max())
-    if largest > slack:
-        raise ValueError(f"transducer_loss: log_probs must be at most 0, got {largest:.4g}: {how}")
-    read = graph.arc_offsets.diff() > 0
-    mass = scores.detach()[:, 0, 0][read].float().logsumexp(-1)
-    most, least = float(mass.max()), float(mass.min())
-    if most > slack:
-        raise ValueError(
-            f"transducer_loss: probabilities must add up to 1 over the labels, got "
-            f"{math.exp(min(most, 700)):.4g}: {how}"
-        )
-    if least < -slack:
-        warnings.warn(
-            f"transducer_loss: probabilities add up to {math.exp(least):.4g} over the labels, not "
-            f"to 1: {how}",
-            stacklevel=4,  # over the frame that names errors
-        )

@@ -14,6 +14,7 @@ from gtnet.free_alignments import bigram_graph
 from gtnet.graph import Graph, built
 from gtnet.losses.batches import Lengths, Reduction
 from gtnet.nn.reduced import ReducedLoss
+from gtnet.transducer_grid import Alignments
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
@@ -163,7 +164,7 @@ def _fingerprint(graph: Graph) -> Tensor:
 class TransducerLoss(ReducedLoss):
     """`gtnet.losses.transducer_loss` as a module.
 
-    `forward(log_probs, targets, input_lengths, target_lengths)`.
+    `forward(log_probs, targets, input_lengths, target_lengths, ranges)`.
     """
 
     def __init__(
@@ -174,10 +175,15 @@ class TransducerLoss(ReducedLoss):
         *,
         beta: float | Tensor = 1.0,
         from_logits: bool = False,
+        topology: Alignments = "regular",
+        delay_penalty: float = 0.0,
+        fastemit_lambda: float = 0.0,
     ) -> None:
         super().__init__(reduction, zero_infinity, beta)
         self.blank = _checks.count("TransducerLoss", "blank", blank)
         self.from_logits = from_logits
+        self.topology: Alignments = topology
+        self.delay_penalty, self.fastemit_lambda = delay_penalty, fastemit_lambda
 
     def forward(
         self,
@@ -185,6 +191,7 @@ class TransducerLoss(ReducedLoss):
         targets: Tensor,
         input_lengths: Lengths | None = None,
         target_lengths: Lengths | None = None,
+        ranges: Tensor | None = None,
     ) -> Tensor:
         return losses.transducer_loss(
             log_probs,
@@ -196,4 +203,8 @@ class TransducerLoss(ReducedLoss):
             self.zero_infinity,
             beta=self.beta,
             from_logits=self.from_logits,
+            ranges=ranges,
+            topology=self.topology,
+            delay_penalty=self.delay_penalty,
+            fastemit_lambda=self.fastemit_lambda,
         )
