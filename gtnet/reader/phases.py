@@ -90,6 +90,10 @@ class Phase:
         """Steps of one epoch."""
         return math.ceil(self.size / self.config.batch_size)
 
+    def order(self) -> Tensor:
+        """The order of its items in the next epoch."""
+        return torch.randperm(self.size)
+
     def prepare(self) -> None:
         """Put the reader in the state in which this phase trains it."""
         raise NotImplementedError
@@ -135,13 +139,13 @@ class WholePhase(Phase):
         self,
         reader: Recognizer,
         config: PhaseConfig,
-        data: Observed,
+        data: Observed | None,
         *,
         workers: int,
         pretrained: bool,
         loss: str,
     ) -> None:
-        super().__init__("whole", config, len(data))
+        super().__init__("whole", config, 0 if data is None else len(data))
         self.criterion = gtnet.losses.by_name(loss)
         self.reader, self.data = reader, data
         self.workers, self.pretrained = workers, pretrained
@@ -163,6 +167,7 @@ class WholePhase(Phase):
             for chosen in order.split(self.config.batch_size)
             for piece in share.mine(chosen.tolist())
         ]
+        assert self.data is not None
         found = self.data.groups(groups, epoch=epoch, workers=self.workers)
         for _ in range(self.steps):
             yield list(islice(found, len(share.own)))
