@@ -30,7 +30,8 @@ class TrainConfig:
     the validation amounts; `pretrain`: what the network learns first from ink alone, one of
     `gtnet.reader.pretrain.METHODS`; `micro_batches`: parts of every batch whose gradients are added
     up, by one process in turn or by several at once, see `Share`; `precision`: what the network
-    computes in while it is trained, one of `gtnet.reader.step.PRECISIONS`.
+    computes in while it is trained, one of `gtnet.reader.step.PRECISIONS`; `compile`: the backend
+    of `torch.compile` that the network is trained with, empty for none.
     """
 
     seed: int = 0
@@ -47,6 +48,7 @@ class TrainConfig:
     pretrain: str = "none"
     micro_batches: int = 1
     precision: str = "float32"
+    compile: str = ""
     reader: ReaderConfig = field(default_factory=ReaderConfig)
 
 
@@ -82,11 +84,17 @@ def phases_of(reader: Recognizer, config: TrainConfig, data: TrainingData) -> li
     phases: list[Phase] = []
     first, second = config.isolated, config.whole
     if strings is not None and first.epochs and first.made_up:
-        phases.append(LinePhase("strings", reader, first, None, strings, loss=config.loss))
+        phases.append(
+            LinePhase(
+                "strings", reader, first, None, strings, loss=config.loss, workers=config.workers
+            )
+        )
     if second.epochs:
         if isinstance(data.train, Shards):
             mixed = None  # there is enough that somebody wrote
-        whole = LinePhase("whole", reader, second, written, mixed, loss=config.loss)
+        whole = LinePhase(
+            "whole", reader, second, written, mixed, loss=config.loss, workers=config.workers
+        )
         phases.append(_streamed(whole, reader, config, data))
     return phases
 

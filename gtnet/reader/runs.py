@@ -87,6 +87,7 @@ class Run:
         precision: str | None = None,
         clip: float | None = None,
         workers: int | None = None,
+        compile: str | None = None,
         data: str = "digits",
         front_end: str = "segments",
         **chosen: Any,
@@ -122,6 +123,11 @@ class Run:
             check_pretrained(pretrain, data, front_end, chosen)
             training = replace(training, pretrain=pretrain)
         training = _stepping(training, micro_batches, precision, clip)
+        if compile is not None:
+            known = torch.compiler.list_backends(exclude_tags=())
+            if compile not in known:
+                raise ValueError(f"--compile {compile!r} is not one of {', '.join(known)}")
+            training = replace(training, compile=compile)
         if workers is not None:
             if workers < 0:
                 raise ValueError(f"--workers must be at least 0, got {workers}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from gtnet.reader.amounts import GRAMMARS, canonical
@@ -285,6 +286,7 @@ class StreamedPhase(Phase):
             batch_size=None,
             num_workers=self.workers,
             collate_fn=_as_is,
+            generator=torch.Generator(),  # or it would draw from the numbers of the training
         )
         return iter(loader)
 

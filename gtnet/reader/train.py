@@ -94,6 +94,8 @@ class Trainer:
                 self.reader.load_state_dict(start.state_dict())
             except RuntimeError as error:
                 raise ValueError(f"Trainer: start is a reader of another kind: {error}") from error
+        if config.compile:  # in place; its copies, which read and are kept, are not compiled
+            self.reader.network.compile(backend=config.compile)
         self.average = _copied(self.reader)
         self.fingerprint = fingerprint
         self.history: list[dict[str, Any]] = []

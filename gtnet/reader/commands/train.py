@@ -157,6 +157,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         choices=PRECISIONS,
         help="what the network computes in (default: float32); losses are float32 always",
     )
+    add(
+        "--compile",
+        nargs="?",
+        const="inductor",
+        metavar="BACKEND",
+        help="compile the network for training by torch.compile (default backend: inductor)",
+    )
     add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
     add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
     add("--resume", action="store_true", help="continue the interrupted run in --out")
@@ -187,6 +194,7 @@ _SETTINGS = (
     "parts",
     "clip",
     "precision",
+    "compile",
     "seed",
 )
 """The options a run is started with; --resume reads them from the folder of the run."""
