@@ -192,6 +192,9 @@ def test_shards_are_asked_for(folder: Path, tmp_path: Path) -> None:
     run = runs.Run.start(tmp_path, data="shards", root=str(folder), parts=2, workers=0)
     assert (run.data.parts, run.training.workers) == (2, 0)
     assert "20 for training, 4 for validation, 4 for test" in run.check(quiet=True)
+    with pytest.raises(ValueError, match="not held in memory"):
+        run.parts()
+    assert [len(part) for part in run.parts("valid")] == [4]
     for wrong, words in [
         ({"data": "digits", "parts": 2}, "--parts is an option of --data shards"),
         ({"data": "shards", "parts": 0}, "--parts must be at least 1"),

@@ -175,6 +175,8 @@ class Run:
         """
         if self.data.name == "digits":
             raise ValueError(f"{self.out} was trained on digits, which are made up: none is wrong")
+        if self.data.name == "shards" and which not in ("valid", "test"):
+            raise ValueError("shards for training are not held in memory: ask for valid or test")
         found = parts_of_car_a(self.data) if self.data.name == "car_a" else self.splits()
         by_name = {"train": found.train, "valid": found.valid, "test": found.test}
         chosen = by_name.values() if which == "all" else [by_name[which]]
