@@ -46,7 +46,7 @@ def tar(path: Path, files: dict[str, bytes]) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven shards of four amounts, the last two of which are not for training."""
-    root, data = tmp_path_factory.mktemp("shards"), load("digits", size=SHARDS * EACH)
+    root, data = tmp_path_factory.mktemp("my [shards]"), load("digits", size=SHARDS * EACH)
     for number in range(SHARDS):
         files = {}
         for index in range(number * EACH, (number + 1) * EACH):

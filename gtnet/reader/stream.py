@@ -6,6 +6,7 @@ buffer. What is here says who reads which of them, so that any number of process
 
 from __future__ import annotations
 
+import glob
 import heapq
 import os
 import tempfile
@@ -103,9 +104,8 @@ class Shards:
         kind = KINDS[Path(paths[0]).suffix]
         where = paths[0] if len(paths) == 1 else f"one of {len(paths)} shards, {paths[0]} first"
         try:
-            data = load_dataset(
-                kind, data_files={"train": paths}, split="train", streaming=True
-            ).decode(False)
+            files = {"train": list(map(glob.escape, paths))}
+            data = load_dataset(kind, data_files=files, split="train", streaming=True).decode(False)
             if seed is not None:
                 data = data.shuffle(seed=seed, buffer_size=BUFFER)
             image, text = _columns(data.features, where)
