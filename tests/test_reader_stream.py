@@ -64,10 +64,12 @@ def shards(folder: Path) -> Shards:
     return found
 
 
-def whole(shards: Shards, **changed: object) -> StreamedPhase:
+def whole(shards: Shards, observe=np.transpose, **changed: object) -> StreamedPhase:
+    """The second phase; columns of images are its observations, which are soon made."""
     config = replace(CONFIG, whole=replace(CONFIG.whole, batch_size=4), **changed)
     (phase,) = phases_of(CheckReader(config.reader), config, TrainingData(shards))
     assert isinstance(phase, StreamedPhase)
+    phase.observe = observe
     phase.begin()
     return phase
 
@@ -167,7 +169,7 @@ def test_an_image_that_cannot_be_opened_is_skipped(tmp_path: Path) -> None:
     tar(tmp_path / "a.tar", {"1.png": b"", "1.txt": b"1.00", "2.png": image, "2.txt": b"2.00"})
     shards = Shards((str(tmp_path / "a.tar"),))
     shards.counted(shards.examined(shards.paths, str, {}))
-    phase = whole(shards, micro_batches=1)
+    phase = whole(shards, CheckReader(CONFIG.reader).front_end.observe, micro_batches=1)
     with pytest.warns(UserWarning, match=r"^1: cannot read an image.* it is skipped"):
         ((piece,),) = phase.batches(0, None, Share())
     assert sorted((text, len(seen) > 0) for seen, text in piece) == [
