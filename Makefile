@@ -7,11 +7,12 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GTNET_EMULATED := 0
 
-.PHONY: help build demo read test soak sanitize notebooks bench lint format docs wheel clean
+.PHONY: help build demo read test test-ray soak sanitize notebooks bench lint format docs wheel clean
 help:
 	@echo "make demo       train the check reader and write demo/report.html"
 	@echo "make read       read images with it; IMAGE=check.png"
 	@echo "make test       run the tests"
+	@echo "make test-ray   the tests on a cluster of Ray, which this installs"
 	@echo "make soak       random graphs, damaged files, kill -9; SECONDS_EACH=60"
 	@echo "make sanitize   the tests under address, undefined and thread sanitizers"
 	@echo "make bench      time gtnet beside its peers"
@@ -32,6 +33,10 @@ read: .venv/has-reader
 
 test: .venv/has-test gtnet/_emulated.abi3.so
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto $(ARGS)
+
+# Not part of the tests: Ray takes 240 MB, and a cluster a minute to start.
+test-ray: .venv/has-test .venv/has-ray
+	OMP_NUM_THREADS=1 GTNET_RAY=1 $(BIN)/python -m pytest -q -rs tests/test_reader_ray.py $(ARGS)
 
 # Not part of the tests: what is drawn differs with SEED, by default the day.
 SECONDS_EACH ?= 60

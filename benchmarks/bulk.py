@@ -2,9 +2,12 @@
 
     python -m benchmarks.bulk make --count 10000 --out shards
     python -m benchmarks.bulk read --in shards --model runs/digits --workers 2
+    python -m benchmarks.bulk read --in shards --model runs/digits --together
 
 Each way reads the same synthetic amounts. Speeds are images per second of CPU time, which other
 jobs on the machine disturb less than wall time; memory is that of all processes of a way, sampled.
+With --together all ways run at once, each in a session of its own: other jobs slow them alike, so
+that their wall times can be compared. Long runs tell each minute how far they are.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -35,18 +39,19 @@ BATCH = 32
 
 
 def make(count: int, out: Path, size: int = 1000) -> None:
-    """Amounts as PNG files in tar shards of `size`."""
+    """Amounts as PNG files in tar shards of `size`, each beside a file of its text."""
     out.mkdir(parents=True, exist_ok=True)
     data = load("digits", split="test", size=count)
     for first in range(0, count, size):
         with tarfile.open(out / f"shard-{first // size:05d}.tar", "w") as shard:
             for index in range(first, min(first + size, count)):
+                image, amount = data[index]
                 file = io.BytesIO()
-                Image.fromarray(data[index][0]).save(file, "png")
-                member = tarfile.TarInfo(f"{index:07d}.png")
-                member.size = file.tell()
-                file.seek(0)
-                shard.addfile(member, file)
+                Image.fromarray(image).save(file, "png")
+                for kind, held in (("png", file.getvalue()), ("txt", amount.encode())):
+                    member = tarfile.TarInfo(f"{index:07d}.{kind}")
+                    member.size = len(held)
+                    shard.addfile(member, io.BytesIO(held))
 
 
 def loop(reader: Recognizer, items: list[Item]) -> Iterator[str | None]:
@@ -87,7 +92,7 @@ def plain(way: str, shards: list[str], model: str, workers: int, count: int | No
     print(len(found))
 
 
-def watched(command: list[str]) -> tuple[float, float, list[int]]:
+def watched(command: list[str], way: str = "") -> tuple[float, float, list[int]]:
     """Wall and CPU seconds of a command with all its processes, and their memory, each second."""
     began, used, memory = time.perf_counter(), {}, []
     tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
@@ -103,6 +108,10 @@ def watched(command: list[str]) -> tuple[float, float, list[int]]:
                 used[stat.parent.name] = (int(fields[11]) + int(fields[12])) / tick
                 now += int(fields[21]) * page
         memory.append(now)
+        if len(memory) % 60 == 0:
+            seconds = time.perf_counter() - began
+            told = f"{seconds:.0f} s, {sum(used.values()):.0f} s of CPU, {now / 2**20:.0f} MB"
+            print(f"  {way} so far: {told}", file=sys.stderr, flush=True)
         time.sleep(1)
     if job.returncode:
         raise SystemExit(job.returncode)
@@ -110,9 +119,14 @@ def watched(command: list[str]) -> tuple[float, float, list[int]]:
 
 
 def compare(
-    shards: list[str], model: str, workers: int, count: int | None, ways: list[str]
+    shards: list[str],
+    model: str,
+    workers: int,
+    count: int | None,
+    ways: list[str],
+    together: bool = False,
 ) -> None:
-    """Print a row for each way."""
+    """Print a row for each way, one after another or all at once."""
     known = sum(1 for _ in islice(listed(shards), count))
     own = [sys.executable, "-m", "benchmarks.bulk", "plain", "--in", *shards, "--model", model]
     own += ["--workers", str(workers), *(["--count", str(count)] if count else [])]
@@ -123,12 +137,13 @@ def compare(
                 with as_file(item) as path:
                     Path(folder, Path(item.name).name).write_bytes(Path(path).read_bytes())
             given = [folder]
-        for way in ways:
+
+        def measure(way: str) -> None:
             out = str(Path(folder, f"{way}.parquet"))
             bulk = [sys.executable, "-m", "gtnet.reader", "read", "--in", *given, "--out", out]
             bulk += ["--model", model, "--workers", str(workers), "--engine", way, "--quiet"]
             command = [*own, "--way", way] if way in ("loop", "pool") else bulk
-            wall, cpu, memory = watched(command)
+            wall, cpu, memory = watched(command, way)
             quarter = len(memory) // 4
             first = max(memory[quarter : 2 * quarter], default=0) / 2**20
             last = max(memory[3 * quarter :], default=0) / 2**20
@@ -138,6 +153,9 @@ def compare(
                 f" quarter, {last:.0f} MB in the last",
                 flush=True,
             )
+
+        with ThreadPoolExecutor(len(ways) if together else 1) as threads:
+            list(threads.map(measure, ways))
 
 
 def main() -> None:
@@ -150,13 +168,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--way", default="loop")
     parser.add_argument("--ways", nargs="+", default=["loop", "pool", "processes"])
+    parser.add_argument("--together", action="store_true", help="run all ways at once")
     given = parser.parse_args()
     if given.action == "make":
         make(given.count, given.out)
     elif given.action == "plain":
         plain(given.way, given.shards, given.model, given.workers, given.count)
     else:
-        compare(given.shards, given.model, given.workers, given.count, given.ways)
+        compare(given.shards, given.model, given.workers, given.count, given.ways, given.together)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """A load test of `gtnet serve` on this machine: requests a second, latencies, memory, refusals.
 
     python -m benchmarks.serving --model runs/digits --clients 8 --requests 2000
+    python -m benchmarks.serving --model runs/digits --rate 10 --minutes 10
 
-Each client sends the next image when it has the answer to the last. Then come as many requests
-that hold no image.
+Each client sends the next image when it has the answer to the last. With --rate requests are due so
+many times a second, whether others are answered or not, and latencies count from when they are due.
+Then come a thousand requests that hold no image.
 """
 
 from __future__ import annotations
@@ -50,27 +52,32 @@ def malformed(count: int) -> list[bytes]:
     return [kinds[i % len(kinds)]() for i in range(count)]
 
 
-def load_of(port: int, sent: list[bytes], clients: int) -> tuple[Counter, np.ndarray, float]:
+def load_of(
+    port: int, sent: list[bytes], clients: int, rate: float | None = None
+) -> tuple[Counter, np.ndarray, float]:
     """Statuses, latencies in seconds, and the seconds it took."""
     statuses: Counter = Counter()
     latencies: list[float] = []
-    work = iter(sent)
+    work = iter(enumerate(sent))
     lock = threading.Lock()
 
     def client() -> None:
         asking = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         while True:
             with lock:
-                body = next(work, None)
+                number, body = next(work, (0, None))
             if body is None:
                 break
-            began = time.perf_counter()
+            due = time.perf_counter() if rate is None else began + number / rate
+            if rate is not None:  # by somebody who did not ask before
+                time.sleep(max(0.0, due - time.perf_counter()))
+                asking.close()
             asking.request("POST", "/read", body)
             response = asking.getresponse()
             response.read()
             with lock:
                 statuses[response.status] += 1
-                latencies.append(time.perf_counter() - began)
+                latencies.append(time.perf_counter() - due)
         asking.close()
 
     began = time.perf_counter()
@@ -98,19 +105,25 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--rate", type=float, help="requests a second, in place of --requests")
+    parser.add_argument("--minutes", type=int, default=10)
     given = parser.parse_args()
     command = [sys.executable, "-m", "gtnet.reader", "serve", "--model", given.model, "--port", "0"]
     service = subprocess.Popen([*command, "--threads", "1"], stdout=subprocess.PIPE, text=True)
     assert service.stdout is not None
     try:
         port = int(service.stdout.readline().rpartition(":")[2].partition("/")[0])
-        images = bodies()
+        images, found = bodies(), []
         load_of(port, images[:64], 4)
         print(f"memory after 64 requests {resident(service.pid):.0f} MB")
-        for clients in given.clients:
-            sent = [images[i % len(images)] for i in range(given.requests)]
+        if given.rate is None:
+            loads = [(clients, given.requests) for clients in given.clients]
+        else:  # minute by minute
+            loads = [(32, round(60 * given.rate))] * given.minutes
+        for clients, requests in loads:
+            sent = [images[i % len(images)] for i in range(requests)]
             before = cpu(service.pid)
-            statuses, latencies, seconds = load_of(port, sent, clients)
+            statuses, latencies, seconds = load_of(port, sent, clients, given.rate)
             used = cpu(service.pid) - before
             p50, p99 = np.quantile(latencies, [0.5, 0.99]) * 1000
             print(
@@ -119,6 +132,9 @@ def main() -> None:
                 f" {resident(service.pid):.0f} MB",
                 flush=True,
             )
+            found.append(latencies)
+        p50, p99 = np.quantile(np.concatenate(found), [0.5, 0.99]) * 1000
+        print(f"all: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
         statuses, _, seconds = load_of(port, malformed(1000), 8)
         print(f"malformed: {dict(statuses)} in {seconds:.0f} s, {resident(service.pid):.0f} MB")
         statuses, _, _ = load_of(port, images[:32], 4)

@@ -310,15 +310,5 @@ def wait_until(true) -> None:
         time.sleep(0.02)
 
 
-def test_ray_gives_the_same(model: Path, scans: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is missing: pip install 'gtnet-wfst[ray]'")
-    out = tmp_path / "answers.jsonl"
-    job = Job(out, model, 1, chunk=4, best=2, engine="ray")
-    assert job.run([str(scans)], quiet=True).rows == 16
-    rows = read_back(out)
-    wanted = Worker(asked(model)).rows(items.listed([str(scans)]))
-    assert [(row["file"], row["text"]) for row in rows] == [(r["file"], r["text"]) for r in wanted]
-
-
 def test_a_worker_says_how_much_memory_it_has() -> None:
     assert 2**24 < work.memory() < 2**40

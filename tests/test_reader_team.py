@@ -128,6 +128,44 @@ def test_lines_of_every_share_are_read_once(tmp_path: Path) -> None:
     assert sorted(seen) == sorted(text for _, text in load("digits", size=11))
 
 
+def test_lines_are_observed_ahead_by_workers(tmp_path: Path) -> None:
+    found = []
+    for workers in (0, 1):
+        config = replace(two.CONFIG, reader=LINES["sliding"], workers=workers)
+        data = TrainingData(load("digits", size=7))
+        (phase,) = Trainer(config, data, tmp_path, quiet=True).phases
+        torch.manual_seed(0)
+        pieces = [piece for both in phase.batches(0, phase.order(), Share(2)) for piece in both]
+        found.append([item for piece in pieces for item in piece])
+        assert all(phase.written.knows(index) for index in range(7))  # and not observed again
+        found[-1].append((torch.rand(1).item(), ""))  # no number of the training was drawn
+    assert len(found[0]) == 8 and found[0].pop() == found[1].pop()
+    for (one, text), (other, same) in zip(*found, strict=True):
+        assert text == same and one.ink.tobytes() == other.ink.tobytes()
+
+
+def test_a_compiled_network_learns_the_same(tmp_path: Path) -> None:
+    readers = []
+    for backend in ("", "eager"):
+        config = replace(
+            two.CONFIG,
+            isolated=replace(two.CONFIG.isolated, epochs=0),
+            whole=replace(two.CONFIG.whole, epochs=1, jitter=0.0),
+            compile=backend,
+            micro_batches=1,
+            reader=replace(
+                two.CONFIG.reader, network=replace(two.CONFIG.reader.network, dropout=0.0)
+            ),
+        )
+        data = TrainingData(load("digits", size=6))
+        trainer = Trainer(config, data, tmp_path / (backend or "none"), quiet=True)
+        assert (trainer.reader.network._compiled_call_impl is None) == (not backend)
+        readers.append(trainer.run())
+        assert readers[-1].network._compiled_call_impl is None  # what is kept and read with
+    for one, other in zip(readers[0].parameters(), readers[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 LINES = {
     "sliding": ReaderConfig(
         front_end="sliding", sliding=SlidingConfig(channels=(4,) * 6, context=4, dropout=0.0)
@@ -156,7 +194,7 @@ def test_networks_may_compute_in_bfloat16(front_end: str) -> None:
 def test_how_gradients_are_taken_is_asked_for() -> None:
     training = Run.start(micro_batches=4, precision="bfloat16", clip=1.5).training
     assert (training.micro_batches, training.precision, training.clip) == (4, "bfloat16", 1.5)
-    for wrong in ({"micro_batches": 0}, {"precision": "int8"}, {"clip": 0.0}):
+    for wrong in ({"micro_batches": 0}, {"precision": "int8"}, {"clip": 0.0}, {"compile": "x"}):
         with pytest.raises(ValueError, match=f"--{next(iter(wrong)).replace('_', '-')}"):
             Run.start(**wrong)
 

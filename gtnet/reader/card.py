@@ -74,6 +74,8 @@ def _parts(data: DataConfig) -> str:
         return "amounts are synthesised; the three parts share no handwritten digit"
     if data.name == "car_a":
         return f"fold {data.test_fold} is the test; folds share no block of neighbouring images"
+    if data.name == "shards":
+        return "parts share no shard; whether shards share images was not looked at"
     return "images that are the same, or by one writer where writers are named, are in one part"
 
 

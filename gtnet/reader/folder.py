@@ -18,7 +18,7 @@ CORRECTIONS = "corrections.tsv"
 
 _FILE = "file|filename|file_name|image|image_path|path|picture"
 _WRITER = ("writer", "speaker", "author")
-_TEXT = "amount|text|label|labels|transcription|value|truth"
+TEXT = "amount|text|label|labels|transcription|value|truth"
 
 
 class FolderDataset:
@@ -70,7 +70,7 @@ class FolderDataset:
         self.items: list[tuple[str, str]] = []
         self.rows: list[Row] = []
         self.rewritten: list[tuple[str, str, str]] = []
-        rows = table(self.path, f"{_FILE} {_TEXT}", own)
+        rows = table(self.path, f"{_FILE} {TEXT}", own)
         corrected = self._corrections({row.first(*_FILE.split("|")) for row in rows}, own)
         writers: list[str] = []
         for original in rows:
@@ -88,7 +88,7 @@ class FolderDataset:
         """The rows of corrections.tsv by their file."""
         path = self.root / CORRECTIONS
         found: dict[str, Row] = {}
-        for row in table(path, f"{_FILE} {_TEXT}", faults) if path.is_file() else []:
+        for row in table(path, f"{_FILE} {TEXT}", faults) if path.is_file() else []:
             name = row.first(*_FILE.split("|"))
             if name not in files:
                 faults.add(row.line, f"{row.place}: {name} is not in {self.path.name}")
@@ -97,7 +97,7 @@ class FolderDataset:
 
     def _text(self, row: Row, faults: Faults) -> str | None:
         """The text of a row as the grammar writes it; None after a fault."""
-        name, text = row.first(*_FILE.split("|")), row.first(*_TEXT.split("|"))
+        name, text = row.first(*_FILE.split("|")), row.first(*TEXT.split("|"))
         if not name or not text:
             faults.add(row.line, f"{row.place}: no {'label' if name else 'file name'}")
             return None

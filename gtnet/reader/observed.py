@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from gtnet.reader.augment import distort
 from gtnet.reader.data import Dataset
 from gtnet.reader.segment import SegmentConfig, segment
+
+T = TypeVar("T")
 
 MEMORY = 512 * 2**20
 """Bytes of observations that a data set remembers: some thousand images cut into segments."""
@@ -57,11 +61,16 @@ class Observed:
             rng = np.random.default_rng([self.seed, epoch, index])
             return self.observe(distort(image, rng, self.distortion)), truth
         item = self.observe(image), truth
-        self._remember(index, item)
+        self.remember(index, item)
         return item
 
-    def _remember(self, index: int, item: tuple[Any, str]) -> None:
-        if index not in self._cache and self._room > 0:
+    def knows(self, index: int) -> bool:
+        """Whether an observation is remembered."""
+        return index in self._cache
+
+    def remember(self, index: int, item: tuple[Any, str]) -> None:
+        """Keep an observation that another process made, while there is room."""
+        if not self.distortion and index not in self._cache and self._room > 0:
             self._room -= _bytes(item[0])
             self._cache[index] = item
 
@@ -87,10 +96,33 @@ class Observed:
             num_workers=0 if remembered else workers,
         )
         for batch, group in zip(loader, groups, strict=True):
-            if not self.distortion:
-                for index, item in zip(group, batch, strict=True):
-                    self._remember(index, item)
+            for index, item in zip(group, batch, strict=True):
+                self.remember(index, item)
             yield batch
+
+
+def fetched(
+    item: Callable[[Any], T], groups: Sequence[Sequence[Any]], workers: int
+) -> Iterator[list[T]]:
+    """`item` of each key of each group, in order, by worker processes that are two groups ahead."""
+    if not workers:
+        yield from ([item(key) for key in group] for group in groups)
+        return
+    yield from DataLoader(
+        _Keyed(item),
+        batch_sampler=list(map(list, groups)),
+        collate_fn=list,
+        num_workers=workers,
+        generator=torch.Generator(),  # or it would draw from the numbers of the training
+    )
+
+
+class _Keyed(TorchDataset):
+    def __init__(self, item: Callable[[Any], Any]) -> None:
+        self.item = item
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.item(key)
 
 
 class Segmented(Observed):

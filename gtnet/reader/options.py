@@ -8,15 +8,16 @@ from gtnet.reader.pretrain import METHODS
 from gtnet.reader.splits import LINES, SEQUENCES
 
 OPTIONS = {
-    "root": ("car_a", "folder"),
-    "grammar": ("folder",),
+    "root": ("car_a", "folder", "shards"),
+    "grammar": ("folder", "shards"),
     "size": ("digits",),
     "test_fold": ("car_a",),
     "valid": ("car_a",),
     "corrected": ("car_a",),
-    "alphabet": ("folder",),
-    "lexicon": ("folder",),
-    "more_digits": ("car_a", "folder"),
+    "alphabet": ("folder", "shards"),
+    "lexicon": ("folder", "shards"),
+    "more_digits": ("car_a", "folder", "shards"),
+    "parts": ("shards",),
 }
 """The data sets that each option is of."""
 
@@ -25,13 +26,15 @@ def check_options(data: str, front_end: str, chosen: dict[str, Any]) -> None:
     """Raises ValueError for options that would change nothing."""
     given = [name for name in chosen if chosen[name] not in (None, ()) and name in OPTIONS]
     ignored = [name for name in given if data not in OPTIONS[name]]
-    if data != "folder" and {"alphabet", "lexicon"} & {*ignored}:
+    if data not in OPTIONS["alphabet"] and {"alphabet", "lexicon"} & {*ignored}:
         raise ValueError(f"--alphabet and --lexicon are of your own folder; {data} has its own")
     if ignored:
         option = f"--{ignored[0].replace('_', '-')}"
         kinds = " and ".join(OPTIONS[ignored[0]])
         raise ValueError(f"{option} is an option of --data {kinds}; with {data} it does nothing")
-    if front_end in SEQUENCES and data != "folder":
+    if data == "shards" and front_end == "strokes":
+        raise ValueError("--front-end strokes reads a folder or file of strokes, no shards")
+    if front_end in SEQUENCES and data not in ("folder", "shards"):
         raise ValueError(f"--front-end {front_end} is for data of your own; {data} holds images")
     words = chosen.get("alphabet") or chosen.get("lexicon")
     if words and chosen.get("grammar"):
@@ -41,16 +44,21 @@ def check_options(data: str, front_end: str, chosen: dict[str, Any]) -> None:
         raise ValueError(
             f"--more-digits makes digit strings for --front-end {' or '.join(LINES)} only"
         )
-    for name, least in (("size", 1), ("valid", 0), ("seed", 0)):
+    for name, least in (("size", 1), ("valid", 0), ("seed", 0), ("parts", 1)):
         value = chosen.get(name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
 
 
-def check_pretrained(method: str, front_end: str, chosen: dict[str, Any]) -> None:
+def check_pretrained(method: str, data: str, front_end: str, chosen: dict[str, Any]) -> None:
     """Raises ValueError for a pretraining that the network of a front end cannot have."""
     if method not in METHODS:
         raise ValueError(f"--pretrain {method!r} is not one of {', '.join(METHODS)}")
+    if method != "none" and data == "shards":
+        raise ValueError(
+            f"--pretrain {method} learns from images in memory: do it on a folder of some, and"
+            " begin with that reader by --from"
+        )
     if method != "none" and front_end not in ("segments", "sliding"):
         raise ValueError(f"--pretrain {method} is for --front-end segments or sliding")
     if method != "none" and chosen.get("start") is not None:

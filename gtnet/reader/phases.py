@@ -16,7 +16,7 @@ from torch.nn import functional
 import gtnet
 from gtnet.reader.augment import jitter
 from gtnet.reader.data import Characters
-from gtnet.reader.observed import Observed
+from gtnet.reader.observed import Observed, fetched
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.segment import SegmentConfig, normalize_character
 from gtnet.reader.share import Share
@@ -90,6 +90,10 @@ class Phase:
         """Steps of one epoch."""
         return math.ceil(self.size / self.config.batch_size)
 
+    def order(self) -> Tensor:
+        """The order of its items in the next epoch."""
+        return torch.randperm(self.size)
+
     def prepare(self) -> None:
         """Put the reader in the state in which this phase trains it."""
         raise NotImplementedError
@@ -135,13 +139,13 @@ class WholePhase(Phase):
         self,
         reader: Recognizer,
         config: PhaseConfig,
-        data: Observed,
+        data: Observed | None,
         *,
         workers: int,
         pretrained: bool,
         loss: str,
     ) -> None:
-        super().__init__("whole", config, len(data))
+        super().__init__("whole", config, 0 if data is None else len(data))
         self.criterion = gtnet.losses.by_name(loss)
         self.reader, self.data = reader, data
         self.workers, self.pretrained = workers, pretrained
@@ -163,6 +167,7 @@ class WholePhase(Phase):
             for chosen in order.split(self.config.batch_size)
             for piece in share.mine(chosen.tolist())
         ]
+        assert self.data is not None
         found = self.data.groups(groups, epoch=epoch, workers=self.workers)
         for _ in range(self.steps):
             yield list(islice(found, len(share.own)))
@@ -189,11 +194,13 @@ class LinePhase(Phase):
         made_up: Observed | None,
         *,
         loss: str,
+        workers: int = 0,
     ) -> None:
         self.extra = config.made_up if made_up is not None else 0
         self.real = 0 if written is None else len(written)
         super().__init__(name, config, self.real + self.extra)
         self.reader, self.written, self.made_up = reader, written, made_up
+        self.workers = workers
         self.criterion = gtnet.losses.by_name(loss)
 
     def prepare(self) -> None:
@@ -201,10 +208,13 @@ class LinePhase(Phase):
 
     def batches(self, epoch: int, order: Tensor, share: Share) -> Iterator[list[Sequence[Any]]]:
         size = self.config.batch_size
-        for window in order.split(8 * size):
+        windows = order.split(8 * size)
+        # Each share of a window is sorted alone: nobody observes the lines of another.
+        groups = [share.mine(window.tolist()) for window in windows]
+        found = self._observed(epoch, [mine for group in groups for mine in group])
+        for window in windows:
             starts = range(0, len(window), size)
-            # Each share of the window is sorted alone: nobody observes the lines of another.
-            shares = [self._sorted(epoch, mine) for mine in share.mine(window.tolist())]
+            shares = [sorted(next(found), key=lambda item: len(item[0])) for _ in share.own]
             long = [math.ceil(size * len(mine) / len(window)) for mine in shares]
             for number in torch.randperm(len(starts)).tolist():
                 yield [
@@ -212,17 +222,33 @@ class LinePhase(Phase):
                     for mine, length in zip(shares, long)
                 ]
 
-    def _sorted(self, epoch: int, indexes: Sequence[int]) -> list[tuple[Any, str]]:
-        return sorted((self._item(epoch, i) for i in indexes), key=lambda item: len(item[0]))
+    def _observed(
+        self, epoch: int, groups: Sequence[Sequence[int]]
+    ) -> Iterator[list[tuple[Any, str]]]:
+        keys = [[self._place(epoch, index) for index in group] for group in groups]
+        new = any(not data.knows(index) for group in keys for data, index in group)
+        places = [[(data is self.written, epoch, i) for data, i in group] for group in keys]
+        found = fetched(self._item, places, self.workers if new else 0)
+        for group, items in zip(keys, found, strict=True):
+            for (data, index), item in zip(group, items, strict=True):
+                data.remember(index, item)
+            yield items
 
     def loss(self, items: Sequence[Any]) -> Tensor:
         lines, truth = zip(*items, strict=True)
         change = self.reader.front_end.change(self.config.distort)
         return self.reader.loss(lines, truth, change, criterion=self.criterion)
 
-    def _item(self, epoch: int, index: int) -> tuple[Any, str]:
+    def _place(self, epoch: int, index: int) -> tuple[Observed, int]:
+        """The data set that an item of an epoch comes from, and where it is there."""
         if index < self.real:
             assert self.written is not None
-            return self.written[epoch, index]
+            return self.written, index
         assert self.made_up is not None
-        return self.made_up[epoch, (epoch * self.extra + index - self.real) % len(self.made_up)]
+        return self.made_up, (epoch * self.extra + index - self.real) % len(self.made_up)
+
+    def _item(self, key: tuple[bool, int, int]) -> tuple[Any, str]:
+        written, epoch, index = key
+        data = self.written if written else self.made_up
+        assert data is not None
+        return data[epoch, index]

@@ -13,6 +13,7 @@ DEMO = DataConfig(size=2500, test_size=1000)
 USUAL = {
     "digits": TrainConfig(),
     "folder": TrainConfig(),
+    "shards": TrainConfig(workers=1),
     "car_a": TrainConfig(
         isolated=PhaseConfig(epochs=8, rate=4e-3, batch_size=128, jitter=0.6),
         whole=PhaseConfig(epochs=50, rate=2e-3, batch_size=16, jitter=0.3, distort=0.5),
@@ -37,7 +38,12 @@ _SHORT = replace(
     whole=replace(_SLIDING.whole, epochs=6),
     average=0.99,
 )
-SLIDING = {"digits": _SHORT, "folder": _SLIDING, "car_a": _SLIDING}
+SLIDING = {
+    "digits": _SHORT,
+    "folder": _SLIDING,
+    "shards": replace(_SHORT, workers=1),
+    "car_a": _SLIDING,
+}
 """The same for a network swept over lines."""
 
 OVER_TIME = TrainConfig(

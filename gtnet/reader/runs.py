@@ -41,8 +41,17 @@ from gtnet.reader.splits import parts_of_car_a as parts_of_car_a
 from gtnet.reader.splits import recognizer_of as recognizer_of
 from gtnet.reader.splits import splits as splits
 from gtnet.reader.step import PRECISIONS
+from gtnet.reader.stream import Shards
 from gtnet.reader.team import Team
-from gtnet.reader.train import CHECKPOINT, HISTORY, ISOLATED, TrainConfig, Trainer, TrainingData
+from gtnet.reader.train import (
+    CHECKPOINT,
+    HISTORY,
+    ISOLATED,
+    SHARDS,
+    TrainConfig,
+    Trainer,
+    TrainingData,
+)
 
 DATA = "data.json"
 RESULTS = "results.json"
@@ -50,7 +59,7 @@ REPORT = "report.html"
 LEARNING = "learning.gif"
 SAMPLES = "samples"
 _WRITTEN = (
-    *(DATA, RESULTS, CARD, REPORT, LEARNING, CHECKPOINT, HISTORY, ISOLATED, FILM),
+    *(DATA, RESULTS, CARD, REPORT, LEARNING, CHECKPOINT, HISTORY, ISOLATED, FILM, SHARDS),
     *(checkpoint.CONFIG, checkpoint.MODEL),
 )
 """The files of a run."""
@@ -77,6 +86,8 @@ class Run:
         micro_batches: int | None = None,
         precision: str | None = None,
         clip: float | None = None,
+        workers: int | None = None,
+        compile: str | None = None,
         data: str = "digits",
         front_end: str = "segments",
         **chosen: Any,
@@ -109,9 +120,18 @@ class Run:
             gtnet.losses.by_name(loss)
             training = replace(training, loss=loss)
         if pretrain is not None:
-            check_pretrained(pretrain, front_end, chosen)
+            check_pretrained(pretrain, data, front_end, chosen)
             training = replace(training, pretrain=pretrain)
         training = _stepping(training, micro_batches, precision, clip)
+        if compile is not None:
+            known = torch.compiler.list_backends(exclude_tags=())
+            if compile not in known:
+                raise ValueError(f"--compile {compile!r} is not one of {', '.join(known)}")
+            training = replace(training, compile=compile)
+        if workers is not None:
+            if workers < 0:
+                raise ValueError(f"--workers must be at least 0, got {workers}")
+            training = replace(training, workers=workers)
         for name, count in (("isolated", isolated_epochs), ("whole", epochs)):
             if count is not None and count < 1:
                 raise ValueError(f"{name} phase: epochs must be at least 1, got {count}")
@@ -141,6 +161,10 @@ class Run:
     def check(self, *, quiet: bool = False) -> str:
         """What a person should know of the data before training; raises ValueError for faults."""
         parts = self.splits(quiet=quiet)
+        if isinstance(parts.train, Shards):
+            reader = recognizer_of(self.data, self.training.reader)
+            accepts = (reader or CheckReader(self.training.reader)).acceptor
+            parts.train.counted(parts.train.examined(parts.train.paths, accepts, {}))
         notes = [] if parts.found is None else parts.found.notes
         return "\n".join([f"the data are in order: {_sizes(parts)}", *notes])
 
@@ -151,6 +175,8 @@ class Run:
         """
         if self.data.name == "digits":
             raise ValueError(f"{self.out} was trained on digits, which are made up: none is wrong")
+        if self.data.name == "shards" and which not in ("valid", "test"):
+            raise ValueError("shards for training are not held in memory: ask for valid or test")
         found = parts_of_car_a(self.data) if self.data.name == "car_a" else self.splits()
         by_name = {"train": found.train, "valid": found.valid, "test": found.test}
         chosen = by_name.values() if which == "all" else [by_name[which]]

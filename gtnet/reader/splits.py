@@ -26,6 +26,7 @@ from gtnet.reader.inputs import StrokesDataset, kind_of, wrong_kind
 from gtnet.reader.reader import PRESETS, ReaderConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.recompose import RecomposeConfig, Recomposed
+from gtnet.reader.stream import KINDS, Held, Shards
 from gtnet.reader.tables import Faults, read_text
 
 LINES = ("sliding", "segmental")
@@ -46,7 +47,8 @@ class DataConfig:
     `more_digits`: other digits to make strings from, each a folder in MNIST's format or a `.npz`
     file of pen strokes; `start`: a trained
     reader whose weights training begins with, in place of the first phase. `alphabet`: the
-    characters of a folder's labels, `lexicon`: a file of the words that they may be, one a line.
+    characters of a folder's labels, `lexicon`: a file of the words that they may be, one a line;
+    `parts`: of shards, one of which an epoch reads.
     """
 
     name: str = "digits"
@@ -62,6 +64,7 @@ class DataConfig:
     alphabet: str | None = None
     lexicon: str | None = None
     start: str | None = None
+    parts: int = 1
 
 
 class Subset:
@@ -103,7 +106,7 @@ class Splits:
     `found`: what the check of one's own data found.
     """
 
-    train: Dataset
+    train: Dataset | Shards
     valid: Dataset | None
     test: Dataset
     characters: list[Characters]
@@ -138,6 +141,8 @@ def splits(
     grammar = "" if config.alphabet or config.lexicon else config.grammar
     if config.root is None:
         raise ValueError("your own data are read from a folder: say which with --root")
+    if config.name == "shards":
+        return _of_shards(replace(config, grammar=grammar), characters, front_end)
     data: FolderDataset | StrokesDataset
     if kind_of(config.root) == "strokes":
         data = StrokesDataset(config.root)
@@ -152,6 +157,47 @@ def splits(
         return Splits(*parts, [_synthesised(config, characters)], found=found)
     strings = _made_up(config)
     return Splits(*parts, [], strings, strings, found=found)
+
+
+HELD = 2000
+"""Samples of shards that are read to validate with after every epoch, and to test with, at most."""
+
+
+def _of_shards(config: DataConfig, characters: int, front_end: str) -> Splits:
+    """Shards for training; some samples of those called valid and test, or of the last two."""
+    root = Path(config.root or "")
+    found = sorted(p for p in root.glob("*") if p.suffix in KINDS)
+    kinds = {path.suffix for path in found}
+    if len(kinds) != 1:
+        raise ValueError(
+            f"{root} holds {'both tar and Parquet files: keep one kind' if kinds else 'no shards'}"
+            f" ({' or '.join(KINDS)})"
+        )
+
+    def called(*names: str) -> list[Path]:
+        return [path for path in found if path.name.lower().startswith(names)]
+
+    valid, test = called("valid", "val-", "val_", "dev"), called("test")
+    named = {*valid, *test}
+    train = [path for path in found if path not in named]
+    valid, test = (
+        valid or [train.pop()] if train else valid,
+        test or [train.pop()] if train else test,
+    )
+    if not (train and valid and test):
+        raise ValueError(
+            f"{root} holds {len(found)} shards; needed is one at least to train on, to validate and"
+            " to test with (the last two, or those whose names begin with valid and test)"
+        )
+    shards, *held = (
+        Shards(tuple(map(str, part)), config.grammar, config.parts) for part in (train, valid, test)
+    )
+    parts = Splits(shards, Held(held[0], HELD), Held(held[1], HELD), [])
+    if config.alphabet or config.lexicon or front_end in SEQUENCES:
+        return parts
+    if front_end == "segments":
+        return replace(parts, characters=[_synthesised(config, characters)])
+    return replace(parts, strings=_made_up(config))
 
 
 def _check_kinds(data: FolderDataset | StrokesDataset, front_end: str, faults: Faults) -> None:

@@ -12,8 +12,6 @@ import hashlib
 import math
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,83 +22,32 @@ from tqdm import tqdm
 from gtnet.reader import checkpoint
 from gtnet.reader.answers import fitted_temperature
 from gtnet.reader.claim import claimed
-from gtnet.reader.data import Characters, Dataset
 from gtnet.reader.evaluation import Evaluation as Evaluation
 from gtnet.reader.evaluation import evaluate as evaluate
 from gtnet.reader.film import Film
 from gtnet.reader.observed import Observed
 from gtnet.reader.observed import Segmented as Segmented
 from gtnet.reader.phases import PHASES as PHASES
-from gtnet.reader.phases import IsolatedPhase, LinePhase, Phase, PhaseConfig, WholePhase, examples
+from gtnet.reader.phases import Phase as Phase
+from gtnet.reader.phases import PhaseConfig as PhaseConfig
+from gtnet.reader.plan import TrainConfig as TrainConfig
+from gtnet.reader.plan import TrainingData as TrainingData
+from gtnet.reader.plan import phases_of
 from gtnet.reader.pretrain import check_pretrainable, pretrain
 from gtnet.reader.prior import Prior
-from gtnet.reader.reader import CheckReader, ReaderConfig
+from gtnet.reader.reader import CheckReader
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.share import Share
 from gtnet.reader.step import Gradients
+from gtnet.reader.stream import Shards, StreamedPhase
 from gtnet.reader.tables import Faults
 from gtnet.reader.team import Team
 
 CHECKPOINT = "checkpoint.safetensors"
 ISOLATED = "isolated.safetensors"
 HISTORY = "history.json"
+SHARDS = "shards.json"
 _ASTRAY = 1e9
-
-
-_ISOLATED = PhaseConfig(epochs=6, rate=4e-3, batch_size=128, jitter=0.5)
-_WHOLE = PhaseConfig(epochs=6, rate=2e-3, batch_size=32, jitter=0.3)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a reader is trained; the same configuration and data give the same reader.
-
-    `characters`: isolated characters to synthesise, where the data set can; `weight_decay` and
-    `clip` (greatest gradient norm) for AdamW; `average`: decay per step of the moving average of
-    the weights that is kept as the model, 0 for none; `workers`: processes that cut images;
-    `loss`: of the second phase (of a network over lines, of both), a name in `gtnet.losses.LOSSES`;
-    `prior`: strength of a prior made of the training texts, see `Prior`, that the trained reader
-    reads with; 0 for none; `calibrate`: whether the temperature of confidences is then fitted on
-    the validation amounts; `pretrain`: what the network learns first from ink alone, one of
-    `gtnet.reader.pretrain.METHODS`; `micro_batches`: parts of every batch whose gradients are added
-    up, by one process in turn or by several at once, see `Share`; `precision`: what the network
-    computes in while it is trained, one of `gtnet.reader.step.PRECISIONS`.
-    """
-
-    seed: int = 0
-    isolated: PhaseConfig = _ISOLATED
-    whole: PhaseConfig = _WHOLE
-    characters: int = 6000
-    weight_decay: float = 0.02
-    clip: float = 5.0
-    average: float = 0.98
-    workers: int = 0
-    loss: str = "discriminative_forward"
-    prior: float = 0.0
-    calibrate: bool = False
-    pretrain: str = "none"
-    micro_batches: int = 1
-    precision: str = "float32"
-    reader: ReaderConfig = field(default_factory=ReaderConfig)
-
-
-@dataclass
-class TrainingData:
-    """What a reader is trained on.
-
-    `valid`: amounts that are read after every epoch, to see how training goes; `characters`:
-    isolated characters for a reader of segments, none leaves its first phase out; `strings`:
-    made-up lines for the first phase of a network over lines, `mixed`: for its second;
-    `unlabelled`: images whose ink alone is learnt from, where the configuration says how; by
-    default those of `train`.
-    """
-
-    train: Dataset
-    valid: Dataset | None = None
-    characters: Sequence[Characters] = ()
-    strings: Dataset | None = None
-    mixed: Dataset | None = None
-    unlabelled: Sequence[Any] | None = None
 
 
 class Trainer:
@@ -110,7 +57,7 @@ class Trainer:
     resumed from the checkpoint of its last finished epoch gives what an unbroken run gives.
     Files: config.json, history.json, checkpoint.safetensors (after every epoch),
     isolated.safetensors (the reader after the first phase), model.safetensors (after the last),
-    film.safetensors (how one image was read after every epoch).
+    film.safetensors (how one image was read after every epoch), shards.json (what is in shards).
 
     Under torchrun, where `torch.distributed` is initialized, the processes share every batch and
     all train the same reader; the first writes the files, and its checkpoint is what all resume.
@@ -147,6 +94,8 @@ class Trainer:
                 self.reader.load_state_dict(start.state_dict())
             except RuntimeError as error:
                 raise ValueError(f"Trainer: start is a reader of another kind: {error}") from error
+        if config.compile:  # in place; its copies, which read and are kept, are not compiled
+            self.reader.network.compile(backend=config.compile)
         self.average = _copied(self.reader)
         self.fingerprint = fingerprint
         self.history: list[dict[str, Any]] = []
@@ -154,55 +103,14 @@ class Trainer:
         self.valid: Observed | None = None
         if data.valid is not None:
             self.valid = Observed(data.valid, self.reader.front_end.observe)
-        self.phases = self._phases()
+        self.phases = phases_of(self.reader, config, data)
         if start is not None:
             self.phases = [phase for phase in self.phases if phase.name == "whole"]
         watched = data.train if data.valid is None else data.valid
         self.film: Film | None = None
         drawn = reader is None and config.reader.front_end == "segments"
-        if drawn and len(watched) and self.team.leads:
+        if drawn and not isinstance(watched, Shards) and len(watched) and self.team.leads:
             self.film = Film.of(watched, config.reader.segment)
-
-    def _phases(self) -> list[Phase]:
-        if self.reader.front_end.name == "segments":
-            return self._phases_of_segments()
-        config, reader = self.config, self.reader
-        phases: list[Phase] = []
-        strings, written, mixed = (
-            None if part is None else Observed(part, reader.front_end.observe)
-            for part in (self.data.strings, self.data.train, self.data.mixed)
-        )
-        first, second = config.isolated, config.whole
-        if strings is not None and first.epochs and first.made_up:
-            phases.append(LinePhase("strings", reader, first, None, strings, loss=config.loss))
-        if second.epochs:
-            phases.append(LinePhase("whole", reader, second, written, mixed, loss=config.loss))
-        return phases
-
-    def _phases_of_segments(self) -> list[Phase]:
-        config, cut = self.config, self.config.reader.segment
-        phases: list[Phase] = []
-        if self.data.characters and config.isolated.epochs:
-            found = examples(self.data.characters, cut)
-            phases.append(IsolatedPhase(self.reader, config.isolated, found))
-        if config.whole.epochs:
-            images = Observed(
-                self.data.train,
-                self.reader.front_end.observe,
-                distortion=config.whole.distort,
-                seed=config.seed,
-            )
-            phases.append(
-                WholePhase(
-                    self.reader,
-                    config.whole,
-                    images,
-                    workers=config.workers,
-                    pretrained=bool(phases),
-                    loss=config.loss,
-                )
-            )
-        return phases
 
     def run(self, *, resume: bool = False, epochs: int | None = None) -> Recognizer:
         """Train through all phases, or continue from the checkpoint in the folder.
@@ -219,6 +127,8 @@ class Trainer:
 
     def _run(self, resume: bool, epochs: int | None) -> Recognizer:
         texts = self._texts = self.team.together(self._checked_texts)
+        if isinstance(self.data.train, Shards):
+            self._count(self.data.train)
         self.fingerprint = self.fingerprint or hashlib.sha256("\n".join(texts).encode()).hexdigest()
         self.team.agree("data", f"data with the fingerprint {self.fingerprint[:16]}")
         first_phase, first_epoch, remembered = self._begin(resume)
@@ -262,6 +172,10 @@ class Trainer:
         """Begin with what the network learns from ink alone."""
         given, observe = self.data.unlabelled, self.reader.front_end.observe
         if given is None:
+            if isinstance(self.data.train, Shards):
+                raise ValueError(
+                    "pretrain: shards are not held in memory; give some images with unlabelled="
+                )
             seen = Observed(self.data.train, observe)
             observations = [seen[0, index][0] for index in range(len(seen))]
         else:
@@ -278,9 +192,9 @@ class Trainer:
     def _checked_texts(self) -> list[str]:
         """The texts of all amounts. Raises ValueError that lists those outside the language."""
         faults, texts = Faults(), []
-        for part in (self.data.train, self.data.valid):
-            for index in range(0 if part is None else len(part)):
-                assert part is not None
+        parts = [part for part in (self.data.train, self.data.valid) if part is not None]
+        for part in (part for part in parts if not isinstance(part, Shards)):
+            for index in range(len(part)):
                 try:
                     text = part.text(index) if hasattr(part, "text") else part[index][1]
                     self.reader.acceptor(text)
@@ -291,6 +205,26 @@ class Trainer:
         faults.raise_any()
         return texts
 
+    def _count(self, shards: Shards) -> None:
+        """Count and check what is in shards, each by one process, and deal them out."""
+        path, team = self.out / SHARDS, self.team
+        there = team.leads and path.is_file()
+        known = team.of_lead(team.together(lambda: checkpoint.load_json(path) if there else {}))
+        own = shards.paths[team.rank :: team.size]
+        parts = team.of_all(
+            team.together(lambda: shards.examined(own, self.reader.acceptor, known))
+        )
+        found = {name: told for part in parts for name, told in part.items()}
+        shards.counted(found)
+        if team.leads:
+            self.out.mkdir(parents=True, exist_ok=True)
+            checkpoint.save_json(path, found)
+        self.fingerprint = self.fingerprint or shards.fingerprint
+        self._texts = shards.texts + self._texts
+        for phase in self.phases:
+            if isinstance(phase, StreamedPhase):
+                phase.begin()
+
     def _epoch(
         self, number: int, phase: Phase, epoch: int, optimizer: torch.optim.Optimizer
     ) -> None:
@@ -298,8 +232,8 @@ class Trainer:
         began = time.perf_counter()
         torch.manual_seed(1_000_003 * self.config.seed + 1_009 * number + epoch + 1)
         phase.prepare()
-        order = torch.randperm(phase.size)
-        total, skipped = 0.0, 0
+        order = phase.order()
+        total, used, skipped, steps = 0.0, 0, 0, 0
         title = f"{phase.name} {epoch + 1}/{phase.config.epochs}"
         gradients = Gradients(
             self.reader.network, self.share, self.team, precision=self.config.precision
@@ -311,8 +245,9 @@ class Trainer:
                     found = gradients.of(pieces, phase.loss, [self.config.seed, number, step])
                     if found.used:
                         self._step(phase, step, optimizer)
-                    total, skipped = total + found.loss, skipped + found.skipped
-                    bar.set_postfix(loss=f"{total / (bar.n + 1):.3f}", refresh=False)
+                    total, used = total + found.loss, used + found.used
+                    skipped, steps = skipped + found.skipped, steps + bool(found.used)
+                    bar.set_postfix(loss=f"{total / max(1, steps):.3f}", refresh=False)
                     bar.update()
             except ValueError:
                 self._check_weights(phase, epoch)  # what fails first is what reads the scores
@@ -322,9 +257,9 @@ class Trainer:
             {
                 "phase": phase.name,
                 "epoch": epoch + 1,
-                "loss": total / phase.steps,
+                "loss": total / max(1, steps),
                 "skipped": skipped,
-                "per_second": round(phase.size / (time.perf_counter() - began), 1),
+                "per_second": round((used + skipped) / (time.perf_counter() - began), 1),
                 "valid_accuracy": self._valid_accuracy(),
                 "seconds": round(time.perf_counter() - began, 1),
             }
@@ -375,7 +310,8 @@ class Trainer:
         self.reader.load_state_dict(self.average)
         name = checkpoint.MODEL if phase.name == "whole" else ISOLATED
         if phase.name == "whole" and self.config.prior:
-            texts, alphabet = self._texts[: len(self.data.train)], self.reader.alphabet
+            train, alphabet = self.data.train, self.reader.alphabet
+            texts = train.texts if isinstance(train, Shards) else self._texts[: len(train)]
             self.reader.expect(Prior.of(texts, alphabet, self.config.prior))
         if phase.name == "whole" and self.config.calibrate and self.valid is not None:
             found = evaluate(self._averaged(), self.valid, team=self.team)
@@ -438,7 +374,8 @@ class Trainer:
                 parts.append(f"{row['skipped']} skipped: the truth has no path")
             speed = f"{row['seconds']:.0f} s, {row['per_second']:.0f} items a second"
             if self.team.size > 1:
-                speed += f" in {self.team.size} processes"
+                each = row["per_second"] / self.team.size
+                speed += f", {each:.0f} in each of {self.team.size} processes"
             tqdm.write(", ".join([*parts, speed]))
 
 

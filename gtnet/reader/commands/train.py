@@ -27,6 +27,9 @@ data sets:
            --lexicon the labels are other strings, in the column text; files may be sound or
            strokes (--front-end), and --root one .npz of strokes; a column writer or speaker
            keeps the parts from sharing one
+  shards   more than memory holds: --root holds tar files (17.png beside 17.txt, as webdataset
+           writes them) or Parquet files (columns of images and texts, as Hugging Face writes
+           them); shards whose names begin with valid and test are for that, or the last two
 
 examples:
   gtnet train --demo
@@ -40,6 +43,7 @@ examples:
   gtnet train --data folder --root my_words --lexicon words.txt --front-end segmental
   gtnet train --data folder --root words.npz --lexicon words.txt --front-end strokes
   gtnet train --data folder --root my_sounds --alphabet 0123456789 --front-end sound
+  gtnet train --data shards --root shards --workers 2 --parts 10 --out runs/mine
   gtnet train --resume --out runs/mine          (continues after an interruption)
   torchrun --nproc-per-node 4 -m gtnet.reader train --data digits    (in four processes)
 
@@ -67,7 +71,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser = new_command(commands, "train", _ABOUT, _MORE, run)
     add = parser.add_argument
     add("--demo", action="store_true", help="a small run on digits with a report, in runs/demo")
-    add("--data", choices=("digits", "car_a", "folder"), help="data set (default: digits)")
+    add(
+        "--data", choices=("digits", "car_a", "folder", "shards"), help="data set (default: digits)"
+    )
     add("--root", metavar="DIR", help="where car_a or your folder is")
     add(
         "--grammar",
@@ -131,11 +137,32 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="add up the gradients of so many parts of every batch: less memory, or the share of as"
         " many processes (default: 1, under torchrun the number of processes)",
     )
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that read and observe images ahead, for each that trains (default: 0;"
+        " car_a, shards: 1)",
+    )
+    add(
+        "--parts",
+        type=int,
+        metavar="N",
+        help="shards: an epoch, after which there is a checkpoint, is one of N parts of them"
+        " (default: 1)",
+    )
     add("--clip", type=float, metavar="NORM", help="greatest norm of a gradient (default: 5)")
     add(
         "--precision",
         choices=PRECISIONS,
         help="what the network computes in (default: float32); losses are float32 always",
+    )
+    add(
+        "--compile",
+        nargs="?",
+        const="inductor",
+        metavar="BACKEND",
+        help="compile the network for training by torch.compile (default backend: inductor)",
     )
     add("--seed", type=int, metavar="N", help="same seed, same reader (default: 0)")
     add("--out", metavar="DIR", help="folder for all results (default: runs/ and the data's name)")
@@ -163,8 +190,11 @@ _SETTINGS = (
     "loss",
     "pretrain",
     "micro_batches",
+    "workers",
+    "parts",
     "clip",
     "precision",
+    "compile",
     "seed",
 )
 """The options a run is started with; --resume reads them from the folder of the run."""
