@@ -1,34 +1,36 @@
-"""Nodes and arcs as they are added: plain lists, until an operation needs the graph."""
+"""Nodes and arcs as they are added: plain columns, until an operation needs the graph."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from array import array
 
 import torch
+from torch import Tensor
 
 import gtnet
 from gtnet.topology import Topology
 
+_LABELS = 2**31
 
-@dataclass
+
 class Growing:
     """The nodes' start and accept scores, and the columns of the arcs."""
 
-    start: list[float] = field(default_factory=list)
-    accept: list[float] = field(default_factory=list)
-    source: list[int] = field(default_factory=list)
-    target: list[int] = field(default_factory=list)
-    ilabels: list[int] = field(default_factory=list)
-    olabels: list[int] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
+    __slots__ = ("accept", "ilabels", "olabels", "source", "start", "target", "weights")
+
+    def __init__(self) -> None:
+        self.start, self.accept, self.weights = array("f"), array("f"), array("f")
+        self.source, self.target = array("i"), array("i")
+        self.ilabels, self.olabels = array("i"), array("i")
 
     @classmethod
     def from_core(cls, core: gtnet.Graph) -> Growing:
-        """The lists of a graph, so that it may grow further."""
-        scores = (core.start, core.accept)
-        columns = (core.source, core.target, core.ilabels, core.olabels, core.weights)
-        return cls(*(column.tolist() for column in (*scores, *columns)))
+        """The columns of a graph, so that it may grow further."""
+        growing = cls()
+        for name in cls.__slots__:
+            getattr(growing, name).extend(getattr(core, name).tolist())
+        return growing
 
     def add_node(self, start: bool, accept: bool) -> int:
         """Add a node and return its number."""
@@ -41,47 +43,37 @@ class Growing:
 
         Raises ValueError for nodes that do not exist and labels that are none.
         """
-        for name, node in (("source", source), ("target", target)):
-            if not 0 <= node < len(self.start):
-                raise ValueError(
-                    f"add_arc: {name} must be one of the {len(self.start)} nodes, got {node}"
-                )
-        for name, label in (("ilabel", ilabel), ("olabel", olabel)):
-            if not gtnet.EPSILON <= label < 2**31:
-                raise ValueError(
-                    f"add_arc: {name} must be epsilon (-1) or more, below 2^31, got {label}"
-                )
+        nodes = len(self.start)
+        if not (0 <= source < nodes and 0 <= target < nodes):
+            name, node = ("source", source) if not 0 <= source < nodes else ("target", target)
+            raise ValueError(f"add_arc: {name} must be one of the {nodes} nodes, got {node}")
+        if not (-1 <= ilabel < _LABELS and -1 <= olabel < _LABELS):
+            name, label = ("olabel", olabel) if -1 <= ilabel < _LABELS else ("ilabel", ilabel)
+            raise ValueError(
+                f"add_arc: {name} must be epsilon (-1) or more, below 2^31, got {label}"
+            )
+        self.weights.append(weight)
         self.source.append(source)
         self.target.append(target)
         self.ilabels.append(ilabel)
         self.olabels.append(olabel)
-        self.weights.append(weight)
         return len(self.source) - 1
 
-    def core(self) -> gtnet.Graph:
-        """The graph of what was added, float32."""
-        reads = torch.tensor(self.ilabels, dtype=torch.int32)
-        acceptor = self.ilabels == self.olabels
-        topology = single(
-            torch.tensor(self.source, dtype=torch.int32),
-            torch.tensor(self.target, dtype=torch.int32),
-            reads,
-            reads if acceptor else torch.tensor(self.olabels, dtype=torch.int32),
-            len(self.start),
-        )
-        weights, start, accept = (
-            torch.tensor(scores, dtype=torch.float32)
-            for scores in (self.weights, self.start, self.accept)
-        )
-        return gtnet.Graph.from_topology(topology, weights, start, accept)
+    def packed(self) -> tuple[Tensor, Tensor]:
+        """The words of what was added (csrc/core/packed_graph.h), and its weights."""
+        acceptor = self.ilabels.tobytes() == self.olabels.tobytes()
+        header = array("i", (len(self.start), len(self.source), acceptor, 0))
+        columns = [header, self.start, self.accept, self.source, self.target, self.ilabels]
+        if not acceptor:
+            columns.append(self.olabels)
+        words = torch.frombuffer(bytearray(b"".join(columns)), dtype=torch.int32)
+        if not self.weights:
+            return words, torch.empty(0)
+        return words, torch.frombuffer(bytearray(self.weights), dtype=torch.float32)
 
 
 def single(
-    source: torch.Tensor,
-    target: torch.Tensor,
-    ilabels: torch.Tensor,
-    olabels: torch.Tensor,
-    num_nodes: int,
+    source: Tensor, target: Tensor, ilabels: Tensor, olabels: Tensor, num_nodes: int
 ) -> Topology:
     """The topology of one graph, from int32 columns, unchecked."""
     nodes, arcs = (
