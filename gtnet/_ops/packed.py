@@ -31,10 +31,10 @@ def words_of(
     source: Tensor,
     target: Tensor,
     ilabels: Tensor,
-    olabels: Tensor | None,
+    olabels: Tensor | None = None,
 ) -> Tensor:
-    """One graph packed: float32 scores of its states, int32 columns of its arcs, `olabels` None
-    where arcs write what they read.
+    """One graph packed: float32 scores of its states, int32 columns of its arcs, no `olabels` where
+    arcs write what they read.
     """
     sizes = [len(start), len(source), int(olabels is None), 0]
     columns = [source, target, ilabels] if olabels is None else [source, target, ilabels, olabels]
@@ -42,15 +42,14 @@ def words_of(
     return torch.cat([torch.tensor(sizes, dtype=torch.int32), *scores, *columns])
 
 
-def parts_of(words: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """What `words_of` has packed, as views, and the arc maps behind it."""
+def parts_of(words: Tensor) -> list[Tensor]:
+    """What `words_of` has packed, as views, `olabels` as well, and the arc maps behind it."""
     states, arcs, acceptor, maps = words[:_HEADER].tolist()
     columns = 3 if acceptor else 4
     sizes = [_HEADER, states, states, *[arcs] * (columns + maps)]
     _, start, accept, *rest = words.split(sizes)
-    labels = rest[:columns] if columns == 4 else [*rest[:3], rest[2]]
-    scores = [start.view(torch.float32), accept.view(torch.float32)]
-    return [*scores, *labels], rest[columns:]
+    labels = rest[:4] if columns == 4 else [*rest[:3], rest[2]]
+    return [start.view(torch.float32), accept.view(torch.float32), *labels, *rest[columns:]]
 
 
 def num_states(words: Tensor) -> int:

@@ -157,12 +157,12 @@ def _joined(kind: int, *graphs: Graph) -> Graph:
     """Graphs put together, with the very nodes and arcs that gtn gives them: gtnet's own functions
     take fewer epsilons, and programs for gtn count nodes. Those of a GPU are put together outside.
     """
-    device = checked(graphs[0]).device
-    here = [g if g.device == _CPU else _carried(g, _CPU) for g in map(checked, graphs)]
-    packs = [(_words(g), g.values) for g in here]
-    words, weights = packed.join(*map(list, zip(*packs)), kind)
-    result = recorded(Shape(words), weights, _by_maps(words), *here)
-    return result if device == _CPU else _carried(result, device)
+    graph_words = [checked(g).shape.words for g in graphs]
+    if any(words is None for words in graph_words):
+        device = graphs[0].device
+        return _carried(_joined(kind, *(_carried(g, _CPU) for g in graphs)), device)
+    words, weights = packed.join(graph_words, [g.values for g in graphs], kind)
+    return recorded(Shape(words), weights, _by_maps(words), *graphs)
 
 
 _CPU = torch.device("cpu")

@@ -6,7 +6,6 @@ import ctypes
 import math
 import threading
 from collections.abc import Sequence
-from operator import index as _index
 from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
@@ -36,8 +35,16 @@ class Graph:
     weights, float32 [arcs], are the storage of this graph's weights. `Graph.of` leads back.
     """
 
-    __slots__ = ("__weakref__", "_calc_grad", "_core", "_grad", "_growing", "_shape", "_step")
-    __slots__ += ("_weights",)
+    __slots__ = (
+        "__weakref__",
+        "_calc_grad",
+        "_core",
+        "_grad",
+        "_growing",
+        "_shape",
+        "_step",
+        "_weights",
+    )
 
     _growing: Growing | None
     _shape: Shape
@@ -133,17 +140,17 @@ class Graph:
         Raises ValueError for nodes that do not exist and labels below `epsilon`; TypeError for
         labels that are not integers and for a weight without `olabel`.
         """
-        if (ilabel is None) == (label is None):
-            raise TypeError("add_arc: give either label, or ilabel and olabel")
-        if olabel is None and weight is not None:
-            raise TypeError(
-                f"add_arc: a weight needs ilabel and olabel, got weight={weight!r} only"
-            )
-        read = _index(label if ilabel is None else ilabel)  # type: ignore[arg-type]
-        written = read if olabel is None else _index(olabel)
-        score = 0.0 if weight is None else float(weight)
+        if label is not None or ilabel is None or (olabel is None and weight is not None):
+            if (ilabel is None) == (label is None):
+                raise TypeError("add_arc: give either label, or ilabel and olabel")
+            if olabel is None and weight is not None:
+                raise TypeError(
+                    f"add_arc: a weight needs ilabel and olabel, got weight={weight!r} only"
+                )
+            ilabel = label if ilabel is None else ilabel
         growing = self._growing or self._open("add_arc")
-        return growing.add_arc(_index(src_node), _index(dst_node), read, written, score)
+        written = ilabel if olabel is None else olabel
+        return growing.add_arc(src_node, dst_node, ilabel, written, weight or 0.0)
 
     def _open(self, function: str) -> Growing:
         """What nodes and arcs are added to."""
@@ -168,12 +175,12 @@ class Graph:
     def num_nodes(self) -> int:
         """Nodes of the graph."""
         growing = self._growing
-        return self._shape.num_nodes() if growing is None else len(growing.start)
+        return self._shape.num_nodes() if growing is None else growing.num_nodes
 
     def num_arcs(self) -> int:
         """Arcs of the graph."""
         growing = self._growing
-        return self._weights.numel() if growing is None else len(growing.source)
+        return self._weights.numel() if growing is None else growing.num_arcs
 
     def num_start(self) -> int:
         """Start nodes of the graph."""
@@ -219,8 +226,11 @@ class Graph:
         """
         own = self.values
         if isinstance(weights, (int, np.integer)):
+            if not own.is_cuda:
+                ctypes.memmove(own.data_ptr(), int(weights), 4 * own.numel())
+                return
             memory = (ctypes.c_float * own.numel()).from_address(int(weights))
-            weights = np.frombuffer(memory, np.float32)
+            weights = np.ctypeslib.as_array(memory)
         new = weights.detach() if isinstance(weights, Tensor) else np.asarray(weights, np.float32)
         size = new.numel() if isinstance(new, Tensor) else new.size
         if size != own.numel():

@@ -25,10 +25,10 @@ class Shape:
         """The packed graph (`gtnet._ops.packed`), None on a GPU."""
         if self._words is None and self._whole is not None and not self._whole.weights.is_cuda:
             core = self._whole
-            olabels = None if core.is_acceptor else core.olabels.contiguous()
-            columns = (core.source, core.target, core.ilabels)
-            scores = (core.start, core.accept)
-            self._words = packed.words_of(*(t.contiguous() for t in (*scores, *columns)), olabels)
+            columns = [core.start, core.accept, core.source, core.target, core.ilabels]
+            if not core.is_acceptor:
+                columns.append(core.olabels)
+            self._words = packed.words_of(*(column.contiguous() for column in columns))
         return self._words
 
     def under(self, weights: Tensor) -> gtnet.Graph:
@@ -36,8 +36,9 @@ class Shape:
         core = self._whole
         if core is None:
             assert self._words is not None
-            (start, accept, *columns), maps = packed.parts_of(self._words)
-            topology = single(*columns, len(start))
+            start, accept, *columns = packed.parts_of(self._words)
+            source, target, ilabels, olabels, *maps = columns
+            topology = single(source, target, ilabels, olabels, len(start))
             core = gtnet.Graph.from_topology(topology, weights, start, accept, arc_maps=maps)
             self._whole = core
         return gtnet.Graph.from_topology(
@@ -60,10 +61,9 @@ class Shape:
 
 
 def _one_arc(label: int) -> Shape:
-    ends = torch.tensor([0.0, -torch.inf])
-    arc = (torch.zeros(1, dtype=torch.int32), torch.ones(1, dtype=torch.int32))
-    labels = torch.full((1,), label, dtype=torch.int32)
-    return Shape(packed.words_of(ends, ends.flip(0), *arc, labels, None))
+    start = torch.tensor([0.0, -torch.inf])
+    source, labels = torch.zeros(1, dtype=torch.int32), torch.full((1,), label, dtype=torch.int32)
+    return Shape(packed.words_of(start, start.flip(0), source, source + 1, labels))
 
 
 SCALAR = _one_arc(gtnet.EPSILON)

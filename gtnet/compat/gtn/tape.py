@@ -140,7 +140,9 @@ def _pull_back(tape: list[Any]) -> None:
             if graph._calc_grad:
                 graph.accumulate(adjoint(last._grad, place))
         return
-    slots, tensors, plan = {last: 0}, [], []
+    slots: dict[Graph, int] = {last: 0}
+    tensors: list[Tensor] = []
+    plan: list[int] = []
     for graph in tape:
         kind, tensor, signs = graph._step.adjoint
         inputs = graph._step.inputs
