@@ -391,7 +391,7 @@ def packed_cases() -> dict[str, list[tuple]]:
         "packed_forward": [(*pack, learning) for pack in packs for learning in (False, True)],
         "packed_best": [(*pack, learning) for pack in packs for learning in (False, True)],
         "packed_best_path": packs,
-        "packed_remove": [(words, EPSILON, 2) for words, _ in packs],
+        "packed_remove": [(*pack, EPSILON, 2) for pack in packs],
         "packed_project": [(words, output) for words, _ in packs for output in (False, True)],
         "packed_linear": [(weights, 2, 3)],
         "packed_join": [

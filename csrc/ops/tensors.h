@@ -83,7 +83,7 @@ inline Tensor empty_of(const Tensor& like, int64_t size, int32_t dtype) {
 }
 
 // An empty vector of the size and dtype of another.
-inline Tensor empty_like(const Tensor& like) {
+inline Tensor empty_as(const Tensor& like) {
   int32_t dtype = 0;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
   return empty_of(like, like.numel(), dtype);

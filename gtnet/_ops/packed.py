@@ -57,11 +57,6 @@ def num_states(words: Tensor) -> int:
     return int(words[0])
 
 
-def num_arcs(words: Tensor) -> int:
-    """Arcs of a packed graph."""
-    return int(words[1])
-
-
 @fake("packed_compose")
 def _(a: Tensor, a_weights: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return _new_graph(a, a_weights)
@@ -93,8 +88,8 @@ def _score(weights: Tensor, learning: bool) -> tuple[Tensor, Tensor]:
 
 
 @fake("packed_remove")
-def _(graph: Tensor, ilabel: int, olabel: int) -> Tensor:
-    return vector(graph, unknown_size(), torch.int32)
+def _(graph: Tensor, weights: Tensor, ilabel: int, olabel: int) -> tuple[Tensor, Tensor]:
+    return _new_graph(graph, weights)
 
 
 @fake("packed_project")

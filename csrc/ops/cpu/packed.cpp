@@ -230,7 +230,9 @@ std::tuple<Tensor, Tensor> best_path(const Tensor& words, const Tensor& weights)
   return {made_words, made_weights};
 }
 
-Tensor remove(const Tensor& words, int64_t ilabel, int64_t olabel) {
+// All weights are 0.
+std::tuple<Tensor, Tensor> remove(const Tensor& words, const Tensor& weights, int64_t ilabel,
+                                  int64_t olabel) {
   const PackedInput graph(words);
   const PackedInput::Parts parts = graph.parts();
   std::optional<rewrite::RemoveArcs> result;
@@ -249,7 +251,9 @@ Tensor remove(const Tensor& words, int64_t ilabel, int64_t olabel) {
     out.ilabels[k] = parts.ilabels[left.arc[k]];
     out.olabels[k] = parts.olabels[left.arc[k]];
   }
-  return made_words;
+  const Tensor made_weights = empty<float>(weights, kept.num_arcs);
+  std::fill_n(output<float>(made_weights), kept.num_arcs, 0.0f);
+  return {made_words, made_weights};
 }
 
 // The acceptor of what is read, or of what is written.
@@ -333,7 +337,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def("packed_forward(Tensor graph, Tensor weights, bool learning) -> (Tensor, Tensor)");
   m.def("packed_best(Tensor graph, Tensor weights, bool learning) -> (Tensor, Tensor)");
   m.def("packed_best_path(Tensor graph, Tensor weights) -> (Tensor, Tensor)");
-  m.def("packed_remove(Tensor graph, int ilabel, int olabel) -> Tensor");
+  m.def("packed_remove(Tensor graph, Tensor weights, int ilabel, int olabel) -> (Tensor, Tensor)");
   m.def("packed_project(Tensor graph, bool output) -> Tensor");
   m.def("packed_linear(Tensor like, int length, int labels) -> Tensor");
   m.def("packed_join(Tensor[] graphs, Tensor[] weights, int kind) -> (Tensor, Tensor)");

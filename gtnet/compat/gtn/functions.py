@@ -168,13 +168,6 @@ def _joined(kind: int, *graphs: Graph) -> Graph:
 _CPU = torch.device("cpu")
 
 
-def _words(g: Graph) -> Tensor:
-    """The words of a graph on the CPU."""
-    words = g.shape.words
-    assert words is not None
-    return words
-
-
 def _carried(g: Graph, device: torch.device) -> Graph:
     """A copy elsewhere, on the tape."""
     home, core = g.device, g.core.to(device)
@@ -227,12 +220,14 @@ def remove(
     Complexity: O(arcs) and that of the pairs of a node and one that it reaches by such arcs.
     """
     read = label if ilabel is None else ilabel
-    words = _words(checked(g).cpu())
-    shape = Shape(packed.remove(words, read, read if olabel is None else olabel))
-    result = Graph.made(shape, torch.zeros(shape.num_arcs()), calc_grad=False)
-    if g.device != _CPU:
-        result = Graph.holding(result.core.to(g.device), calc_grad=False)
-    return recorded(result.shape, result.values, None, g)
+    words = checked(g).cpu().shape.words
+    assert words is not None
+    written = read if olabel is None else olabel
+    words, weights = packed.remove(words, _NO_WEIGHTS, read, written)
+    if g.device == _CPU:
+        return recorded(Shape(words), weights, None, g)
+    core = Shape(words).under(weights).to(g.device)
+    return recorded(Shape(whole=core), core.weights, None, g)
 
 
 def _rewritten(function: Callable[..., gtnet.Graph], *graphs: Graph) -> Graph:

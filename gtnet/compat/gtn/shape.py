@@ -52,13 +52,6 @@ class Shape:
         assert self._words is not None
         return packed.num_states(self._words)
 
-    def num_arcs(self) -> int:
-        """Arcs of the graph."""
-        if self._whole is not None:
-            return self._whole.num_arcs
-        assert self._words is not None
-        return packed.num_arcs(self._words)
-
 
 def _one_arc(label: int) -> Shape:
     start = torch.tensor([0.0, -torch.inf])
