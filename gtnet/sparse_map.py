@@ -60,10 +60,11 @@ def sparse_map(
     max_rounds = _checks.count("sparse_map", "max_rounds", max_rounds)
     graph.topology.walk("sparse_map")  # refuses cycles
     exact = graph.detach().to(torch.float64)
-    given = [t / temperature for t in exact.scores]
+    given = torch.cat(exact.scores) / temperature
     rooms = [_Room() for _ in range(len(graph))]
+    marks = torch.zeros_like(given)
     for _ in range(max_rounds):
-        if not _further(exact.topology, given, rooms):
+        if not _further(exact.topology, given, rooms, marks):
             break
     else:
         raise ValueError(
@@ -73,50 +74,60 @@ def sparse_map(
     return _mixed(graph, temperature, rooms)
 
 
-class _Path(NamedTuple):
-    """An accepting path; states and arcs are numbered through the batch."""
-
-    arcs: tuple[int, ...]
-    first: int
-    last: int
-
-
 class _Room:
-    """The paths of one graph that have a probability (Wolfe's corral), and their probabilities."""
+    """The paths of one graph that have a probability (Wolfe's corral), and their probabilities.
+
+    A path is its places among the weights, start and accept scores of the batch, end to end.
+    """
 
     def __init__(self) -> None:
-        self.paths: list[_Path] = []
-        self.scores: list[float] = []
+        self.places = torch.zeros(0, dtype=torch.int64)  # of all paths
+        self.lengths = torch.zeros(0, dtype=torch.int64)
+        self.scores = torch.zeros(0, dtype=torch.float64)
         self.shared = torch.zeros(0, 0, dtype=torch.float64)  # places that two paths have in common
         self.chances = torch.zeros(0, dtype=torch.float64)
         self.done = False
+
+    @property
+    def owner(self) -> Tensor:
+        """The path that each place belongs to."""
+        return torch.repeat_interleave(self.lengths)
 
     @property
     def solution(self) -> Tensor:
         """The inverse of the equations of the best mixture if chances may be negative: from scores
         to chances, less its last row and column, which make them sum to 1.
         """
-        size = len(self.paths)
+        return torch.linalg.inv(self._equations())
+
+    def _equations(self) -> Tensor:
+        size = len(self.lengths)
         equations = torch.ones(size + 1, size + 1, dtype=torch.float64)
         equations[:size, :size] = self.shared
         equations[size, size] = 0
-        return torch.linalg.inv(equations)
+        return equations
 
-    def add(self, path: _Path, score: float) -> None:
+    def common(self, path: Tensor, marks: Tensor) -> Tensor:
+        """How many places a path shares with each of the others; `marks` are zeros, and stay so."""
+        marks[path] = 1
+        row = torch.zeros_like(self.chances).index_add_(0, self.owner, marks[self.places])
+        marks[path] = 0
+        return row
+
+    def add(self, path: Tensor, score: Tensor, row: Tensor) -> None:
         """Take in a path that would better the mixture, and drop those that it makes useless."""
-        own = set(path.arcs)
-        row = [_common(path, own, other) for other in self.paths]
-        size = len(self.paths)
+        size = len(self.lengths)
         shared = torch.empty(size + 1, size + 1, dtype=torch.float64)
         shared[:size, :size] = self.shared
-        shared[size, :size] = shared[:size, size] = torch.tensor(row, dtype=torch.float64)
-        shared[size, size] = len(path.arcs) + 2
-        self.shared, self.paths = shared, [*self.paths, path]
-        self.scores = [*self.scores, score]
+        shared[size, :size] = shared[:size, size] = row
+        shared[size, size] = len(path)
+        self.shared, self.places = shared, torch.cat([self.places, path])
+        self.lengths = torch.cat([self.lengths, self.lengths.new_tensor([len(path)])])
+        self.scores = torch.cat([self.scores, score.reshape(1)])
         self.chances = torch.cat([self.chances, self.chances.new_zeros(1)])
         while True:
-            scores = torch.tensor([*self.scores, 1.0], dtype=torch.float64)
-            best = (self.solution @ scores)[:-1]
+            scores = torch.cat([self.scores, self.scores.new_ones(1)])
+            best = torch.linalg.solve(self._equations(), scores)[:-1]
             if bool((best > _NONE).all()):
                 self.chances = best
                 return
@@ -127,88 +138,74 @@ class _Room:
             self._keep(self.chances > _NONE)
 
     def _keep(self, kept: Tensor) -> None:
-        index = kept.nonzero().flatten()
-        self.paths = [self.paths[i] for i in index.tolist()]
-        self.scores = [self.scores[i] for i in index.tolist()]
-        self.shared = self.shared[index][:, index]
-        self.chances = self.chances[index] / self.chances[index].sum()
+        self.places = self.places[kept[self.owner]]
+        self.lengths, self.scores = self.lengths[kept], self.scores[kept]
+        self.shared = self.shared[kept][:, kept]
+        self.chances = self.chances[kept] / self.chances[kept].sum()
+
+    def sort(self) -> None:
+        """The most probable path first."""
+        order = self.chances.argsort(descending=True, stable=True)
+        paths = self.places.split(self.lengths.tolist())
+        self.places = torch.cat([self.places[:0], *(paths[i] for i in order.tolist())])
+        self.lengths, self.chances = self.lengths[order], self.chances[order]
+        self.shared = self.shared[order][:, order]
 
 
 _NONE = 1e-12  # a chance that is none
 
 
-def _common(path: _Path, own: set[int], other: _Path) -> int:
-    """Arcs and ends that two paths share."""
-    ends = (path.first == other.first) + (path.last == other.last)
-    return len(own.intersection(other.arcs)) + ends
-
-
-def _further(topology: Topology, given: list[Tensor], rooms: list[_Room]) -> bool:
+def _further(topology: Topology, given: Tensor, rooms: list[_Room], marks: Tensor) -> bool:
     """One round: the best path where the mixture so far is taken off the scores, of each graph.
 
     Whether any graph is bettered by it.
     """
-    counts = [torch.zeros_like(t) for t in given]
+    counts = torch.zeros_like(given)
     for room in rooms:
-        for path, chance in zip(room.paths, room.chances.tolist()):
-            for count, places in zip(counts, (path.arcs, (path.first,), (path.last,))):
-                count[list(places)] += chance
-    left = [scores - count for scores, count in zip(given, counts)]
-    plain = Graph.from_topology(topology, *left)
+        counts.index_add_(0, room.places, room.chances[room.owner])
+    left = given - counts
+    arcs, states = topology.num_arcs, topology.num_states
+    plain = Graph.from_topology(topology, *left.split([arcs, states, states]))
     _, best = best_paths("sparse_map", plain)
-    offsets, arcs = best.offsets.tolist(), best.arcs.tolist()
+    paths = best.arcs.long().split(best.offsets.diff().tolist())
+    ends = torch.stack([best.first.long() + arcs, best.last.long() + arcs + states], 1)
     bettered = False
-    for i, (room, first, last) in enumerate(zip(rooms, best.first.tolist(), best.last.tolist())):
-        if room.done or first < 0:
+    for room, taken, end, possible in zip(rooms, paths, ends, (best.first >= 0).tolist()):
+        if room.done or not possible:
             continue
-        path = _Path(tuple(arcs[offsets[i] : offsets[i + 1]]), first, last)
-        gain = _along(left, path) - sum(
-            chance * _along(left, p) for p, chance in zip(room.paths, room.chances.tolist())
-        )
-        score = _along(given, path)
-        if room.paths and (gain <= _ENOUGH * (1 + abs(score)) or path in room.paths):
+        path = torch.cat([taken, end])
+        gain = left[path].sum() - left[room.places] @ room.chances[room.owner]
+        score, row = given[path].sum(), room.common(path, marks)
+        known = bool(((row == len(path)) & (room.lengths == len(path))).any())
+        if known or (len(row) and bool(gain <= _ENOUGH * (1 + score.abs()))):
             room.done = True
             continue
-        room.add(path, score)
+        room.add(path, score, row)
         bettered = True
     return bettered
 
 
-def _along(scores: list[Tensor], path: _Path) -> float:
-    """The sum of the scores of a path."""
-    weights, start, accept = scores
-    return float(weights[list(path.arcs)].sum() + start[path.first] + accept[path.last])
-
-
 def _mixed(graph: Graph, temperature: float, rooms: list[_Room]) -> SparsePaths:
     """The mixtures, which follow small changes of the scores."""
-    rows, found, chances = [], [], []
     for room in rooms:
-        order = room.chances.argsort(descending=True, stable=True)
-        room.paths = [room.paths[i] for i in order.tolist()]
-        room.shared, room.chances = room.shared[order][:, order], room.chances[order]
-        rows += room.paths
-    lengths = torch.tensor([len(path.arcs) for path in rows], dtype=torch.int64)
-    arcs = torch.tensor([arc for path in rows for arc in path.arcs], dtype=torch.int64)
-    first, last = (
-        torch.tensor([getattr(path, end) for path in rows], dtype=torch.int64)
-        for end in ("first", "last")
-    )
-    sizes = [len(room.paths) for room in rooms]
-    found = by_graph(
-        graph,
-        torch.tensor(sizes, dtype=torch.int64),
-        lengths,
-        *(t.int() for t in (arcs, first, last)),
-    )
-    exact = graph.to(torch.float64)
-    owner = torch.repeat_interleave(torch.arange(len(rows)), lengths)
-    scores = exact.start[first] + exact.accept[last]
-    scores = scores.index_add(0, owner, exact.weights[arcs]) / temperature
-    for room, own in zip(rooms, scores.split(sizes)):
+        room.sort()
+    places = torch.cat([torch.zeros(0, dtype=torch.int64), *(room.places for room in rooms)])
+    lengths = torch.cat([torch.zeros(0, dtype=torch.int64), *(room.lengths for room in rooms)])
+    last = lengths.cumsum(0) - 1
+    inner = torch.ones(len(places), dtype=torch.bool)
+    inner[last] = inner[last - 1] = False
+    sizes = torch.tensor([len(room.lengths) for room in rooms], dtype=torch.int64)
+    ends = places[last - 1] - graph.num_arcs, places[last] - graph.num_arcs - graph.num_states
+    arcs = places[inner]
+    found = by_graph(graph, sizes, lengths - 2, *(t.int() for t in (arcs, *ends)))
+    owner = torch.repeat_interleave(lengths)
+    given = torch.cat(graph.to(torch.float64).scores) / temperature
+    scores = given.new_zeros(len(lengths)).index_add(0, owner, given[places])
+    chances = []
+    for room, own in zip(rooms, scores.split(sizes.tolist())):
         chances.append(room.chances)
-        if room.paths:
+        if len(room.chances):
             chances[-1] = room.chances + room.solution[:-1, :-1] @ (own - own.detach())
     every = torch.cat([*chances, scores[:0]])
-    counts = scores.new_zeros(graph.num_arcs).index_add(0, arcs, every[owner])
+    counts = scores.new_zeros(graph.num_arcs).index_add(0, arcs, every[owner[inner]])
     return SparsePaths(counts.to(graph.dtype), found, [row.to(graph.dtype) for row in chances])

@@ -11,6 +11,7 @@ import torch
 
 import gtnet
 import gtnet.compat.gtn as gtn
+from gtnet.compat.gtn import general
 
 
 def graph(nodes, *arcs, calc_grad=True):
@@ -598,6 +599,76 @@ def test_impossible_paths_have_gradient_zero():
         gtn.backward(gtn.forward_score(function(one, other)))
         gtn.backward(gtn.sample(function(one, other)))
         assert one.grad().weights_to_list() == other.grad().weights_to_list() == [0]
+
+
+def lattices():
+    """An acyclic acceptor, a transducer with epsilons and a dead end, and no path at all."""
+    yield lattice()
+    yield graph(
+        ["s", "", "a", "", "sa"],
+        (0, 1, 0, 1, 0.5),
+        (0, 2, gtn.epsilon, 1, -1.0),
+        (1, 2, 1, gtn.epsilon, 0.25),
+        (0, 2, 1, 2, -math.inf),
+        (1, 3, 2, 2, 3.0),
+        (4, 2, 0, 1, 0.125),
+    )
+    yield graph(["s", "a"])
+
+
+def test_one_call_gives_what_the_general_functions_give():
+    """Both ways to a result: see general.py."""
+    names = ("forward_score", "viterbi_score")
+    for g in lattices():
+        for name in names:
+            core = getattr(general, name)(g.core)
+            score = getattr(gtn, name)(g)
+            assert score.item() == core.core.weights.item()
+            g.zero_grad()
+            gtn.backward(score)
+            wanted = core.adjoint(torch.ones(1), 0)
+            torch.testing.assert_close(g.grad().values, wanted, rtol=1e-6, atol=1e-7)
+        assert gtn.viterbi_path(g).core.equal(gtnet.viterbi_path(g.core))
+        for other in lattices():
+            made = gtn.compose(g, other).core
+            wanted = gtnet.compose(g.core, other.core)
+            assert made.equal(wanted)
+            assert all(map(torch.equal, made.arc_maps, wanted.arc_maps))
+
+
+def test_scores_that_one_call_cannot_sum_go_the_general_way():
+    huge = graph(["s", "a"], (0, 1, 0, 0, 2e25), (0, 1, 1, 1, -3.0))
+    assert gtn.forward_score(huge).item() == gtn.viterbi_score(huge).item() == np.float32(2e25)
+    far = graph(["s", "", "a"], (0, 1, 0, 0, 2e9), (1, 2, 1, 1, 0.0), (1, 2, 2, 2, 0.0))
+    gtn.backward(gtn.forward_score(far))
+    assert far.grad().weights_to_list() == pytest.approx([1, 0.5, 0.5])
+    loop = graph(["s", "a"], (0, 1, 0, 0, 0.0), (1, 1, 1, 1, math.log(0.5)))
+    loss = gtn.negate(gtn.forward_score(gtn.compose(loop, loop)))  # one tape, both ways
+    gtn.backward(loss)
+    assert loss.item() == pytest.approx(-math.log(4 / 3))
+    assert loop.grad().weights_to_list() == pytest.approx([-2, -2 / 3])
+
+
+def test_a_tape_that_was_gone_back_along_adds_up():
+    g = lattice()
+    score = gtn.forward_score(g)
+    loss = gtn.negate(score)
+    gtn.backward(loss, True)
+    once = g.grad().weights_to_numpy()
+    gtn.backward(loss, True)  # as in gtn: what stands in between counts again
+    assert score.grad().item() == -3
+    assert g.grad().weights_to_numpy() == pytest.approx(4 * once)
+
+
+def test_gradients_of_graphs_put_together():
+    check_gradient(
+        lambda a, b: gtn.forward_score(gtn.union([a, b, a])), lattice(), chain([0, 1], True)
+    )
+    check_gradient(lambda a, b: gtn.forward_score(gtn.concat([a, b])), lattice(), lattice())
+    repeated = chain([0, 1, 0, 1])
+    check_gradient(
+        lambda c: gtn.forward_score(gtn.intersect(gtn.closure(c), repeated)), chain([0, 1], True)
+    )
 
 
 def test_gradients_against_differences():

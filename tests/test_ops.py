@@ -7,7 +7,7 @@ import torch
 
 import gtnet
 from gtnet import EPSILON, Graph, _checks, _ops, linear, stack
-from gtnet._ops import Walk
+from gtnet._ops import Walk, packed
 from gtnet._searched_product import Product
 from gtnet.distance import best_to_accept
 
@@ -385,6 +385,45 @@ def transducer_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
     }
 
 
+def packed_tape(product: torch.Tensor, weights: torch.Tensor, arcs: int) -> tuple:
+    """Minus the score of a product, whose first operand has no gradient and whose second has."""
+    steps = [
+        [packed.SIGNED, 0, 0, 1, 1, 1, -1],
+        [packed.SCALED, 1, 1, 1, 2, len(weights), 1],
+        [packed.MAPS, 2, 2, 2, -1, 2, 1, 3, arcs, 1],
+    ]
+    tensors = [torch.empty(0), torch.rand(len(weights)), product]
+    return tensors, torch.ones(1), [number for step in steps for number in step], 4
+
+
+def packed_cases() -> dict[str, list[tuple]]:
+    transducer = batch(torch.float32)[0]
+    packs = []
+    for graph in (transducer, linear([1, 1], dtype=torch.float32)):
+        olabels = None if graph.is_acceptor else graph.olabels
+        columns = (graph.start, graph.accept, graph.source, graph.target, graph.ilabels)
+        packs.append((packed.words_of(*columns, olabels), graph.weights))
+    product, weights = packed.compose(*packs[1], *packs[0], False, 100)
+    return {
+        "packed_compose": [
+            (*packs[0], *packs[1], False, 100),
+            (*packs[1], *packs[1], True, 100),
+        ],
+        "packed_forward": [(*pack, learning) for pack in packs for learning in (False, True)],
+        "packed_best": [(*pack, learning) for pack in packs for learning in (False, True)],
+        "packed_best_path": packs,
+        "packed_remove": [(*pack, EPSILON, 2) for pack in packs],
+        "packed_project": [(words, output) for words, _ in packs for output in (False, True)],
+        "packed_linear": [(weights, 2, 3)],
+        "packed_join": [
+            (list(words), list(scores), kind)
+            for words, scores in (zip(*packs), zip(packs[1]))
+            for kind in range(3)
+        ],
+        "packed_backward": [packed_tape(product, weights, transducer.num_arcs)],
+    }
+
+
 def cases() -> dict[str, list[tuple]]:
     """Arguments for every operator, in both dtypes where scores are among them."""
     found: dict[str, list[tuple]] = {}
@@ -457,6 +496,7 @@ def cases() -> dict[str, list[tuple]]:
             "drivers": [(values,)],
             "take_backward": [(torch.ones(5, dtype=dtype), index, None, 3)],
             **(simplify_cases(graph) if dtype == torch.float64 else {}),
+            **(packed_cases() if dtype == torch.float32 else {}),
             **({"best_answers": best_answers_cases(graph)} if dtype == torch.float64 else {}),
         }
         for name, arguments in here.items():

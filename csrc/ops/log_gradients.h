@@ -11,9 +11,9 @@ struct LogGradients {
   Tensor weights, start, accept, flow;
 
   LogGradients(const Tensor& like_weights, const Tensor& like_start, const Tensor& like_accept)
-      : weights(torch::stable::empty_like(like_weights)),
-        start(torch::stable::empty_like(like_start)),
-        accept(torch::stable::empty_like(like_accept)),
+      : weights(empty_as(like_weights)),
+        start(empty_as(like_start)),
+        accept(empty_as(like_accept)),
         flow(empty<double>(like_start, like_start.numel())) {}
 
   template <class T>

@@ -67,10 +67,32 @@ Tensor allocated(const Make& make) {
   }
 }
 
+// An empty tensor on the device of another. torch::stable::new_empty looks its operator up by name,
+// which takes as long as much of what is computed on graphs of a few arcs.
+inline Tensor empty_of(const Tensor& like, int64_t size, int32_t dtype) {
+  return allocated([&] {
+    int32_t type = 0, index = 0;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &type));
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
+    const int64_t stride = 1;
+    AtenTensorHandle made = nullptr;
+    STABLE_TORCH_ERROR_CODE_CHECK(
+        aoti_torch_empty_strided(1, &size, &stride, dtype, type, index, &made));
+    return Tensor(made);
+  });
+}
+
+// An empty vector of the size and dtype of another.
+inline Tensor empty_as(const Tensor& like) {
+  int32_t dtype = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  return empty_of(like, like.numel(), dtype);
+}
+
 template <class T>
 Tensor empty(const Tensor& like, int64_t size) {
-  Tensor tensor =
-      allocated([&] { return torch::stable::new_empty(like, {size}, scalar_type<T>()); });
+  using torch::stable::detail::from, torch::stable::detail::to;
+  Tensor tensor = empty_of(like, size, to<int32_t>(from(scalar_type<T>())));
 #ifdef GTNET_EMULATED
   block::emulation().spoil(tensor.mutable_data_ptr(), size * sizeof(T));
 #endif

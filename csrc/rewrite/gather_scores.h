@@ -22,6 +22,14 @@ struct Take {
   }
 };
 
+// Adds values[i] to sums[index[i]], in order of i: one sweep, on one thread.
+template <class T>
+void add_by(const int32_t* index, const T* values, int64_t count, double* sums) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (index[i] != kNone) sums[index[i]] += static_cast<double>(values[i]);
+  }
+}
+
 // grad_values[j] = sum of grad[i] over the i with index[i] = j, in order of i. `by_index` lists the
 // places i in order of index[i], so that j finds its own by bisection and needs no atomics.
 template <class T>

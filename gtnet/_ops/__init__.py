@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gtnet._ops import drivers as drivers
+from gtnet._ops import packed as packed
 from gtnet._ops.answers import best_answers as best_answers
 from gtnet._ops.beam_search import beam_lattice as beam_lattice
 from gtnet._ops.beam_search import beam_search as beam_search
@@ -49,6 +50,7 @@ from gtnet._ops.functional import transformed as transformed
 from gtnet._ops.functional import with_derivative as with_derivative
 from gtnet._ops.library import HAS_CUDA as HAS_CUDA
 from gtnet._ops.library import OverBudgetError as OverBudgetError
+from gtnet._ops.library import UncommonError as UncommonError
 from gtnet._ops.paths import acyclic_k_best as acyclic_k_best
 from gtnet._ops.paths import best_paths as best_paths
 from gtnet._ops.paths import enumerate_paths as enumerate_paths

@@ -36,6 +36,7 @@ HAS_CUDA = _load()
 operators = torch.ops.gtnet
 _INTERRUPTED = "gtnet: interrupted"  # what csrc/core/interrupt.h throws
 _OVER_BUDGET = "gtnet: over budget"  # what csrc/core/budget.h throws
+_UNCOMMON = "gtnet: not for packed graphs"  # what csrc/ops/cpu/packed.cpp throws
 _FAR_FROM_ZERO = "no gradient of path scores"  # what csrc/paths/log_distance.h throws
 
 _library = torch.library.Library("gtnet", "FRAGMENT")
@@ -78,12 +79,17 @@ class FarFromZeroError(Exception):
     """An operator has no digits for the parts that paths have in a sum."""
 
 
+class UncommonError(Exception):
+    """An operator on packed graphs leaves this one to the general operators."""
+
+
 def interruptible(operator: Any) -> Any:
     """An operator that may run long, and gives up when a signal raises something, such as Ctrl-C.
 
     What was raised arrives as soon as the operator is back. Where only a signal is known, as where
     the main thread waits for others, and nothing is raised, the operator starts again. One that
-    has a budget raises OverBudgetError; that of gradients may raise FarFromZeroError.
+    has a budget raises OverBudgetError; that of gradients may raise FarFromZeroError, and those on
+    packed graphs UncommonError.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -94,6 +100,8 @@ def interruptible(operator: Any) -> Any:
                 return operator(*args, **kwargs)
             except RuntimeError as error:
                 said = str(error)
+                if _UNCOMMON in said:
+                    raise UncommonError from None
                 if _OVER_BUDGET in said:
                     raise OverBudgetError from None
                 if _FAR_FROM_ZERO in said:

@@ -168,9 +168,7 @@ Tensor take_backward(const Tensor& grad, const Tensor& index, const std::optiona
       return;
     }
     std::vector<double> sums(size, 0);
-    for (int64_t i = 0; i < index.numel(); ++i) {
-      if (place[i] != kNone) sums[place[i]] += static_cast<double>(value[i]);
-    }
+    rewrite::add_by(place, value, index.numel(), sums.data());
     std::transform(sums.begin(), sums.end(), total, [](double x) { return static_cast<T>(x); });
   });
   return result;

@@ -3,8 +3,9 @@
     import gtnet.compat.gtn as gtn
 
 or, if you cannot edit the imports, `sys.modules["gtn"] = gtnet.compat.gtn` before them.
-Every function builds on one of gtnet's; the tape of gradients (`calc_grad`, `grad`, `backward`)
-holds the adjoint of each call, beside torch's autograd. `graph.core` is the `gtnet.Graph` of a
+Every function is one of gtnet's algorithms, done in one call for the acyclic graphs of a CPU; the
+tape of gradients (`calc_grad`, `grad`, `backward`) holds the adjoint of each call, beside torch's
+autograd. `graph.core` is the `gtnet.Graph` of a
 graph and `Graph.of` makes the way back, so that you can port a program piece by piece. The names
 are those of gtn's last version (2022); `linear_graph` and `scalar_graph` also take the arguments of
 the versions before it. `union`, `concat`, `closure` and `remove` give gtn's own nodes, arcs and
@@ -38,7 +39,8 @@ Differences from gtn, where gtnet is right or raises:
   graphs without start or accept nodes, and wrong files raise ValueError.
 - `draw` writes .dot, .svg, .png and .pdf, in the style of `gtnet.draw`.
 - Lists run on as many threads as `torch.get_num_threads()` says. A graph on a GPU supports what
-  gtnet supports there and raises ValueError for the rest.
+  gtnet supports there and raises ValueError for the rest; `union`, `concat`, `closure` and `remove`
+  copy it to the CPU and the result back.
 """
 
 from __future__ import annotations

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial, reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import gtnet
-from gtnet._memory import named
-from gtnet._ops import total_by
-from gtnet.compat.gtn import tape
+from gtnet._checks import MAX_ARCS, countable
+from gtnet._ops import UncommonError, packed
+from gtnet.compat.gtn import general, tape
 from gtnet.compat.gtn.device import CPU, Device, place
-from gtnet.compat.gtn.graph import Graph, with_weights
+from gtnet.compat.gtn.graph import Graph
 from gtnet.compat.gtn.parallel import is_list, parallel_map, takes_lists
-from gtnet.compat.gtn.tape import Made, record, same_arcs
-from gtnet.compat.gtn.topologies import closed, joined, removed
+from gtnet.compat.gtn.shape import SCALAR, SCORE, Shape
+from gtnet.compat.gtn.tape import Adjoint, Plain, checked, record, recorded, signed
 from gtnet.compat.gtn.walk import walked
-from gtnet.distance import best_paths, path_distribution
 
 epsilon = gtnet.EPSILON
 
@@ -34,10 +30,7 @@ def scalar_graph(
 ) -> Graph:
     """One arc of label epsilon between two nodes; also as `scalar_graph(weight, calc_grad)`."""
     where, calc_grad = place(device, calc_grad)
-    graph = Graph(calc_grad)
-    graph.add_node(start=True)
-    graph.add_node(accept=True)
-    graph.add_arc(0, 1, epsilon, epsilon, weight)
+    graph = Graph.made(SCALAR, torch.tensor([weight], dtype=torch.float32), bool(calc_grad))
     return graph if where.type is CPU else graph.cuda(where)
 
 
@@ -48,12 +41,15 @@ def linear_graph(
     also as `linear_graph(M, N, calc_grad)`.
     """
     where, calc_grad = place(device, calc_grad)
-    source = torch.arange(M, dtype=torch.int32).repeat_interleave(N)
-    labels = torch.arange(N, dtype=torch.int32).repeat(M)
-    accept = [M] if M > 0 else []
-    core = gtnet.Graph(source, source + 1, labels, start=0, accept=accept, num_states=M + 1)
-    core = core.to(torch.float32)
-    return Graph.of(core.to(where.name), calc_grad)
+    if M < 0 or N < 0:
+        raise ValueError(f"linear_graph: M and N must not be negative, got {M} and {N}")
+    countable("linear_graph", "arcs", M * N)
+    shape = Shape(packed.linear(_NO_WEIGHTS, M, N))
+    graph = Graph.made(shape, torch.zeros(M * N), bool(calc_grad))
+    return graph if where.type is CPU else graph.cuda(where)
+
+
+_NO_WEIGHTS = torch.empty(0)
 
 
 # Scalars
@@ -62,39 +58,28 @@ def linear_graph(
 @takes_lists
 def negate(g: Graph) -> Graph:
     """Minus the weight of a graph of one arc. Raises RuntimeError for other graphs."""
-    return _scalar("negate", (-1,), g)
+    _one_arc("negate", g)
+    return recorded(g.shape, -g.values, signed(-1), g)
 
 
 @takes_lists
 def add(g1: Graph, g2: Graph) -> Graph:
     """The sum of the weights of two graphs of one arc. Raises RuntimeError for other graphs."""
-    return _scalar("add", (1, 1), g1, g2)
+    _one_arc("add", g1, g2)
+    return recorded(g1.shape, g1.values + g2.values, signed(1, 1), g1, g2)
 
 
 @takes_lists
 def subtract(g1: Graph, g2: Graph) -> Graph:
     """The difference of the weights of two graphs of one arc, else RuntimeError."""
-    return _scalar("subtract", (1, -1), g1, g2)
+    _one_arc("subtract", g1, g2)
+    return recorded(g1.shape, g1.values - g2.values, signed(1, -1), g1, g2)
 
 
-def _scalar(function: str, signs: Sequence[int], *graphs: Graph) -> Graph:
-    """The first graph with the sum of the weights of all, each under its sign; an infinite loss is
-    still a number.
-    """
+def _one_arc(function: str, *graphs: Graph) -> None:
     for graph in graphs:
-        if graph.num_arcs() != 1:
+        if checked(graph).num_arcs() != 1:
             raise RuntimeError(f"{function}: a graph of one arc is needed, got {graph.num_arcs()}")
-    signed = [_SIGNED[sign] for sign in signs]
-
-    def changed(*cores: gtnet.Graph) -> Made:
-        weights = (under(core.weights) for under, core in zip(signed, cores))
-        return Made(with_weights(cores[0], reduce(operator.add, weights)), signed)
-
-    return record(changed, *graphs)
-
-
-_SIGNED: dict[int, Callable[[Tensor], Tensor]] = {1: lambda x: x, -1: operator.neg}
-"""What a sign does to weights, and to gradients."""
 
 
 # Rational operations, composition, removal
@@ -103,26 +88,35 @@ _SIGNED: dict[int, Callable[[Tensor], Tensor]] = {1: lambda x: x, -1: operator.n
 @takes_lists
 def clone(g1: Graph) -> Graph:
     """A copy, recorded on the tape."""
-    return record(same_arcs, g1)
+    return recorded(checked(g1).shape, g1.values.clone(), signed(1), g1)
 
 
 @takes_lists
 def project_input(g: Graph) -> Graph:
     """`gtnet.project` on what is read."""
-    return record(lambda core: same_arcs(gtnet.project(core, "input")), g)
+    return _projected(g, "input")
 
 
 @takes_lists
 def project_output(g: Graph) -> Graph:
     """`gtnet.project` on what is written."""
-    return record(lambda core: same_arcs(gtnet.project(core, "output")), g)
+    return _projected(g, "output")
+
+
+def _projected(g: Graph, side: Any) -> Graph:
+    words = checked(g).shape.words
+    if words is None:
+        shape = Shape(whole=gtnet.project(g.core, side))
+    else:
+        shape = Shape(packed.project(words, side == "output"))
+    return recorded(shape, g.values.clone(), signed(1), g)
 
 
 def union(graphs: Sequence[Graph] | Sequence[Sequence[Graph]]) -> Any:
-    """`gtnet.union` of a list of graphs, empty for none; of a list of lists, a list of unions."""
+    """All paths of a list of graphs, empty for none; of a list of lists, a list of unions."""
     if graphs and is_list(graphs[0]):
         return parallel_map(union, graphs)
-    return _rewritten(gtnet.union, *graphs) if graphs else Graph(calc_grad=False)
+    return _joined(packed.UNION, *graphs) if graphs else Graph(calc_grad=False)
 
 
 def concat(
@@ -131,7 +125,9 @@ def concat(
 ) -> Any:
     """The concatenation of a list of graphs, the empty string for none; of a list of lists, a list.
 
-    Also as `concat(g1, g2)` with two graphs or two lists.
+    Also as `concat(g1, g2)` with two graphs or two lists. An epsilon leads from every accepting
+    node to every start node of the next; nodes and arcs stand in the order of the graphs, and the
+    epsilons into a graph follow its arcs.
     """
     if g2 is not None:
         return _concat_pair(graphs, g2)
@@ -140,31 +136,74 @@ def concat(
     if graphs and is_list(graphs[0]):
         return parallel_map(concat, graphs)
     if graphs:
-        return _rewritten(joined, *graphs)
+        return _joined(packed.CONCAT, *graphs)
     return Graph.of(gtnet.linear([]), calc_grad=False)
 
 
 @takes_lists
 def _concat_pair(g1: Graph, g2: Graph) -> Graph:
-    return _rewritten(joined, g1, g2)
+    return _joined(packed.CONCAT, g1, g2)
 
 
 @takes_lists
 def closure(g: Graph) -> Graph:
-    """Any number of paths, one after another, from a new start node and back to it."""
-    return _rewritten(closed, g)
+    """Any number of paths, one after another: a new node 0 starts and accepts, and epsilons lead to
+    the old start nodes, and from the old accepting nodes back to it.
+    """
+    return _joined(packed.CLOSURE, g)
+
+
+def _joined(kind: int, *graphs: Graph) -> Graph:
+    """Graphs put together, with the very nodes and arcs that gtn gives them: gtnet's own functions
+    take fewer epsilons, and programs for gtn count nodes. Those of a GPU are put together outside.
+    """
+    graph_words = [checked(g).shape.words for g in graphs]
+    if any(words is None for words in graph_words):
+        device = graphs[0].device
+        return _carried(_joined(kind, *(_carried(g, _CPU) for g in graphs)), device)
+    words, weights = packed.join(graph_words, [g.values for g in graphs], kind)
+    return recorded(Shape(words), weights, _by_maps(words), *graphs)
+
+
+_CPU = torch.device("cpu")
+
+
+def _carried(g: Graph, device: torch.device) -> Graph:
+    """A copy elsewhere, on the tape."""
+    home, core = g.device, g.core.to(device)
+    return recorded(Shape(whole=core), core.weights, lambda grad, _: grad.to(home), g)
 
 
 @takes_lists
 def compose(g1: Graph, g2: Graph) -> Graph:
     """`gtnet.compose`."""
-    return _rewritten(gtnet.compose, g1, g2)
+    return _composed(gtnet.compose, False, g1, g2)
 
 
 @takes_lists
 def intersect(g1: Graph, g2: Graph) -> Graph:
     """`gtnet.intersect`. Raises ValueError for transducers."""
-    return _rewritten(gtnet.intersect, g1, g2)
+    return _composed(gtnet.intersect, True, g1, g2)
+
+
+def _composed(
+    function: Callable[..., gtnet.Graph], only_acceptors: bool, g1: Graph, g2: Graph
+) -> Graph:
+    one, other = checked(g1).shape.words, checked(g2).shape.words
+    if one is not None and other is not None:
+        operands = (one, g1.values, other, g2.values)
+        try:
+            words, weights = packed.compose(*operands, only_acceptors, MAX_ARCS)
+        except UncommonError:
+            pass
+        else:
+            return recorded(Shape(words), weights, _by_maps(words), g1, g2)
+    return _rewritten(function, g1, g2)
+
+
+def _by_maps(words: Tensor) -> Adjoint:
+    """The adjoint of a graph whose arcs have the weights of those that its maps name."""
+    return Plain(packed.MAPS, words)
 
 
 @takes_lists
@@ -175,88 +214,70 @@ def remove(
 
     `remove(g, ilabel, olabel)` names both sides. Whether a node is reached counts, not how often
     or at what weight; `gtnet.remove_epsilon(g.core)` is the removal that keeps weights, with a
-    gradient. This one has none: `backward` through it raises RuntimeError, as in gtn.
+    gradient. This one has none: `backward` through it raises RuntimeError, as in gtn. A node has,
+    for all nodes that such arcs lead to from it, their other arcs, and accepts if one of these
+    nodes accepts; nodes go that only such arcs lead to, and that do not start.
+    Complexity: O(arcs) and that of the pairs of a node and one that it reaches by such arcs.
     """
     read = label if ilabel is None else ilabel
+    words = checked(g).cpu().shape.words
+    assert words is not None
     written = read if olabel is None else olabel
-    return record(lambda core: Made(removed(core, read, written)), g)
+    words, weights = packed.remove(words, _NO_WEIGHTS, read, written)
+    if g.device == _CPU:
+        return recorded(Shape(words), weights, None, g)
+    core = Shape(words).under(weights).to(g.device)
+    return recorded(Shape(whole=core), core.weights, None, g)
 
 
 def _rewritten(function: Callable[..., gtnet.Graph], *graphs: Graph) -> Graph:
     """A graph whose arcs have the sum of the weights of those that its arc maps name."""
-
-    def made(*cores: gtnet.Graph) -> Made:
-        result = function(*cores)
-        assert result.arc_maps is not None
-        pairs = zip(result.arc_maps, cores)
-        return Made(result, [partial(total_by, index, size=core.num_arcs) for index, core in pairs])
-
-    return record(made, *graphs)
+    return record(lambda *cores: general.mapped(function(*cores), cores), *graphs)
 
 
 # Path sums and paths
 
 
 @takes_lists
-@named
 def forward_score(g: Graph) -> Graph:
     """`gtnet.forward_score` as a scalar graph; NaN is an arc that cannot be taken."""
-    learning = isinstance(g, Graph) and g.calc_grad
-    return record(_sum_with_adjoint if learning else _sum, g)
+    words = checked(g).shape.words
+    if words is not None:
+        try:
+            score, posteriors = packed.forward(words, g.values, g.calc_grad)
+        except UncommonError:
+            pass
+        else:
+            return recorded(SCORE, score, Plain(packed.SCALED, posteriors), g)
+    return record(general.forward_score if g.calc_grad else general.forward_score_alone, g)
 
 
 @takes_lists
-@named
 def viterbi_score(g: Graph) -> Graph:
     """`gtnet.viterbi_score` as a scalar graph; NaN is an arc that cannot be taken."""
-    return record(_best, g)
+    words = checked(g).shape.words
+    if words is not None:
+        try:
+            score, taken = packed.best(words, g.values, g.calc_grad)
+        except UncommonError:
+            pass
+        else:
+            return recorded(SCORE, score, Plain(packed.SCALED, taken), g)
+    return record(general.viterbi_score, g)
 
 
 @takes_lists
 def viterbi_path(g: Graph) -> Graph:
     """`gtnet.viterbi_path`: a chain, empty where there is no path."""
-    return _rewritten(lambda core: gtnet.viterbi_path(_passable(core)), g)
-
-
-def _sum(core: gtnet.Graph) -> Made:
-    return Made(_one_arc(gtnet.forward_score(_passable(core))))
-
-
-def _sum_with_adjoint(core: gtnet.Graph) -> Made:
-    passable = _passable(core)
-    if passable is core:  # whose weights may be set before the gradient is asked for
-        passable = with_weights(core, core.weights.clone())
-    paths = path_distribution("forward_score", passable, 1.0)
-    return Made(_one_arc(paths.score), [lambda grad: grad * paths.posteriors.arcs])
-
-
-def _best(core: gtnet.Graph) -> Made:
-    scores, best = best_paths("viterbi_score", _passable(core))
-    arcs, size = best.arcs, core.num_arcs
-    return Made(_one_arc(scores), [lambda grad: total_by(arcs, grad.expand(len(arcs)), size)])
-
-
-def _one_arc(score: Tensor) -> gtnet.Graph:
-    """The scalar graph of a score; one that is endless is +inf, which `gtnet.linear` refuses."""
-    if float(score) > _ENDLESS / 2:
-        score = torch.full_like(score, math.inf)
-    return with_weights(_one(score.device), score.float())
-
-
-@lru_cache
-def _one(device: torch.device) -> gtnet.Graph:
-    return gtnet.linear([0]).to(torch.float32).to(device)
-
-
-_ENDLESS = 1e30  # in place of +inf, whose differences would be NaN
-
-
-def _passable(core: gtnet.Graph) -> gtnet.Graph:
-    """The graph under weights that can be summed: none is NaN or +inf."""
-    weights = core.weights
-    if not len(weights) or float(weights.max()) < math.inf:  # NaN is not
-        return core
-    return with_weights(core, torch.where(weights.isnan(), -math.inf, weights).clamp(max=_ENDLESS))
+    words = checked(g).shape.words
+    if words is not None:
+        try:
+            path, weights = packed.best_path(words, g.values)
+        except UncommonError:
+            pass
+        else:
+            return recorded(Shape(path), weights, _by_maps(path), g)
+    return _rewritten(general.viterbi_path, g)
 
 
 def sample(g: Graph, max_length: int = 1000) -> Graph:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import operator
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, SupportsIndex
@@ -16,6 +15,7 @@ from torch import Tensor
 import gtnet
 from gtnet.compat.gtn.device import Device
 from gtnet.compat.gtn.growing import Growing
+from gtnet.compat.gtn.shape import Shape
 from gtnet.graph import built
 from gtnet.interop import gtn
 
@@ -35,12 +35,28 @@ class Graph:
     weights, float32 [arcs], are the storage of this graph's weights. `Graph.of` leads back.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_calc_grad",
+        "_core",
+        "_grad",
+        "_growing",
+        "_shape",
+        "_step",
+        "_weights",
+    )
+
+    _growing: Growing | None
+    _shape: Shape
+    _weights: Tensor
+    _core: gtnet.Graph | None
+    _step: Step | None
+    _grad: Tensor | None
+
     def __init__(self, calc_grad: bool = True) -> None:
-        self._growing: Growing | None = Growing()
-        self._core: gtnet.Graph | None = None
+        self._growing = Growing()
+        self._core = self._step = self._grad = None
         self._calc_grad = bool(calc_grad)
-        self._step: Step | None = None
-        self._grad: Graph | None = None
 
     @classmethod
     def of(cls, core: gtnet.Graph | gtnet.Lattice, calc_grad: bool = True) -> Graph:
@@ -59,15 +75,54 @@ class Graph:
     @classmethod
     def holding(cls, core: gtnet.Graph, calc_grad: bool) -> Graph:
         """A graph whose core is this very one, float32, and no other's."""
-        graph = cls(calc_grad)
-        graph._core, graph._growing = core, None
+        graph = cls.made(Shape(whole=core), core.weights, calc_grad)
+        graph._core = core
         return graph
+
+    @classmethod
+    def made(
+        cls, shape: Shape, weights: Tensor, calc_grad: bool, step: Step | None = None
+    ) -> Graph:
+        """A graph of a shape under weights that are no other's, and how it was computed."""
+        graph = cls.__new__(cls)
+        graph._growing = graph._core = graph._grad = None
+        graph._shape, graph._weights, graph._calc_grad, graph._step = (
+            shape,
+            weights,
+            calc_grad,
+            step,
+        )
+        return graph
+
+    def _close(self) -> None:
+        """Make a shape of what was added."""
+        growing = self._growing
+        if growing is not None:
+            # Before the columns are dropped: other threads may read them.
+            words, self._weights = growing.packed()
+            self._shape, self._core = Shape(words), None
+            self._growing = None
+
+    @property
+    def shape(self) -> Shape:
+        """All of this graph but its weights."""
+        if self._growing is not None:
+            self._close()
+        return self._shape
+
+    @property
+    def values(self) -> Tensor:
+        """The weights, float32 [arcs]: the very ones."""
+        if self._growing is not None:
+            self._close()
+        return self._weights
 
     # Nodes and arcs
 
     def add_node(self, start: bool = False, accept: bool = False) -> int:
         """Add a node and return its number."""
-        return self._open("add_node").add_node(bool(start), bool(accept))
+        growing = self._growing or self._open("add_node")
+        return growing.add_node(bool(start), bool(accept))
 
     def add_arc(
         self,
@@ -85,17 +140,17 @@ class Graph:
         Raises ValueError for nodes that do not exist and labels below `epsilon`; TypeError for
         labels that are not integers and for a weight without `olabel`.
         """
-        if (ilabel is None) == (label is None):
-            raise TypeError("add_arc: give either label, or ilabel and olabel")
-        if olabel is None and (weight is not None):
-            raise TypeError(
-                f"add_arc: a weight needs ilabel and olabel, got weight={weight!r} only"
-            )
-        read = operator.index(label if ilabel is None else ilabel)  # type: ignore[arg-type]
-        written = read if olabel is None else operator.index(olabel)
-        score = 0.0 if weight is None else float(weight)
-        nodes = operator.index(src_node), operator.index(dst_node)
-        return self._open("add_arc").add_arc(*nodes, read, written, score)
+        if label is not None or ilabel is None or (olabel is None and weight is not None):
+            if (ilabel is None) == (label is None):
+                raise TypeError("add_arc: give either label, or ilabel and olabel")
+            if olabel is None and weight is not None:
+                raise TypeError(
+                    f"add_arc: a weight needs ilabel and olabel, got weight={weight!r} only"
+                )
+            ilabel = label if ilabel is None else ilabel
+        growing = self._growing or self._open("add_arc")
+        written = ilabel if olabel is None else olabel
+        return growing.add_arc(src_node, dst_node, ilabel, written, weight or 0.0)
 
     def _open(self, function: str) -> Growing:
         """What nodes and arcs are added to."""
@@ -111,23 +166,21 @@ class Graph:
     @property
     def core(self) -> gtnet.Graph:
         """This graph as a `gtnet.Graph`, valid until nodes or arcs are added. O(nodes + arcs)."""
-        growing = self._growing
-        if growing is not None:
-            # Before the lists are dropped: other threads may read them.
-            self._core = growing.core()
-            self._growing = None
-        assert self._core is not None
+        if self._core is None or self._growing is not None:
+            core = self.shape.under(self.values)
+            self._core, self._weights = core, core.weights  # its own in inference mode
+            return core
         return self._core
 
     def num_nodes(self) -> int:
         """Nodes of the graph."""
         growing = self._growing
-        return self.core.num_states if growing is None else len(growing.start)
+        return self._shape.num_nodes() if growing is None else growing.num_nodes
 
     def num_arcs(self) -> int:
         """Arcs of the graph."""
         growing = self._growing
-        return self.core.num_arcs if growing is None else len(growing.source)
+        return self._weights.numel() if growing is None else growing.num_arcs
 
     def num_start(self) -> int:
         """Start nodes of the graph."""
@@ -155,15 +208,15 @@ class Graph:
 
     def weights(self) -> int:
         """The address of the weights, float32 [arcs]; valid until nodes or arcs are added."""
-        return self.core.weights.data_ptr()
+        return self.values.data_ptr()
 
     def weights_to_list(self) -> list[float]:
         """The weights."""
-        return self.core.weights.tolist()
+        return self.values.tolist()
 
     def weights_to_numpy(self) -> np.ndarray:
         """A copy of the weights, float32 [arcs]."""
-        return self.core.weights.cpu().numpy().copy()
+        return self.values.cpu().numpy().copy()
 
     def set_weights(self, weights: int | Sequence[float] | np.ndarray | Tensor) -> None:
         """Set all weights, in place: from the address of float32 [arcs], or from numbers, arrays
@@ -171,22 +224,27 @@ class Graph:
 
         Raises ValueError for another number of weights.
         """
-        own = self.core.weights
+        own = self.values
         if isinstance(weights, (int, np.integer)):
-            memory = (ctypes.c_float * len(own)).from_address(int(weights))
+            if not own.is_cuda:
+                ctypes.memmove(own.data_ptr(), int(weights), 4 * own.numel())
+                return
+            memory = (ctypes.c_float * own.numel()).from_address(int(weights))
             weights = np.ctypeslib.as_array(memory)
-        if not isinstance(weights, Tensor):
-            weights = torch.from_numpy(np.array(weights, np.float32))
-        new = weights.detach().to(torch.float32).flatten()
-        if len(new) != len(own):
-            raise ValueError(f"set_weights: the graph has {len(own)} arcs, got {len(new)} weights")
-        own.copy_(new)
+        new = weights.detach() if isinstance(weights, Tensor) else np.asarray(weights, np.float32)
+        size = new.numel() if isinstance(new, Tensor) else new.size
+        if size != own.numel():
+            raise ValueError(f"set_weights: the graph has {own.numel()} arcs, got {size} weights")
+        if isinstance(new, Tensor) or own.is_cuda:
+            own.copy_(torch.as_tensor(new).reshape(-1))
+        else:
+            own.numpy()[:] = new.reshape(-1)  # with less ado than torch
 
     def item(self) -> float:
         """The weight of the only arc. Raises ValueError unless there is just one."""
         if self.num_arcs() != 1:
             raise ValueError(f"item: the graph must have one arc, got {self.num_arcs()}")
-        return float(self.core.weights)
+        return self.values.item()
 
     # Gradients
 
@@ -215,27 +273,21 @@ class Graph:
             raise RuntimeError("grad: the graph has calc_grad = False")
         if self._grad is None:
             raise RuntimeError("grad: not computed yet; call backward first")
-        return self._grad
+        return Graph.made(self.shape, self._grad, calc_grad=False)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
         self._grad = None
 
-    def accumulate(self, weights: Tensor) -> None:
-        """Add derivatives with respect to the weights, [arcs]."""
+    def accumulate(self, grad: Tensor) -> None:
+        """Add derivatives with respect to the weights, [arcs], a tensor of nobody else's."""
         if not self._calc_grad:
             return
-        core = self.core
-        if len(weights) != core.num_arcs:
-            raise RuntimeError(
-                f"backward: the graph has {core.num_arcs} arcs, its gradient {len(weights)}"
-            )
         with _accumulating:  # graphs shared by the calls of parallel_for
             if self._grad is None:
-                grad = with_weights(core, weights.clone())
-                self._grad = Graph.holding(grad, calc_grad=False)
+                self._grad = grad
             else:
-                self._grad.core.weights.add_(weights)
+                self._grad.add_(grad)
 
     # Devices and text
 
@@ -249,7 +301,12 @@ class Graph:
 
     def is_cuda(self) -> bool:
         """Whether the graph lives on a GPU."""
-        return self.core.device.type == "cuda"
+        return self.values.is_cuda
+
+    @property
+    def device(self) -> torch.device:
+        """Where torch finds the graph."""
+        return self.values.device
 
     def _on(self, name: str) -> Graph:
         core = self.core.to(name)
@@ -260,8 +317,3 @@ class Graph:
     def __repr__(self) -> str:
         whole = max(self.num_nodes(), self.num_arcs()) <= _SHOWN_WHOLE
         return gtn.to_text(self.core, most=None if whole else _SHOWN)
-
-
-def with_weights(core: gtnet.Graph, weights: Tensor) -> gtnet.Graph:
-    """The same topology, start and accept scores under other weights, unchecked."""
-    return gtnet.Graph.from_topology(core.topology, weights, core.start, core.accept)
