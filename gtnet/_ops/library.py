@@ -106,7 +106,12 @@ def interruptible(operator: Any) -> Any:
 
 def fake(name: str) -> Any:
     """Registers the function below as the fake of an operator: shapes and dtypes only."""
-    return torch.library.register_fake(f"gtnet::{name}", lib=_library)
+
+    # torch notes the file that it is called from, and looks at all modules for each new one.
+    def register(function: Any) -> Any:
+        return torch.library.register_fake(f"gtnet::{name}", function, lib=_library)
+
+    return register
 
 
 def define(schema: str) -> Any:
