@@ -89,6 +89,10 @@ wheel: .venv/has-dist
 	rm dist/*-linux_*.whl
 	$(BIN)/abi3audit --strict --summary dist/*.whl
 
+# Whether the conda recipe can be rendered and is up to date; rattler-build makes the package.
+recipe: .venv/has-dist
+	$(BIN)/python .ci/recipe.py
+
 clean:
 	rm -rf .venv build demo dist *.egg-info gtnet/*.so
 

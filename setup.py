@@ -12,7 +12,7 @@ GTNET_WERROR    1 turns warnings into errors
 GTNET_SANITIZE  address,undefined or thread: with these sanitizers, see make sanitize
 GTNET_TORCH     the folder of the torch to compile against, by default that of this Python: for a
                 CXX that compiles for another machine, see make wheel-aarch64
-MAX_JOBS        how many compilers run at once; CXX and CXXFLAGS as usual
+MAX_JOBS        how many compilers run at once; CXX, CXXFLAGS and LDFLAGS as usual
 """
 
 from __future__ import annotations
@@ -163,7 +163,8 @@ class Build(build_ext):
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         linked = [f"{place}.o" for place in places]
-        run([*linker, "-shared", "-o", str(target), *linked, *libraries])
+        flags = shlex.split(os.environ.get("LDFLAGS", ""))
+        run([*linker, "-shared", "-o", str(target), *linked, *libraries, *flags])
 
     def tools(self, ext: Extension) -> tuple[list[str], list[str]]:
         """The compiler and the linker of an extension."""
