@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 
+import tomllib
 from rattler_build import PlatformConfig, RenderConfig, Stage0Recipe, VariantConfig
 
 # What a channel says of its compilers.
