@@ -130,8 +130,9 @@ class Build(build_ext):
         commands = [
             command for ext in self.extensions for command in self.stale(ext, objects[ext.name])
         ]
-        cores = max(2, len(os.sched_getaffinity(0)))
-        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or cores)) as pool:
+        known = hasattr(os, "sched_getaffinity")  # not on macOS
+        cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or max(2, cores))) as pool:
             list(pool.map(run, commands))
         for ext in self.extensions:
             self.link(ext, objects[ext.name].values())
