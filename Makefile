@@ -7,7 +7,7 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GTNET_EMULATED := 0
 
-.PHONY: help build demo read test test-ray soak sanitize notebooks bench lint format docs wheel clean
+.PHONY: help build demo read test test-ray soak sanitize notebooks bench lint format docs wheel recipe clean
 help:
 	@echo "make demo       train the check reader and write demo/report.html"
 	@echo "make read       read images with it; IMAGE=check.png"
@@ -20,6 +20,8 @@ help:
 	@echo "make lint       check formats, types and imports; make format repairs the formats"
 	@echo "make docs       build the documentation into build/site"
 	@echo "make wheel      build and audit an sdist and an abi3 wheel in dist/"
+	@echo "make wheel-aarch64, test-aarch64  the wheel for 64-bit ARM; tests of it, emulated"
+	@echo "make recipe     check the conda recipe"
 	@echo "make clean      remove everything these targets made"
 
 build: gtnet/_cpu.abi3.so
@@ -93,6 +95,15 @@ wheel: .venv/has-dist
 		--exclude 'libtorch*.so' --exclude 'libc10*.so' --wheel-dir dist dist/*-linux_*.whl
 	rm dist/*-linux_*.whl
 	$(BIN)/abi3audit --strict --summary dist/*.whl
+
+# Cross-compiled and emulated, on Debian; TESTS="tests/test_paths.py" for others than the usual.
+.PHONY: wheel-aarch64 test-aarch64
+wheel-aarch64 test-aarch64: %-aarch64: .venv/has-dist
+	.ci/aarch64 $*
+
+# Whether the conda recipe can be rendered and is up to date; rattler-build makes the package.
+recipe: .venv/has-dist
+	$(BIN)/python .ci/recipe.py
 
 clean:
 	rm -rf .venv build demo dist *.egg-info gtnet/*.so

@@ -10,14 +10,16 @@ GTNET_CUDA      0 never builds _cuda, 1 requires it; by default it is built wher
 GTNET_EMULATED  0 leaves _emulated out
 GTNET_WERROR    1 turns warnings into errors
 GTNET_SANITIZE  address,undefined or thread: with these sanitizers, see make sanitize
-MAX_JOBS        how many compilers run at once; CXX and CXXFLAGS as usual
+GTNET_TORCH     the folder of the torch to compile against, by default that of this Python: for a
+                CXX that compiles for another machine, see make wheel-aarch64
+MAX_JOBS        how many compilers run at once; CXX, CXXFLAGS and LDFLAGS as usual
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import platform
+import re
 import runpy
 import shlex
 import shutil
@@ -37,7 +39,9 @@ ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DPy_LIMITED_API=0x030a0000
 HOST = ["-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 MATH = ["-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]  # so that loops vectorize
 # Vectors gather with one instruction; GCC's generic tuning loads lane by lane.
-TUNE = ["-mtune=sapphirerapids"] if platform.machine() in ("x86_64", "AMD64") else []
+TUNE = {"x86_64": ["-mtune=sapphirerapids"]}
+# Symbols of Python, which no extension links, are looked up when it is loaded.
+LINK = {"linux": ["-Wl,--no-as-needed"], "darwin": ["-Wl,-undefined,dynamic_lookup"]}
 GPUS = ["arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]"]
 CUDA = os.environ.get("GTNET_CUDA", "")
 WERROR = os.environ.get("GTNET_WERROR") == "1"
@@ -50,8 +54,8 @@ SANITIZERS = [*SANITIZERS, "-fno-sanitize=vptr", "-g1", "-O1"] if SANITIZE else 
 
 
 def find_cxx() -> list[str]:
-    if sys.platform != "linux":
-        raise PlatformError(f"gtnet builds on Linux only so far, and this is {sys.platform}.")
+    if sys.platform not in LINK:
+        raise PlatformError(f"gtnet builds on Linux and macOS, and this is {sys.platform}.")
     cxx = shlex.split(os.environ.get("CXX") or "g++")
     if shutil.which(cxx[0]) is None:
         raise PlatformError(
@@ -61,6 +65,14 @@ def find_cxx() -> list[str]:
     return cxx
 
 
+def target() -> tuple[str, str]:
+    """The processor and the system that the compiler compiles for, which need not be this one."""
+    asked = [*find_cxx(), "-dumpmachine"]  # x86_64-linux-gnu, arm64-apple-darwin24
+    triple = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    processor = triple.partition("-")[0]
+    return processor, "darwin" if re.search("darwin|macos", triple) else "linux"
+
+
 def find_nvcc() -> str | None:
     homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")] + ["/usr/local/cuda"]
     places = [f"{home}/bin" for home in homes if home] + [os.environ.get("PATH", "")]
@@ -68,6 +80,8 @@ def find_nvcc() -> str | None:
 
 
 def find_torch() -> Path:
+    if os.environ.get("GTNET_TORCH"):
+        return Path(os.environ["GTNET_TORCH"])
     spec = importlib.util.find_spec("torch")
     if spec is None or not spec.submodule_search_locations:
         raise PlatformError(
@@ -116,8 +130,9 @@ class Build(build_ext):
         commands = [
             command for ext in self.extensions for command in self.stale(ext, objects[ext.name])
         ]
-        cores = max(2, len(os.sched_getaffinity(0)))
-        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or cores)) as pool:
+        known = hasattr(os, "sched_getaffinity")  # not on macOS
+        cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or max(2, cores))) as pool:
             list(pool.map(run, commands))
         for ext in self.extensions:
             self.link(ext, objects[ext.name].values())
@@ -149,7 +164,8 @@ class Build(build_ext):
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         linked = [f"{place}.o" for place in places]
-        run([*linker, "-shared", "-o", str(target), *linked, *libraries])
+        flags = shlex.split(os.environ.get("LDFLAGS", ""))
+        run([*linker, "-shared", "-o", str(target), *linked, *libraries, *flags])
 
     def tools(self, ext: Extension) -> tuple[list[str], list[str]]:
         """The compiler and the linker of an extension."""
@@ -161,9 +177,10 @@ class Build(build_ext):
 
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
+        processor, system = target()
         werror = ["-Werror"] if WERROR else []
-        linker = [*cxx, "-Wl,--no-as-needed", *SANITIZERS]
-        return [*cxx, *HOST, *MATH, *TUNE, *werror, *flags], linker
+        compiler = [*cxx, *HOST, *MATH, *TUNE.get(processor, []), *werror, *flags]
+        return compiler, [*cxx, *LINK[system], *SANITIZERS]
 
     def cuda(self) -> tuple[list[str], list[str]]:
         found = find_nvcc()

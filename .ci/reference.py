@@ -24,7 +24,7 @@ BESIDE = [
     "gtnet.explore",
 ]  # public, and perhaps not imported with gtnet
 GUIDE = ["your-own-forms", "scale", "explore", "coming-from", "operations", "formats", "latent"]
-GUIDE += ["trust", "design", "csrc", "extending", "benchmarks", "decoding", "losses"]
+GUIDE += ["platforms", "trust", "design", "csrc", "extending", "benchmarks", "decoding", "losses"]
 GUIDE += ["few-labels", "gpu", "contributing", "changes"]
 COPIED = {  # pages that are files of the repository, so that both have one text
     "README.md": "index.md",

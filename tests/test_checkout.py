@@ -25,6 +25,7 @@ def test_the_version_is_the_same_everywhere():
     dated = re.search(r"^## (\S+), (\d{4}-\d\d-\d\d)$", changes.read_text(), re.MULTILINE)
     assert dated and dated[1] == version
     assert f"\nversion: {version}\ndate-released: {dated[2]}\n" in citation.read_text()
+    assert f'\n  version: "{version}"\n' in (ROOT / ".ci/conda/recipe.yaml").read_text()
     assert f"new, {version.rpartition('.')[0]} " in README
 
 

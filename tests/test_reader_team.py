@@ -15,7 +15,6 @@ import team as two
 import torch
 
 from gtnet.reader import checkpoint
-from gtnet.reader.cli import _parser
 from gtnet.reader.commands.train import _run_of
 from gtnet.reader.data import load
 from gtnet.reader.reader import CheckReader, ReaderConfig
@@ -26,6 +25,7 @@ from gtnet.reader.sliding import SlidingConfig
 from gtnet.reader.step import PRECISIONS, Gradients
 from gtnet.reader.team import Team, joined
 from gtnet.reader.train import Trainer, TrainingData
+from gtnet_command import parser
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_how_gradients_are_taken_is_asked_for() -> None:
 def test_a_team_that_starts_again_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same command, in what torchrun starts after a failure, is a --resume."""
     run = Run.start(tmp_path / "run", size=7, micro_batches=3)
-    options = _parser().parse_args(["train", "--size", "7", "--out", str(run.out)])
+    options = parser().parse_args(["train", "--size", "7", "--out", str(run.out)])
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert _run_of(options) == (
         replace(run, training=replace(run.training, micro_batches=1)),

@@ -13,10 +13,10 @@ import torch
 
 import gtnet
 import gtnet.reader
-from gtnet.reader import cli
 from gtnet.reader.reader import ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.train import PhaseConfig, TrainConfig
+from gtnet_command import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -97,4 +97,4 @@ class Few:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("gtnet ")])
 def test_commands_are_understood(command):
-    assert cli._parser().parse_args(shlex.split(command)[1:]).run
+    assert parser().parse_args(shlex.split(command)[1:]).command

@@ -2,8 +2,12 @@
 // between its own steps: an operator that runs for minutes has to have it looked at.
 #pragma once
 
+#ifdef __APPLE__
+#include <pthread.h>
+#else
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -134,8 +138,12 @@ class Work {
   static constexpr std::chrono::milliseconds kBetween{200};
 
   static bool is_main() {
+#ifdef __APPLE__
+    return pthread_main_np() != 0;
+#else
     static thread_local const bool main = getpid() == static_cast<pid_t>(syscall(SYS_gettid));
     return main;
+#endif
   }
 
   // The main thread has done its part and others have not: it will wait where it looks at nothing.

@@ -18,18 +18,26 @@ def _load() -> bool:
             f"gtnet: {library} is missing, so the extension was not built here: run "
             f"`pip install .` in the checkout (it needs g++), or install a wheel"
         )
+    _load_library(library, "2.10 or newer is needed")
+    cuda = here / "_cuda.abi3.so"
+    if torch.version.cuda is None or not cuda.exists():
+        return False
+    _load_library(
+        cuda,
+        f"its CUDA is {torch.version.cuda}; the extension needs a driver for the CUDA that it was "
+        f"compiled with: compile it again with `GTNET_CUDA=1 pip install --no-build-isolation .`, "
+        f"or delete it to work without a GPU",
+    )
+    return True
+
+
+def _load_library(library: Path, needed: str) -> None:
     try:
         torch.ops.load_library(str(library))
     except OSError as error:
         raise ImportError(
-            f"gtnet: {library} does not load beside torch {torch.__version__} "
-            f"(2.10 or newer is needed): {error}"
+            f"gtnet: {library} does not load beside torch {torch.__version__} ({needed}): {error}"
         ) from error
-    cuda = here / "_cuda.abi3.so"
-    if torch.version.cuda is None or not cuda.exists():
-        return False
-    torch.ops.load_library(str(cuda))
-    return True
 
 
 HAS_CUDA = _load()
@@ -114,7 +122,12 @@ def interruptible(operator: Any) -> Any:
 
 def fake(name: str) -> Any:
     """Registers the function below as the fake of an operator: shapes and dtypes only."""
-    return torch.library.register_fake(f"gtnet::{name}", lib=_library)
+
+    # torch notes the file that it is called from, and looks at all modules for each new one.
+    def register(function: Any) -> Any:
+        return torch.library.register_fake(f"gtnet::{name}", function, lib=_library)
+
+    return register
 
 
 def define(schema: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command `gtnet`: its parts are in `commands`, one file each."""
+"""The command `gtnet`: what it does is in `commands`, its options and help in `gtnet_command`."""
 
 from __future__ import annotations
 
@@ -10,41 +10,37 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 
-import gtnet
 from gtnet import GraphvizMissingError
 from gtnet.reader.commands import check, doubts, draw, explore, label, read, serve, train
 from gtnet.reader.commands.common import plain
+from gtnet_command import parser
 
-_ABOUT = """\
-Read amounts on checks with a graph transformer network: train a reader, read images, and look
-at the graphs.
-
-  gtnet train --demo                     train a reader and write a report, in four minutes
-  gtnet read runs/demo/samples/*.png     read images with it
-  gtnet draw runs/demo/samples/1.png --out amount.svg
-  gtnet explore                          draw amounts, and see the reader and its graphs at work
-  gtnet serve                            answer programs that send images
-
-With images of your own:
-
-  gtnet label my_amounts                 a page in the browser to type their labels on
-  gtnet check my_amounts                 look for mistakes in images and labels
-  gtnet train --data folder --root my_amounts --out runs/mine
-  gtnet doubts runs/mine                 a page of labels that the reader doubts
-
-Each command has a --help of its own."""
+_RUN = {
+    "check": check.run,
+    "doubts": doubts.run,
+    "draw": draw.run,
+    "explore": explore.run,
+    "label": label.run,
+    "read": read.run,
+    "serve": serve.run,
+    "train": train.run,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that is written there, by default in the arguments of the process."""
+    return run(parser().parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
     """Run one command; returns 0, 2 after an error message, 130 if interrupted.
 
     141, as for other programs, if what standard output goes to was closed, by `head` for example.
     """
-    options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = partial(_warn, options.command)
-            code = options.run(options)
+            code = _RUN[options.command](options)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -69,17 +65,6 @@ def _warn(command: str, message: Warning | str, *where: object, **more: object) 
 
 def _after(interrupt: KeyboardInterrupt) -> str:
     return f"; {interrupt}" if str(interrupt) else ""
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "gtnet", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--version", action="version", version=f"gtnet {gtnet.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, check, label, doubts, read, draw, explore, serve):
-        command.add(commands)
-    return parser
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The commands of `gtnet`: each file has `add`, which describes one, and `run`."""
+"""The commands of `gtnet`: `run` of each file does one."""

@@ -1,4 +1,4 @@
-"""What commands share: their help, their model, their files, the words of their errors."""
+"""What commands share: their model, their files, the words of their errors."""
 
 from __future__ import annotations
 
@@ -6,38 +6,17 @@ import argparse
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from gtnet.reader.checkpoint import load_reader
 from gtnet.reader.recognizer import Recognizer
-
-MODELS = ("runs/demo", "demo")
-"""Where a model is looked for when none is named: gtnet train --demo, and make demo."""
+from gtnet_command.names import MODELS
 
 PICTURES = (".svg", ".png", ".pdf", ".dot", ".gv")
 """Ends of names of pictures of one graph."""
-
-
-def new_command(
-    commands: argparse._SubParsersAction,
-    name: str,
-    about: str,
-    more: str,
-    run: Callable[[argparse.Namespace], int],
-) -> argparse.ArgumentParser:
-    """The parser of one command; the first sentence of `about` stands in `gtnet --help`."""
-    parser = commands.add_parser(
-        name,
-        help=about.partition(":")[0].partition(". ")[0].replace("\n", " ").rstrip("."),
-        description=about,
-        epilog=more,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def set_threads(options: argparse.Namespace) -> None:

@@ -6,27 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from gtnet.reader.commands.common import check_output, new_command, plain
+from gtnet.reader.commands.common import check_output, plain
 from gtnet.reader.folder import LABELS
 from gtnet.reader.labelling import label_folder
-
-_ABOUT = """\
-Write a page to label images on: open it in a browser, type what each image says, and save the
-table of labels into the folder."""
-
-_MORE = """\
-examples:
-  gtnet label my_amounts                 (writes my_amounts/label.html)
-
-The page needs no network and no server, and keeps in the browser what you typed. Labels that the
-folder has already are filled in. Pages of TIFF and PDF files are labelled one by one."""
-
-
-def add(commands: argparse._SubParsersAction) -> None:
-    """Describe the command and its options."""
-    parser = new_command(commands, "label", _ABOUT, _MORE, run)
-    parser.add_argument("root", metavar="DIR", help="folder with images")
-    parser.add_argument("--out", metavar="FILE", help="page to write (default: DIR/label.html)")
 
 
 def run(options: argparse.Namespace) -> int:
