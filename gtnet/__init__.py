@@ -75,6 +75,7 @@ from gtnet.graph import stack as stack
 from gtnet.grids import segment_emissions as segment_emissions
 from gtnet.grids import segment_graph as segment_graph
 from gtnet.grids import transducer_graph as transducer_graph
+from gtnet.history_graph import HistoryGraph as HistoryGraph
 from gtnet.interop.archive import load as load
 from gtnet.interop.archive import save as save
 from gtnet.lattice import Lattice as Lattice

@@ -302,7 +302,11 @@ CASES: dict[str, list[Case]] = {
 WITHOUT = {"Animation", "GraphvizMissingError", "Lexicon", "NGramModel", "Picture", "SymbolTable"}
 WITHOUT |= {"load", "save", "to_dot", "ForcedAlignment", "Span", "GraphView"}
 WITHOUT |= {"Code", "Condensed", "DistinctPaths", "Properties", "Ragged", "SparsePaths"}  # results
-WITHOUT |= {"FailureGraph", "LazyComposition"}  # no graphs, and on the CPU only, which they say
+WITHOUT |= {
+    "FailureGraph",
+    "HistoryGraph",
+    "LazyComposition",
+}  # no graphs, and on the CPU only, which they say
 
 
 def cases() -> list[Any]:

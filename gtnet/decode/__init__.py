@@ -7,6 +7,6 @@ from gtnet.decode.ctc import CTCDecoder as CTCDecoder
 from gtnet.decode.ctc import CTCStream as CTCStream
 from gtnet.decode.ctc import ctc_decoder as ctc_decoder
 from gtnet.decode.fusion import fuse as fuse
-from gtnet.decode.histories import LanguageModel as LanguageModel
 from gtnet.decode.hypotheses import Hypothesis as Hypothesis
 from gtnet.decode.hypotheses import Timed as Timed
+from gtnet.language_model import LanguageModel as LanguageModel
