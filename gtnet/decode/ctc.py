@@ -14,9 +14,12 @@ from gtnet._checks import NEG_INF
 from gtnet._files import PathLike
 from gtnet._searched import Limits
 from gtnet.beam_search import BeamSearch
+from gtnet.build import linear
+from gtnet.compose import compose
 from gtnet.decode.context import context_graph
 from gtnet.decode.hypotheses import Best, Hypothesis, Parts, Timed, best, columns, read
 from gtnet.decode.words import grammar, spelled, word_loop
+from gtnet.distance import viterbi_score
 from gtnet.failure_graph import FailureGraph
 from gtnet.free_alignments import ctc_topology
 from gtnet.grammar import NGramModel
@@ -25,6 +28,7 @@ from gtnet.history_graph import HistoryGraph
 from gtnet.language_model import METHODS, LanguageModel, sentence_scores
 from gtnet.lexicon import Lexicon, SymbolTable, table_of
 from gtnet.remove_epsilon import remove_epsilon
+from gtnet.scale import scale
 
 _SMALL = 128  # labels; an arc from each to each is faster up to there, and takes less than 1 MB
 
@@ -32,7 +36,7 @@ _SMALL = 128  # labels; an arc from each to each is faster up to there, and take
 def ctc_decoder(
     lexicon: Lexicon | PathLike | Iterable[str] | None = None,
     tokens: SymbolTable | PathLike | Sequence[str] = (),
-    lm: NGramModel | LanguageModel | PathLike | None = None,
+    lm: NGramModel | LanguageModel | Graph | PathLike | None = None,
     *,
     nbest: int = 1,
     beam: float = 25.0,
@@ -62,14 +66,17 @@ def ctc_decoder(
             off exactly. Or a network (`LanguageModel`) over the labels of the words of the lexicon
             (without one, of the tokens), where a word that is not in the lexicon has the label
             behind them: after each frame it is asked for the new histories of all items and
-            survivors in one batch (`HistoryGraph`).
+            survivors in one batch (`HistoryGraph`). Or any acceptor of labels of words (without a
+            lexicon, of tokens), a grammar that says all that may be said.
         nbest: answers at most, that differ in words (without a lexicon: in tokens).
         beam, max_active: as in `beam_search`: how much worse than the best a path may be, and how
             many survive a frame. lattice_beam: which paths answers and confidences are made of.
         lm_weight: a factor on the scores of `lm`. word_score: added for each word. unk_score: added
             for each word that is not in the lexicon, of any tokens; -inf allows none. sil_score:
             added for each separator.
-        log_add: the score of an answer is the sum over its alignments, not the best of them.
+        log_add: the score of an answer is the sum over its alignments, not the best of them. Where
+            scores are so flat that the best sums cannot be told for certain, the best of those
+            with the 100 best alignments.
         hotwords: phrases to prefer: words of the lexicon with blanks between them or as a list;
             without a lexicon tokens, as a string of characters or a list. hotword_weight: added for
             each word (without a lexicon: token) of one that is said.
@@ -114,7 +121,7 @@ class CTCDecoder:
         self,
         tokens: SymbolTable,
         lexicon: Lexicon | None,
-        lm: NGramModel | LanguageModel | None,
+        lm: NGramModel | LanguageModel | Graph | None,
         *,
         nbest: int,
         limits: Limits,
@@ -174,7 +181,9 @@ class CTCDecoder:
                 said = sorted({entry.word for entry in lexicon.pronunciations})
                 other = self._unknown if unk_score > NEG_INF else None
                 graphs.append(grammar("ctc_decoder", lm, words, said, other, lm_weight, dtype))
-        if lm is not None and not isinstance(lm, NGramModel):
+        if isinstance(lm, Graph):
+            graphs.append(_scaled(lm, lm_weight, dtype))
+        elif lm is not None and not isinstance(lm, NGramModel):
             graphs.append(HistoryGraph(lm, lm_weight))
         self.graphs = graphs
         self._parts = Parts(topology, loop, place, frozenset(apart), tokens.name, self._word)
@@ -210,7 +219,11 @@ class CTCDecoder:
             return [0.0] * len(said)
         if isinstance(model, NGramModel):
             return [model.score([model.label(one.name) for one in answer]) for answer in said]
-        return sentence_scores(model, [[one.label for one in answer] for answer in said])
+        labels = [[one.label for one in answer] for answer in said]
+        if isinstance(model, Graph):
+            spelled = linear(labels, dtype=model.dtype)
+            return viterbi_score(compose(spelled, model)).tolist() if said else []
+        return sentence_scores(model, labels)
 
 
 class CTCStream:
@@ -298,17 +311,30 @@ def _lexicon(
     return spelled(lexicon, tokens)
 
 
+def _scaled(graph: Graph, factor: float, dtype: torch.dtype) -> Graph:
+    scaled = scale(graph.detach().to(dtype), factor)
+    assert isinstance(scaled, Graph)
+    return scaled
+
+
 def _model(
-    lm: NGramModel | LanguageModel | PathLike | None, unk: str
-) -> NGramModel | LanguageModel | None:
+    lm: NGramModel | LanguageModel | Graph | PathLike | None, unk: str
+) -> NGramModel | LanguageModel | Graph | None:
     if not isinstance(lm, str | os.PathLike):
+        if isinstance(lm, Graph):
+            if len(lm) != 1 or not lm.is_acceptor:
+                raise ValueError(
+                    f"ctc_decoder: lm must be one acceptor, got {len(lm)} graphs"
+                    f"{'' if lm.is_acceptor else ' that write labels of their own'}"
+                )
+            return lm
         if lm is None or isinstance(lm, NGramModel):
             return lm
         missing = [name for name in METHODS if not hasattr(lm, name)]
         if missing:
             raise TypeError(
-                f"ctc_decoder: lm must be an NGramModel, a file or a network with start, step and "
-                f"scores, got {type(lm).__name__} without {', '.join(missing)}"
+                f"ctc_decoder: lm must be an NGramModel, a Graph, a file or a network with start, "
+                f"step and scores, got {type(lm).__name__} without {', '.join(missing)}"
             )
         return lm
     saved = os.fspath(lm).endswith(".safetensors")
