@@ -118,3 +118,5 @@ from gtnet.sorting import arc_sort as arc_sort
 from gtnet.sorting import top_sort as top_sort
 from gtnet.sparse_map import SparsePaths as SparsePaths
 from gtnet.sparse_map import sparse_map as sparse_map
+from gtnet.trellis import alignment_graph as alignment_graph
+from gtnet.trellis import trellis_graph as trellis_graph

@@ -113,6 +113,12 @@ CASES: dict[str, list[Case]] = {
     "segment_emissions": [
         case(lambda scores: gtnet.segment_emissions(scores.unsqueeze(0)).graph(), 5)
     ],
+    "trellis_graph": [
+        case(lambda scores: gtnet.trellis_graph(scores[:, :2, None, :2].expand(-1, 2, 2, 2)), 3)
+    ],
+    "alignment_graph": [
+        case(lambda scores: gtnet.alignment_graph(scores[:, :2, None, :3].expand(-1, 2, 2, 3)), 4)
+    ],
     "transducer_graph": [
         case(
             lambda scores, targets: gtnet.transducer_graph(
