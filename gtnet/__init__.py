@@ -74,6 +74,7 @@ from gtnet.graph import Graph as Graph
 from gtnet.graph import stack as stack
 from gtnet.grids import segment_emissions as segment_emissions
 from gtnet.grids import segment_graph as segment_graph
+from gtnet.history_graph import HistoryGraph as HistoryGraph
 from gtnet.interop.archive import load as load
 from gtnet.interop.archive import save as save
 from gtnet.lattice import Lattice as Lattice
@@ -117,3 +118,5 @@ from gtnet.sorting import top_sort as top_sort
 from gtnet.sparse_map import SparsePaths as SparsePaths
 from gtnet.sparse_map import sparse_map as sparse_map
 from gtnet.transducer_grid import transducer_graph as transducer_graph
+from gtnet.trellis import alignment_graph as alignment_graph
+from gtnet.trellis import trellis_graph as trellis_graph

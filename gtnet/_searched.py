@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -52,6 +52,9 @@ class Searched(Protocol):
     def __len__(self) -> int:
         """Items of the batch that it is made for, 1 for any."""
 
+    def steps(self, scores: Tensor, lengths: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        """The parts of a chunk of frames that are searched one after another."""
+
     def search(
         self, scores: Tensor, lengths: Tensor, survivors: Survivors, limits: Limits
     ) -> tuple[Tensor, ...]:
@@ -95,6 +98,9 @@ class BuiltGraph:
 
     def __len__(self) -> int:
         return len(self.graphs[0])
+
+    def steps(self, scores: Tensor, lengths: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        return ((scores, lengths),)
 
     def search(
         self, scores: Tensor, lengths: Tensor, survivors: Survivors, limits: Limits

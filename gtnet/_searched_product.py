@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import EPSILON, NEG_INF
 from gtnet._searched import Limits, Read, Survivors, epsilon_order
+from gtnet._searched_histories import Histories
 from gtnet.failure_graph import FailureGraph
 from gtnet.graph import Graph, built
+from gtnet.history_graph import HistoryGraph
 from gtnet.topology import Topology
 
 _FAN = 32  # of csrc/beam/cpu/look_ahead.h, RangeMaximum
@@ -46,6 +49,15 @@ class Product:
                 f"{function}: 2 to {_MOST_GRAPHS} graphs are composed while searching, got "
                 f"{len(graphs)}"
             )
+        *before, last = graphs
+        network = last if isinstance(last, HistoryGraph) else None
+        if network is not None:
+            graphs = before
+        for i, graph in enumerate(graphs):
+            if isinstance(graph, HistoryGraph):
+                raise TypeError(
+                    f"{function}: a HistoryGraph must be the last graph, not {name}[{i}]"
+                )
         failing = [g if isinstance(g, FailureGraph) else None for g in graphs]
         if failing[0] is not None:
             raise TypeError(f"{function}: {name}[0] must be a Graph, got FailureGraph")
@@ -61,13 +73,22 @@ class Product:
         _checks.same_dtype(
             function, **{f"{name}[{i}]": graph.weights for i, graph in enumerate(self.graphs)}
         )
-        reaches = [self._reach(i, look_ahead) for i in range(len(graphs) - 1)]
+        between = len(graphs) - (network is None)
+        reaches = [self._reach(i, look_ahead) for i in range(between)]
         self._operands = [
             self._operand(i, failures, reaches, f"{name}[{i}]")
             for i, failures in enumerate(failing)
         ]
         self._arguments = self._laid_out(reaches)
         self._foresee = self._only_falls()
+        self._histories: Histories | None = None
+        if network is not None:
+            self._histories = self._of_network(network, reaches[-1])
+            self._looked_at = len(reaches[-1][1]) > 0
+            self._maxima = (0, self.graphs[0].weights.new_empty(0))
+            self._silent_words = any(
+                bool(((g.ilabels == EPSILON) & (g.olabels != EPSILON)).any()) for g in self.graphs
+            )
 
     def __len__(self) -> int:
         return next((len(graph) for graph in self.graphs if len(graph) != 1), 1)
@@ -110,6 +131,17 @@ class Product:
             order, useless = epsilon_order(graph.detach(), name)
         labels, others = (reads, writes) if i > 0 else (writes, reads)
         return _Operand(graph, failures, labels, others, order, useless)
+
+    def _of_network(
+        self, network: HistoryGraph, reach: tuple[Tensor | None, Tensor, Tensor]
+    ) -> Histories:
+        """Its table, with a column for each number of a label."""
+        columns, last = None, self.graphs[-1]
+        if reach[0] is not None:
+            ranks = reach[0].long()
+            known = (ranks >= 0).nonzero().flatten()
+            columns = torch.empty_like(known).scatter(0, ranks[known], known)
+        return Histories(network, columns, last.topology.largest("olabels") or 0, last.dtype)
 
     def _laid_out(
         self, reaches: list[tuple[Tensor | None, Tensor, Tensor]]
@@ -157,29 +189,88 @@ class Product:
         raises = (first.weights > 0) & (first.ilabels == EPSILON)
         return not bool(raises.any()) and not any(bool((g.weights > 0).any()) for g in rest)
 
+    def steps(self, scores: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Frame by frame where a network is asked in between."""
+        if self._histories is None or scores.shape[1] <= 1:
+            yield scores, lengths
+            return
+        for frame in range(scores.shape[1]):
+            yield scores[:, frame : frame + 1], (lengths > frame).to(lengths.dtype)
+
     def search(
         self, scores: Tensor, lengths: Tensor, survivors: Survivors, limits: Limits
     ) -> tuple[Tensor, ...]:
+        if self._histories is None:
+            return self._searched(scores, lengths, survivors, limits)
+        histories, begun = self._histories, survivors.states
+        own = np.zeros(1, np.int64) if begun is None else begun[:, -2].numpy()
+        histories.tell(own, forget=True)
+        while True:
+            if begun is not None:
+                states = begun.clone()
+                states[:, -2] = torch.from_numpy(histories.named(own))
+                survivors = survivors._replace(states=states)
+            found = self._searched(scores, lengths, survivors, limits)
+            reached, leads = histories.read(
+                found[2][:, -2].long().numpy(), found[7][:, -1].long().numpy()
+            )
+            if not self._silent_words or histories.told(reached):
+                break  # else words may follow in the same frame
+            histories.tell(reached, forget=False)
+        found[2][:, -2] = torch.from_numpy(reached)
+        found[7][:, -1] = torch.from_numpy(leads)
+        return found
+
+    def _searched(
+        self, scores: Tensor, lengths: Tensor, survivors: Survivors, limits: Limits
+    ) -> tuple[Tensor, ...]:
         tuples = None if survivors.states is None else survivors.states.reshape(-1)
+        arguments, foresee, size = self._arguments, self._foresee, len(self.graphs)
+        if self._histories is not None:
+            arguments = self._with_rows(self._histories)
+            foresee, size = foresee and not self._histories.raises, size + 1
         cuts, arc_cuts, states, *columns = _ops.beam_search_product(
-            scores,
-            lengths,
-            *self._arguments,
-            tuples,
-            *survivors[1:],
-            *limits,
-            self._foresee,
+            scores, lengths, *arguments, tuples, *survivors[1:], *limits, foresee
         )
-        size = len(self.graphs)
         columns[4] = columns[4].view(-1, size)
         return cuts, arc_cuts, states.view(-1, size + 1), *columns
 
+    def _with_rows(self, histories: Histories) -> tuple[list[Tensor] | Tensor, ...]:
+        """What the operator takes, with the table of a network as its last graph."""
+        *columns, silent, traits = self._arguments
+        none = torch.empty(0, dtype=torch.int32)
+        scores = histories.scores.view(-1)
+        if self._looked_at and self._maxima[0] != histories.version:
+            self._maxima = (histories.version, _maxima(scores))
+        values = (
+            torch.tensor([0, histories.slots]),
+            none,
+            none,
+            histories.children.view(-1),
+            none,
+            none,
+            scores,
+            histories.start(),
+            none,
+            none,
+            none,
+            self._maxima[1],
+        )
+        longer = [[*column, value] for column, value in zip(columns, values, strict=True)]
+        assert isinstance(traits, Tensor)
+        return (*longer, silent, torch.cat([traits, traits.new_zeros(2)]))
+
     def accept(self, states: Tensor) -> Tensor:
         ends = [operand.accept().detach() for operand in self._operands]
-        return sum(
+        total = sum(
             (_ops.take(end, states[:, i].contiguous()) for i, end in enumerate(ends)),
             ends[0].new_zeros(len(states)),
         )
+        if self._histories is None:
+            return total
+        own = states[:, -2].long().numpy()
+        self._histories.tell(own, forget=False)
+        return total + self._histories.ends(own).to(total.dtype)
 
     def places(self, column: Sequence[Tensor]) -> list[Tensor]:
         """Rows numbered through the chunks."""
@@ -203,7 +294,7 @@ class Product:
         dtype = self.graphs[0].dtype
         weights = torch.zeros(len(arcs), dtype=dtype)
         start, accept = (torch.zeros(len(states), dtype=dtype) for _ in range(2))
-        for operand, arc, state in zip(self._operands, arc_maps, state_maps, strict=True):
+        for operand, arc, state in zip(self._operands, arc_maps, state_maps, strict=False):
             own = _ops.take(operand.graph.weights.contiguous(), arc)
             weights = weights + own.masked_fill(arc < 0, 0)
             if operand.failures is not None:
@@ -211,9 +302,16 @@ class Product:
                 weights = weights + operand.failures.before(sources, arc.long())
             start = start + _ops.take(operand.graph.start.contiguous(), state)
             accept = accept + _ops.take(operand.accept(), state)
+        if self._histories is None:
+            olabels = _label(self.graphs[-1].olabels, arc_maps[-1])
+        else:
+            leads = arc_maps[-1].long().numpy()
+            olabels = self._histories.labels(leads)
+            own, ends = self._histories.weighted(leads, state_maps[-1].long().numpy())
+            weights, accept = weights + own.to(dtype), accept + ends.to(dtype)
         return Read(
             _label(self.graphs[0].ilabels, arc_maps[0]),
-            _label(self.graphs[-1].olabels, arc_maps[-1]),
+            olabels,
             weights,
             start,
             accept,

@@ -17,6 +17,7 @@ from gtnet._searched_product import Product
 from gtnet.emissions import Emissions
 from gtnet.failure_graph import FailureGraph
 from gtnet.graph import Graph, built
+from gtnet.history_graph import HistoryGraph
 from gtnet.topology import Topology, runs
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Partial = bool | Literal["fallback"]
 
 def beam_search(
     emissions: Emissions,
-    graph: Graph | Lattice | Sequence[Graph | Lattice | FailureGraph],
+    graph: Graph | Lattice | Sequence[Graph | Lattice | FailureGraph | HistoryGraph],
     *,
     beam: float,
     max_active: int | None = None,
@@ -41,7 +42,8 @@ def beam_search(
     searching: a state of the product is made when the search reaches it, so memory follows what is
     active, however large the product would be. Give a lexicon with its words on the last arcs
     (`Lexicon.graph().star`), and the exact back-off of an n-gram model by
-    `NGramModel.graph(backoff="failure")`.
+    `NGramModel.graph(backoff="failure")`. A language model that is a network is the last of them,
+    as a `HistoryGraph`: it is asked after each frame, for the new histories of all items at once.
 
     After each frame a state survives if an arc that reads the frame leads to it, with a score at
     most `beam` below the best of all and among the `max_active` best. So do, however many they
@@ -55,7 +57,8 @@ def beam_search(
         emissions: chains of frames.
         graph: any Graph (one for all items or one each), such as tokens @ lexicon @ grammar, with
             any weights, epsilons, cycles and outputs; or 2 to 8 of them, of which each reads what
-            the one before writes, also a `FailureGraph` behind the first.
+            the one before writes, also a `FailureGraph` behind the first and a `HistoryGraph` as
+            the last.
         beam: >= 0 or infinite. Infinite without `max_active` prunes nothing: the best path is
             exact.
         max_active: states that survive a frame because an arc that reads it leads to them (before
@@ -85,7 +88,10 @@ def beam_search(
     block searches an item, which takes O(items · states) more memory, and the host waits a few
     times per chunk for sizes. Results, ties and the numbering of states and arcs are those of the
     CPU, but scores are not checked for NaN and +inf, which count as -inf.
-    Gradient: that of a gather, to emissions, arc weights, start and accept; the choice has none.
+    With a `HistoryGraph` memory is O(histories of a frame's survivors · labels) more, and with
+    gradients the histories of the lattice are scored a second time, those of a length in one batch.
+    Gradient: that of a gather, to emissions, arc weights, start and accept, and to the parameters
+    of a network; the choice has none.
     Source: Lowerre 1976; Povey et al. 2012 for the lattice; Allauzen, Riley & Schalkwyk 2009 for
     composition on demand with look-ahead.
     """
@@ -142,7 +148,7 @@ class BeamSearch:
 
     def __init__(
         self,
-        graph: Graph | Lattice | Sequence[Graph | Lattice | FailureGraph],
+        graph: Graph | Lattice | Sequence[Graph | Lattice | FailureGraph | HistoryGraph],
         *,
         beam: float,
         max_active: int | None = None,
@@ -202,10 +208,11 @@ class BeamSearch:
                     f"the first one, got {list(scores.shape)}"
                 )
         limits = Limits(self._beam, self._max_active, self._lattice_beam)
-        rows = _ops.rows_of_labels(scores.detach())
-        kept = self._searched.search(rows, lengths, self._survivors(), limits)
         self._shared = shared
-        self._chunks.append(_Chunk(scores, lengths, *kept))
+        for part, ends in self._searched.steps(scores, lengths):
+            rows = _ops.rows_of_labels(part.detach())
+            kept = self._searched.search(rows, ends, self._survivors(), limits)
+            self._chunks.append(_Chunk(part, ends, *kept))
 
     def _survivors(self) -> Survivors:
         """States and scores at the last cut."""

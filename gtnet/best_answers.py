@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 MAX_PREFIXES = 100_000  # seconds of search for one graph
 
 
+class TooFlatError(ValueError):
+    """Too many answers have about the best sum to say which are the best."""
+
+
 @choosing
 def best_answers(
     graph: Graph | Lattice,
@@ -116,7 +120,7 @@ def _search(
             max_prefixes,
         )
     if bool(too_many.any()):
-        raise ValueError(
+        raise TooFlatError(
             f"{function}: the best answers of graph {int(too_many.nonzero()[0])} were not found "
             f"within max_prefixes={max_prefixes} prefixes; its scores are too flat: "
             f"raise max_prefixes, prune the graph, or count the best path of each answer alone, "

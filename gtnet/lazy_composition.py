@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gtnet import _checks, _ops
 from gtnet._checks import MAX_ARCS
+from gtnet._lazy_states import LazyArc, LazyStates
 from gtnet._maps import traced
 from gtnet._ordinary import transformed
 from gtnet.distance import best_to_accept, forward_score, viterbi_score
@@ -18,7 +19,7 @@ from gtnet.distributions import entropy
 from gtnet.graph import Graph, Unbuilt, built
 from gtnet.lattice import Lattice
 from gtnet.paths import MAX_PREFIXES, k_best, sample, viterbi_path
-from gtnet.product import Paired, product
+from gtnet.product import Paired, product, small_product
 from gtnet.prune import prune
 from gtnet.topology import Topology
 
@@ -34,12 +35,19 @@ class LazyComposition(Unbuilt):
     A path of the product is a path of `a` and one of `b`. So the best that both can still gain,
     which is computed once for each graph and kept while it lives unchanged, bounds what the product
     can, and the search (A*) makes no state that lies on no path as good as the last one asked for,
-    if paths were what this bound hopes. Where the graphs want very different paths it makes most of
-    the product, and then `compose` is several times as fast.
+    if paths were what this bound hopes. Where the graphs want very different paths that is most of
+    the product. So when a search has made many arcs the product is tried, up to a few times as
+    many, which takes as long; if it is larger, the search makes four times as many, and so on.
+
+    States can also be read one by one: `start_states`, then `arcs` and `accept_score` of what they
+    lead to. A state is an integer, the same in every call; its arcs are made when they are read,
+    and those of the states read last are kept. They are those of `compose` before it is trimmed,
+    so there may be some from which no path reaches an end.
 
     Arguments: `a`, `b` batches of equal size, or one of them of size 1, on the CPU; with any
     epsilons and cycles, each with a best path. `max_arcs` bounds the arcs that are made in one
     call, and so the memory, of about 60 bytes for each; nothing of them is kept afterwards.
+    `kept_arcs`: how many arcs of states that were read one by one are kept, about 200 bytes each.
     Raises: TypeError or ValueError as `compose`; where they are read ValueError where more than
     `max_arcs` are made, and where a cycle of `a` or `b` has a positive score.
     Complexity: O(arcs made · log) for one path, times k for k at most; at first O(size of a + b).
@@ -47,12 +55,21 @@ class LazyComposition(Unbuilt):
     Source: Hart, Nilsson & Raphael 1968; Mohri, Pereira & Riley 2002 for composition on demand.
     """
 
-    __slots__ = ("a", "b", "max_arcs")
+    __slots__ = ("_states", "a", "b", "kept_arcs", "max_arcs")
 
-    def __init__(self, a: Graph | Lattice, b: Graph | Lattice, *, max_arcs: int = MAX_ARCS) -> None:
+    def __init__(
+        self,
+        a: Graph | Lattice,
+        b: Graph | Lattice,
+        *,
+        max_arcs: int = MAX_ARCS,
+        kept_arcs: int = 100_000,
+    ) -> None:
         self.a = built("LazyComposition", "a", a)
         self.b = built("LazyComposition", "b", b)
         self.max_arcs = _checks.count("LazyComposition", "max_arcs", max_arcs)
+        self.kept_arcs = _checks.count("LazyComposition", "kept_arcs", kept_arcs)
+        self._states: tuple[_Scores, LazyStates] | None = None
         _checks.pair("LazyComposition", self.a, self.b)
         for name, graph in (("a", self.a), ("b", self.b)):
             why = "build the product for a GPU: compose(a, b)"
@@ -89,6 +106,34 @@ class LazyComposition(Unbuilt):
     def graph(self) -> Graph:
         """The product, built: `compose(a, b)`."""
         return product("compose", self.a, self.b, self.max_arcs)
+
+    # One state at a time
+
+    def start_states(self, item: int = 0) -> dict[int, float]:
+        """The states in which paths of an item start, and their scores."""
+        return self._one_by_one().start(item)
+
+    def arcs(self, state: int) -> list[LazyArc]:
+        """The arcs that leave a state, in the order of `compose`; scores are without gradient."""
+        return self._one_by_one().arcs(state)
+
+    def accept_score(self, state: int) -> float:
+        """The score of ending in a state, -inf where no path ends there."""
+        return self._one_by_one().accept(state)
+
+    def is_accepting(self, state: int) -> bool:
+        """Whether a path may end in a state."""
+        return self.accept_score(state) > -math.inf
+
+    def state_pair(self, state: int) -> tuple[int, int]:
+        """The states of `a` and `b`, numbered through their batches."""
+        return self._one_by_one().pair(state)[:2]
+
+    def _one_by_one(self) -> LazyStates:
+        now = _versions(self.a) + _versions(self.b)
+        if self._states is None or not _same(self._states[0], now):
+            self._states = now, LazyStates(self.a, self.b, self.kept_arcs)
+        return self._states[1]
 
     # What makes a part of it
 
@@ -156,9 +201,28 @@ class LazyComposition(Unbuilt):
 
     def _part(self, function: str, paths: int, slack: float) -> Graph:
         """A part of the product with the best paths, and all up to `slack` worse than the last."""
-        a, b = self.a, self.b
         if transformed():  # scores have no order there
             return self.graph()
+        most = _MANY
+        while True:
+            most = min(most, self.max_arcs)
+            part = self._found(function, paths, slack, most)
+            if part is not None:
+                return part
+            whole = small_product(self.a, self.b, min(_CHEAPER * most, self.max_arcs))
+            if whole is not None:
+                return whole
+            if most == self.max_arcs:
+                raise ValueError(
+                    f"{function}: more than max_arcs={self.max_arcs} arcs of the product are "
+                    f"needed: ask for fewer paths, prune the operands, or raise "
+                    f"LazyComposition(max_arcs=)"
+                )
+            most *= _CHEAPER
+
+    def _found(self, function: str, paths: int, slack: float, most: int) -> Graph | None:
+        """The same, None where more than `most` arcs are made."""
+        a, b = self.a, self.b
         left, right = a.topology, b.topology
         too_large, state_offsets, arc_offsets, *arrays = _ops.best_first(
             left.state_offsets,
@@ -173,13 +237,10 @@ class LazyComposition(Unbuilt):
             len(self),
             paths,
             slack,
-            self.max_arcs,
+            most,
         )
         if too_large:
-            raise ValueError(
-                f"{function}: more than max_arcs={self.max_arcs} arcs of the product are needed: "
-                f"ask for fewer paths, prune the operands, or raise LazyComposition(max_arcs=)"
-            )
+            return None
         source, target, ilabels, olabels, arc_a, arc_b, state_a, state_b, filters = arrays
         written = ilabels if self.is_acceptor else olabels
         topology = Topology(
@@ -189,6 +250,8 @@ class LazyComposition(Unbuilt):
         return found.scored(a, b)
 
 
+_MANY = 1 << 16  # arcs, after which the product is tried
+_CHEAPER = 4  # arcs of the product are made in the time that one takes here
 _MOST_SLACK = 16.0  # all of the product is made behind that
 
 
@@ -221,15 +284,24 @@ def _prospects(function: str, graph: Graph) -> _Prospects:
     """Of a graph as it is now; kept until its scores are others."""
     if any(scores.is_inference() for scores in graph.scores):
         return _found(function, graph)
-    now = [(scores, scores._version) for scores in graph.scores]
+    now = _versions(graph)
     kept = _known.get(graph)
-    if kept is not None and all(
-        old is new and version == its for (old, version), (new, its) in zip(kept[0], now)
-    ):
+    if kept is not None and _same(kept[0], now):
         return kept[1]
     found = _found(function, graph)
     _known[graph] = now, found
     return found
+
+
+def _versions(graph: Graph) -> _Scores:
+    return [(s, 0 if s.is_inference() else s._version) for s in graph.scores]
+
+
+def _same(before: _Scores, now: _Scores) -> bool:
+    return all(
+        old is new and version == its
+        for (old, version), (new, its) in zip(before, now, strict=True)
+    )
 
 
 def _found(function: str, graph: Graph) -> _Prospects:

@@ -21,6 +21,13 @@ def product(function: str, a: Graph, b: Graph, max_arcs: int) -> Graph:
     return paired(function, a, b, max_arcs).scored(a, b)
 
 
+def small_product(a: Graph, b: Graph, max_arcs: int) -> Graph | None:
+    """The product of graphs on the CPU, None where more than `max_arcs` arcs are explored."""
+    num_graphs = 0 if 0 in (len(a), len(b)) else max(len(a), len(b))
+    found = _on_cpu(a, b, num_graphs, max_arcs)
+    return None if found is None else found.scored(a, b)
+
+
 def paired(function: str, a: Graph, b: Graph, max_arcs: int) -> Paired:
     """The product without scores. Of those of the operands only which starts and accepts are -inf
     matters to it.

@@ -113,6 +113,12 @@ CASES: dict[str, list[Case]] = {
     "segment_emissions": [
         case(lambda scores: gtnet.segment_emissions(scores.unsqueeze(0)).graph(), 5)
     ],
+    "trellis_graph": [
+        case(lambda scores: gtnet.trellis_graph(scores[:, :2, None, :2].expand(-1, 2, 2, 2)), 3)
+    ],
+    "alignment_graph": [
+        case(lambda scores: gtnet.alignment_graph(scores[:, :2, None, :3].expand(-1, 2, 2, 3)), 4)
+    ],
     "transducer_graph": [
         case(
             lambda scores, targets: gtnet.transducer_graph(
@@ -311,7 +317,11 @@ CASES: dict[str, list[Case]] = {
 WITHOUT = {"Animation", "GraphvizMissingError", "Lexicon", "NGramModel", "Picture", "SymbolTable"}
 WITHOUT |= {"load", "save", "to_dot", "ForcedAlignment", "Span", "GraphView"}
 WITHOUT |= {"Code", "Condensed", "DistinctPaths", "Properties", "Ragged", "SparsePaths"}  # results
-WITHOUT |= {"FailureGraph", "LazyComposition"}  # no graphs, and on the CPU only, which they say
+WITHOUT |= {
+    "FailureGraph",
+    "HistoryGraph",
+    "LazyComposition",
+}  # no graphs, and on the CPU only, which they say
 
 
 def cases() -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 from real_data import DATA, needs
 from torch.nn.functional import ctc_loss
 
-from gtnet import Emissions, Lexicon, NGramModel, SymbolTable, beam_search, forward_score, linear
+from gtnet import (
+    Emissions,
+    Graph,
+    Lexicon,
+    NGramModel,
+    SymbolTable,
+    beam_search,
+    best_answers,
+    forward_score,
+    linear,
+)
 from gtnet.decode import context_graph, ctc_decoder
 
 NAMES = ["-", "a", "b", "|"]
@@ -233,6 +244,35 @@ def test_batches_and_streams(trigrams):
     names = ["-", *"abc "]
     ((partial,),) = ctc_decoder(["abc"], names, beam=4.0)(spoken("ab", names, 0.9999))
     assert partial.words == [] and [t.name for t in partial.tokens] == ["a", "b"]
+
+
+def test_a_grammar_says_all_that_may_be_said():
+    """A Graph as language model: against the decoder without it, and the graph's own scores."""
+    words = ["a", "ab", "b"]
+    weights = torch.tensor([-0.5, 0.25, -1.0], dtype=torch.float64)
+    plan = Graph([0, 1, 0], [1, 2, 2], [0, 2, 1], None, weights, accept=2)
+    options = {"separators": "|", "nbest": 60, **WIDE}
+    (free,) = ctc_decoder(words, NAMES, **options)(frames(5, 1))
+    (found,) = ctc_decoder(words, NAMES, plan, lm_weight=2.0, **options)(frames(5, 1))
+    plain = {h.text: h.score for h in free}
+    assert {h.text: h.lm_score for h in found} == {"a b": -0.25, "ab": -1.0}
+    for h in found:
+        assert h.score == pytest.approx(plain[h.text] + 2 * h.lm_score)
+    with pytest.raises(ValueError, match="lm must be one acceptor, got 2 graphs"):
+        ctc_decoder(words, NAMES, linear([[0], [1]]))
+
+
+def test_sums_of_flat_scores_are_those_of_the_best_candidates(monkeypatch):
+    """Where exact sums take too many prefixes an answer is given all the same."""
+    few = functools.partial(best_answers, max_prefixes=2)
+    monkeypatch.setattr("gtnet.decode.hypotheses.best_answers", few)
+    scores = frames(4, 0)
+    decoder = ctc_decoder(tokens=NAMES, log_add=True, nbest=3, **WIDE)
+    (found,) = decoder(scores)
+    assert len(found) == 3
+    for h in found:
+        assert h.score == pytest.approx(summed(scores, tuple(t.label for t in h.tokens)))
+    assert found[0].score >= found[1].score >= found[2].score
 
 
 def test_errors_name_what_is_wrong(tmp_path, trigrams):

@@ -25,7 +25,7 @@ from gtnet import (
     viterbi_score,
 )
 from gtnet.decode import ctc_decoder, fuse
-from gtnet.decode.histories import sentence_score
+from gtnet.language_model import sentence_scores
 
 
 class Recurrent(nn.Module):
@@ -49,6 +49,10 @@ class Recurrent(nn.Module):
         self.calls += 1
         every = (2 * self.outputs(state[0])).log_softmax(-1)
         return every[:, :-1], every[:, -1]
+
+
+def sentence_score(lm: Recurrent, labels) -> float:
+    return sentence_scores(lm, [labels])[0]
 
 
 def enumerated(lattice: Graph, lm: Recurrent, weight: float, end: bool = True) -> list[list]:
@@ -234,9 +238,9 @@ class Broken(Recurrent):
 
 def test_what_cannot_be_fused_is_named():
     lattice, lm = small_lattice(), Recurrent(2)
-    with pytest.raises(ValueError, match="the lattice writes label 1, lm scores labels 0 to 0"):
+    with pytest.raises(ValueError, match=r"label 1 is written, lm\.scores has labels 0 to 0 only"):
         fuse(lattice, Recurrent(1))
-    with pytest.raises(ValueError, match=r"fuse: lm\.scores gave NaN or"):
+    with pytest.raises(ValueError, match=r"lm\.scores gave NaN or"):
         fuse(lattice, Broken(2))
     loop = Graph([0], [0], [0], accept=0)
     with pytest.raises(ValueError, match="fuse: graph 0 has a cycle through state 0"):

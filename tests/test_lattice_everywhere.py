@@ -552,6 +552,7 @@ def test_every_public_function_that_takes_a_graph_is_asked() -> None:
     elsewhere = {
         "Animation",  # of pictures
         "FailureGraph",  # of a graph alone, whose epsilons mean something else
+        "HistoryGraph",  # of a network
         "Lattice",  # made by `compose`, of a graph
         "draw_alignment",  # of a lattice alone, see test_draw_kinds.py
         "losses.Energies",  # the result of `losses.energies`

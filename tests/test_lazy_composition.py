@@ -9,6 +9,7 @@ import strategies
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import automata, paths
 from torch.autograd import gradcheck
 
 import gtnet
@@ -20,6 +21,7 @@ from gtnet import (
     forward_score,
     k_best,
     label_sequences,
+    lazy_composition,
     prune,
     sample,
     viterbi_path,
@@ -178,3 +180,80 @@ def test_it_composes_further():
     assert "LazyComposition(Graph(" in repr(lazy) and torch.equal(
         viterbi_score(lazy @ loop), viterbi_score(again)
     )
+
+
+def read_one_by_one(lazy: LazyComposition, item: int) -> Graph:
+    """What is reached from the start, with the maps of `compose`."""
+    number: dict[int, int] = {}
+    start = lazy.start_states(item)
+    waiting = list(start)
+    for state in waiting:
+        number[state] = len(number)
+    rows = []
+    while waiting:
+        state = waiting.pop()
+        for arc in lazy.arcs(state):
+            if arc.target not in number:
+                number[arc.target] = len(number)
+                waiting.append(arc.target)
+            rows.append((number[state], number[arc.target], *arc[:3], *arc[4:]))
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 7
+    graph = Graph(
+        *map(list, columns[:4]),
+        torch.tensor(columns[4], dtype=lazy.dtype),
+        start=[start.get(state, -math.inf) for state in number],
+        accept=[lazy.accept_score(state) for state in number],
+        num_states=len(number),
+    )
+    graph.arc_maps = tuple(torch.tensor(c, dtype=torch.int32) for c in columns[5:])
+    return graph
+
+
+def spelled(graph: Graph) -> list[tuple]:
+    """The paths of one graph: arcs of both operands, labels, score."""
+    (one,) = automata(graph)
+    maps = [m.tolist() for m in graph.arc_maps]
+    return sorted(
+        (*(tuple(m[k] for k in p.arcs) for m in maps), p.inputs, p.outputs, round(p.score, 4))
+        for p in paths(one)
+    )
+
+
+@given(strategies.operands(), st.sampled_from([0, 3, 1000]))
+@settings(max_examples=50)
+def test_states_read_one_by_one_are_those_of_the_product(pair, kept):
+    a, b = pair
+    lazy = LazyComposition(a, b, kept_arcs=kept)
+    whole = compose(a, b)
+    for item in range(len(lazy)):
+        expected = whole[item]
+        first = whole.arc_offsets[item]
+        expected.arc_maps = tuple(m[first : first + expected.num_arcs] for m in whole.arc_maps)
+        assert spelled(read_one_by_one(lazy, item)) == spelled(expected)
+
+
+def test_arcs_of_few_states_are_kept():
+    a, b = word_graphs(40, 8)
+    lazy = LazyComposition(a, b, kept_arcs=50)
+    start = next(iter(lazy.start_states()))
+    arcs = lazy.arcs(start)
+    assert lazy.arcs(start) is arcs
+    assert lazy.state_pair(start) == (0, 0) and not lazy.is_accepting(start)
+    read_one_by_one(lazy, 0)
+    assert 1 <= lazy._states[1].kept <= 50
+    with torch.no_grad():
+        a.weights[0] += 1.0
+    assert sum(arc.weight for arc in lazy.arcs(start)) != sum(arc.weight for arc in arcs)
+    with pytest.raises(ValueError, match="-1 is no state of the composition"):
+        lazy.arcs(-1)
+    with pytest.raises(ValueError, match="item must be"):
+        lazy.start_states(3)
+
+
+def test_where_most_of_the_product_is_needed_it_is_built(monkeypatch):
+    """And the search goes on where the product is larger still; the answers are the same."""
+    a, b = word_graphs(30, 12)
+    expected = viterbi_score(compose(a, b))
+    for many in (1, 50, 10**6):
+        monkeypatch.setattr(lazy_composition, "_MANY", many)
+        assert torch.equal(viterbi_score(LazyComposition(a, b)), expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,17 +14,21 @@ from gtnet._checks import NEG_INF
 from gtnet._files import PathLike
 from gtnet._searched import Limits
 from gtnet.beam_search import BeamSearch
+from gtnet.build import linear
+from gtnet.compose import compose
 from gtnet.decode.context import context_graph
-from gtnet.decode.fusion import fuse
-from gtnet.decode.histories import LanguageModel, sentence_score
-from gtnet.decode.hypotheses import Hypothesis, Parts, Timed, best, columns, read
+from gtnet.decode.hypotheses import Best, Hypothesis, Parts, Timed, best, columns, read
 from gtnet.decode.words import grammar, spelled, word_loop
+from gtnet.distance import viterbi_score
 from gtnet.failure_graph import FailureGraph
 from gtnet.free_alignments import ctc_topology
 from gtnet.grammar import NGramModel
 from gtnet.graph import Graph
+from gtnet.history_graph import HistoryGraph
+from gtnet.language_model import METHODS, LanguageModel, sentence_scores
 from gtnet.lexicon import Lexicon, SymbolTable, table_of
 from gtnet.remove_epsilon import remove_epsilon
+from gtnet.scale import scale
 
 _SMALL = 128  # labels; an arc from each to each is faster up to there, and takes less than 1 MB
 
@@ -31,7 +36,7 @@ _SMALL = 128  # labels; an arc from each to each is faster up to there, and take
 def ctc_decoder(
     lexicon: Lexicon | PathLike | Iterable[str] | None = None,
     tokens: SymbolTable | PathLike | Sequence[str] = (),
-    lm: NGramModel | LanguageModel | PathLike | None = None,
+    lm: NGramModel | LanguageModel | Graph | PathLike | None = None,
     *,
     nbest: int = 1,
     beam: float = 25.0,
@@ -60,16 +65,18 @@ def ctc_decoder(
             ARPA or as `NGramModel.save` wrote it, which is read with `unk` if it has it. It backs
             off exactly. Or a network (`LanguageModel`) over the labels of the words of the lexicon
             (without one, of the tokens), where a word that is not in the lexicon has the label
-            behind them: it is asked in batches for the histories in the lattice that the search
-            keeps without it (`fuse`, with the same `beam` and `max_active`), so give that a wide
-            `lattice_beam`.
+            behind them: after each frame it is asked for the new histories of all items and
+            survivors in one batch (`HistoryGraph`). Or any acceptor of labels of words (without a
+            lexicon, of tokens), a grammar that says all that may be said.
         nbest: answers at most, that differ in words (without a lexicon: in tokens).
         beam, max_active: as in `beam_search`: how much worse than the best a path may be, and how
             many survive a frame. lattice_beam: which paths answers and confidences are made of.
         lm_weight: a factor on the scores of `lm`. word_score: added for each word. unk_score: added
             for each word that is not in the lexicon, of any tokens; -inf allows none. sil_score:
             added for each separator.
-        log_add: the score of an answer is the sum over its alignments, not the best of them.
+        log_add: the score of an answer is the sum over its alignments, not the best of them. Where
+            scores are so flat that the best sums cannot be told for certain, the best of those
+            with the 100 best alignments.
         hotwords: phrases to prefer: words of the lexicon with blanks between them or as a list;
             without a lexicon tokens, as a string of characters or a list. hotword_weight: added for
             each word (without a lexicon: token) of one that is said.
@@ -114,7 +121,7 @@ class CTCDecoder:
         self,
         tokens: SymbolTable,
         lexicon: Lexicon | None,
-        lm: NGramModel | LanguageModel | None,
+        lm: NGramModel | LanguageModel | Graph | None,
         *,
         nbest: int,
         limits: Limits,
@@ -132,7 +139,6 @@ class CTCDecoder:
         self.tokens = tokens
         self.words = lexicon.words if lexicon is not None else None
         self._nbest, self._limits, self._log_add, self._lm = nbest, limits, log_add, lm
-        self._lm_weight = lm_weight
         size = len(tokens)
         empty = tokens.label(blank) if isinstance(blank, str) else blank
         empty = _checks.one_of("ctc_decoder", "blank", empty, size)
@@ -142,7 +148,7 @@ class CTCDecoder:
             topology = remove_epsilon(topology)
         written = torch.isin(topology.olabels, torch.tensor(apart, dtype=torch.int32))
         topology = topology.with_weights(topology.weights + sil_score * written)
-        graphs: list[Graph | FailureGraph] = [topology]
+        graphs: list[Graph | FailureGraph | HistoryGraph] = [topology]
         phrases = list(hotwords)
         loop, place = None, 0
         if lexicon is None:
@@ -175,6 +181,10 @@ class CTCDecoder:
                 said = sorted({entry.word for entry in lexicon.pronunciations})
                 other = self._unknown if unk_score > NEG_INF else None
                 graphs.append(grammar("ctc_decoder", lm, words, said, other, lm_weight, dtype))
+        if isinstance(lm, Graph):
+            graphs.append(_scaled(lm, lm_weight, dtype))
+        elif lm is not None and not isinstance(lm, NGramModel):
+            graphs.append(HistoryGraph(lm, lm_weight))
         self.graphs = graphs
         self._parts = Parts(topology, loop, place, frozenset(apart), tokens.name, self._word)
 
@@ -202,28 +212,18 @@ class CTCDecoder:
         """A decoder of a batch that comes in chunks of frames."""
         return CTCStream(self)
 
-    def _lm_score(self, words: Sequence[Timed], tokens: Sequence[Timed]) -> float:
-        said = tokens if self.words is None else words
-        if self._lm is None:
-            return 0.0
-        if isinstance(self._lm, NGramModel):
-            return self._lm.score([self._lm.label(one.name) for one in said])
-        return sentence_score(self._lm, [one.label for one in said])
-
-    def _fused(self, lattice: Graph, partial: bool) -> Graph:
-        """With the scores of a language model that is a network."""
-        if self._lm is None or isinstance(self._lm, NGramModel):
-            return lattice
-        beam, most, _ = self._limits
-        with torch.no_grad():
-            return fuse(
-                lattice,
-                self._lm,
-                weight=self._lm_weight,
-                beam=beam,
-                max_active=most,
-                end=not partial,
-            )
+    def _lm_scores(self, said: Sequence[Sequence[Timed]]) -> list[float]:
+        """Of sentences of words, without a lexicon of tokens."""
+        model = self._lm
+        if model is None:
+            return [0.0] * len(said)
+        if isinstance(model, NGramModel):
+            return [model.score([model.label(one.name) for one in answer]) for answer in said]
+        labels = [[one.label for one in answer] for answer in said]
+        if isinstance(model, Graph):
+            spelled = linear(labels, dtype=model.dtype)
+            return viterbi_score(compose(spelled, model)).tolist() if said else []
+        return sentence_scores(model, labels)
 
 
 class CTCStream:
@@ -253,31 +253,37 @@ class CTCStream:
 
     def _hypotheses(self, partial: bool | str) -> list[list[Hypothesis]]:
         decoder = self._decoder
-        lattice = self._search._lattice(partial)  # type: ignore[arg-type]
-        lattice = decoder._fused(lattice, partial is True)
+        with torch.no_grad():
+            lattice = self._search._lattice(partial)  # type: ignore[arg-type]
         rows, lengths = self._search._rows()
-        found = []
         first_arc, first_row = lattice.arc_offsets.tolist(), [0, *lengths.cumsum(0).tolist()]
+        drafts = []
         for item in range(len(lattice)):
-            hypotheses = []
+            seen = rows[first_row[item] : first_row[item + 1]]
             for answer in best(lattice[item], decoder._nbest, decoder._log_add):
                 arcs = torch.tensor(answer.arcs, dtype=torch.int64) + first_arc[item]
-                path = columns(lattice, arcs, decoder._parts)
-                tokens, words, labels = read(path, decoder._parts)
-                seen = rows[first_row[item] : first_row[item + 1]]
+                tokens, words, labels = read(columns(lattice, arcs, decoder._parts), decoder._parts)
                 chosen = torch.tensor(labels, dtype=torch.int64)[:, None]
-                hypotheses.append(
-                    Hypothesis(
-                        tokens,
-                        words,
-                        answer.score,
-                        float(seen.gather(1, chosen).double().sum()),
-                        decoder._lm_score(words, tokens),
-                        answer.confidence,
-                    )
-                )
-            found.append(hypotheses)
+                acoustic = float(seen.gather(1, chosen).double().sum())
+                drafts.append(_Draft(item, answer, tokens, words, acoustic))
+        without = decoder.words is None
+        scores = decoder._lm_scores([d.tokens if without else d.words for d in drafts])
+        found: list[list[Hypothesis]] = [[] for _ in range(len(lattice))]
+        for (item, answer, tokens, words, acoustic), score in zip(drafts, scores, strict=True):
+            found[item].append(
+                Hypothesis(tokens, words, answer.score, acoustic, score, answer.confidence)
+            )
         return found
+
+
+class _Draft(NamedTuple):
+    """An answer of an item, before the language model has said what it is worth."""
+
+    item: int
+    answer: Best
+    tokens: list[Timed]
+    words: list[Timed]
+    acoustic: float
 
 
 def _tokens(tokens: SymbolTable | PathLike | Sequence[str]) -> SymbolTable:
@@ -305,17 +311,30 @@ def _lexicon(
     return spelled(lexicon, tokens)
 
 
+def _scaled(graph: Graph, factor: float, dtype: torch.dtype) -> Graph:
+    scaled = scale(graph.detach().to(dtype), factor)
+    assert isinstance(scaled, Graph)
+    return scaled
+
+
 def _model(
-    lm: NGramModel | LanguageModel | PathLike | None, unk: str
-) -> NGramModel | LanguageModel | None:
+    lm: NGramModel | LanguageModel | Graph | PathLike | None, unk: str
+) -> NGramModel | LanguageModel | Graph | None:
     if not isinstance(lm, str | os.PathLike):
+        if isinstance(lm, Graph):
+            if len(lm) != 1 or not lm.is_acceptor:
+                raise ValueError(
+                    f"ctc_decoder: lm must be one acceptor, got {len(lm)} graphs"
+                    f"{'' if lm.is_acceptor else ' that write labels of their own'}"
+                )
+            return lm
         if lm is None or isinstance(lm, NGramModel):
             return lm
-        missing = [name for name in ("start", "step", "scores") if not hasattr(lm, name)]
+        missing = [name for name in METHODS if not hasattr(lm, name)]
         if missing:
             raise TypeError(
-                f"ctc_decoder: lm must be an NGramModel, a file or a network with start, step and "
-                f"scores, got {type(lm).__name__} without {', '.join(missing)}"
+                f"ctc_decoder: lm must be an NGramModel, a Graph, a file or a network with start, "
+                f"step and scores, got {type(lm).__name__} without {', '.join(missing)}"
             )
         return lm
     saved = os.fspath(lm).endswith(".safetensors")

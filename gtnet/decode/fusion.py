@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gtnet import _checks
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
 from gtnet.connect import connect
-from gtnet.decode.histories import Histories, LanguageModel, after, scores_of, selected, survivors
+from gtnet.decode.histories import Histories, survivors
 from gtnet.distance import best_to_accept
 from gtnet.graph import Graph, built
+from gtnet.language_model import LanguageModel, scored_again
 from gtnet.topology import Topology
 
 
@@ -73,7 +73,11 @@ def fuse(
         if end:
             ends = torch.from_numpy(asked.ends(found.history))
     if torch.is_grad_enabled():
-        follows, ends = _scored_again(lm, asked, found)
+        writes = np.flatnonzero(found.labels >= 0)
+        before = found.history[found.source[writes]]
+        said, ends = scored_again(lm, asked.tree, before, found.labels[writes], found.history)
+        follows = torch.zeros(len(found.labels), dtype=torch.float64)
+        follows = follows.index_put((torch.from_numpy(writes),), said)
     dtype, topology = lattice.dtype, lattice.topology
     arcs, states, source, target = (
         torch.from_numpy(column)
@@ -138,8 +142,8 @@ def _search(lattice: Graph, asked: Histories, weight: float, beam: float, most: 
     size = 0
     while waiting:
         now = _Arrivals(*map(np.concatenate, zip(*waiting.pop(min(waiting)), strict=True)))
-        keys, place = np.unique(now.state * len(asked.parent) + now.history, return_inverse=True)
-        state, history = np.divmod(keys, len(asked.parent))
+        keys, place = np.unique(now.state * len(asked.tree) + now.history, return_inverse=True)
+        state, history = np.divmod(keys, len(asked.tree))
         score = np.full(len(keys), NEG_INF)
         np.maximum.at(score, place, now.score)
         good = survivors(score + ahead[state], item[state], beam, most)
@@ -200,7 +204,7 @@ def _said(found: _Arrivals, olabels: np.ndarray, asked: Histories, weight: float
         return found
     follow, history = found.follow.copy(), found.history.copy()
     follow[writes] = asked.follows(history[writes], labels[writes])
-    history[writes] = asked.longer(history[writes], labels[writes])
+    history[writes] = asked.tree.longer(history[writes], labels[writes])
     possible = follow > NEG_INF
     score = found.score + weight * np.where(possible, follow, 0)
     longer = found._replace(history=history, score=score, follow=follow)
@@ -232,42 +236,3 @@ def _columns(rows: list[tuple[np.ndarray, ...]], dtypes: Sequence[Any]) -> list[
         np.concatenate([np.empty(0, dtype), *part])
         for part, dtype in zip(parts, dtypes, strict=True)
     ]
-
-
-def _scored_again(lm: LanguageModel, asked: Histories, found: _Found) -> tuple[Tensor, Tensor]:
-    """What arcs write and the end after every state, with gradients: a batch for each length."""
-    parent, label = np.array(asked.parent), np.array(asked.label)
-    needed = np.zeros(len(parent), bool)
-    needed[found.history] = needed[0] = True
-    length = np.zeros(len(parent), np.int64)
-    for h in range(1, len(parent)):  # parents come first
-        length[h] = length[parent[h]] + 1
-    for h in range(len(parent) - 1, 0, -1):
-        needed[parent[h]] |= needed[h]
-    row = np.zeros(len(parent), np.int64)
-    writes = np.flatnonzero(found.labels >= 0)
-    before = found.history[found.source[writes]]
-    state = lm.start()
-    parts: list[list[Tensor]] = [[], []]
-    places: list[list[np.ndarray]] = [[], []]
-    for n in range(int(length[needed].max()) + 1):
-        own = np.flatnonzero(needed & (length == n))
-        row[own] = np.arange(len(own))
-        if n:
-            state = after(lm, selected(state, row[parent[own]]), label[own].tolist())
-        follows, ends = scores_of(lm, state)
-        arcs = np.flatnonzero(length[before] == n)
-        own_labels = torch.from_numpy(found.labels[writes[arcs]])
-        parts[0].append(follows[torch.from_numpy(row[before[arcs]]), own_labels].cpu().double())
-        places[0].append(writes[arcs])
-        states = np.flatnonzero(length[found.history] == n)
-        parts[1].append(ends[torch.from_numpy(row[found.history[states]])].cpu().double())
-        places[1].append(states)
-    sizes = len(found.labels), len(found.history)
-    follows, ends = (
-        torch.zeros(size, dtype=torch.float64).index_put(
-            (torch.from_numpy(np.concatenate(place)),), torch.cat(part)
-        )
-        for size, place, part in zip(sizes, places, parts, strict=True)
-    )
-    return follows, ends

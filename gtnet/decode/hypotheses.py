@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gtnet._checks import EPSILON
-from gtnet.best_answers import best_answers
+from gtnet.best_answers import TooFlatError, best_answers
 from gtnet.build import linear
 from gtnet.compose import compose
 from gtnet.distance import forward_score, viterbi_score
@@ -77,9 +77,7 @@ def best(lattice: Graph, nbest: int, log_add: bool) -> Iterator[Best]:
     if not total > -math.inf:
         return
     if log_add:
-        (answers,) = best_answers(lattice, nbest)
-        scores = viterbi_score(answers)
-        answers = linear(label_sequences(answers), dtype=lattice.dtype)
+        answers, scores = _best_sums(lattice, nbest)
         spelled = compose(lattice, answers)
         paths = viterbi_path(spelled)
         assert paths.arc_maps is not None and spelled.arc_maps is not None
@@ -94,6 +92,26 @@ def best(lattice: Graph, nbest: int, log_add: bool) -> Iterator[Best]:
     for i, (score, summed) in enumerate(zip(scores.tolist(), sums.tolist(), strict=True)):
         share = math.exp(min(summed - total, 0.0))
         yield Best(arcs[ends[i] : ends[i + 1]].tolist(), score, share)
+
+
+_CANDIDATES = 100
+
+
+def _best_sums(lattice: Graph, nbest: int) -> tuple[Graph, Tensor]:
+    """The answers with the best sums, one to a graph, best first, and these.
+
+    Where scores are so flat that these cannot be told for certain, the best of `_CANDIDATES` with
+    the best paths, and of four times `nbest`.
+    """
+    try:
+        (answers,) = best_answers(lattice, nbest)
+    except TooFlatError:
+        (paths,) = k_best(lattice, max(_CANDIDATES, 4 * nbest), unique="olabels")
+        said = label_sequences(paths)
+        sums = forward_score(compose(lattice, linear(said, dtype=lattice.dtype)))
+        order = sums.argsort(descending=True, stable=True)[:nbest]
+        return linear([said[i] for i in order.tolist()], dtype=lattice.dtype), sums[order]
+    return linear(label_sequences(answers), dtype=lattice.dtype), viterbi_score(answers)
 
 
 class Path(NamedTuple):

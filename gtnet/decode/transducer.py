@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
-from gtnet.decode.histories import Predictor, Prefixes, State, after, joined, selected, survivors
+from gtnet.decode.histories import survivors
 from gtnet.grids import lengths_of
+from gtnet.language_model import HistoryTree, Predictor, State, after, joined, selected
 from gtnet.transducer_grid import Alignments
 
 Joiner = Callable[[Tensor, State], Tensor]
@@ -133,7 +134,7 @@ class TransducerStream:
 
     def __init__(self, decoder: TransducerDecoder) -> None:
         self._decoder = decoder
-        self._prefixes = Prefixes()
+        self._prefixes = HistoryTree()
         self._ways = [(-1, -1)]  # the way before, the frame
         self._active: _Active | None = None
         self._state: State = None
@@ -189,8 +190,8 @@ class TransducerStream:
     def _spelled(self, history: int, way: int) -> tuple[list[int], list[int]]:
         labels, frames = [], []
         while history:
-            labels.append(self._prefixes.label[history])
-            history = self._prefixes.parent[history]
+            labels.append(int(self._prefixes.label[history]))
+            history = int(self._prefixes.parent[history])
         while way:
             way, frame = self._ways[way]
             frames.append(frame)

@@ -54,6 +54,7 @@ EXCLUDED = {
     "losses.ngram_contexts": "a table of integers: tests/test_gnat.py",
     "LazyComposition": "against the product built: tests/test_lazy_composition.py",
     "FailureGraph": "no automaton, but what a search takes: tests/test_beam_product.py",
+    "HistoryGraph": "a network in a search: tests/test_history_graph.py",
     "Lexicon": READS_FILES,
     "NGramModel": READS_FILES,
     "SymbolTable": "names of labels, no graph: tests/test_lexicon.py",

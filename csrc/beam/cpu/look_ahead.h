@@ -45,6 +45,35 @@ class RangeMaximum {
   std::vector<const Score*> levels_;
 };
 
+// The arcs of a graph by the label that is matched. Where `width` is not 0, rows of scores stand for
+// them: a state from 0 to below `end` has an arc for each label below `width`, at position
+// state * width + label, and any other state has none.
+struct Matched : rewrite::Operand {
+  int32_t width = 0;
+
+  bool has(int32_t state) const { return width == 0 || (0 <= state && state < end); }
+  rewrite::ArcsOfState of(int32_t state) const {
+    if (width == 0) return rewrite::ArcsOfState::of(*this, state);
+    if (!has(state)) return {0, 0, 0};
+    return {state * width, state * width, (state + 1) * width};
+  }
+  // The first position of a state's arcs whose label is not below `label`.
+  int32_t first_not_below(const rewrite::ArcsOfState& arcs, int32_t label) const {
+    if (width == 0) return rewrite::first_not_below(labels, arcs.label, arcs.end, label);
+    return std::min(arcs.end, arcs.label + label);
+  }
+  int32_t place_of(const rewrite::ArcsOfState& arcs, int32_t label) const {
+    if (width == 0) return rewrite::place_of(labels, arcs.label, arcs.end, label);
+    return first_not_below(arcs, label);
+  }
+  bool reads(const rewrite::ArcsOfState& arcs, int32_t position, int32_t label) const {
+    return (width == 0 ? labels[position] : position - arcs.label) == label;
+  }
+  int32_t arc(int32_t position) const {
+    return width == 0 ? leaving.arcs[position] : position;
+  }
+};
+
 // The labels from `low` to `high` are those that a state of the left graph may write next, along
 // arcs that write nothing. low < 0: any, or it can end without another one.
 struct Interval {
@@ -57,7 +86,7 @@ struct Interval {
 template <class Score>
 class LookAhead {
  public:
-  LookAhead(const Interval& interval, const rewrite::Operand& right, const Score* weights,
+  LookAhead(const Interval& interval, const Matched& right, const Score* weights,
             const Score* maxima, int64_t num_arcs)
       : interval_(interval),
         right_(right),
@@ -84,11 +113,12 @@ class LookAhead {
   };
 
   double bound(int32_t low, int32_t high, int32_t state) const {
+    if (!right_.has(state)) return 0;
     double best = kNegInf, before = 0;
     for (;;) {
-      const auto arcs = rewrite::ArcsOfState::of(right_, state);
-      const int32_t first = rewrite::first_not_below(right_.labels, arcs.label, arcs.end, low);
-      const int32_t last = rewrite::first_not_below(right_.labels, first, arcs.end, high + 1);
+      const auto arcs = right_.of(state);
+      const int32_t first = right_.first_not_below(arcs, low);
+      const int32_t last = right_.first_not_below(arcs, high + 1);
       best = std::max(best, before + maximum_(first, last));
       if (arcs.epsilons() == 0) return best;
       if (arcs.epsilons() > 1) return std::max(best, before);  // where to is not looked at
@@ -99,7 +129,7 @@ class LookAhead {
   }
 
   const Interval interval_;
-  const rewrite::Operand right_;
+  const Matched right_;
   const Score* const weights_;
   const RangeMaximum<Score> maximum_;
   std::vector<Known> known_;

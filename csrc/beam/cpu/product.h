@@ -21,8 +21,8 @@ constexpr int kMostGraphs = 8;
 // and what the others read.
 template <class Score>
 struct ProductGraph {
-  rewrite::Operand arcs;
-  const int32_t* others;          // by position, the label of the other side
+  Matched arcs;                   // rows of scores: of the last graph alone
+  const int32_t* others;          // by position, the label of the other side; null for rows
   const Score *weights, *maxima;  // by position; the greatest of them (RangeMaximum)
   const Score* start;             // by state
   const int32_t* epsilon_order;   // by state; null where no arc reads an epsilon
@@ -137,7 +137,10 @@ class Product {
     const int32_t* const tuple = table_[state];
     if (tuple[size_] != 0) return kNegInf;
     double score = 0;
-    for (int i = 0; i < size_; ++i) score += static_cast<double>(graphs_[i].start[tuple[i]]);
+    for (int i = 0; i < size_; ++i) {
+      if (!graphs_[i].arcs.has(tuple[i])) return kNegInf;
+      score += static_cast<double>(graphs_[i].start[tuple[i]]);
+    }
     return score + potential(tuple);
   }
 
@@ -159,9 +162,10 @@ class Product {
     const int32_t* const tuple = table_[state];
     if (silent_[tuple[0]]) return true;
     for (int i = 1; i < size_; ++i) {
-      const rewrite::Operand& arcs = graphs_[i].arcs;
+      const Matched& arcs = graphs_[i].arcs;
+      if (graphs_[i].failing || arcs.width > 0) continue;
       const int32_t k = arcs.leaving.offsets[tuple[i]];
-      if (graphs_[i].failing || k == arcs.leaving.offsets[tuple[i] + 1]) continue;
+      if (k == arcs.leaving.offsets[tuple[i] + 1]) continue;
       if (arcs.labels[k] < 0 && filters_[i - 1].b_alone(filter_of(tuple, i))) return true;
     }
     return false;
@@ -186,7 +190,7 @@ class Product {
     const auto place = static_cast<int32_t>(recorded_.size() / size_);
     for (int i = 0; i < size_; ++i) {
       const int32_t at = positions_[static_cast<int64_t>(k) * size_ + i];
-      recorded_.push_back(at == kNone ? kNone : graphs_[i].arcs.leaving.arcs[at]);
+      recorded_.push_back(at == kNone ? kNone : graphs_[i].arcs.arc(at));
     }
     return place;
   }
@@ -304,17 +308,16 @@ class Product {
       moves_.push_back(move);
     };
     if (silent && !silent_[tuple[0]]) return;
-    const auto arcs = rewrite::ArcsOfState::of(first.arcs, tuple[0]);
-    const auto read = rewrite::ArcsOfState::of(second.arcs, tuple[1]);
+    const auto arcs = first.arcs.of(tuple[0]), read = second.arcs.of(tuple[1]);
     for (int32_t k = arcs.epsilon; k < arcs.label; ++k) add(k);
-    if (second.failing || arcs.labelled() <= read.labelled()) {
+    if (second.failing || second.arcs.width > 0 || arcs.labelled() <= read.labelled()) {
       for (int32_t k = arcs.label; k < arcs.end; ++k) add(k);
       return;
     }
     for (int32_t l = read.label; l < read.end; ++l) {
       const int32_t label = second.arcs.labels[l];
       if (l > read.label && second.arcs.labels[l - 1] == label) continue;
-      int32_t k = rewrite::place_of(first.arcs.labels, arcs.label, arcs.end, label);
+      int32_t k = first.arcs.place_of(arcs, label);
       for (; k < arcs.end && first.arcs.labels[k] == label; ++k) add(k);
     }
   }
@@ -324,7 +327,7 @@ class Product {
     const ProductGraph<Score>& graph = graphs_[i];
     const rewrite::EpsilonFilter filter = filters_[i - 1];
     const int now = filter_of(tuple, i);
-    const auto arcs = rewrite::ArcsOfState::of(graph.arcs, tuple[i]);
+    const auto arcs = graph.arcs.of(tuple[i]);
     const bool follows = !graph.failing;
     for (const Move& move : moves_) {
       if (move.olabel >= 0) {
@@ -350,17 +353,17 @@ class Product {
   // Whether arcs of these read what the move writes.
   bool match(int i, const Move& move, const rewrite::ArcsOfState& arcs, double before) {
     if (arcs.labelled() == 0) return false;
-    const In<int32_t> labels = graphs_[i].arcs.labels;
-    const int32_t first = rewrite::place_of(labels, arcs.label, arcs.end, move.olabel);
+    const Matched& own = graphs_[i].arcs;
+    const int32_t first = own.place_of(arcs, move.olabel);
     int32_t l = first;
-    for (; l < arcs.end && labels[l] == move.olabel; ++l) add(i, move, l, 0, before);
+    for (; l < arcs.end && own.reads(arcs, l, move.olabel); ++l) add(i, move, l, 0, before);
     return l > first;
   }
 
   void fail(int i, const Move& move, int32_t state) {
     double before = 0;
     for (;;) {
-      const auto arcs = rewrite::ArcsOfState::of(graphs_[i].arcs, state);
+      const auto arcs = graphs_[i].arcs.of(state);
       if (match(i, move, arcs, before) || arcs.epsilons() == 0) return;
       before += static_cast<double>(graphs_[i].weights[arcs.epsilon]);
       state = graphs_[i].arcs.leaving.states[arcs.epsilon];
@@ -373,7 +376,7 @@ class Product {
     longer.olabel = kEpsilon;
     if (position != kNone) {
       longer.positions[i] = position;
-      longer.olabel = graphs_[i].others[position];
+      if (graphs_[i].others) longer.olabel = graphs_[i].others[position];
       longer.weight += before + static_cast<double>(graphs_[i].weights[position]);
     }
     if (longer.weight > kNegInf) joined_.push_back(longer);

@@ -161,6 +161,8 @@ Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& stat
 // Of graph i of a product the columns at i. `labels` are those matched with the graph before (of
 // the first one, with the second), `others` those of the other side; low, high [states] are empty
 // without look-ahead; `traits` bool [graphs * 2]: its epsilons are failures; it writes epsilons.
+// The last graph may be rows of scores: `offsets` are empty then, and so are arcs, labels and others;
+// weights and targets are [states * width].
 struct ProductTensors {
   Tensors state_offsets, offsets, arcs, targets, labels, others, weights, start, orders, low, high;
   Tensors maxima;
@@ -174,15 +176,19 @@ struct ProductTensors {
       const int64_t g = graphs(state_offsets[i]) == 1 ? 0 : item;
       const int64_t* const state = input<int64_t>(state_offsets[i]);
       const bool* const trait = input<bool>(traits) + 2 * i;
+      const int64_t num_arcs = targets[i].numel();
+      const bool rows = offsets[i].numel() == 0;
+      const auto width = static_cast<int32_t>(rows ? num_arcs / state[g + 1] : 0);
       parts.push_back(
-          {{csr_of(offsets[i], arcs[i], targets[i]), input<int32_t>(labels[i]), nullptr, nullptr,
-            static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1])},
-           input<int32_t>(others[i]),
+          {{{csr_of(offsets[i], arcs[i], targets[i]), input<int32_t>(labels[i]), nullptr, nullptr,
+             static_cast<int32_t>(state[g]), static_cast<int32_t>(state[g + 1])},
+            width},
+           rows ? nullptr : input<int32_t>(others[i]),
            input<Score>(weights[i]),
            input<Score>(maxima[i]),
            input<Score>(start[i]),
            orders[i].numel() ? input<int32_t>(orders[i]) : nullptr,
-           arcs[i].numel(),
+           num_arcs,
            trait[1],
            trait[0]});
       const bool looks = low[i].numel() > 0;
