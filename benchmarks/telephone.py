@@ -153,7 +153,7 @@ def main() -> None:
         test = numbers(speakers, speaker, 200, 99)
         torch.manual_seed(given.seed)
         reader = Recognizer(DIGITS, None, SoundFrontEnd(CONFIG))
-        seen, heard = (reader.observe([one.sound for one in part])  # type: ignore[misc] for part in (strings, test))
+        seen, heard = (reader.observe([one.sound for one in part]) for part in (strings, test))
         learn(reader, losses(reader, strings, seen, given.seed), given.steps, 3e-3)
         seconds = time.process_time() - began
         for row in judged(reader.eval(), test, heard):
