@@ -117,7 +117,7 @@ CASES: dict[str, list[Case]] = {
         case(lambda scores: gtnet.trellis_graph(scores[:, :2, None, :2].expand(-1, 2, 2, 2)), 3)
     ],
     "alignment_graph": [
-        case(lambda scores: gtnet.alignment_graph(scores[:, :2, None, :3].expand(-1, 2, 2, 3)), 4)
+        case(lambda scores: gtnet.alignment_graph(scores[:, :2, None, :3].expand(-1, 2, 2, 3)), 5)
     ],
     "transducer_graph": [
         case(

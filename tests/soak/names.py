@@ -55,6 +55,8 @@ EXCLUDED = {
     "LazyComposition": "against the product built: tests/test_lazy_composition.py",
     "FailureGraph": "no automaton, but what a search takes: tests/test_beam_product.py",
     "HistoryGraph": "a network in a search: tests/test_history_graph.py",
+    "trellis_graph": "against enumeration: tests/test_trellis.py",
+    "alignment_graph": "against enumeration: tests/test_trellis.py",
     "Lexicon": READS_FILES,
     "NGramModel": READS_FILES,
     "SymbolTable": "names of labels, no graph: tests/test_lexicon.py",
