@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
-from gtnet import _checks
+from gtnet import _checks, _ops
 from gtnet._memory import named
 from gtnet.alignments import ctc_graph
 from gtnet.beam_search import beam_search
 from gtnet.build import Labels, label_rows
 from gtnet.compose import compose
-from gtnet.distance import viterbi_score
 from gtnet.emissions import Emissions
 from gtnet.free_alignments import with_star
 from gtnet.graph import Graph
@@ -82,7 +84,8 @@ def forced_align(
 
     Raises TypeError or ValueError for wrong shapes, labels, lengths and words. An item whose
     transcript does not fit into its frames has no alignment (see `ForcedAlignment`).
-    Complexity: O(frames · tokens) time and memory an item; with a beam O(frames · survivors).
+    Complexity: O(frames · tokens) time and O(√frames · tokens) memory an item; with a beam
+    O(frames · survivors).
     Gradient: to `total` and `scores`, along the best alignment.
     Source: Graves et al. 2006; Kürzinger et al. 2020 (CTC segmentation); Pratap et al. 2024 (star).
     """
@@ -101,13 +104,41 @@ def forced_align(
     lengths = input_lengths if isinstance(input_lengths, Tensor | None) else list(input_lengths)
     emissions = Emissions(scores, lengths)
     dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    graph = ctc_graph([row.tolist() for row in rows], blank, dtype=dtype).to(scores.device)
-    if beam is None and max_active is None:
-        path = viterbi_path(compose(emissions, graph))
-    else:
+    exact = beam is None and max_active is None
+    states = _states(emissions, rows, blank) if exact else None
+    if states is None:
+        graph = ctc_graph([row.tolist() for row in rows], blank, dtype=dtype).to(scores.device)
         wide = math.inf if beam is None else beam
-        path = viterbi_path(beam_search(emissions, graph, beam=wide, max_active=max_active))
-    return _read(path, emissions, per_word)
+        lattice = (
+            compose(emissions, graph)
+            if exact
+            else beam_search(emissions, graph, beam=wide, max_active=max_active)
+        )
+        states = _states_of(viterbi_path(lattice), emissions, blank)
+    return _read(states, emissions, rows, blank, per_word)
+
+
+def _states(emissions: Emissions, rows: list[Tensor], blank: int) -> Tensor | None:
+    """The state of every frame, int64 [batch, frames]: 2i for the blank before token i, 2i + 1 for
+    token i, -1 where there is none; None where only the lattice works.
+    """
+    scores = emissions.scores.detach()
+    if scores.device.type != "cpu" or _ops.transformed() or scores.dtype in _checks.SHORT:
+        return None
+    sizes = torch.tensor([len(row) for row in rows])
+    given = (emissions.lengths, torch.cat([*rows, sizes.new_empty(0)]).long(), sizes, blank)
+    return _ops.ctc_align(_ops.rows_of_labels(scores), *given).view(scores.shape[:2]).long()
+
+
+def _states_of(path: Graph, emissions: Emissions, blank: int) -> Tensor:
+    """The same of best paths with one arc a frame."""
+    batch, frames, _ = emissions.scores.shape
+    inside = torch.arange(frames, device=path.device) < path.arc_offsets.diff()[:, None]
+    begun = torch.zeros(batch, frames, dtype=torch.int64, device=path.device)
+    begun[inside] = (path.olabels >= 0).long()
+    states = 2 * begun.cumsum(1)
+    states[inside] -= (path.ilabels != blank).long()
+    return torch.where(inside, states, -1)
 
 
 def _rows(targets: Labels, lengths: Sequence[int] | Tensor | None) -> list[Tensor]:
@@ -152,47 +183,55 @@ def _checked_words(words: Sequence[Sequence[int]], rows: list[Tensor]) -> list[l
     return given
 
 
-def _read(path: Graph, emissions: Emissions, words: list[list[int]] | None) -> ForcedAlignment:
-    """Best paths, one arc a frame, as frames and spans."""
-    batch, frames, _ = emissions.scores.shape
-    lengths = path.arc_offsets.diff()
-    inside = torch.arange(frames, device=path.device) < lengths[:, None]
-    labels = torch.full((batch, frames), -1, device=path.device)
-    labels[inside] = path.ilabels.long()
+def _read(
+    states: Tensor,
+    emissions: Emissions,
+    rows: list[Tensor],
+    blank: int,
+    words: list[list[int]] | None,
+) -> ForcedAlignment:
+    """The states of frames as labels and spans."""
+    inside = states >= 0
+    target = pad_sequence([*rows, states.new_zeros(1)], batch_first=True)[:-1].to(states.device)
+    token = (states // 2).clamp(0, target.shape[1] - 1)
+    labels = torch.where(states % 2 == 1, target.gather(1, token), blank)
+    labels = torch.where(inside, labels, -1)
     seen = emissions.scores.gather(2, labels.clamp(min=0)[:, :, None]).squeeze(2)
     scores = torch.where(inside, seen, 0)
+    wide = scores.double()
+    assert emissions.lengths is not None
+    empty = torch.tensor([not len(row) for row in rows], device=states.device)
+    reached = inside.any(1) | empty & (emissions.lengths.to(states.device) == 0)
+    total = torch.where(reached, wide.sum(1), -torch.inf).to(scores.dtype)
+    all_sums = pad(wide.detach().cumsum(1), (1, 0)).cpu().numpy()
     tokens: list[list[Span]] = []
-    spoken: list[list[Span]] | None = None if words is None else []
-    writes, offsets = path.olabels.tolist(), path.arc_offsets.tolist()
-    reads = path.ilabels.tolist()
-    all_sums = torch.nn.functional.pad(scores.detach().cumsum(1), (1, 0)).tolist()
-    for item, sums in enumerate(all_sums):
-        begin, end = offsets[item : item + 2]
-        found = _spans(reads[begin:end], writes[begin:end], sums)
-        tokens.append(found)
-        if spoken is not None and words is not None:
-            spoken.append(_joined(found, words[item] if found else [], sums))
-    return ForcedAlignment(labels, scores, tokens, spoken, viterbi_score(path))
+    for row, state, sums in zip(rows, states.cpu().numpy(), all_sums, strict=True):
+        tokens.append(_spans(row.tolist(), state[state >= 0], sums))
+    spoken = None
+    if words is not None:
+        spoken = [
+            _joined(found, sizes if found else [], sums)
+            for found, sizes, sums in zip(tokens, words, all_sums, strict=True)
+        ]
+    return ForcedAlignment(labels, scores, tokens, spoken, total)
 
 
-def _spans(reads: list[int], writes: list[int], sums: list[float]) -> list[Span]:
-    """The frames of each token: from the one that writes it, while its label goes on."""
-    starts = [frame for frame, label in enumerate(writes) if label >= 0]
-    spans = []
-    limits = [*starts[1:], len(reads)][: len(starts)]
-    for start, limit in zip(starts, limits, strict=True):
-        end = start + 1
-        while end < limit and reads[end] == reads[start]:
-            end += 1
-        spans.append(Span(writes[start], start, end, (sums[end] - sums[start]) / (end - start)))
-    return spans
+def _spans(labels: list[int], states: np.ndarray, sums: np.ndarray) -> list[Span]:
+    """The frames of each token. States never go down."""
+    if not len(states):
+        return []
+    own = 2 * np.arange(len(labels)) + 1
+    starts, ends = (np.searchsorted(states, own, side) for side in ("left", "right"))
+    means = (sums[ends] - sums[starts]) / (ends - starts)
+    rows = zip(labels, starts.tolist(), ends.tolist(), means.tolist(), strict=True)
+    return [Span(*row) for row in rows]
 
 
-def _joined(tokens: list[Span], sizes: list[int], sums: list[float]) -> list[Span]:
+def _joined(tokens: list[Span], sizes: list[int], sums: np.ndarray) -> list[Span]:
     """The frames of each word: from its first token to its last, blanks between included."""
     spans, first = [], 0
     for number, size in enumerate(sizes):
         start, end = tokens[first].start, tokens[first + size - 1].end
-        spans.append(Span(number, start, end, (sums[end] - sums[start]) / (end - start)))
+        spans.append(Span(number, start, end, float(sums[end] - sums[start]) / (end - start)))
         first += size
     return spans

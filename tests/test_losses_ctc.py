@@ -1,9 +1,11 @@
-"""The CTC loss beside emissions composed with the CTC graph of the target."""
+"""CTC losses and alignments beside emissions composed with the CTC graph of the target."""
+
+import itertools
 
 import pytest
 import torch
 
-from gtnet import Emissions, ctc_graph
+from gtnet import Emissions, ctc_graph, forced_align, viterbi_score
 from gtnet.losses import ctc_loss
 
 SIZES = [0, 1, 2, 14, 15, 16, 17, 31, 32, 33, 48]
@@ -87,3 +89,29 @@ def test_ctc_of_an_item_does_not_depend_on_its_batch():
         alone, alone_grad = of([item])
         assert torch.equal(alone, loss[item : item + 1])
         assert torch.equal(alone_grad, grad[:, item : item + 1])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_best_alignment_to_targets_of_any_length_is_that_of_the_lattice(size, dtype):
+    generator = torch.Generator().manual_seed(size)
+    target = torch.randint(1, 5, (size,), generator=generator).tolist()
+    least = size + sum(a == b for a, b in itertools.pairwise(target))
+    for more in (-1, 0, 1, 17, 2 * size + 5, 300):
+        frames = max(1, least + more)
+        scores = torch.randn(1, frames, 6, dtype=dtype, generator=generator).log_softmax(2)
+        scores = scores.masked_fill(
+            torch.rand(scores.shape, generator=generator) < 0.02, -torch.inf
+        )
+        found = forced_align(scores, [target])
+        expected = viterbi_score(Emissions(scores) @ ctc_graph([target], dtype=dtype))
+        torch.testing.assert_close(found.total, expected)
+        torch.testing.assert_close(
+            found.scores.sum(1)[torch.isfinite(expected)], expected[torch.isfinite(expected)]
+        )
+        labels = found.labels[0].tolist()
+        if torch.isfinite(expected):
+            assert [label for label, _ in itertools.groupby(labels) if label] == target
+            assert [span.label for span in found.tokens[0]] == target
+        else:
+            assert set(labels) == {-1} and not found.tokens[0]

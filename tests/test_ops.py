@@ -361,7 +361,10 @@ def ctc_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:
     forth = [(scores, frames, t, lengths, 0, keep) for t in targets for keep in (False, True)]
     loss, shares, *columns = torch.ops.gtnet.ctc_loss(*forth[-1])
     back = [(torch.ones_like(loss), shares, scores, frames, *columns)]
-    return {"ctc_loss": forth, "ctc_loss_backward": back, "ctc_total": forth}
+    align = [given[:-1] for given in forth]
+    return {
+        "ctc_loss": forth, "ctc_loss_backward": back, "ctc_total": forth, "ctc_align": align
+    }  # fmt: skip
 
 
 def transducer_cases(dtype: torch.dtype) -> dict[str, list[tuple]]:

@@ -27,6 +27,7 @@ from gtnet._ops.emissions import PathsFound as PathsFound
 from gtnet._ops.emissions import Shares as Shares
 from gtnet._ops.emissions import Steps as Steps
 from gtnet._ops.emissions import block_steps as block_steps
+from gtnet._ops.emissions import ctc_align as ctc_align
 from gtnet._ops.emissions import ctc_arcs as ctc_arcs
 from gtnet._ops.emissions import ctc_loss as ctc_loss
 from gtnet._ops.emissions import k_best_bytes as k_best_bytes

@@ -26,6 +26,7 @@ from gtnet._ops.totals import (
 steps = interruptible(operators.steps.default)
 block_steps = interruptible(operators.block_steps.default)
 ctc_arcs = interruptible(operators.ctc_arcs.default)
+ctc_align = interruptible(operators.ctc_align.default)
 _lattice_posteriors = interruptible(operators.lattice_posteriors.default)
 _lattice_best = interruptible(operators.lattice_best.default)
 _lattice_k_best = interruptible(operators.lattice_k_best.default)
@@ -71,6 +72,11 @@ def _(
         vector(lengths, unknown_size(), torch.int32),
         lengths.new_empty(items + 1),
     ]
+
+
+@fake("ctc_align")
+def _(scores: Tensor, lengths: Tensor, *rest: Any) -> Tensor:
+    return vector(lengths, scores.shape[0] * scores.shape[1], torch.int32)
 
 
 @fake("ctc_loss_backward")

@@ -22,6 +22,21 @@ struct CtcItem {
   int64_t frames;
   const Score* scores;  // [frames, num_labels], rows so far apart
   int64_t row_stride, num_labels;
+
+  // Positions, in whole vectors.
+  int32_t width() const { return (length + kLanes) / kLanes * kLanes; }
+
+  // Whether label i may follow the one before without a blank.
+  bool skips_to(int32_t i) const { return 0 < i && i < length && target[i] != target[i - 1]; }
+
+  // The positions that paths can be in at a frame.
+  Window window(int64_t frame) const {
+    const int64_t first = std::max<int64_t>(0, length - (frames - frame)),
+                  last = std::min<int64_t>(length, frame) + 1;
+    if (first >= last) return {0, 0};
+    return {static_cast<int32_t>(first / kLanes * kLanes),
+            static_cast<int32_t>((last + kLanes - 1) / kLanes * kLanes)};
+  }
 };
 
 // The numbers of all positions at one frame.
@@ -159,7 +174,7 @@ class CtcPass {
  public:
   explicit CtcPass(const CtcItem<Score>& item, bool keep)
       : item_(item),
-        width_((item.length + kLanes) / kLanes * kLanes),
+        width_(item.width()),
         labels_(columns(item)),
         rows_(rows_of(item, labels_)),
         kept_factors_(keep ? item.frames * LabelArray::size(rows_.steps.num_labels) : 0, false),
@@ -170,10 +185,8 @@ class CtcPass {
         blanks_(Array<T>::unwritten(slots(keep) * stride())),
         label_rows_(Array<T>::unwritten(slots(keep) * stride())),
         keep_(keep) {
-    for (int32_t i = 0; i < width_ + kMargin; ++i) {
-      const bool skips = 0 < i && i < item.length && item.target[i] != item.target[i - 1];
-      skip_.begin()[i] = skips ? 0 : 2 * extended::Limits<T>::kZero;  // below any 0
-    }
+    constexpr E kNever = 2 * extended::Limits<T>::kZero;  // below any 0
+    for (int32_t i = 0; i < width_ + kMargin; ++i) skip_.begin()[i] = item.skips_to(i) ? 0 : kNever;
   }
 
   LatticeScore forward() {
@@ -188,7 +201,7 @@ class CtcPass {
       if (!read(t, t + 1)) return {kNegInf, false, frame_.valid};
       offset += frame_.top;
       const Numbers<T> chance = frame_.numbers() + 1;
-      const Window window = window_at(t);
+      const Window window = item_.window(t);
       const CtcRow<T> to = alpha(t);
       to.clear_lanes_at(window.begin - kLanes);
       vectorized(CtcForward<T>{window, from, to, skip_.begin(), chance, chance.m[item_.length],
@@ -228,7 +241,7 @@ class CtcPass {
       poll(8 * width_);
       frame_.read_again(static_cast<int32_t>(t), static_cast<int32_t>(t - 1));
       const Numbers<T> chance = frame_.numbers() + 1;
-      const Window window = window_at(t);
+      const Window window = item_.window(t);
       T of_blank = 0, of_labels = 0;
       vectorized(CtcMeet<T>{window, alpha(t), beta, led, chance, chance.m[length], chance.e[length],
                             T{1} / total_.m, -total_.e, blank_share.begin(), label_share.begin(),
@@ -247,7 +260,7 @@ class CtcPass {
       if (t == 0) break;
       led.clear_lanes_at(window.begin - kLanes);
       led.clear_lanes_at(window.end);
-      vectorized(CtcBackward<T>{window_at(t - 1), led, beta, skip_.begin()});
+      vectorized(CtcBackward<T>{item_.window(t - 1), led, beta, skip_.begin()});
     }
     return true;
   }
@@ -301,15 +314,6 @@ class CtcPass {
   int64_t stride() const { return width_ + kLanes; }  // a vector of zeros between rows
   CtcRow<T> alpha(int64_t t) const {
     return CtcRow<T>{blanks_.begin(), label_rows_.begin()} + (keep_ ? t : t % 2) * stride();
-  }
-
-  // The positions that paths can be in at a frame.
-  Window window_at(int64_t t) const {
-    const int64_t first = std::max<int64_t>(0, item_.length - (item_.frames - t)),
-                  last = std::min<int64_t>(item_.length, t) + 1;
-    if (first >= last) return {0, 0};
-    return {static_cast<int32_t>(first / kLanes * kLanes),
-            static_cast<int32_t>((last + kLanes - 1) / kLanes * kLanes)};
   }
 
   // What too few frames give, once all of them were read.

@@ -1,6 +1,9 @@
-// Operators on CTC topologies: their arcs, and the CTC loss in one call.
-#include "lattice/cpu/ctc.h"
+// Operators on CTC topologies: their arcs, and the CTC loss and the best alignment in one call.
+#include <optional>
+
 #include "core/drivers.h"
+#include "lattice/cpu/ctc.h"
+#include "lattice/cpu/ctc_viterbi.h"
 #include "ops/cpu/lattice.h"
 #include "rewrite/cpu/ctc_topology.h"
 
@@ -34,6 +37,67 @@ bool are_lengths(const Tensor& lengths, int64_t size, int64_t most) {
          std::all_of(length, length + size, [&](int64_t n) { return 0 <= n && n <= most; });
 }
 
+// [items + 1]: where what is known of each item begins, of(item) numbers each.
+template <class Functor>
+std::vector<int64_t> offsets(int64_t size, const Functor& of) {
+  std::vector<int64_t> begin{0};
+  for (int64_t b = 0; b < size; ++b) begin.push_back(begin[b] + of(b));
+  return begin;
+}
+
+// Scores [batch, frames, labels] and targets, padded [batch, longest] or one after another.
+class CtcBatch {
+ public:
+  CtcBatch(const Tensor& scores, const Tensor& lengths, const Tensor& targets,
+           const Tensor& target_lengths, int64_t blank)
+      : scores_(scores), blank_(static_cast<int32_t>(blank)) {
+    const int64_t num_labels = scores.size(2);
+    const bool is_padded = targets.dim() == 2;
+    const int64_t width = is_padded ? targets.size(1) : 0;
+    if (blank < 0 || blank >= num_labels) return;
+    if (!are_lengths(lengths, size(), scores.size(1))) return;
+    if (is_padded && targets.size(0) != size()) return;
+    if (!are_lengths(target_lengths, size(), is_padded ? width : targets.numel())) return;
+    STD_TORCH_CHECK(num_labels <= 1 || scores.stride(2) == 1,
+                    "gtnet: the labels of a frame must be contiguous");
+    frames_ = input<int64_t>(lengths);
+    length_ = input<int64_t>(target_lengths);
+    targets_.emplace(input<int64_t>(targets), targets.numel(), width, length_, size(), num_labels,
+                     blank);
+    begin_ = offsets(size(), [&](int64_t b) { return length_[b]; });
+  }
+
+  // Whether lengths and labels are what they should be.
+  bool valid() const { return targets_ && targets_->valid; }
+  int64_t size() const { return scores_.size(0); }
+  int64_t frames(int64_t b) const { return frames_[b]; }
+  int64_t length(int64_t b) const { return length_[b]; }
+  int32_t blank() const { return blank_; }
+  int64_t work() const {
+    int64_t positions = 0;
+    for (int64_t b = 0; b < size(); ++b) positions += frames_[b] * (2 * length_[b] + 1);
+    return positions;
+  }
+
+  template <class Score>
+  lattice::CtcItem<Score> item(int64_t b) const {
+    return {targets_->labels.data() + begin_[b],
+            static_cast<int32_t>(length_[b]),
+            blank_,
+            frames_[b],
+            static_cast<const Score*>(scores_.const_data_ptr()) + b * scores_.stride(0),
+            scores_.stride(1),
+            scores_.size(2)};
+  }
+
+ private:
+  const Tensor& scores_;
+  const int32_t blank_;
+  const int64_t *frames_ = nullptr, *length_ = nullptr;
+  std::optional<rewrite::CtcTargets> targets_;
+  std::vector<int64_t> begin_;
+};
+
 // The loss of one item in arithmetic T, and how probable its labels are unless that is null.
 template <class T, class Score>
 lattice::LatticeScore lose(const lattice::CtcItem<Score>& item, Score* shares) {
@@ -43,63 +107,34 @@ lattice::LatticeScore lose(const lattice::CtcItem<Score>& item, Score* shares) {
   return result;
 }
 
-// [items + 1]: where what is known of each item begins, `of` numbers each.
-template <class Functor>
-std::vector<int64_t> offsets(int64_t size, const Functor& of) {
-  std::vector<int64_t> begin{0};
-  for (int64_t b = 0; b < size; ++b) begin.push_back(begin[b] + of(b));
-  return begin;
-}
-
-// Minus the forward scores of emissions and the topologies of targets, padded [batch, longest] or
-// one after another; to `keep` for the gradient, how probable the labels of each target and the
-// blank are in each frame, and which these are. Everything of an item is done while its alphas are
-// in the cache. Nothing where lengths, labels or scores are not what they should be: the caller
-// knows how to go on.
+// Minus the forward scores of emissions and the topologies of targets; to `keep` for the gradient,
+// how probable the labels of each target and the blank are in each frame, and which these are.
+// Everything of an item is done while its alphas are in the cache. Nothing where lengths, labels or
+// scores are not what they should be: the caller knows how to go on.
 Tensors ctc_loss(Tensor scores, Tensor lengths, Tensor targets, Tensor target_lengths,
                  int64_t blank, bool keep) {
-  const int64_t size = scores.size(0), num_labels = scores.size(2);
-  const bool is_padded = targets.dim() == 2;
-  const int64_t width = is_padded ? targets.size(1) : 0;
-  if (!are_lengths(lengths, size, scores.size(1))) return {};
-  if (is_padded && targets.size(0) != size) return {};
-  if (!are_lengths(target_lengths, size, is_padded ? width : targets.numel())) return {};
-  const int64_t *const frames = input<int64_t>(lengths), *const length =
-                                                             input<int64_t>(target_lengths);
-  const rewrite::CtcTargets given(input<int64_t>(targets), targets.numel(), width, length, size,
-                                  num_labels, blank);
-  if (!given.valid) return {};
-  STD_TORCH_CHECK(num_labels <= 1 || scores.stride(2) == 1,
-                  "gtnet: the labels of a frame must be contiguous");
-  const std::vector<int64_t> labels = offsets(size, [&](int64_t b) { return length[b]; }),
+  const CtcBatch batch(scores, lengths, targets, target_lengths, blank);
+  if (!batch.valid()) return {};
+  const int64_t size = batch.size();
+  const std::vector<int64_t> columns_at =
+                                 offsets(size, [&](int64_t b) { return batch.length(b) + 1; }),
                              kept = offsets(size, [&](int64_t b) {
-                               return keep ? frames[b] * (length[b] + 1) : 0;
+                               return keep ? batch.frames(b) * (batch.length(b) + 1) : 0;
                              });
   return with_scores(scores, [&](auto zero) -> Tensors {
     using Score = decltype(zero);
     Tensor loss = empty<Score>(scores, size), shares = empty<Score>(scores, kept[size]),
-           columns = empty<int32_t>(lengths, labels[size] + size),
+           columns = empty<int32_t>(lengths, columns_at[size]),
            column_offsets = empty<int64_t>(lengths, size + 1);
     expect_writes(shares, shares.numel() * static_cast<int64_t>(sizeof(Score)));
     Score *const losses = output<Score>(loss), *const of_labels = output<Score>(shares);
     int32_t* const column = output<int32_t>(columns);
-    int64_t* const begin = output<int64_t>(column_offsets);
-    int64_t work = 0;
-    for (int64_t b = 0; b <= size; ++b) begin[b] = labels[b] + b;
-    for (int64_t b = 0; b < size; ++b) work += frames[b] * (2 * length[b] + 1);
+    std::copy(columns_at.begin(), columns_at.end(), output<int64_t>(column_offsets));
     std::vector<char> fits(size);
-    for_each_graph(size, work, [&](int64_t b) {
-      const int32_t* const target = given.labels.data() + labels[b];
-      std::copy_n(target, length[b], column + begin[b]);
-      column[begin[b + 1] - 1] = static_cast<int32_t>(blank);
-      const lattice::CtcItem<Score> item{
-          target,
-          static_cast<int32_t>(length[b]),
-          static_cast<int32_t>(blank),
-          frames[b],
-          static_cast<const Score*>(scores.const_data_ptr()) + b * scores.stride(0),
-          scores.stride(1),
-          num_labels};
+    for_each_graph(size, batch.work(), [&](int64_t b) {
+      const lattice::CtcItem<Score> item = batch.item<Score>(b);
+      std::copy_n(item.target, item.length, column + columns_at[b]);
+      column[columns_at[b + 1] - 1] = item.blank;
       Score* const of_item = keep ? of_labels + kept[b] : nullptr;
       lattice::LatticeScore result = lose<Score>(item, of_item);
       if (!result.fits && result.valid && !std::is_same_v<Score, double>) {
@@ -147,6 +182,28 @@ Tensor ctc_loss_backward(Tensor grad_loss, Tensor shares, Tensor scores, Tensor 
   return grad_scores;
 }
 
+// The best alignment of each item: the state of every frame [batch, frames], 2i for the blank
+// before label i and 2i + 1 for that label; -1 behind the last frame, and everywhere where there is
+// no alignment.
+Tensor ctc_align(Tensor scores, Tensor lengths, Tensor targets, Tensor target_lengths,
+                 int64_t blank) {
+  const CtcBatch batch(scores, lengths, targets, target_lengths, blank);
+  STD_TORCH_CHECK(batch.valid(), "gtnet: lengths or labels are not those of the scores");
+  const int64_t num_rows = scores.size(1);
+  Tensor states = empty<int32_t>(lengths, batch.size() * num_rows);
+  with_scores(scores, [&](auto zero) {
+    using Score = decltype(zero);
+    for_each_graph(batch.size(), batch.work(), [&](int64_t b) {
+      int32_t* const state = output<int32_t>(states) + b * num_rows;
+      const lattice::CtcItem<Score> item = batch.item<Score>(b);
+      const int64_t found = lattice::CtcViterbi<Score>(item).path(state) ? item.frames : 0;
+      std::fill(state + found, state + num_rows, kNone);
+    });
+    return 0;
+  });
+  return states;
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
@@ -159,12 +216,16 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
   m.def(
       "ctc_loss_backward(Tensor grad_loss, Tensor shares, Tensor scores, Tensor lengths, "
       "Tensor columns, Tensor column_offsets) -> Tensor");
+  m.def(
+      "ctc_align(Tensor scores, Tensor lengths, Tensor targets, Tensor target_lengths, int blank) "
+      "-> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("ctc_arcs", GTNET_BOX("ctc_arcs", &ctc_arcs));
   m.impl("ctc_loss", GTNET_BOX("ctc_loss", &ctc_loss));
   m.impl("ctc_loss_backward", GTNET_BOX("ctc_loss_backward", &ctc_loss_backward));
+  m.impl("ctc_align", GTNET_BOX("forced_align", &ctc_align));
 }
 
 }  // namespace gtnet::ops
