@@ -45,8 +45,8 @@ class RangeMaximum {
   std::vector<const Score*> levels_;
 };
 
-// The arcs of a graph by the label that is matched. Where `width` is not 0, rows of scores stand for
-// them: a state from 0 to below `end` has an arc for each label below `width`, at position
+// The arcs of a graph by the label that is matched. Where `width` is not 0, rows of scores stand
+// for them: a state from 0 to below `end` has an arc for each label below `width`, at position
 // state * width + label, and any other state has none.
 struct Matched : rewrite::Operand {
   int32_t width = 0;
@@ -69,9 +69,7 @@ struct Matched : rewrite::Operand {
   bool reads(const rewrite::ArcsOfState& arcs, int32_t position, int32_t label) const {
     return (width == 0 ? labels[position] : position - arcs.label) == label;
   }
-  int32_t arc(int32_t position) const {
-    return width == 0 ? leaving.arcs[position] : position;
-  }
+  int32_t arc(int32_t position) const { return width == 0 ? leaving.arcs[position] : position; }
 };
 
 // The labels from `low` to `high` are those that a state of the left graph may write next, along

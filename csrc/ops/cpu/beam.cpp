@@ -161,8 +161,8 @@ Nine beam_search(const Tensor& scores, const Tensor& lengths, const Tensor& stat
 // Of graph i of a product the columns at i. `labels` are those matched with the graph before (of
 // the first one, with the second), `others` those of the other side; low, high [states] are empty
 // without look-ahead; `traits` bool [graphs * 2]: its epsilons are failures; it writes epsilons.
-// The last graph may be rows of scores: `offsets` are empty then, and so are arcs, labels and others;
-// weights and targets are [states * width].
+// The last graph may be rows of scores: `offsets` are empty then, and so are arcs, labels and
+// others; weights and targets are [states * width].
 struct ProductTensors {
   Tensors state_offsets, offsets, arcs, targets, labels, others, weights, start, orders, low, high;
   Tensors maxima;
