@@ -25,8 +25,16 @@ import torch
 from torch import Tensor
 
 import gtnet
-from benchmarks.reading import SHARED, count_right, learn, share, texts
-from gtnet.reader import Alphabet, PenConfig, PenFrontEnd, Recognizer, SequenceConfig
+from benchmarks.reading import SHARED, count_right, learn, share
+from gtnet.reader import (
+    Alphabet,
+    Combined,
+    PenConfig,
+    PenFrontEnd,
+    Recognizer,
+    SequenceConfig,
+    load_reader,
+)
 from gtnet.reader.checkpoint import save_reader
 from gtnet.reader.splice import Parted, Spliced, parted, strokes_of
 from gtnet.reader.strokes import Penned, read_strokes
@@ -373,6 +381,13 @@ def main() -> None:
     parser.add_argument("--made", type=int, default=4500, help="strings put together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/unipen_numerics"))
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="readers to put together with it",
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     began = time.process_time()
@@ -380,7 +395,8 @@ def main() -> None:
     free = trained(given, real, Composed(given.data, testers))
     save_reader(given.out, free)
     print(f"trained in {time.process_time() - began:.0f} CPU s")
-    seen, truth = free.observe([item.strokes for item in test]), [item.label for item in test]
+    readers = [free, *map(load_reader, given.beside)]
+    strokes, truth = [item.strokes for item in test], [item.label for item in test]
     allowed = _allowed(grammar(), [ALPHABET.labels_of(text) for text in truth])
     print(f"the grammar allows {share(allowed, len(truth))} of the strings")
     for name, language in (
@@ -388,8 +404,14 @@ def main() -> None:
         ("phone and amount", grammar()),
         ("... as usual as in training", grammar(usual)),
     ):
-        found = texts(Recognizer(ALPHABET, language, free.front_end, free.network).eval(), seen)
-        print(f"{name}: right {share(count_right(found, truth), len(truth))} strings")
+        own = [Recognizer(ALPHABET, language, one.front_end, one.network).eval() for one in readers]
+        if len(own) > 1:
+            for each in own:
+                right = count_right([answer.text for answer in each.read(strokes)], truth)
+                print(f"{name}, one reader: right {share(right, len(truth))} strings")
+        reader = Combined(own) if len(own) > 1 else own[0]
+        found = [answer.text for answer in reader.read(strokes)]
+        print(f"{name}: right {share(count_right(found, truth), len(truth))} strings", flush=True)
         wrong = [(a, t) for a, t in zip(found, truth, strict=True) if a != t]
         print("  wrong: " + ", ".join(f"{a} for {t}" for a, t in wrong[:30]))
 
