@@ -20,9 +20,8 @@ from gtnet.language_model import (
     selected,
 )
 
-_UNKNOWN = (
-    1 << 30
-)  # what a search calls the history behind a position of the table: this + position
+# What a search calls the history behind a position of the table: this + position.
+_UNKNOWN = 1 << 30
 
 
 class Histories:
