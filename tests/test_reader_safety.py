@@ -248,10 +248,8 @@ def test_warnings_of_commands_are_one_line(
         warnings.warn("load_tensors: film.safetensors is damaged", stacklevel=2)
         return 0
 
-    parser = argparse.ArgumentParser()
-    parser.set_defaults(run=warn, command="train")
-    monkeypatch.setattr(cli, "_parser", lambda: parser)
-    assert cli.main([]) == 0
+    monkeypatch.setitem(cli._RUN, "train", warn)
+    assert cli.run(argparse.Namespace(command="train")) == 0
     assert capsys.readouterr().err == "gtnet train: film.safetensors is damaged\n"
 
 
