@@ -13,7 +13,7 @@ help:
 	@echo "make read       read images with it; IMAGE=check.png"
 	@echo "make test       run the tests"
 	@echo "make test-ray   the tests on a cluster of Ray, which this installs"
-	@echo "make soak       random graphs, damaged files, kill -9; SECONDS_EACH=60"
+	@echo "make soak       random graphs, damaged files, kill -9; SECONDS_EACH=60 KILLS=20"
 	@echo "make sanitize   the tests under address, undefined and thread sanitizers"
 	@echo "make bench      time gtnet beside its peers"
 	@echo "make flashlight ctc_decoder beside flashlight-text; ARGS=\"200000 5000000\" for many words"
@@ -49,11 +49,12 @@ flashlight: .venv/has-test
 
 # Not part of the tests: what is drawn differs with SEED, by default the day.
 SECONDS_EACH ?= 60
+KILLS ?= 20
 SEED ?= $(shell date +%Y%m%d)
 soak: .venv/has-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --seconds $(SECONDS_EACH) --seed $(SEED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz_files --seconds $(SECONDS_EACH) --seed $(SEED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill --times 20 --seed $(SEED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kill --times $(KILLS) --seed $(SEED)
 
 # The extensions with sanitizers, beside the others: a whole gtnet in build/sanitize, which the
 # tests import. ARGS names a part of them. One thread each for OpenMP, whose barriers the thread
