@@ -103,10 +103,10 @@ def forced_align(
         scores = with_star(scores, blank)
     lengths = input_lengths if isinstance(input_lengths, Tensor | None) else list(input_lengths)
     emissions = Emissions(scores, lengths)
-    dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
     exact = beam is None and max_active is None
     states = _states(emissions, rows, blank) if exact else None
     if states is None:
+        dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
         graph = ctc_graph([row.tolist() for row in rows], blank, dtype=dtype).to(scores.device)
         wide = math.inf if beam is None else beam
         lattice = (

@@ -120,9 +120,8 @@ def simple_transducer_loss(
     """
     function = "simple_transducer_loss"
     known_reduction(function, reduction)
-    lengths = (input_lengths, target_lengths)
-    scales = _scales(function, lm_only_scale, am_only_scale)
-    grid = _simple_grid(function, am, lm, targets, lengths, blank, scales)
+    given = (am, lm, targets, (input_lengths, target_lengths), blank)
+    grid = _simple_grid(function, *given, (lm_only_scale, am_only_scale))
     grid = shaped(function, grid, topology, delay_penalty, fastemit_lambda)
     score = grid_score(function, grid, 1.0, "am + lm")
     return reduced(-score, reduction, zero_infinity, None)
@@ -164,9 +163,8 @@ def prune_transducer(
     """
     function = "prune_transducer"
     known_reduction(function, reduction)
-    lengths = (input_lengths, target_lengths)
-    scales = _scales(function, lm_only_scale, am_only_scale)
-    grid = _simple_grid(function, am, lm, targets, lengths, blank, scales)
+    given = (am, lm, targets, (input_lengths, target_lengths), blank)
+    grid = _simple_grid(function, *given, (lm_only_scale, am_only_scale))
     grid = shaped(function, grid, topology, delay_penalty, fastemit_lambda)
     least = 2 if topology == "regular" else 1
     if _checks.count(function, "width", width) < least:
@@ -212,6 +210,12 @@ def _simple_grid(
     scales: tuple[float, float],
 ) -> TransducerGrid:
     """The grid of logits am[:, t] + lm[:, u], normalized and smoothed."""
+    by_lm, by_am = scales
+    if not (by_lm >= 0 and by_am >= 0 and by_lm + by_am <= 1):
+        raise ValueError(
+            f"{function}: lm_only_scale and am_only_scale must be at least 0 and together at most "
+            f"1, got {by_lm} and {by_am}"
+        )
     for name, scores in (("am", am), ("lm", lm)):
         _checks.tensor(function, name, scores)
     am, lm = (
@@ -241,7 +245,6 @@ def _simple_grid(
     heard_of = am.expand(2, *am.shape).gather(3, steps.unsqueeze(2).expand(-1, -1, sizes[1], -1))
     said_of = lm.expand(2, *lm.shape).gather(3, steps.unsqueeze(3)).transpose(2, 3)
     scores = heard_of + said_of - _log_sums(am, lm)
-    by_lm, by_am = scales
     if by_lm or by_am:
         scores = scores * (1 - by_lm - by_am)
     if by_lm:
@@ -295,15 +298,6 @@ def _ranges(grid: TransducerGrid, blank: Tensor, label: Tensor, width: int) -> T
 def _never_down(rows: Tensor) -> Tensor:
     """Each entry lowered to the least that follows it."""
     return rows.flip(1).cummin(1).values.flip(1) if rows.shape[1] else rows
-
-
-def _scales(function: str, lm_only: float, am_only: float) -> tuple[float, float]:
-    if not (lm_only >= 0 and am_only >= 0 and lm_only + am_only <= 1):
-        raise ValueError(
-            f"{function}: lm_only_scale and am_only_scale must be at least 0 and together at most "
-            f"1, got {lm_only} and {am_only}"
-        )
-    return lm_only, am_only
 
 
 def _require_log_probs(scores: Tensor, grid: TransducerGrid) -> None:

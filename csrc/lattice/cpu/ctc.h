@@ -9,7 +9,6 @@
 
 #include <vector>
 
-#include "core/drivers.h"
 #include "lattice/cpu/forward_backward.h"
 
 namespace gtnet::lattice {
@@ -65,27 +64,23 @@ struct CtcForward {
   GTNET_INLINE void operator()() const {
     GTNET_SIMD()
     for (int32_t i = window.begin; i < window.end; ++i) {
-      const T blank = from.blank.m[i], label = from.label.m[i], before = from.label.m[i - 1];
-      const Exponent<T> blank_at = from.blank.e[i], label_at = from.label.e[i],
-                        before_at = from.label.e[i - 1], skipped_at = before_at + skip[i];
-      Exponent<T> top = blank_at > before_at ? blank_at : before_at;
-      T m = blank * extended::power_of_two<T>(blank_at - top) +
-            before * extended::power_of_two<T>(before_at - top);
-      m *= blank_m;
-      top += blank_e;
-      extended::normalize(m, top);
-      to.blank.m[i] = m;
-      to.blank.e[i] = top;
-      top = blank_at > label_at ? blank_at : label_at;
-      top = skipped_at > top ? skipped_at : top;
-      m = blank * extended::power_of_two<T>(blank_at - top) +
-          label * extended::power_of_two<T>(label_at - top) +
-          before * extended::power_of_two<T>(skipped_at - top);
-      m *= chance.m[i];
-      top += chance.e[i];
-      extended::normalize(m, top);
-      to.label.m[i] = m;
-      to.label.e[i] = top;
+      const T before = from.label.m[i - 1];
+      const Exponent<T> before_at = from.label.e[i - 1];
+      T blank = from.blank.m[i], label = from.label.m[i];
+      Exponent<T> blank_at = from.blank.e[i], label_at = from.label.e[i];
+      extended::add(label, label_at, blank, blank_at);
+      extended::add(label, label_at, before, before_at + skip[i]);
+      extended::add(blank, blank_at, before, before_at);
+      blank *= blank_m;
+      blank_at += blank_e;
+      extended::normalize(blank, blank_at);
+      to.blank.m[i] = blank;
+      to.blank.e[i] = blank_at;
+      label *= chance.m[i];
+      label_at += chance.e[i];
+      extended::normalize(label, label_at);
+      to.label.m[i] = label;
+      to.label.e[i] = label_at;
     }
   }
 };
@@ -108,10 +103,13 @@ struct CtcMeet {
     for (int32_t i = window.begin; i < window.end; ++i) {
       const T blank = beta.blank.m[i], label = beta.label.m[i];
       const Exponent<T> blank_at = beta.blank.e[i], label_at = beta.label.e[i];
-      led.blank.m[i] = blank * blank_m;
-      led.blank.e[i] = blank_at + blank_e;
-      led.label.m[i] = label * chance.m[i];
-      led.label.e[i] = label_at + chance.e[i];
+      // What is 0 must have the exponent of 0, or it hides what it is added to.
+      constexpr Exponent<T> kZero = extended::Limits<T>::kZero;
+      const T led_blank = blank * blank_m, led_label = label * chance.m[i];
+      led.blank.m[i] = led_blank;
+      led.blank.e[i] = led_blank == 0 ? kZero : blank_at + blank_e;
+      led.label.m[i] = led_label;
+      led.label.e[i] = led_label == 0 ? kZero : label_at + chance.e[i];
       blank_share[i] = alpha.blank.m[i] * blank * scale_m *
                        extended::power_of_two<T>(alpha.blank.e[i] + blank_at + scale_e);
       label_share[i] = alpha.label.m[i] * label * scale_m *
@@ -143,25 +141,17 @@ struct CtcBackward {
   GTNET_INLINE void operator()() const {
     GTNET_SIMD()
     for (int32_t i = window.begin; i < window.end; ++i) {
-      const T blank = led.blank.m[i], label = led.label.m[i], next_blank = led.blank.m[i + 1],
-              next = led.label.m[i + 1];
-      const Exponent<T> blank_at = led.blank.e[i], label_at = led.label.e[i],
-                        next_blank_at = led.blank.e[i + 1],
-                        skipped_at = led.label.e[i + 1] + skip[i + 1];
-      Exponent<T> top = blank_at > label_at ? blank_at : label_at;
-      T m = blank * extended::power_of_two<T>(blank_at - top) +
-            label * extended::power_of_two<T>(label_at - top);
-      extended::normalize(m, top);
-      beta.blank.m[i] = m;
-      beta.blank.e[i] = top;
-      top = label_at > next_blank_at ? label_at : next_blank_at;
-      top = skipped_at > top ? skipped_at : top;
-      m = label * extended::power_of_two<T>(label_at - top) +
-          next_blank * extended::power_of_two<T>(next_blank_at - top) +
-          next * extended::power_of_two<T>(skipped_at - top);
-      extended::normalize(m, top);
-      beta.label.m[i] = m;
-      beta.label.e[i] = top;
+      T blank = led.blank.m[i], label = led.label.m[i];
+      Exponent<T> blank_at = led.blank.e[i], label_at = led.label.e[i];
+      extended::add(blank, blank_at, label, label_at);
+      extended::normalize(blank, blank_at);
+      beta.blank.m[i] = blank;
+      beta.blank.e[i] = blank_at;
+      extended::add(label, label_at, led.blank.m[i + 1], led.blank.e[i + 1]);
+      extended::add(label, label_at, led.label.m[i + 1], led.label.e[i + 1] + skip[i + 1]);
+      extended::normalize(label, label_at);
+      beta.label.m[i] = label;
+      beta.label.e[i] = label_at;
     }
   }
 };
@@ -215,10 +205,7 @@ class CtcPass {
     total_ = {from.blank.m[last], from.blank.e[last]};
     if (last > 0) extended::add(total_.m, total_.e, from.label.m[last - 1], from.label.e[last - 1]);
     extended::normalize(total_.m, total_.e);
-    const double log = total_.m == 0 ? kNegInf
-                                     : std::log(static_cast<double>(total_.m)) +
-                                           static_cast<double>(total_.e) * kLn2 + offset;
-    return {log, true, frame_.valid};
+    return {total_.log() + offset, true, frame_.valid};
   }
 
   // How probable the labels of the target and then the blank are, [frames, length + 1]. Whether
@@ -236,7 +223,6 @@ class CtcPass {
     beta.blank.e[length] = 0;
     if (length > 0) beta.label.m[length - 1] = 1, beta.label.e[length - 1] = 0;
     const Aligned<T> blank_share(width_), label_share(width_);
-    spreads_ = 0;
     for (int64_t t = item_.frames; t-- > 0;) {
       poll(8 * width_);
       frame_.read_again(static_cast<int32_t>(t), static_cast<int32_t>(t - 1));
@@ -266,7 +252,7 @@ class CtcPass {
   }
 
  private:
-  static constexpr double kLn2 = 0.69314718055994530942, kTolerance = 1e-4;
+  static constexpr double kTolerance = 1e-4;
 
   const CtcItem<Score>& item_;
   const int32_t width_;  // positions, in whole vectors
@@ -279,10 +265,7 @@ class CtcPass {
   const Array<T> blanks_, label_rows_;  // alphas
   const bool keep_;
   double spreads_ = 0;
-  struct {
-    T m;
-    E e;
-  } total_{0, 0};
+  ExtendedFloat<T> total_ = ExtendedFloat<T>::zero();
 
   // The labels to be read of each frame, behind what stands for none: the target, then the blank.
   static std::vector<int32_t> columns(const CtcItem<Score>& item) {

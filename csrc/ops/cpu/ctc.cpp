@@ -72,7 +72,6 @@ class CtcBatch {
   int64_t size() const { return scores_.size(0); }
   int64_t frames(int64_t b) const { return frames_[b]; }
   int64_t length(int64_t b) const { return length_[b]; }
-  int32_t blank() const { return blank_; }
   int64_t work() const {
     int64_t positions = 0;
     for (int64_t b = 0; b < size(); ++b) positions += frames_[b] * (2 * length_[b] + 1);

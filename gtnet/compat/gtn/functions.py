@@ -241,29 +241,33 @@ def _rewritten(function: Callable[..., gtnet.Graph], *graphs: Graph) -> Graph:
 @takes_lists
 def forward_score(g: Graph) -> Graph:
     """`gtnet.forward_score` as a scalar graph; NaN is an arc that cannot be taken."""
-    words = checked(g).shape.words
-    if words is not None:
-        try:
-            score, posteriors = packed.forward(words, g.values, g.calc_grad)
-        except UncommonError:
-            pass
-        else:
-            return recorded(SCORE, score, Plain(packed.SCALED, posteriors), g)
-    return record(general.forward_score if g.calc_grad else general.forward_score_alone, g)
+    alone = not checked(g).calc_grad
+    return _scored(
+        packed.forward, general.forward_score_alone if alone else general.forward_score, g
+    )
 
 
 @takes_lists
 def viterbi_score(g: Graph) -> Graph:
     """`gtnet.viterbi_score` as a scalar graph; NaN is an arc that cannot be taken."""
-    words = checked(g).shape.words
+    return _scored(packed.best, general.viterbi_score, checked(g))
+
+
+def _scored(
+    run: Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]],
+    otherwise: Callable[..., tape.Made],
+    g: Graph,
+) -> Graph:
+    """A score of a packed graph and how it changes with the weights; of others the general way."""
+    words = g.shape.words
     if words is not None:
         try:
-            score, taken = packed.best(words, g.values, g.calc_grad)
+            score, changes = run(words, g.values, g.calc_grad)
         except UncommonError:
             pass
         else:
-            return recorded(SCORE, score, Plain(packed.SCALED, taken), g)
-    return record(general.viterbi_score, g)
+            return recorded(SCORE, score, Plain(packed.SCALED, changes), g)
+    return record(otherwise, g)
 
 
 @takes_lists
