@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import wave
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,15 @@ def read_input(path: str | Path) -> Any:
             f"read_input: {path} holds {len(found)} samples; name one, such as {path}#1"
         )
     return found[0][1]
+
+
+@contextmanager
+def file_of(data: bytes, suffix: str = "") -> Iterator[Path]:
+    """A file that holds these bytes, until the end of the block: what reads takes files."""
+    with tempfile.TemporaryDirectory(prefix="gtnet-input-") as folder:
+        path = Path(folder, "input" + suffix)
+        path.write_bytes(data)
+        yield path
 
 
 def read_inputs(path: str | Path) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import heapq
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from gtnet.reader.amounts import GRAMMARS, canonical
 from gtnet.reader.augment import distort
 from gtnet.reader.folder import TEXT as _TEXT
-from gtnet.reader.inputs import read_input
+from gtnet.reader.inputs import file_of, read_input
 from gtnet.reader.phases import Phase
 from gtnet.reader.share import Share
 from gtnet.reader.tables import Faults
@@ -55,9 +54,7 @@ class Sample(NamedTuple):
 
     def read(self) -> Any:
         """What the file holds, as `read_input`; raises ValueError that names the sample."""
-        with tempfile.TemporaryDirectory(prefix="gtnet-train-") as folder:
-            path = Path(folder, "sample" + self.suffix)
-            path.write_bytes(self.data)
+        with file_of(self.data, self.suffix) as path:
             try:
                 return read_input(path)
             except ValueError as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import tempfile
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from gtnet.reader.images import read_image
+from gtnet.reader.inputs import file_of
 
 MOST_PIXELS = 12_000_000
 """Pixels of the largest image that is opened; a page of 300 dots per inch has 9 million."""
@@ -33,9 +32,7 @@ def opened(data: bytes, name: str, most: int = MOST_PIXELS) -> np.ndarray:
             raise ValueError(
                 f"{name} has {wide} x {high} pixels, more than {most:,}: crop the amount"
             )
-    with tempfile.TemporaryDirectory(prefix="gtnet-image-") as folder:
-        path = Path(folder, "image")
-        path.write_bytes(data)
+    with file_of(data) as path:
         try:
             return read_image(path)
         except ValueError as error:

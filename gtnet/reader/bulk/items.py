@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from gtnet.reader.inputs import SOUNDS, STROKES
+from gtnet.reader.inputs import SOUNDS, STROKES, file_of
 
 SHARDS, TABLES = (".tar",), (".parquet",)
 
@@ -136,10 +135,7 @@ def as_file(item: Item) -> Iterator[str]:
     if item.first < 0:
         yield item.path
         return
-    data, suffix = _bytes(item)
-    with tempfile.TemporaryDirectory(prefix="gtnet-read-") as folder:
-        path = Path(folder, "item" + suffix)
-        path.write_bytes(data)
+    with file_of(*_bytes(item)) as path:
         yield str(path)
 
 
