@@ -1,8 +1,10 @@
 """`python -m benchmarks.latent [--write]`: what ink without labels buys where labels are few.
 
 A small reader learns to read amounts from N labelled ones alone: no isolated characters, no made-up
-lines. Its convolutions begin as drawn by chance, or as the ink of all training images taught them
-without labels (`gtnet train --pretrain`). All readers of a seed take the same number of steps.
+lines. A thousand images are there without labels. Its convolutions begin as drawn by chance, or as
+the ink of all images taught them (`gtnet train --pretrain`); or a second reader, begun by chance,
+learns also from what the first reads surely of the others (`--unlabelled`, `--teacher`). All
+readers of a seed take the same number of steps.
 """
 
 from __future__ import annotations
@@ -15,22 +17,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.timing import processor
-from gtnet.reader.data import load
+from gtnet.reader.data import Dataset, load
 from gtnet.reader.observed import Observed
-from gtnet.reader.pretrain import METHODS, pretrain
+from gtnet.reader.pretrain import METHODS as BEGINNINGS
+from gtnet.reader.pretrain import pretrain
 from gtnet.reader.reader import CheckReader, ReaderConfig
 from gtnet.reader.recognize import NetworkConfig
 from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.sliding import SlidingConfig
 from gtnet.reader.train import PhaseConfig, TrainConfig, Trainer, TrainingData, evaluate
+from gtnet.reader.unlabelled import SURE, taught
 
 RESULTS = Path(__file__).parent / "LATENT.md"
-COUNTS = (10, 30, 100, 300)
+METHODS = (*BEGINNINGS, "taught")
+COUNTS = (30, 100, 300)
+IMAGES = 1000
 TEST = 200
 BATCH = 8
 
@@ -48,14 +55,14 @@ class Setting:
 
 SETTINGS = {
     "segments": Setting(
-        ReaderConfig(network=NetworkConfig(channels=(8, 16, 32), hidden=64)), 200, 6e-3, jitter=0.5
+        ReaderConfig(network=NetworkConfig(channels=(8, 16, 32), hidden=64)), 800, 6e-3, jitter=0.5
     ),
     "sliding": Setting(
         ReaderConfig(
             front_end="sliding",
             sliding=SlidingConfig(channels=(12, 24, 32, 36, 52, 64), context=40),
         ),
-        200,
+        800,
         4e-3,
     ),
 }
@@ -73,7 +80,7 @@ class Looked:
         """Number of amounts."""
         return self.count
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[Any, str]:
         """What is seen of an image, and its amount."""
         return self.seen[0, index]
 
@@ -97,7 +104,7 @@ def reader_of(setting: Setting, seed: int) -> CheckReader:
 
 
 def train(
-    setting: Setting, seed: int, method: str, seen: Looked, state: dict[str, Tensor]
+    setting: Setting, seed: int, method: str, seen: Dataset, state: dict[str, Tensor]
 ) -> Recognizer:
     """A reader that knows the labels of what is seen."""
     whole = PhaseConfig(
@@ -127,22 +134,32 @@ def run_seed(
     found: Found,
     methods: Sequence[str] = METHODS,
 ) -> None:
-    """Adds the accuracy of every beginning with every number of labels."""
+    """Adds the accuracy of every method with every number of labels."""
     setting = SETTINGS[front_end]
     look = CheckReader(setting.reader).front_end.observe
-    seen = Observed(load("digits", size=max(counts), seed=seed), look)
+    seen = Observed(load("digits", size=max(IMAGES, *counts), seed=seed), look)
     test = Looked(Observed(load("digits", split="test", size=TEST), look), TEST)
     ink = [seen[0, index][0] for index in range(len(seen))]
+    teachers: dict[int, Recognizer] = {}
     for method in methods:
         reader = reader_of(setting, seed)
+        first = "none" if method == "taught" else method
         began = time.process_time()
-        pretrain(reader.network, ink, method, seed=seed)
+        pretrain(reader.network, ink, first, seed=seed)
+        state = reader.state_dict()
         print(
             f"{front_end}, seed {seed}, {method}: {time.process_time() - began:.0f} s", flush=True
         )
         for count in counts:
             began = time.process_time()
-            trained = train(setting, seed, method, Looked(seen, count), reader.state_dict())
+            data: Dataset = Looked(seen, count)
+            if method == "taught":
+                if count not in teachers:
+                    teachers[count] = train(setting, seed, first, data, state)
+                data = taught(data, ink[count:], teachers[count], SURE)
+            trained = train(setting, seed, first, data, state)
+            if method == "none":
+                teachers[count] = trained
             read = evaluate(trained, Observed(test, trained.front_end.observe)).accuracy
             found.setdefault((method, count), []).append(read)
             spent = time.process_time() - began
@@ -151,8 +168,11 @@ def run_seed(
 
 def table(found: Found, counts: Sequence[int]) -> str:
     """Means over seeds with their range, as Markdown."""
-    rows = ["| labelled amounts | " + " | ".join(METHODS) + " | errors removed by psd | by vae |"]
-    rows.append("|--:" * (len(METHODS) + 3) + "|")
+    rows = [
+        f"| labelled amounts | {' | '.join(METHODS)} | errors removed by "
+        f"{' | by '.join(METHODS[1:])} |"
+    ]
+    rows.append("|--:" * (2 * len(METHODS)) + "|")
     for count in counts:
         if not all((method, count) in found for method in METHODS):
             continue

@@ -30,6 +30,7 @@ examples:
   gtnet train --data car_a --root car_a --test-fold 0 --out runs/car_a
   gtnet train --data folder --root my_amounts --grammar digit_string --out runs/mine
   gtnet train --data folder --root my_amounts --pretrain psd (ink first, then labels)
+  gtnet train --data folder --root my_amounts --unlabelled more --teacher runs/a --out runs/b
   gtnet train --data folder --root my_amounts --check        (looks at the data, trains nothing)
   gtnet train --data car_a --root car_a --front-end sliding --out runs/sliding
   gtnet train --data folder --root my_words --lexicon words.txt --front-end sliding
@@ -122,6 +123,23 @@ def add(commands: argparse._SubParsersAction) -> None:
         choices=METHODS,
         help="what the network learns first from the ink of the training images, without their"
         " labels: sparse codes (psd), noisy ones (vae), or nothing (none, the default)",
+    )
+    add(
+        "--unlabelled",
+        nargs="+",
+        metavar="PATH",
+        help="folder, car_a: files and folders that nobody labelled, for --teacher or --pretrain",
+    )
+    add(
+        "--teacher",
+        metavar="DIR",
+        help="a trained reader whose sure answers to --unlabelled are labels too",
+    )
+    add(
+        "--sure",
+        type=float,
+        metavar="P",
+        help="least confidence of its answers that are labels (default: 0.9)",
     )
     add(
         "--micro-batches",

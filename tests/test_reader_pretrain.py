@@ -109,9 +109,11 @@ def test_a_training_begins_with_it(tmp_path: Path) -> None:
 
 def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(latent, "TEST", 2)
+    monkeypatch.setattr(latent, "IMAGES", 4)
+    monkeypatch.setattr(latent, "SURE", 0.0)
     small = latent.Setting(CONFIGS["segments"], 1, 1e-3)
     monkeypatch.setitem(latent.SETTINGS, "segments", small)
     found: latent.Found = {}
     latent.run_seed("segments", 0, (2,), found)
-    assert set(found) == {("none", 2), ("psd", 2), ("vae", 2)}
+    assert set(found) == {("none", 2), ("psd", 2), ("vae", 2), ("taught", 2)}
     assert latent.table(found, (2,)).count("\n") == 2

@@ -18,6 +18,9 @@ OPTIONS = {
     "lexicon": ("folder", "shards"),
     "more_digits": ("car_a", "folder", "shards"),
     "parts": ("shards",),
+    "unlabelled": ("car_a", "folder"),
+    "teacher": ("car_a", "folder"),
+    "sure": ("car_a", "folder"),
 }
 """The data sets that each option is of."""
 
@@ -48,6 +51,25 @@ def check_options(data: str, front_end: str, chosen: dict[str, Any]) -> None:
         value = chosen.get(name)
         if value is not None and value < least:
             raise ValueError(f"--{name} must be at least {least}, got {value}")
+
+
+def check_unlabelled(chosen: dict[str, Any], pretrain: str | None) -> None:
+    """Raises ValueError for what is not labelled and would change nothing, or a teacher of nothing.
+
+    `pretrain`: what the network learns first from ink alone, None for nothing.
+    """
+    given, teacher, sure = (chosen.get(name) for name in ("unlabelled", "teacher", "sure"))
+    if teacher is not None and not given:
+        raise ValueError("--teacher reads what nobody labelled: say with --unlabelled where it is")
+    if sure is not None and teacher is None:
+        raise ValueError("--sure is of the answers of a --teacher: give one")
+    if sure is not None and not 0 <= sure <= 1:
+        raise ValueError(f"--sure must be from 0 to 1, got {sure}")
+    if given and teacher is None and pretrain in (None, "none"):
+        raise ValueError(
+            "--unlabelled alone teaches nothing: give --teacher, a trained reader that labels it,"
+            " or --pretrain"
+        )
 
 
 def check_pretrained(method: str, data: str, front_end: str, chosen: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
@@ -24,7 +25,7 @@ from gtnet.reader.claim import claimed
 from gtnet.reader.data import Dataset
 from gtnet.reader.film import FILM
 from gtnet.reader.observed import Observed
-from gtnet.reader.options import check_options, check_pretrained
+from gtnet.reader.options import check_options, check_pretrained, check_unlabelled
 from gtnet.reader.presets import DEMO as DEMO
 from gtnet.reader.presets import OVER_TIME
 from gtnet.reader.presets import SLIDING as SLIDING
@@ -52,6 +53,7 @@ from gtnet.reader.train import (
     Trainer,
     TrainingData,
 )
+from gtnet.reader.unlabelled import Taught, Unlabelled, digests_of, taught
 
 DATA = "data.json"
 RESULTS = "results.json"
@@ -98,10 +100,12 @@ class Run:
         if demo and data != "digits":
             raise ValueError(f"--demo trains on digits, not on {data}")
         check_options(data, front_end, chosen)
-        for name in ("root", "lexicon", "start"):
+        check_unlabelled(chosen, pretrain)
+        for name in ("root", "lexicon", "start", "teacher"):
             if chosen.get(name) is not None:
                 chosen[name] = _absolute(chosen[name])
-        chosen["more_digits"] = tuple(map(_absolute, chosen.get("more_digits", ())))
+        for name in ("more_digits", "unlabelled"):
+            chosen[name] = tuple(map(_absolute, chosen.get(name, ())))
         source = replace(DEMO if demo else DataConfig(data), **chosen)
         if data == "car_a":
             source = replace(source, grammar="digit_string")
@@ -166,6 +170,9 @@ class Run:
             accepts = (reader or CheckReader(self.training.reader)).acceptor
             parts.train.counted(parts.train.examined(parts.train.paths, accepts, {}))
         notes = [] if parts.found is None else parts.found.notes
+        if self.data.unlabelled:
+            unlabelled = self._unlabelled(parts)
+            notes = [*notes, f"{len(unlabelled)} without labels", *unlabelled.notes]
         return "\n".join([f"the data are in order: {_sizes(parts)}", *notes])
 
     def parts(self, which: str = "all") -> list[Any]:
@@ -250,6 +257,9 @@ class Run:
             "versions": f"gtnet {gtnet.__version__}, torch {torch.__version__}, Python"
             f" {platform.python_version()}",
         }
+        if isinstance(trainer.data.train, Taught):
+            labels = f"{len(trainer.data.train.chosen)} of {len(trainer.data.train.images)}"
+            facts["labelled by a teacher"] = f"{labels}, by {self.data.teacher}"
         if parts.found is not None:
             facts["fingerprint of the data"] = parts.found.fingerprint[:16]
         card = model_card(comparison, self.data, self.training, facts)
@@ -268,15 +278,55 @@ class Run:
             _write_samples(self.out / SAMPLES, parts.test)
         return comparison
 
+    def _unlabelled(self, parts: Splits, *, quiet: bool = True) -> Unlabelled:
+        """What nobody labelled, without what is in the data, where it may be a test."""
+        assert not isinstance(parts.train, Shards)  # see check_options
+        known = digests_of(parts.train, parts.valid, parts.test)
+        front_end = self.training.reader.front_end
+        return Unlabelled(self.data.unlabelled, front_end, known, quiet=quiet)
+
+    def _with_unlabelled(self, parts: Splits, quiet: bool) -> tuple[Splits, Unlabelled | None]:
+        """What nobody labelled, and the parts with what a teacher reads there surely."""
+        if not self.data.unlabelled:
+            return parts, None
+        unlabelled = self._unlabelled(parts, quiet=quiet)
+        for note in [] if quiet else unlabelled.notes:
+            print(note)
+        if self.data.teacher is None:
+            return parts, unlabelled
+        assert not isinstance(parts.train, Shards)
+        own = recognizer_of(self.data, self.training.reader)
+        accepts = (own or CheckReader(self.training.reader)).acceptor
+        teacher = checkpoint.load_reader(self.data.teacher)
+        train = taught(
+            parts.train, unlabelled, teacher, self.data.sure, accepts=accepts, quiet=quiet
+        )
+        if not quiet:
+            print(f"{self.data.teacher} labels {len(train.chosen)} of {len(unlabelled)} images")
+        return replace(parts, train=train), unlabelled
+
     def _trainer(self, parts: Splits, quiet: bool) -> Trainer:
+        parts, unlabelled = self._with_unlabelled(parts, quiet)
+        fingerprint = None if parts.found is None else parts.found.fingerprint
+        if fingerprint is not None and unlabelled is not None:
+            labels = "\n".join(getattr(parts.train, "texts", ()))
+            whole = f"{fingerprint} {unlabelled.fingerprint} {labels}"
+            fingerprint = hashlib.sha256(whole.encode()).hexdigest()
         torch.manual_seed(self.training.seed)
         return Trainer(
             self.training,
-            TrainingData(parts.train, parts.valid, parts.characters, parts.strings, parts.mixed),
+            TrainingData(
+                parts.train,
+                parts.valid,
+                parts.characters,
+                parts.strings,
+                parts.mixed,
+                unlabelled=unlabelled,
+            ),
             self.out,
             reader=recognizer_of(self.data, self.training.reader),
             start=None if self.data.start is None else checkpoint.load_reader(self.data.start),
-            fingerprint=None if parts.found is None else parts.found.fingerprint,
+            fingerprint=fingerprint,
             quiet=quiet,
         )
 

@@ -28,6 +28,7 @@ from gtnet.reader.recognizer import Recognizer
 from gtnet.reader.recompose import RecomposeConfig, Recomposed
 from gtnet.reader.stream import KINDS, Held, Shards
 from gtnet.reader.tables import Faults, read_text
+from gtnet.reader.unlabelled import SURE
 
 LINES = ("sliding", "segmental")
 """Front ends that see whole lines."""
@@ -48,7 +49,9 @@ class DataConfig:
     file of pen strokes; `start`: a trained
     reader whose weights training begins with, in place of the first phase. `alphabet`: the
     characters of a folder's labels, `lexicon`: a file of the words that they may be, one a line;
-    `parts`: of shards, one of which an epoch reads.
+    `parts`: of shards, one of which an epoch reads. `unlabelled`: files and folders without labels,
+    `teacher`: a trained reader whose answers to them, with a confidence of at least `sure`, are
+    labels too.
     """
 
     name: str = "digits"
@@ -65,6 +68,9 @@ class DataConfig:
     lexicon: str | None = None
     start: str | None = None
     parts: int = 1
+    unlabelled: tuple[str, ...] = ()
+    teacher: str | None = None
+    sure: float = SURE
 
 
 class Subset:

@@ -26,6 +26,9 @@ _SETTINGS = (
     "epochs",
     "loss",
     "pretrain",
+    "unlabelled",
+    "teacher",
+    "sure",
     "micro_batches",
     "workers",
     "parts",
@@ -67,8 +70,9 @@ def _run_of(options: argparse.Namespace) -> tuple[runs.Run, bool]:
     """The run that is asked for, and whether it goes on from where it was."""
     settings = {name: getattr(options, name) for name in _SETTINGS}
     settings = {name: value for name, value in settings.items() if value is not None}
-    if "more_digits" in settings:
-        settings["more_digits"] = tuple(settings["more_digits"])
+    for name in ("more_digits", "unlabelled"):
+        if name in settings:
+            settings[name] = tuple(settings[name])
     if options.resume:
         if settings or options.demo or options.overwrite:
             raise ValueError(
