@@ -133,7 +133,9 @@ def test_long_recordings_neither_underflow_nor_overflow():
     scores[1] -= 30
     found = forward_score(Emissions(scores) @ graph)
     exact = forward_score(Emissions(scores.double()) @ graph.to(torch.float64))
-    plain = forward_score(Emissions(torch.zeros(1, long, states).double()) @ graph.to(torch.float64))
+    plain = forward_score(
+        Emissions(torch.zeros(1, long, states).double()) @ graph.to(torch.float64)
+    )
     torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
     shift = 30 * torch.tensor([long, -long], dtype=torch.float64)
     torch.testing.assert_close(exact, plain + shift, rtol=1e-10, atol=0)
