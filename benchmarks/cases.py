@@ -13,6 +13,7 @@ import gtnet
 from benchmarks.beam_search import beam_search_cases, recognizer_cases
 from benchmarks.csr_loop import csr_loop
 from benchmarks.emissions import emission_cases
+from benchmarks.hidden_markov import hidden_markov_cases
 from benchmarks.installed import gtn_compose, gtn_sums
 from benchmarks.lexicons import looping_lexicon
 from benchmarks.openfst import to_openfst
@@ -34,6 +35,7 @@ def all_cases() -> Iterator[Case]:
     yield from lexicon_simplification()
     words = looping_lexicon(10_000, 27)
     yield from emission_cases(words, looping_lexicon(2_600, 27))
+    yield from hidden_markov_cases()
     yield from beam_search_cases(words)
     yield from recognizer_cases()
 

@@ -12,6 +12,7 @@ from gtnet import _checks, _ops, distance, paths
 from gtnet._checks import NEG_INF
 from gtnet._maps import traced
 from gtnet._memory import choosing
+from gtnet._ops import library
 from gtnet._ordinary import ordinary_tensors
 from gtnet.connect import connect
 from gtnet.distance import finite_temperature
@@ -139,12 +140,14 @@ def _paths_read(
     `emissions` has an item for each of the batch; where they are copies of one (`shared`), the maps
     name the arcs of that one.
     """
-    item = torch.repeat_interleave(found.counts, output_size=len(found.first))
-    item = torch.repeat_interleave(item, found.offsets.diff(), output_size=len(found.arcs))
-    weights, read = _scores_of(emissions, operand, item, found.rows, found.arcs, shared)
-    ends = (found.offsets, found.arcs, found.first, found.last)
-    path = linear_paths(operand, *ends, weights)
-    path.arc_maps = ordinary_tensors(read, found.arcs)
+    path = _in_one_call(found, emissions, operand, shared)
+    if path is None:
+        item = torch.repeat_interleave(found.counts, output_size=len(found.first))
+        item = torch.repeat_interleave(item, found.offsets.diff(), output_size=len(found.arcs))
+        weights, read = _scores_of(emissions, operand, item, found.rows, found.arcs, shared)
+        ends = (found.offsets, found.arcs, found.first, found.last)
+        path = linear_paths(operand, *ends, weights)
+        path.arc_maps = ordinary_tensors(read, found.arcs)
     if emissions.lengths is not None:
         return path
     cuts, exists = emissions.segmentation, found.first >= 0
@@ -153,6 +156,51 @@ def _paths_read(
     accept = path.accept.index_add(0, last, _ops.take(cuts.accept, found.last_cut[exists]))
     path.start, path.accept = ordinary_tensors(start, accept)
     return path
+
+
+def _in_one_call(
+    found: _ops.PathsFound, emissions: Emissions, operand: Graph, shared: bool
+) -> Graph | None:
+    """The linear graphs of paths, or None where torch has to make them step by step: on a GPU,
+    under transforms, in several dtypes.
+    """
+    scores, topology = emissions.rows(), operand.topology
+    learning = _ops.learning(scores, *operand.scores)
+    strided = scores.ndim > 0 and scores.stride(-1) == 1
+    if library.on_gpu(scores) or _ops.transformed() or _ops.forward_mode():
+        return None
+    if scores.dtype != operand.dtype or not strided or (learning and shared):
+        return None
+    if scores.numel() >= 2**31:  # which an int32 cannot name
+        return None
+    _checks.countable("paths", "states", len(found.arcs) + len(found.first))
+    states, source, target, ilabels, olabels, read, weights, start, accept, place, *ends = (
+        _ops.lattice_path_graphs(
+            *found[:1],
+            *found[2:5],
+            found.first,
+            found.last,
+            scores.detach(),
+            None if shared else emissions.first_rows(),
+            *(t.detach().contiguous() for t in operand.scores),
+            topology.ilabels,
+            None if operand.is_acceptor else topology.olabels,
+            learning,
+        )
+    )
+    if learning:
+        given = ((operand.weights,), found.arcs), ((scores.reshape(-1),), place)
+        weights = _ops.gathered(weights, given)
+        start = _ops.gathered(start, [((operand.start,), ends[0])])
+        accept = _ops.gathered(accept, [((operand.accept,), ends[1])])
+    written = ilabels if operand.is_acceptor else olabels
+    return Graph.from_topology(
+        Topology(states, found.offsets, source, target, ilabels, written, len(start)),
+        weights,
+        start,
+        accept,
+        arc_maps=ordinary_tensors(read, found.arcs),
+    )
 
 
 def _kept_graph(kept: _ops.Kept, emissions: Emissions, operand: Graph, shared: bool) -> Graph:

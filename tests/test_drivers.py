@@ -98,8 +98,8 @@ def test_items_that_share_a_dense_graph_are_interleaved(items, dtype):
     scores = torch.randn(items, 6, 13, dtype=dtype)
     for graph, labels in ((bigram(13), 13), (random_graph(12, 300, 5), 5)):
         lattice = Emissions(scores[..., :labels]) @ graph.to(dtype)
-        assert used_by(forward_score, lattice) == {"interleaved": items}
         assert used_by(gradient_of, lattice) == {"interleaved": 2 * items}
+    assert used_by(forward_score, lattice) == {"interleaved": items}
 
 
 def test_items_of_other_kinds_are_not_interleaved():
@@ -119,6 +119,22 @@ def test_an_item_too_wide_to_be_interleaved_is_done_alone():
     used = used_by(gradient_of, Emissions(scores) @ bigram(13))
     assert used["interleaved"] == 6
     assert used["scaled rows"] >= 2
+
+
+# Items whose graph is a matrix
+
+
+@pytest.mark.parametrize("items", [1, 8])
+def test_no_gradient_of_a_few_states_that_follow_each_other_takes_a_matrix(items):
+    scores = torch.randn(items, 6, 13)
+    for graph in (bigram(13), stack([bigram(13)] * items)):
+        assert used_by(forward_score, Emissions(scores) @ graph) == {"dense": items}
+    states = torch.arange(80)
+    ring = Graph(states, (states + 1) % 80, states % 13, start=0, accept=list(range(80)))
+    loops = ring | bigram(13)
+    for graph in (ring, loops, ctc_graph([[1, 2]])):
+        assert "dense" not in used_by(forward_score, Emissions(scores[:1]) @ graph)
+    assert "dense" not in used_by(viterbi_path, Emissions(scores[:1]) @ ring)
 
 
 # An item alone
@@ -148,7 +164,7 @@ def test_rows_that_scaling_may_miss_are_summed_again():
 
 def test_best_paths_of_lattices_need_no_product():
     lattice = Emissions(torch.randn(3, 6, 13)) @ bigram(13)
-    assert used_by(viterbi_path, lattice) == {"lattice Viterbi": 3}
+    assert used_by(viterbi_path, lattice) == {"lattice Viterbi": 3, "dense": 3}
     assert used_by(viterbi_path, lattice.graph()) == {"state by state": 3}
 
 

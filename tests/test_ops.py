@@ -188,7 +188,7 @@ def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
     cuts += [topology.source, topology.target, segments.start, segments.accept]
     frames = torch.randn(3, 4, 4, dtype=graph.dtype), [torch.tensor([4, 0, 2])]
     rows = torch.randn(segments.num_arcs, 4, dtype=graph.dtype), cuts
-    forth, back, plain = [], [], []
+    forth, back, plain, paths = [], [], [], []
     for scores, ends in (frames, rows):
         for operand in (graph, graph[:1]):
             arguments = (
@@ -198,6 +198,17 @@ def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
                 *(t.contiguous() for t in (operand.weights, operand.start, operand.accept)),
             )
             plain.append(arguments)
+            counts, _, *found = torch.ops.gtnet.lattice_best(*arguments)
+            offsets, arcs, rows, first, _, last, _ = found
+            found = (counts, offsets, arcs, rows, first, last, scores)
+            labels = (operand.ilabels, operand.olabels)
+            paths += [
+                (*found, begin, *arguments[-3:], labels[0], written, learning)
+                for begin, written, learning in (
+                    (torch.tensor([0, 4, 4]), None, False),
+                    (None, labels[1], True),
+                )
+            ]
             forth += [(*arguments, keep) for keep in (False, True)]
             score, *alpha, _ = torch.ops.gtnet.lattice_score(*arguments, True)
             back += [(torch.ones_like(score), *alpha, *arguments, arcs) for arcs in (False, True)]
@@ -213,6 +224,7 @@ def lattice_cases(graph: Graph) -> dict[str, list[tuple]]:
         "lattice_score_backward": back,
         "lattice_posteriors": forth,
         "lattice_best": plain,
+        "lattice_path_graphs": paths,
         "lattice_k_best": [(*arguments, 3, 10_000) for arguments in plain],
         "lattice_prune": [(*arguments, 1.5) for arguments in plain],
         "lattice_sample": [

@@ -10,6 +10,7 @@ namespace gtnet {
 enum class Driver : int {
   kFusedCtc,        // items of a CTC loss in one operator
   kInterleaved,     // passes over items that share a graph, in the lanes of a vector
+  kDense,           // items alone whose graph is a matrix
   kScaledRows,      // passes over an item alone whose arcs are of about one size
   kScaledAgain,     // steps of those in which some rows needed exponents
   kExtendedRows,    // passes over an item alone with an exponent for each number

@@ -34,6 +34,7 @@ from gtnet._ops.emissions import k_best_bytes as k_best_bytes
 from gtnet._ops.emissions import lattice_arguments as lattice_arguments
 from gtnet._ops.emissions import lattice_best as lattice_best
 from gtnet._ops.emissions import lattice_k_best as lattice_k_best
+from gtnet._ops.emissions import lattice_path_graphs as lattice_path_graphs
 from gtnet._ops.emissions import lattice_posteriors as lattice_posteriors
 from gtnet._ops.emissions import lattice_prune as lattice_prune
 from gtnet._ops.emissions import lattice_sample as lattice_sample

@@ -14,6 +14,7 @@ from gtnet._ops.library import fake, operators, vector
 NAMES = (
     "fused CTC",
     "interleaved",
+    "dense",
     "scaled rows",
     "scaled rows again",
     "extended rows",

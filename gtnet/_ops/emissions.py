@@ -32,6 +32,7 @@ _lattice_best = interruptible(operators.lattice_best.default)
 _lattice_k_best = interruptible(operators.lattice_k_best.default)
 _lattice_sample = interruptible(operators.lattice_sample.default)
 _lattice_prune = interruptible(operators.lattice_prune.default)
+lattice_path_graphs = operators.lattice_path_graphs.default
 
 
 @fake("steps")
@@ -134,6 +135,20 @@ def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
 @fake("lattice_sample")
 def _(scores: Tensor, cuts: list[Tensor], *rest: Any) -> list[Tensor]:
     return _paths(scores, _items(cuts), unknown_size())
+
+
+@fake("lattice_path_graphs")
+def _(counts: Tensor, offsets: Tensor, arcs: Tensor, *rest: Any) -> list[Tensor]:
+    *_, weights, _, _, _, olabels, learning = rest
+    steps, states = arcs.shape[0], unknown_size()
+    sizes = [steps, steps, steps, 0 if olabels is None else steps, steps]
+    places = [n if learning else 0 for n in (steps, states, states)]
+    return [
+        torch.empty_like(offsets),
+        *(vector(arcs, n, torch.int32) for n in sizes),
+        *(weights.new_empty((n,)) for n in (steps, states, states)),
+        *(vector(arcs, n, torch.int32) for n in places),
+    ]
 
 
 @fake("lattice_prune")

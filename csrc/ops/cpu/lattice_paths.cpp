@@ -4,7 +4,7 @@
 #include "lattice/cpu/k_best.h"
 #include "lattice/cpu/prune.h"
 #include "lattice/cpu/sample.h"
-#include "ops/cpu/lattice.h"
+#include "ops/cpu/lattice_dense.h"
 
 namespace gtnet::ops {
 namespace {
@@ -49,11 +49,12 @@ Tensors path_tensors(const LatticeBatch<Score>& batch, const Tensor& like,
 }
 
 // An algorithm on the best distances of an item, with room for them.
-template <class Algorithm, class Score>
+template <class Algorithm>
 class InRoom {
  public:
-  InRoom(const lattice::LatticeItem<Score>& item, const Tensor& like)
-      : room_(empty<double>(like, Algorithm::room(item))), algorithm_(item, numbers()) {}
+  template <class... Item>
+  explicit InRoom(const Tensor& like, const Item&... item)
+      : room_(empty<double>(like, Algorithm::room(item...))), algorithm_(item..., numbers()) {}
 
   Algorithm* operator->() { return &algorithm_; }
   const Algorithm& operator*() const { return algorithm_; }
@@ -69,7 +70,7 @@ class InRoom {
 };
 
 template <class Score>
-using Best = InRoom<lattice::LatticeBest<Score>, Score>;
+using Best = InRoom<lattice::LatticeBest<Score>>;
 
 // The paths that functor(item) finds in every item.
 template <class Functor>
@@ -85,22 +86,40 @@ Tensors best_paths(const LatticeTensors& given, const Functor& functor) {
   });
 }
 
+// The best path of an item whose graph is not a matrix.
+template <class Score>
+lattice::LatticePath best_path(const lattice::LatticeItem<Score>& item, const Tensor& like) {
+  const lattice::Predecessors ways(item);
+  if (item.cuts.is_chain) return InRoom<lattice::ChainViterbi<Score>>(like, item)->path(ways);
+  Best<Score> best(like, item);
+  best->distances();
+  return best->path(ways);
+}
+
 Tensors lattice_best(const LatticeTensors& given) {
-  return best_paths(given, [&given]<class Score>(const lattice::LatticeItem<Score>& item) {
-    const lattice::Predecessors ways(item);
-    if (item.cuts.is_chain) {
-      InRoom<lattice::ChainViterbi<Score>, Score> best(item, given.scores);
-      return std::vector{best->path(ways)};
-    }
-    Best<Score> best(item, given.scores);
-    best->distances();
-    return std::vector{best->path(ways)};
+  const Tensor& scores = given.scores;
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    using Score = decltype(zero);
+    using Matrix = lattice::DenseBest<Score>;
+    const LatticeBatch<Score> batch(given);
+    const DenseGraphs<Score, Matrix> dense(batch);
+    std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
+    count(Driver::kLatticeViterbi, batch.size);
+    batch.for_each_item([&](int64_t b) {
+      lattice::LatticePath path;
+      const auto in_matrix = [&](const Matrix& graph, const lattice::Frames<Score>& frames) {
+        path = InRoom<lattice::DenseViterbi<Score>>(scores, graph, frames)->path();
+      };
+      if (!dense.with(b, in_matrix)) path = best_path(batch.item(b), scores);
+      paths[b].push_back(std::move(path));
+    });
+    return path_tensors(batch, scores, paths);
   });
 }
 
 Tensors lattice_k_best(const LatticeTensors& given, int64_t k, int64_t max_prefixes) {
   return best_paths(given, [&]<class Score>(const lattice::LatticeItem<Score>& item) {
-    Best<Score> best(item, given.scores);
+    Best<Score> best(given.scores, item);
     best->distances();
     Budget budget{max_prefixes};
     return lattice::k_best_of(item, *best, k, budget);
@@ -135,7 +154,7 @@ Tensors lattice_prune(const LatticeTensors& given, double beam) {
     std::vector<lattice::LatticeKept> kept(batch.size);
     batch.for_each_item([&](int64_t b) {
       const lattice::LatticeItem<Score> item = batch.item(b);
-      Best<Score> before(item, scores), after(item, scores);
+      Best<Score> before(scores, item), after(scores, item);
       before->distances();
       after->distances_to_end();
       kept[b] = lattice::LatticePrune<Score>(item, *before, *after).run(beam);

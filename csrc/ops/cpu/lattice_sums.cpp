@@ -1,5 +1,8 @@
 // Operators that sum over the paths of lattices without building them.
+#include <atomic>
+
 #include "core/drivers.h"
+#include "ops/cpu/lattice_dense.h"
 #include "ops/cpu/lattice_interleaved.h"
 
 namespace gtnet::ops {
@@ -51,6 +54,20 @@ SavedForBackward score_alone(const LatticeBatch<Score>& batch, const Tensor& sco
   return left;
 }
 
+// Fills in the scores of items whose graph is a matrix; whether there are any. NaN where scores are
+// too far apart for that.
+template <class Score>
+bool score_dense(const LatticeBatch<Score>& batch, double* score) {
+  const DenseGraphs<Score, lattice::DenseFactors> dense(batch);
+  std::atomic<bool> any = false;
+  batch.for_each_item([&](int64_t b) {
+    any = dense.with(b, [&](const auto& graph, const lattice::Frames<Score>& frames) {
+      score[b] = lattice::dense_score(graph, frames);
+    }) || any;
+  });
+  return any;
+}
+
 Tensors lattice_score(const LatticeTensors& given, bool keep) {
   const Tensor& scores = given.scores;
   return with_scores(scores, [&](auto zero) -> Tensors {
@@ -59,7 +76,8 @@ Tensors lattice_score(const LatticeTensors& given, bool keep) {
     const Tensor found = empty<double>(scores, batch.size), trouble = zeros<int64_t>(scores, 1);
     double* const score = output<double>(found);
     std::fill_n(score, batch.size, std::numeric_limits<double>::quiet_NaN());
-    const auto interleaved = InterleavedBatch<Score>::of(batch);
+    const bool in_matrices = !keep && score_dense(batch, score);
+    const auto interleaved = in_matrices ? nullptr : InterleavedBatch<Score>::of(batch);
     if (!interleaved) {
       const SavedForBackward left = score_alone(batch, scores, keep, score, trouble);
       return {found, left.alpha_m, left.alpha_e, left.offset, trouble};
