@@ -174,7 +174,11 @@ def test_it_takes_its_own_results(graph, semiring):
     twice = determinize(once, semiring=semiring)
     assert_deterministic(twice)
     assert_same_strings(twice, graph, semiring)
-    assert (twice.num_states, twice.num_arcs) == (once.num_states, once.num_arcs)
+    sizes = [(g.num_states, g.num_arcs) for g in (once, twice)]
+    # An output of two labels takes an arc that reads nothing; the second time it may need none.
+    writes_alone = bool((once.ilabels == EPSILON).any())
+    assert all(second <= first for first, second in zip(*sizes, strict=True))
+    assert writes_alone or sizes[0] == sizes[1]
 
 
 def test_two_strings_written_without_reading_are_not_functional():
