@@ -36,7 +36,7 @@ read: .venv/has-reader
 	$(BIN)/gtnet read $(IMAGE)
 
 test: .venv/has-test gtnet/_emulated.abi3.so
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto --dist worksteal $(ARGS)
 
 # Not part of the tests: Ray takes 240 MB, and a cluster a minute to start.
 test-ray: .venv/has-test .venv/has-ray

@@ -7,6 +7,7 @@ times, with threads and blocks in other orders and other bytes in memory that no
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def runs_there(func: Any) -> bool:
     )
 
 
+@functools.cache  # asked of every operator of torch too
+def _kernel(func: Any) -> str | None:
+    """The name of an operator that has an implementation for a GPU."""
+    return func._schema.name.removeprefix("gtnet::") if runs_there(func) else None
+
+
 class OnGpu(TorchDispatchMode):
     """Within it, operators on CPU tensors run as they would on a GPU; `ran` names them."""
 
@@ -73,8 +80,8 @@ class OnGpu(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        name = func._schema.name.removeprefix("gtnet::")
-        if not runs_there(func) or _is_chains_only(name, args):
+        name = _kernel(func)
+        if name is None or _is_chains_only(name, args):
             return func(*args, **(kwargs or {}))
         self.ran.add(name)
         args = _as_on_a_gpu(name, args)
@@ -144,5 +151,4 @@ def same_bits(a: Any, b: Any) -> bool:
         return bool(a == b)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    flat = [torch.empty(t.numel(), dtype=t.dtype).copy_(t.flatten()) for t in (a, b)]
-    return torch.equal(*(t.view(torch.uint8) for t in flat))
+    return torch.equal(*(t.contiguous().view(-1).view(torch.uint8) for t in (a, b)))

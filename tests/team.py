@@ -139,6 +139,8 @@ def work(out: str) -> None:
 
 
 if __name__ == "__main__":
+    import torch._dynamo  # which optimizers import: here once, and not in every process
+
     torch.set_num_threads(1)
     load("digits", size=1)
     settings = LaunchConfig(

@@ -109,7 +109,7 @@ def test_derivatives():
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(a, b)
     assert gradcheck(after, inputs)
-    assert gradgradcheck(after, inputs)
+    assert gradgradcheck(after, inputs, fast_mode=True)
 
 
 def test_what_has_no_bound_is_refused():

@@ -89,14 +89,14 @@ def each(function, graph: Graph) -> Graph:
     return stack([function(one) for one in graph])
 
 
-@settings(max_examples=120)
+@settings(max_examples=50)
 @given(strategies.operands())
 def test_each_matching_pair_of_paths_appears_once(operands):
     a, b = operands
     assert product_pairs(compose(a, b)) == pairs(a, b)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(strategies.operands(acyclic=False))
 def test_cyclic_operands_pair_their_paths_too(operands):
     a, b = operands

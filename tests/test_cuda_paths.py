@@ -35,7 +35,7 @@ def assert_same_paths(work, operator):
 # Graphs
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(strategies.graphs(), st.sampled_from([0, 1, 2, 5, 40]))
 def test_the_k_best_paths_are_those_of_the_cpu(graph, k):
     assert_same_paths(lambda: k_best(graph, k), "acyclic_k_best")
@@ -110,7 +110,7 @@ def chains(draw):
     return lattice
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(chains(), st.sampled_from([0, 1, 3, 20]))
 def test_the_k_best_paths_of_lattices_are_those_of_the_cpu(lattice, k):
     assert_same_paths(lambda: k_best(lattice, k), "lattice_k_best")
@@ -149,7 +149,7 @@ def test_lattices_with_what_is_not_finite_have_no_k_best_paths(wrong):
     assert [len(paths) for paths in found] == [0, 2]
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(chains(), strategies.BETAS)
 def test_samples_of_lattices_are_those_of_the_cpu(lattice, beta):
     def work():
@@ -179,7 +179,7 @@ def assert_same_rest(lattice, beam):
         assert all(map(torch.equal, getattr(found, name), getattr(expected, name)))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(chains(), st.sampled_from([0.0, 1.0, 3.0, math.inf]))
 def test_pruned_lattices_are_those_of_the_cpu(lattice, beam):
     assert_same_rest(lattice, beam)

@@ -53,7 +53,7 @@ def assert_deterministic(graph: Graph, *, on: str = "ilabels") -> None:
             assert len(set(labels)) == len(labels)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(strategies.graphs(acceptor=True), SEMIRINGS, MERGES)
 def test_strings_of_acceptors_keep_their_scores(graph, semiring, merge):
     result = determinize(graph, semiring=semiring, merge=merge)
@@ -63,7 +63,7 @@ def test_strings_of_acceptors_keep_their_scores(graph, semiring, merge):
     assert_same_strings(result, graph, semiring)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(strategies.graphs(), SEMIRINGS)
 def test_transducers_are_deterministic_on_pairs(graph, semiring):
     result = determinize(graph, semiring=semiring, on="pairs")
@@ -71,7 +71,7 @@ def test_transducers_are_deterministic_on_pairs(graph, semiring):
     assert_same_strings(result, graph, semiring)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(strategies.functional_transducers(), SEMIRINGS, MERGES)
 def test_functional_transducers(graph, semiring, merge):
     result = determinize(graph, semiring=semiring, merge=merge)
@@ -87,7 +87,7 @@ def test_a_batch_is_its_items(items, semiring):
         assert_same_strings(result, item, semiring)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(strategies.graphs(acyclic=False, acceptor=True, max_arcs=5, size=1), SEMIRINGS)
 def test_cyclic_acceptors_keep_their_scores_or_are_refused(graph, semiring):
     graph = graph.to(torch.float64)
@@ -107,7 +107,7 @@ def test_cyclic_acceptors_keep_their_scores_or_are_refused(graph, semiring):
         assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(strategies.graphs(acyclic=False, acceptor=True, max_arcs=5, size=1))
 def test_cyclic_acceptors_without_weights_are_never_refused(graph):
     """The subset construction ends: five states have 32 subsets."""
@@ -167,14 +167,18 @@ def test_what_is_written_without_reading_belongs_to_the_label_before_or_behind()
     assert [one.num_arcs for one in both] == [2, 1, 2]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(strategies.functional_transducers(), SEMIRINGS)
 def test_it_takes_its_own_results(graph, semiring):
     once = determinize(graph, semiring=semiring)
     twice = determinize(once, semiring=semiring)
     assert_deterministic(twice)
     assert_same_strings(twice, graph, semiring)
-    assert (twice.num_states, twice.num_arcs) == (once.num_states, once.num_arcs)
+    sizes = [(g.num_states, g.num_arcs) for g in (once, twice)]
+    # An output of two labels takes an arc that reads nothing; the second time it may need none.
+    writes_alone = bool((once.ilabels == EPSILON).any())
+    assert all(second <= first for first, second in zip(*sizes, strict=True))
+    assert writes_alone or sizes[0] == sizes[1]
 
 
 def test_two_strings_written_without_reading_are_not_functional():
@@ -219,13 +223,13 @@ def assert_same_gradients(graph: Graph, semiring: str) -> None:
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(strategies.graphs(size=1, dtype=torch.float64, acceptor=True), st.integers(0, 99), SEMIRINGS)
 def test_gradients_of_strings_stay(graph, seed, semiring):
     assert_same_gradients(strategies.with_random_scores(graph, seed), semiring)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(strategies.graphs(size=1, dtype=torch.float64, acceptor=True))
 def test_gradients_stay_where_scores_are_equal_by_chance(graph):
     flat = graph.with_weights(graph.weights.clamp(min=-1, max=-1))

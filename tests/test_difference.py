@@ -43,7 +43,7 @@ def accepts(one: oracle.Automaton, string: tuple[int, ...]) -> bool:
     return any(one.accept[s] > NEG_INF for s in states)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 def test_difference_is_the_set_difference(data):
     size, dtype = data.draw(st.integers(1, 3)), data.draw(strategies.DTYPES)

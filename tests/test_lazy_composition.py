@@ -52,7 +52,7 @@ def is_a_path_of(path: Graph, a: Graph, b: Graph) -> None:
 
 
 @given(st.one_of(strategies.operands(), cyclic_operands()))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_best_paths_are_those_of_the_product(pair):
     a, b = pair
     lazy, whole = LazyComposition(a, b), compose(a, b)
@@ -70,7 +70,7 @@ def test_best_paths_are_those_of_the_product(pair):
     st.sampled_from([0, 1, 2, 5]),
     st.sampled_from([None, "ilabels", "olabels"]),
 )
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_k_best_paths_are_those_of_the_product(pair, k, unique):
     lazy, whole = LazyComposition(*pair), compose(*pair)
     ours, theirs = k_best(lazy, k, unique=unique), k_best(whole, k, unique=unique)
@@ -220,7 +220,7 @@ def spelled(graph: Graph) -> list[tuple]:
 
 
 @given(strategies.operands(), st.sampled_from([0, 3, 1000]))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_states_read_one_by_one_are_those_of_the_product(pair, kept):
     a, b = pair
     lazy = LazyComposition(a, b, kept_arcs=kept)

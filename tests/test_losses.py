@@ -70,7 +70,7 @@ def test_ctc_equals_torch(targets, lengths, dtype):
     torch.testing.assert_close(grad, expected_grad, **tolerance)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.lists(st.lists(st.sampled_from([0, 1, 3]), max_size=4), min_size=1, max_size=4),
     st.data(),

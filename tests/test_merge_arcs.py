@@ -98,7 +98,7 @@ def test_gradients_of_merged_arcs():
             return merge_arcs(put(*scores), how).weights
 
         assert gradcheck(found, inputs)
-        assert gradgradcheck(found, inputs)
+        assert gradgradcheck(found, inputs, fast_mode=True)
 
 
 def test_other_ways_are_refused():

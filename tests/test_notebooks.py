@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import notebook
 import pytest
 
 import gtnet
@@ -27,8 +28,15 @@ def code_cells(path: Path) -> list[Any]:
 
 
 @each
-def test_it_runs(path: Path) -> None:
-    execute(path)
+def test_it_runs(path: Path, tmp_path: Path) -> None:
+    assert ended(path, tmp_path / "log") == 0, (tmp_path / "log").read_text()[-3000:]
+
+
+def ended(path: Path, log: Path) -> int | None:
+    """The exit code of a process that runs the notebook."""
+    process = notebook.started(path, log)
+    process.join()
+    return process.exitcode
 
 
 @each
@@ -77,7 +85,10 @@ def test_links_between_notebooks_lead_somewhere() -> None:
 
 
 def test_a_cell_that_raises_fails(tmp_path: Path) -> None:
+    """Here, and in the fresh kernel of `make notebooks`."""
+    path, log = tmp_path / "wrong.ipynb", tmp_path / "log"
     cells = [nbformat.v4.new_code_cell("import gtnet\nlen(7)")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "wrong.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    assert ended(path, log) == 1 and "object of type 'int' has no len" in log.read_text()
     with pytest.raises(Exception, match=r"object of type .int. has no len"):
-        execute(tmp_path / "wrong.ipynb")
+        execute(path)

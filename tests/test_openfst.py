@@ -23,7 +23,7 @@ from gtnet import (
 
 pynini = pytest.importorskip("pynini")
 NEG_INF = float("-inf")
-TRANSDUCERS = 1000
+TRANSDUCERS = 400
 
 
 def random_graph(source: random.Random, *, acceptor: bool = False, acyclic: bool = True) -> Graph:

@@ -1,4 +1,4 @@
-"""OpenFst's rational operations, replacement and difference beside ours, 1,000 graphs each."""
+"""OpenFst's rational operations, replacement and difference beside ours, on many graphs each."""
 
 from __future__ import annotations
 

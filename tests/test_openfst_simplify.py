@@ -64,7 +64,7 @@ def test_determinization_of_label_pairs(transducers):
             assert_same(determinize(graph, semiring=semiring, on="pairs"), theirs, semiring)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(strategies.functional_transducers())
 def test_determinization_of_functional_transducers(graph):
     possible = connect(prune(graph, posterior=0.0))

@@ -92,7 +92,7 @@ def test_a_limit_that_counts_of_paths_exceed_names_the_tropical_semiring():
 # Anything
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(strategies.graphs(), SEMIRINGS, st.booleans())
 def test_strings_of_acyclic_graphs_keep_their_scores(graph, semiring, learn):
     given_graph = graph.detach().requires_grad_() if learn else graph
@@ -107,7 +107,7 @@ def test_strings_of_acyclic_graphs_keep_their_scores(graph, semiring, learn):
     assert [size(item) for item in result] == [size(item) for item in made]
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(strategies.graphs(acyclic=False, max_arcs=6), SEMIRINGS, st.booleans())
 def test_cyclic_graphs_keep_the_scores_of_strings(graph, semiring, learn):
     graph = graph.to(torch.float64)

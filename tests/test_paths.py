@@ -60,7 +60,7 @@ def test_the_score_of_the_best_path_is_the_viterbi_score(graph):
     assert torch.equal(gtnet.forward_score(best), viterbi_score(graph))
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(strategies.graphs(), st.sampled_from([0, 1, 2, 3, 100]))
 def test_k_best_are_the_best_of_all_paths(graph, k):
     answers = k_best(graph, k)
@@ -74,7 +74,7 @@ def test_k_best_are_the_best_of_all_paths(graph, k):
         assert viterbi_score(answer).tolist() == scores[:k]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     strategies.graphs(), st.sampled_from([1, 2, 3, 100]), st.sampled_from(["ilabels", "olabels"])
 )
@@ -316,7 +316,7 @@ def test_batches_of_no_graphs():
 # All paths
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(strategies.graphs())
 def test_enumerate_paths_has_all_paths(graph):
     answers = gtnet.enumerate_paths(graph)
@@ -327,7 +327,7 @@ def test_enumerate_paths_has_all_paths(graph):
         assert viterbi_score(answer).tolist() == [path.score for path in found]
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(strategies.graphs(acyclic=False, max_arcs=5), st.integers(0, 4))
 def test_enumerate_paths_up_to_a_length(graph, most):
     for answer, one in zip(

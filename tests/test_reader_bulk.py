@@ -257,9 +257,9 @@ def test_kills_lose_nothing(model: Path, scans: Path, tmp_path: Path) -> None:
     """A worker is killed, then the whole job; what is left continues."""
     out = tmp_path / "answers.jsonl"
     listing = tmp_path / "paths"
-    listing.write_text("".join(f"{path}\n" for path in images(scans) * 30))
+    listing.write_text("".join(f"{path}\n" for path in images(scans) * 20))
     command = [sys.executable, "-m", "gtnet.reader", "read", "--in", "-", "--out", str(out)]
-    command += ["--model", str(model), "--workers", "2", "--chunk", "16", "--quiet"]
+    command += ["--model", str(model), "--workers", "2", "--chunk", "10", "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     job = subprocess.Popen(command, stdin=listing.open(), env=environment)
     folder = Parts(out).folder
@@ -275,10 +275,10 @@ def test_kills_lose_nothing(model: Path, scans: Path, tmp_path: Path) -> None:
     wait_until(lambda: not any(map(alive, workers)))  # they end with the job
     done = len(list(folder.glob("part-*")))
     assert 8 <= done < 28
-    assert Job(out, model, 1, chunk=16).run([], resume=True, quiet=True).rows == 16 * 30
+    assert Job(out, model, 1, chunk=10).run([], resume=True, quiet=True).rows == 16 * 20
     files = [row["file"].partition("#")[0] for row in read_back(out)]
     assert sorted(set(files)) == sorted(images(scans))
-    assert all(files.count(file) == (60 if file.endswith(".tif") else 30) for file in set(files))
+    assert all(files.count(file) == (40 if file.endswith(".tif") else 20) for file in set(files))
 
 
 def readers_under(job: int) -> list[int]:

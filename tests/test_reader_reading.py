@@ -215,12 +215,12 @@ def test_a_blank_image_does_not_stop_drawing(
     assert [path.name for path in tmp_path.glob("*.dot")] == ["graph-2.dot"]
 
 
-def test_a_closed_pipe_is_quiet(model: str, images: list[str]) -> None:
+def test_a_closed_pipe_is_quiet(segments: str, images: list[str]) -> None:
     command = [sys.executable, "-m", "gtnet.reader.cli", "read", *[images[0]] * 3]
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [*command, "--model", model, "--threads", "1"], stdout=write, stderr=subprocess.PIPE
+        [*command, "--model", segments, "--threads", "1"], stdout=write, stderr=subprocess.PIPE
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")

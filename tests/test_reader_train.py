@@ -20,7 +20,7 @@ from gtnet.reader.train import PhaseConfig, Segmented, TrainConfig, Trainer, Tra
 SMALL = TrainConfig(
     isolated=PhaseConfig(epochs=2, rate=5e-3, batch_size=64, jitter=0.3),
     whole=PhaseConfig(epochs=2, rate=1e-2, batch_size=4),
-    characters=400,
+    characters=200,
     average=0.9,
     reader=ReaderConfig(network=NetworkConfig(channels=(4, 8, 8), hidden=24)),
 )
@@ -47,6 +47,17 @@ def unbroken(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
+@pytest.fixture(scope="module", params=[2, 3], ids="after {} epochs".format)
+def resumed(
+    request: pytest.FixtureRequest, data: TrainingData, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[CheckReader, Path]:
+    """A training that was stopped, between the phases or within the second, and taken up again."""
+    out = tmp_path_factory.mktemp("stopped")
+    Trainer(SMALL, data, out, quiet=True).run(epochs=request.param)
+    assert not (out / checkpoint.MODEL).exists()
+    return Trainer(SMALL, data, out, quiet=True).run(resume=True), out
+
+
 def test_both_phases_lower_their_loss(unbroken: Path) -> None:
     history = json.loads((unbroken / "history.json").read_text())
     assert [(row["phase"], row["epoch"]) for row in history] == [
@@ -64,18 +75,13 @@ def test_same_seed_same_result(unbroken: Path, data: TrainingData, tmp_path: Pat
     assert same(again, checkpoint.load_reader(unbroken))
 
 
-@pytest.mark.parametrize("epochs", [2, 3])
-def test_resuming_continues_exactly(
-    epochs: int, unbroken: Path, data: TrainingData, tmp_path: Path
-) -> None:
-    Trainer(SMALL, data, tmp_path, quiet=True).run(epochs=epochs)
-    assert not (tmp_path / checkpoint.MODEL).exists()
-    resumed = Trainer(SMALL, data, tmp_path, quiet=True).run(resume=True)
+def test_resuming_continues_exactly(unbroken: Path, resumed: tuple[CheckReader, Path]) -> None:
+    reader, stopped = resumed
     for name in ("isolated.safetensors", "model.safetensors"):
-        left, right = (checkpoint.load_reader(out / name) for out in (tmp_path, unbroken))
+        left, right = (checkpoint.load_reader(out / name) for out in (stopped, unbroken))
         assert same(left, right) and left.config == right.config, name
-    assert same(resumed, checkpoint.load_reader(unbroken))
-    rows = [json.loads((out / "history.json").read_text()) for out in (tmp_path, unbroken)]
+    assert same(reader, checkpoint.load_reader(unbroken))
+    rows = [json.loads((out / "history.json").read_text()) for out in (stopped, unbroken)]
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
 
 
@@ -200,7 +206,7 @@ def test_an_unknown_loss_is_named() -> None:
 
 
 def test_a_film_has_a_frame_for_each_epoch_and_survives_a_stop(
-    data: TrainingData, unbroken: Path, tmp_path: Path
+    unbroken: Path, resumed: tuple[CheckReader, Path], tmp_path: Path
 ) -> None:
     film = Film.load(unbroken, SMALL.reader.segment)
     assert list(film.frames) == [
@@ -210,11 +216,9 @@ def test_a_film_has_a_frame_for_each_epoch_and_survives_a_stop(
         "global training, epoch 1",
         "global training, epoch 2",
     ]
-    Trainer(SMALL, data, tmp_path, quiet=True).run(epochs=3)
-    Trainer(SMALL, data, tmp_path, quiet=True).run(resume=True)
-    resumed = Film.load(tmp_path, SMALL.reader.segment)
-    assert list(resumed.frames) == list(film.frames)
-    assert all(torch.equal(resumed.frames[name], film.frames[name]) for name in film.frames)
+    after = Film.load(resumed[1], SMALL.reader.segment)
+    assert list(after.frames) == list(film.frames)
+    assert all(torch.equal(after.frames[name], film.frames[name]) for name in film.frames)
     pictures = film.animation(CheckReader(SMALL.reader)).frames
     assert len(pictures) == 5 and all(picture.images for picture in pictures)
     assert Film.load(tmp_path / "elsewhere", SMALL.reader.segment) is None

@@ -33,7 +33,7 @@ def has_epsilon(graph: Graph) -> bool:
     return bool(((graph.ilabels == EPSILON) & (graph.olabels == EPSILON)).any())
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(strategies.graphs(), SEMIRINGS)
 def test_scores_of_sequences_stay(graph, semiring):
     plain = remove_epsilon(graph, semiring=semiring)
@@ -42,7 +42,7 @@ def test_scores_of_sequences_stay(graph, semiring):
     assert_same_scores(plain, graph, semiring)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(strategies.graphs(acyclic=False, max_arcs=6), SEMIRINGS)
 def test_scores_stay_with_epsilon_cycles_or_the_sum_diverges(graph, semiring):
     graph = graph.to(torch.float64)
@@ -137,7 +137,7 @@ def test_gradients(semiring):
 
     inputs = [t.clone().requires_grad_() for t in (graph.weights, graph.start, graph.accept)]
     torch.autograd.gradcheck(scores, inputs)
-    torch.autograd.gradgradcheck(scores, inputs)
+    torch.autograd.gradgradcheck(scores, inputs, fast_mode=True)
 
 
 @given(strategies.graphs(dtype=torch.float64), st.integers(0, 99))

@@ -42,7 +42,7 @@ def expanded(one: oracle.Automaton, rules: dict[int, list[oracle.Path]]) -> list
     return result
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(st.data())
 def test_replace_has_every_way_through_the_calls(data):
     acceptor = data.draw(st.booleans())
@@ -114,7 +114,7 @@ def test_gradcheck():
 
     inputs = [torch.randn(3).double().requires_grad_(), torch.randn(2).double().requires_grad_()]
     assert torch.autograd.gradcheck(score, inputs)
-    assert torch.autograd.gradgradcheck(score, inputs)
+    assert torch.autograd.gradgradcheck(score, inputs, fast_mode=True)
 
 
 def test_endless_calls_are_named():

@@ -128,7 +128,7 @@ def test_derivatives():
             return found[found > NEG_INF]
 
         assert gradcheck(finite, inputs)
-        assert work is not slack or gradgradcheck(finite, inputs)
+        assert work is not slack or gradgradcheck(finite, inputs, fast_mode=True)
 
 
 def slack_by_openfst(graph: Graph) -> list[float]:
