@@ -1,6 +1,6 @@
 """The pages of the site that are made: the API reference, the front page. Hooks of mkdocs.
 
-Nothing is listed by hand: what `gtnet/__init__.py` exports is documented, every notebook is a
+Nothing is listed by hand: what `gtnet/__init__.pyi` exports is documented, every notebook is a
 tutorial, and the README is the front page.
 """
 
@@ -162,9 +162,11 @@ def file_of(module: str) -> Path:
 
 
 def exported(package: str) -> list[Exported]:
-    """What the __init__ of a package imports by `as`, from within gtnet: what it exports."""
+    """What the __init__ of a package, or its stub, imports by `as`, from within gtnet."""
     found = []
-    for node in ast.parse(file_of(package).read_text()).body:
+    stub = file_of(package).with_suffix(".pyi")
+    source = stub if stub.exists() else file_of(package)
+    for node in ast.parse(source.read_text()).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gtnet"):
             for alias in node.names:
                 if alias.asname:

@@ -14,9 +14,9 @@ WINGS = {"reader", "explore"}
 
 
 def public_names() -> set[str]:
-    """What gtnet/__init__.py binds without a leading underscore."""
+    """What gtnet/__init__.pyi binds without a leading underscore."""
     names: set[str] = set()
-    for node in ast.parse(Path("gtnet/__init__.py").read_text()).body:
+    for node in ast.parse(Path("gtnet/__init__.pyi").read_text()).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):

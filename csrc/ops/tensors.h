@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/shim_utils.h>
 
 #include <new>
 #include <stdexcept>
@@ -72,12 +73,11 @@ Tensor allocated(const Make& make) {
 inline Tensor empty_of(const Tensor& like, int64_t size, int32_t dtype) {
   return allocated([&] {
     int32_t type = 0, index = 0;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &type));
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &type));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
     const int64_t stride = 1;
     AtenTensorHandle made = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(
-        aoti_torch_empty_strided(1, &size, &stride, dtype, type, index, &made));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(1, &size, &stride, dtype, type, index, &made));
     return Tensor(made);
   });
 }
@@ -85,7 +85,7 @@ inline Tensor empty_of(const Tensor& like, int64_t size, int32_t dtype) {
 // An empty vector of the size and dtype of another.
 inline Tensor empty_as(const Tensor& like) {
   int32_t dtype = 0;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
   return empty_of(like, like.numel(), dtype);
 }
 

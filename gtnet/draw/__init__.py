@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gtnet._notebook import show_with
 from gtnet.draw.alignment import draw_alignment as draw_alignment
 from gtnet.draw.animation import Animation as Animation
 from gtnet.draw.animation import draw_animation as draw_animation
@@ -19,5 +18,4 @@ from gtnet.draw.view import GraphView as GraphView
 from gtnet.draw.view import draw_view as draw_view
 from gtnet.draw.widget import draw_widget as draw_widget
 
-show_with(mimebundle)
 draw.widget = draw_widget  # type: ignore[attr-defined]  # gtnet.draw is the function

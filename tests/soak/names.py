@@ -90,7 +90,8 @@ EXCLUDED = {
 def public() -> Iterator[str]:
     """Every public function and class, and the methods of the classes of graphs."""
     for prefix, module in MODULES.items():
-        for name, value in vars(module).items():
+        for name in dir(module):
+            value = getattr(module, name)
             ours = getattr(value, "__module__", "").startswith("gtnet")
             if name.startswith("_") or not callable(value) or not ours:
                 continue
