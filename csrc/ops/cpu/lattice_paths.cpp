@@ -72,18 +72,25 @@ class InRoom {
 template <class Score>
 using Best = InRoom<lattice::LatticeBest<Score>>;
 
+// The paths of every item, of which finder(batch) gives what finds them by its number.
+template <class Finder>
+Tensors paths_of_items(const LatticeTensors& given, const Finder& finder) {
+  const Tensor& scores = given.scores;
+  return with_scores(scores, [&](auto zero) -> Tensors {
+    const LatticeBatch<decltype(zero)> batch(given);
+    const auto find = finder(batch);
+    std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
+    count(Driver::kLatticeViterbi, batch.size);
+    batch.for_each_item([&](int64_t b) { paths[b] = find(b); });
+    return path_tensors(batch, scores, paths);
+  });
+}
+
 // The paths that functor(item) finds in every item.
 template <class Functor>
 Tensors best_paths(const LatticeTensors& given, const Functor& functor) {
-  const Tensor& scores = given.scores;
-  return with_scores(scores, [&](auto zero) -> Tensors {
-    using Score = decltype(zero);
-    const LatticeBatch<Score> batch(given);
-    std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
-    count(Driver::kLatticeViterbi, batch.size);
-    batch.for_each_item([&](int64_t b) { paths[b] = functor(batch.item(b)); });
-    return path_tensors(batch, scores, paths);
-  });
+  return paths_of_items(
+      given, [&](const auto& batch) { return [&](int64_t b) { return functor(batch.item(b)); }; });
 }
 
 // The best path of an item whose graph is not a matrix.
@@ -97,23 +104,16 @@ lattice::LatticePath best_path(const lattice::LatticeItem<Score>& item, const Te
 }
 
 Tensors lattice_best(const LatticeTensors& given) {
-  const Tensor& scores = given.scores;
-  return with_scores(scores, [&](auto zero) -> Tensors {
-    using Score = decltype(zero);
+  return paths_of_items(given, [&]<class Score>(const LatticeBatch<Score>& batch) {
     using Matrix = lattice::DenseBest<Score>;
-    const LatticeBatch<Score> batch(given);
-    const DenseGraphs<Score, Matrix> dense(batch);
-    std::vector<std::vector<lattice::LatticePath>> paths(batch.size);
-    count(Driver::kLatticeViterbi, batch.size);
-    batch.for_each_item([&](int64_t b) {
+    return [&, dense = DenseGraphs<Score, Matrix>(batch)](int64_t b) {
       lattice::LatticePath path;
       const auto in_matrix = [&](const Matrix& graph, const lattice::Frames<Score>& frames) {
-        path = InRoom<lattice::DenseViterbi<Score>>(scores, graph, frames)->path();
+        path = InRoom<lattice::DenseViterbi<Score>>(given.scores, graph, frames)->path();
       };
-      if (!dense.with(b, in_matrix)) path = best_path(batch.item(b), scores);
-      paths[b].push_back(std::move(path));
-    });
-    return path_tensors(batch, scores, paths);
+      if (!dense.with(b, in_matrix)) path = best_path(batch.item(b), given.scores);
+      return std::vector{std::move(path)};
+    };
   });
 }
 

@@ -61,9 +61,10 @@ bool score_dense(const LatticeBatch<Score>& batch, double* score) {
   const DenseGraphs<Score, lattice::DenseFactors> dense(batch);
   std::atomic<bool> any = false;
   batch.for_each_item([&](int64_t b) {
-    any = dense.with(b, [&](const auto& graph, const lattice::Frames<Score>& frames) {
+    const auto in_matrix = [&](const auto& graph, const lattice::Frames<Score>& frames) {
       score[b] = lattice::dense_score(graph, frames);
-    }) || any;
+    };
+    if (dense.with(b, in_matrix)) any = true;
   });
   return any;
 }
