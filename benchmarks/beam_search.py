@@ -6,7 +6,6 @@ with beam 20 and at most 1,000 active states; then the other recognizer topologi
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 import gtnet
 from benchmarks.installed import k2_best_path, k2_pruned
 from benchmarks.lexicons import looping_lexicon
-from benchmarks.timing import Case, Work, measure
+from benchmarks.timing import Case, Work, print_cases
 
 OPTIONS = {"beam": 20.0, "max_active": 1000}
 
@@ -138,14 +137,12 @@ def diagonals(log_probs: Tensor, targets: Tensor) -> Tensor:
 
 def main() -> None:
     """Time everything and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.beam_search", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
-    repeats = 3 if parser.parse_args().quick else 15
-    torch.set_num_threads(1)
     lexicon = looping_lexicon(10_000, 27)
-    print("| work | gtnet ms | each | peers |\n|---|--:|--:|---|")
-    for case in (*beam_search_cases(lexicon), *recognizer_cases()):
-        print(measure(case, repeats).row(), flush=True)
+    print_cases(
+        "benchmarks.beam_search",
+        __doc__,
+        lambda: (*beam_search_cases(lexicon), *recognizer_cases()),
+    )
     print(agreement(lexicon))
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 
 import torch
@@ -21,7 +20,7 @@ from benchmarks.installed import (
     torch_struct_crf,
 )
 from benchmarks.lexicons import looping_lexicon
-from benchmarks.timing import Case, Work, measure
+from benchmarks.timing import Case, Work, print_cases
 
 # (batch, frames, classes, length of the targets)
 CTC_SIZES = ((8, 200, 32, 40), (32, 400, 100, 80), (16, 1000, 1000, 100))
@@ -211,13 +210,11 @@ def denominator(batch: int = 16, frames: int = 700) -> Case:
 
 def main() -> None:
     """Print everything about emissions."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.emissions", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
-    repeats = 3 if parser.parse_args().quick else 15
-    torch.set_num_threads(1)
-    print("| work | gtnet ms | each | peers |\n|---|--:|--:|---|")
-    for case in emission_cases(looping_lexicon(10_000, 27), looping_lexicon(2_600, 27)):
-        print(measure(case, repeats).row(), flush=True)
+    print_cases(
+        "benchmarks.emissions",
+        __doc__,
+        lambda: emission_cases(looping_lexicon(10_000, 27), looping_lexicon(2_600, 27)),
+    )
     print(f"\n{PUBLISHED}")
 
 

@@ -6,7 +6,6 @@ the peer first.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from collections.abc import Iterator
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.emissions import bigram
-from benchmarks.timing import Case, Work, measure
+from benchmarks.timing import Case, Work, print_cases
 
 SIZES = ((10_000, 32), (100_000, 8))  # frames, states
 
@@ -77,13 +76,7 @@ def hmmlearn_works(chances: Tensor, scores: Tensor) -> tuple[dict[str, Work], di
 
 def main() -> None:
     """Print these cases."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hidden_markov", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
-    repeats = 3 if parser.parse_args().quick else 15
-    torch.set_num_threads(1)
-    print("| work | gtnet ms | each | peers |\n|---|--:|--:|---|")
-    for case in hidden_markov_cases():
-        print(measure(case, repeats).row(), flush=True)
+    print_cases("benchmarks.hidden_markov", __doc__, hidden_markov_cases)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ megabytes would otherwise leave cold caches to whoever comes next.
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
 
 Work = Callable[[], object]
 
@@ -68,6 +71,17 @@ def measure(case: Case, repeats: int, budget: float = 20.0) -> Timing:
             break
     medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
     return Timing(case, medians.pop("gtnet"), medians)
+
+
+def print_cases(program: str, about: str | None, cases: Callable[[], Iterable[Case]]) -> None:
+    """A command that times some cases alone, on one thread, and prints each when it is done."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
+    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
+    repeats = 3 if parser.parse_args().quick else 15
+    torch.set_num_threads(1)
+    print("| work | gtnet ms | each | peers |\n|---|--:|--:|---|")
+    for case in cases():
+        print(measure(case, repeats).row(), flush=True)
 
 
 def processor() -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fresh_process
 import nbformat
-import notebook
 import pytest
 
 import gtnet
@@ -34,7 +34,7 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
 
 def ended(path: Path, log: Path) -> int | None:
     """The exit code of a process that runs the notebook."""
-    process = notebook.started(path, log)
+    process = fresh_process.started(path, log)
     process.join()
     return process.exitcode
 

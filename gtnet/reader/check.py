@@ -37,12 +37,14 @@ class Findings:
     """What there is to know about data that are in order.
 
     `same`: for each item a number, the same for items of one image, which must stay in one split;
-    `notes`: what a person should look at; `fingerprint`: of all names, images and texts.
+    `notes`: what a person should look at; `fingerprint`: of all names, images and texts; `digests`:
+    of each image, see `inputs.digest`.
     """
 
     same: list[int]
     notes: list[str]
     fingerprint: str
+    digests: list[str]
 
 
 def examine(
@@ -83,10 +85,10 @@ def examine(
         digests.append(digest)
     same, twice = _groups(data, digests, faults)
     faults.raise_any()
-    notes = [*_few("nothing is there in", blank), *_few("there twice:", twice)]
+    notes = [*few("nothing is there in", blank), *few("there twice:", twice)]
     rewritten = [f"{place}: {a} as {b}" for place, a, b in getattr(data, "rewritten", ())]
-    notes += _few("taken as the grammar reads it:", rewritten)
-    return Findings(same, notes, fingerprint_of(data, digests))
+    notes += few("taken as the grammar reads it:", rewritten)
+    return Findings(same, notes, fingerprint_of(data, digests), digests)
 
 
 def fingerprint_of(data: Listed, digests: Sequence[str]) -> str:
@@ -137,7 +139,8 @@ def _unreadable(data: Listed, index: int, error: ValueError) -> str:
     return f"no readable image: {cause}" if cause is not None else _reason(error)
 
 
-def _few(what: str, rows: list[str]) -> list[str]:
+def few(what: str, rows: Sequence[str]) -> list[str]:
+    """A note of what there is, with the first few of the places; none where there are no places."""
     if not rows:
         return []
     more = f" and {len(rows) - _TOLD} more" if len(rows) > _TOLD else ""

@@ -64,6 +64,12 @@ class Dataset(Protocol):
         """
 
 
+def text_of(data: Dataset, index: int) -> str:
+    """The text of an item; its image is not opened where the data have a method `text`."""
+    known = getattr(data, "text", None)
+    return data[index][1] if known is None else known(index)
+
+
 class SynthesizedAmounts:
     """Amounts written at random with given digit samples; item i depends on (seed, split, i) only.
 

@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,21 +158,23 @@ class Run:
 
     def splits(self, characters: int = 0, *, quiet: bool = True) -> Splits:
         """The data, checked against the language of the reader before anything is learnt."""
-        config = self.training.reader
-        own = recognizer_of(self.data, config)
-        accepts = (own or CheckReader(config)).acceptor
-        return splits(self.data, characters, config.front_end, accepts=accepts, quiet=quiet)
+        front_end = self.training.reader.front_end
+        return splits(self.data, characters, front_end, accepts=self._acceptor(), quiet=quiet)
+
+    def _acceptor(self) -> Callable[[str], Any]:
+        """What raises ValueError for a text outside the language of the reader."""
+        reader = self.training.reader
+        return (recognizer_of(self.data, reader) or CheckReader(reader)).acceptor
 
     def check(self, *, quiet: bool = False) -> str:
         """What a person should know of the data before training; raises ValueError for faults."""
         parts = self.splits(quiet=quiet)
         if isinstance(parts.train, Shards):
-            reader = recognizer_of(self.data, self.training.reader)
-            accepts = (reader or CheckReader(self.training.reader)).acceptor
-            parts.train.counted(parts.train.examined(parts.train.paths, accepts, {}))
+            shards = parts.train
+            shards.counted(shards.examined(shards.paths, self._acceptor(), {}))
         notes = [] if parts.found is None else parts.found.notes
         if self.data.unlabelled:
-            unlabelled = self._unlabelled(parts)
+            unlabelled = self._unlabelled(parts, quiet=quiet)
             notes = [*notes, f"{len(unlabelled)} without labels", *unlabelled.notes]
         return "\n".join([f"the data are in order: {_sizes(parts)}", *notes])
 
@@ -206,7 +209,7 @@ class Run:
         parts = team.together(lambda: self.splits(characters, quiet=quiet or not team.leads))
         parts = parts if first else replace(parts, characters=[])
         if not team.leads:
-            trainer = team.together(lambda: self._trainer(parts, quiet))
+            trainer = team.together(lambda: self._trainer(parts, True))
             trainer.run(resume=team.of_lead(resume))
             return None
         with claimed(self.out):
@@ -278,10 +281,11 @@ class Run:
             _write_samples(self.out / SAMPLES, parts.test)
         return comparison
 
-    def _unlabelled(self, parts: Splits, *, quiet: bool = True) -> Unlabelled:
+    def _unlabelled(self, parts: Splits, *, quiet: bool) -> Unlabelled:
         """What nobody labelled, without what is in the data, where it may be a test."""
         assert not isinstance(parts.train, Shards)  # see check_options
-        known = digests_of(parts.train, parts.valid, parts.test)
+        whole = parts.train, parts.valid, parts.test
+        known = digests_of(*whole) if parts.found is None else parts.found.digests
         front_end = self.training.reader.front_end
         return Unlabelled(self.data.unlabelled, front_end, known, quiet=quiet)
 
@@ -295,11 +299,13 @@ class Run:
         if self.data.teacher is None:
             return parts, unlabelled
         assert not isinstance(parts.train, Shards)
-        own = recognizer_of(self.data, self.training.reader)
-        accepts = (own or CheckReader(self.training.reader)).acceptor
-        teacher = checkpoint.load_reader(self.data.teacher)
         train = taught(
-            parts.train, unlabelled, teacher, self.data.sure, accepts=accepts, quiet=quiet
+            parts.train,
+            unlabelled,
+            checkpoint.load_reader(self.data.teacher),
+            self.data.sure,
+            accepts=self._acceptor(),
+            quiet=quiet,
         )
         if not quiet:
             print(f"{self.data.teacher} labels {len(train.chosen)} of {len(unlabelled)} images")

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from gtnet.reader import checkpoint
 from gtnet.reader.answers import fitted_temperature
 from gtnet.reader.claim import claimed
+from gtnet.reader.data import text_of
 from gtnet.reader.evaluation import Evaluation as Evaluation
 from gtnet.reader.evaluation import evaluate as evaluate
 from gtnet.reader.film import Film
@@ -196,7 +197,7 @@ class Trainer:
         for part in (part for part in parts if not isinstance(part, Shards)):
             for index in range(len(part)):
                 try:
-                    text = part.text(index) if hasattr(part, "text") else part[index][1]
+                    text = text_of(part, index)
                     self.reader.acceptor(text)
                     texts.append(text)
                 except ValueError as error:

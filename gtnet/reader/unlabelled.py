@@ -14,7 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from gtnet.reader.bulk.items import Item, as_file, listed
-from gtnet.reader.data import Dataset
+from gtnet.reader.check import few
+from gtnet.reader.data import Dataset, text_of
 from gtnet.reader.inputs import digest, is_empty, read_input, read_inputs, wrong_kind
 from gtnet.reader.recognizer import Recognizer
 
@@ -22,7 +23,6 @@ SURE = 0.9
 """The least confidence at which an answer is taken as a label."""
 
 _AT_ONCE = 64
-_TOLD = 3
 
 
 class Unlabelled(Sequence[Any]):
@@ -67,9 +67,7 @@ class Unlabelled(Sequence[Any]):
             except ValueError as error:
                 broken.append(str(error))
         self.fingerprint = kept.hexdigest()
-        self.notes = [f"unlabelled, not read: {reason}" for reason in broken[:_TOLD]]
-        if len(broken) > _TOLD:
-            self.notes.append(f"unlabelled, not read: {len(broken) - _TOLD} more")
+        self.notes = few("unlabelled, not read:", broken)
         if left:
             self.notes.append(f"unlabelled: {left} empty, there twice or labelled, left out")
         if not self._places:
@@ -82,7 +80,7 @@ class Unlabelled(Sequence[Any]):
         """Number of images, samples or sounds."""
         return len(self._places)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override]  # no slices
         """One of them, as a front end takes it."""
         item, part = self._places[index]
         with as_file(item) as path:
@@ -115,10 +113,7 @@ class Taught:
     def text(self, index: int) -> str:
         """The text alone."""
         other = self._other(index)
-        if other >= 0:
-            return self.texts[other]
-        known = getattr(self.data, "text", None)
-        return self.data[index][1] if known is None else known(index)
+        return text_of(self.data, index) if other < 0 else self.texts[other]
 
     def _other(self, index: int) -> int:
         """The place among taught ones; below 0 for what has a label of its own."""
@@ -141,9 +136,9 @@ def taught(
     Arguments: `data` with labels; `images`, as `Recognizer.read` takes them; `teacher`, a reader
     that learnt from `data`; `sure`, the least confidence of an answer that is taken;
     `accepts`, as `Recognizer.acceptor` of the reader that shall learn: raises ValueError for an
-    answer that its language does not have, which is then left out. The teacher is no better than
-    its labels: it should read well more than half of the images, and its confidences should be
-    calibrated. Raises ValueError for `sure` beyond 0 .. 1, or where it is sure of nothing.
+    answer that its language does not have, which is then left out. What the teacher reads wrong
+    and surely is learnt too. Raises ValueError for `sure` beyond 0 .. 1, or where it is sure of
+    nothing.
     Source: Scudder 1965; Lee 2013; a student that begins anew, Xie et al. 2020.
     """
     if not 0 <= sure <= 1:
