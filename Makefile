@@ -7,7 +7,7 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GTNET_EMULATED := 0
 
-.PHONY: help build demo read test test-ray soak sanitize notebooks bench flashlight hmmlearn lint format docs wheel recipe clean
+.PHONY: help build demo read test test-ray soak sanitize notebooks bench flashlight hmmlearn crf lint format docs wheel recipe clean
 help:
 	@echo "make demo       train the check reader and write demo/report.html"
 	@echo "make read       read images with it; IMAGE=check.png"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench      time gtnet beside its peers"
 	@echo "make flashlight ctc_decoder beside flashlight-text; ARGS=\"200000 5000000\" for many words"
 	@echo "make hmmlearn   hidden Markov models beside hmmlearn"
+	@echo "make crf        linear-chain CRFs beside pytorch-crf"
 	@echo "make notebooks  run the notebooks and save their outputs"
 	@echo "make lint       check formats, types and imports; make format repairs the formats"
 	@echo "make docs       build the documentation into build/site"
@@ -51,6 +52,10 @@ flashlight: .venv/has-test
 hmmlearn: .venv/has-test
 	PIP_CONSTRAINT= $(PIP) --quiet --no-deps --target build/peers --upgrade hmmlearn scikit-learn scipy joblib threadpoolctl narwhals
 	PYTHONPATH=build/peers:. $(BIN)/python -m benchmarks.hidden_markov $(ARGS)
+
+crf: .venv/has-test
+	PIP_CONSTRAINT= $(PIP) --quiet --no-deps --target build/peers --upgrade pytorch-crf
+	PYTHONPATH=build/peers:. $(BIN)/python -m benchmarks.tagging $(ARGS)
 
 # Not part of the tests: what is drawn differs with SEED, by default the day.
 SECONDS_EACH ?= 60

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.installed import k2_best_path, k2_pruned
-from benchmarks.lexicons import looping_lexicon
+from benchmarks.lexicons import looping_lexicon, spelled_lexicon
 from benchmarks.timing import Case, Work, print_cases
 
 OPTIONS = {"beam": 20.0, "max_active": 1000}
@@ -52,6 +52,22 @@ def beam_search_cases(lexicon: gtnet.Graph) -> Iterator[Case]:
     yield Case(f"{name}: best path, chunks of 10", stream, per=per, unit=unit)
     peers = k2_pruned(scores, lexicon, **OPTIONS, output_beam=8.0)
     yield Case(f"{name}: lattice, beam 8", lattice, peers, per=per, unit=unit)
+
+
+def exact_cases() -> Iterator[Case]:
+    """The best path of a CTC lexicon without pruning, beside item by item."""
+    words = spelled_lexicon(10_000, 30).graph(write="first").star
+    lexicon = gtnet.compose(gtnet.ctc_topology(30), words)
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(8, 200, 30, generator=generator).log_softmax(-1)
+    alone = [gtnet.Emissions(item[None]) for item in scores]
+    yield Case(
+        f"exact best path, 10k-word CTC lexicon of {lexicon.num_arcs} arcs, B8 T200",
+        lambda: gtnet.viterbi_path(gtnet.Emissions(scores) @ lexicon),
+        {"item by item": lambda: [gtnet.viterbi_path(item @ lexicon) for item in alone]},
+        per=8 * 200 * lexicon.num_arcs,
+        unit="frame and arc",
+    )
 
 
 def agreement(lexicon: gtnet.Graph) -> str:
@@ -141,7 +157,7 @@ def main() -> None:
     print_cases(
         "benchmarks.beam_search",
         __doc__,
-        lambda: (*beam_search_cases(lexicon), *recognizer_cases()),
+        lambda: (*beam_search_cases(lexicon), *exact_cases(), *recognizer_cases()),
     )
     print(agreement(lexicon))
 

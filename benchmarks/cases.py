@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import gtnet
-from benchmarks.beam_search import beam_search_cases, recognizer_cases
+from benchmarks.beam_search import beam_search_cases, exact_cases, recognizer_cases
 from benchmarks.csr_loop import csr_loop
 from benchmarks.emissions import emission_cases
 from benchmarks.hidden_markov import hidden_markov_cases
@@ -37,6 +37,7 @@ def all_cases() -> Iterator[Case]:
     yield from emission_cases(words, looping_lexicon(2_600, 27))
     yield from hidden_markov_cases()
     yield from beam_search_cases(words)
+    yield from exact_cases()
     yield from recognizer_cases()
 
 

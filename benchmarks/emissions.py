@@ -16,10 +16,10 @@ from benchmarks.installed import (
     gtn_product,
     k2_ctc,
     k2_exact,
-    pytorch_crf,
     torch_struct_crf,
 )
 from benchmarks.lexicons import looping_lexicon
+from benchmarks.tagging import tagging_cases
 from benchmarks.timing import Case, Work, print_cases
 
 # (batch, frames, classes, length of the targets)
@@ -37,7 +37,7 @@ def emission_cases(lexicon: gtnet.Graph, smaller: gtnet.Graph) -> Iterator[Case]
     """
     yield from ctc_losses()
     yield from bigrams()
-    yield from tagging()
+    yield from tagging_cases()
     yield from decoding(lexicon)
     yield training(smaller)
     yield denominator()
@@ -108,29 +108,6 @@ def bigrams() -> Iterator[Case]:
             per=batch * 200 * classes**2,
             unit="frame and arc",
         )
-
-
-def tagging() -> Iterator[Case]:
-    """A linear-chain CRF with masks: the loss with all gradients, and the best tags."""
-    for batch, frames, tags in ((32, 50, 10), (32, 100, 30), (16, 200, 100)):
-        crf = gtnet.nn.CRF(tags, batch_first=True)
-        scores = torch.randn(batch, frames, tags, requires_grad=True)
-        truth = torch.randint(tags, (batch, frames))
-        mask = torch.arange(frames) < torch.randint(frames // 2, frames + 1, (batch, 1))
-
-        def loss(
-            crf: gtnet.nn.CRF = crf,
-            given: tuple[Tensor, Tensor, Tensor] = (scores, truth, mask),
-        ) -> None:
-            crf(*given).backward()
-
-        def best(crf: gtnet.nn.CRF = crf, given: tuple[Tensor, Tensor] = (scores, mask)) -> None:
-            crf.decode(*given)
-
-        theirs = pytorch_crf(crf, scores, truth, mask)
-        per, name = int(mask.sum()) * tags**2, f"B{batch} T{frames} C{tags}"
-        yield Case(f"CRF loss and gradient, {name}", loss, theirs[0], per, "frame and arc")
-        yield Case(f"CRF decode, {name}", best, theirs[1], per, "frame and arc")
 
 
 def bigram(classes: int) -> gtnet.Graph:

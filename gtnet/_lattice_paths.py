@@ -48,6 +48,17 @@ def viterbi_path(lattice: Lattice) -> Graph:
 
 
 @choosing
+def best_labels(lattice: Lattice) -> list[list[int]]:
+    """`label_sequences(lattice.viterbi_path())` without the graph of the paths."""
+    arguments = lattice._scaled("viterbi_path", 1.0)._arguments()
+    if arguments is None:
+        return paths.label_sequences(viterbi_path(lattice))
+    with torch.no_grad():
+        found = _ops.lattice_best(arguments)
+    return paths.sequences_of(lattice.operand.olabels.index_select(0, found.arcs), found.offsets)
+
+
+@choosing
 def k_best(
     lattice: Lattice, k: int, unique: Literal["ilabels", "olabels"] | None, max_prefixes: int
 ) -> list[Graph]:

@@ -305,9 +305,17 @@ def label_sequences(
     topology = graph.topology
     if not arcs_follow_each_other(topology):
         raise ValueError("label_sequences: graphs must be linear, as viterbi_path returns them")
-    labels = getattr(topology, side).tolist()
-    ends = topology.arc_offsets.tolist()
-    return [[label for label in labels[begin:end] if label >= 0] for begin, end in pairwise(ends)]
+    return sequences_of(getattr(topology, side), topology.arc_offsets)
+
+
+def sequences_of(labels: Tensor, offsets: Tensor) -> list[list[int]]:
+    """The labels between each two offsets, epsilons dropped."""
+    with_epsilons = bool((labels < 0).any())
+    every, ends = labels.tolist(), offsets.tolist()
+    found = [every[begin:end] for begin, end in pairwise(ends)]
+    if with_epsilons:
+        return [[label for label in own if label >= 0] for own in found]
+    return found
 
 
 def arcs_follow_each_other(topology: Topology) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gtnet import _checks, _numbers
 from gtnet._checks import NEG_INF
+from gtnet._lattice_paths import best_labels
 from gtnet.compose import compose
 from gtnet.distance import viterbi_score
 from gtnet.emissions import Emissions
@@ -175,7 +176,8 @@ class CRF(_Bigrams):
     def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
         """The best tags of each item (Viterbi); empty where everything is forbidden."""
         rows, lengths = self._rows("CRF.decode", emissions, mask)
-        return label_sequences(self._lattice(Emissions(rows.detach(), lengths)).viterbi_path())
+        with torch.no_grad():
+            return best_labels(self._lattice(Emissions(rows, lengths)))
 
     def k_best(
         self, emissions: Tensor, k: int, mask: Tensor | None = None

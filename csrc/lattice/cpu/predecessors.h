@@ -27,9 +27,12 @@ struct LatticePath {
   }
 
   // Of a path found from its end; cuts get the names that they have outside.
-  void turn(const Cuts& cuts) {
+  void turn() {
     std::reverse(arcs.begin(), arcs.end());
     std::reverse(rows.begin(), rows.end());
+  }
+  void turn(const Cuts& cuts) {
+    turn();
     first_cut = cuts.name[first_cut];
     last_cut = cuts.name[last_cut];
   }

@@ -18,6 +18,9 @@ class DenseGraphs {
     if (batch.is_chain && batch.num_graphs == 1 && batch.size > 0) only_ = matrix(0);
   }
 
+  // Whether all items share a matrix.
+  bool only() const { return only_ != nullptr; }
+
   // functor(matrix, frames) of an item, if its graph is worth a matrix; whether it is.
   template <class Functor>
   bool with(int64_t b, const Functor& functor) const {

@@ -33,9 +33,10 @@ class InterleavedBatch {
                      [](const auto& a, const auto& b) { return a.length > b.length; });
     const bool keep_all =
         work_ <= std::max(kKeptPositions, batch.size * batch.num_rows * batch.num_labels);
+    const bool sixteen = lattice::interleaved::registers_are_long();
     for (int64_t first = 0; first < batch.size;) {
-      first += batch.size - first > 8 ? add<16>(batch, items, first, keep_all)
-                                      : add<8>(batch, items, first, keep_all);
+      first += sixteen && batch.size - first > 8 ? add<16>(batch, items, first, keep_all)
+                                                 : add<8>(batch, items, first, keep_all);
     }
   }
 

@@ -5,6 +5,7 @@
 #include "lattice/cpu/prune.h"
 #include "lattice/cpu/sample.h"
 #include "ops/cpu/lattice_dense.h"
+#include "ops/cpu/lattice_interleaved_paths.h"
 
 namespace gtnet::ops {
 namespace {
@@ -106,8 +107,12 @@ lattice::LatticePath best_path(const lattice::LatticeItem<Score>& item, const Te
 Tensors lattice_best(const LatticeTensors& given) {
   return paths_of_items(given, [&]<class Score>(const LatticeBatch<Score>& batch) {
     using Matrix = lattice::DenseBest<Score>;
-    return [&, dense = DenseGraphs<Score, Matrix>(batch)](int64_t b) {
+    DenseGraphs<Score, Matrix> graphs(batch);
+    auto together =
+        graphs.only() ? std::vector<lattice::LatticePath>{} : paths_together(batch, given.scores);
+    return [&, dense = std::move(graphs), found = std::move(together)](int64_t b) {
       lattice::LatticePath path;
+      if (!found.empty()) return std::vector{found[b]};
       const auto in_matrix = [&](const Matrix& graph, const lattice::Frames<Score>& frames) {
         path = InRoom<lattice::DenseViterbi<Score>>(given.scores, graph, frames)->path();
       };

@@ -70,20 +70,22 @@ struct Count {
   }
 };
 
-// to = from * scale of the item, 0 where that is 0, into vectors of sixteen.
-template <class T, int L>
+// to = from * scale of the item, 0 where that is 0, into vectors of sixteen; W at once.
+template <class T, int L, int W>
 struct Scale {
   int64_t num_positions;
   const T *from, *scale;
   T* to;
 
   GTNET_INLINE void operator()() const {
-    Vector<T, L> factor, x;
-    fetch(factor, scale);
+    Vector<T, W> factor[L / W], x;
+    for (int i = 0; i < L / W; ++i) fetch(factor[i], scale + i * W);
     for (int64_t p = 0; p < num_positions; ++p) {
-      fetch(x, from + p * L);
-      x = factor == 0 ? factor : x * factor;
-      put(x, to + p * 16);
+      for (int i = 0; i < L / W; ++i) {
+        fetch(x, from + p * L + i * W);
+        x = factor[i] == 0 ? factor[i] : x * factor[i];
+        put(x, to + p * 16 + i * W);
+      }
     }
   }
 };
@@ -105,8 +107,10 @@ class ArcCounter {
   void add(const T* near, const T* near_scale, const T* from, const T* from_scale) {
     if (counts_.empty()) return;
     const int64_t at = held_ / kShare * size() + held_ % kShare * L;
-    vectorized(Scale<T, L>{positions_, near, near_scale, near_.begin() + at});
-    vectorized(Scale<T, L>{positions_, from, from_scale, from_.begin() + at});
+    in_registers<T, L>([&](auto width) {
+      vectorized(Scale<T, L, width()>{positions_, near, near_scale, near_.begin() + at});
+      vectorized(Scale<T, L, width()>{positions_, from, from_scale, from_.begin() + at});
+    });
     if (++held_ == most_) count();
   }
 

@@ -1,9 +1,11 @@
 // Numbers of interleaved items: vectors of eight or sixteen.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <type_traits>
 
-#include "core/platform.h"
+#include "core/simd_dispatch.h"
 
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -29,6 +31,26 @@ GTNET_INLINE void fetch(Vector& numbers, const T* from) {
 template <class Vector, class T>
 GTNET_INLINE void put(const Vector& numbers, T* to) {
   std::memcpy(to, &numbers, sizeof numbers);
+}
+
+// Whether registers hold 64 bytes.
+inline bool registers_are_long() {
+#ifdef GTNET_INSTRUCTION_SETS
+  static const bool are_long =
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return are_long;
+#else
+  return false;
+#endif
+}
+
+// run(a constant W): how many of L numbers a register holds. Longer vectors would be compared
+// number by number.
+template <class T, int L, class Run>
+void in_registers(const Run& run) {
+  constexpr int kLong = std::min<int>(L, 64 / sizeof(T)), kShort = std::min<int>(L, 32 / sizeof(T));
+  registers_are_long() ? run(std::integral_constant<int, kLong>())
+                       : run(std::integral_constant<int, kShort>());
 }
 
 // v[i][j] and v[j][i] change places.

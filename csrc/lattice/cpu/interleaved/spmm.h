@@ -149,8 +149,8 @@ class Rows {
 };
 
 // sums[row] = sum of weight * from[other] over its entries; kAdding: on top of what is there, row
-// after row, as epsilon arcs need it.
-template <class T, int L, bool kAdding>
+// after row, as epsilon arcs need it. kPairs: of eight items two rows share a vector.
+template <class T, int L, bool kAdding, bool kPairs>
 struct Spmm {
   const Rows<T>& rows;
   const T* from;
@@ -171,7 +171,7 @@ struct Spmm {
  private:
   template <int R>
   GTNET_INLINE void together(const typename Rows<T>::Block& block) const {
-    if constexpr (L == 8 && std::is_same_v<T, float>) return in_pairs<R>(block);
+    if constexpr (kPairs) return in_pairs<R>(block);
     T* const out = sums + int64_t{block.row} * L;
     const int32_t* const other = rows.other() + block.other;
     const T* w = rows.weights() + block.begin;
@@ -237,5 +237,13 @@ struct Spmm {
     std::memcpy(out, sum, sizeof sum[0]);
   }
 };
+
+template <int L, bool kAdding, class T>
+void multiply(const Rows<T>& rows, const T* from, T* sums) {
+  if constexpr (L == 8 && std::is_same_v<T, float>) {
+    if (registers_are_long()) return vectorized(Spmm<T, L, kAdding, true>{rows, from, sums});
+  }
+  vectorized(Spmm<T, L, kAdding, false>{rows, from, sums});
+}
 
 }  // namespace gtnet::lattice::interleaved

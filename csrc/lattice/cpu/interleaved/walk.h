@@ -92,8 +92,30 @@ struct Graph {
   }
 };
 
+// The largest of some values, and the least of some that is not 0, in parts of W of L items.
+template <class T, int L, int W>
+struct Extremes {
+  using Part = Vector<T, W>;
+  Part largest[L / W], smallest[L / W];
+
+  GTNET_INLINE Extremes() {
+    for (int i = 0; i < L / W; ++i) largest[i] = Part{}, smallest[i] = Part{} + kNone;
+  }
+  GTNET_INLINE void take(int i, const Part& value, const Part& least) {
+    largest[i] = value > largest[i] ? value : largest[i];
+    const Part none = Part{} + kNone, possible = least > 0 ? least : none;
+    smallest[i] = possible < smallest[i] ? possible : smallest[i];
+  }
+  GTNET_INLINE void write(T* most, T* least) const {
+    for (int i = 0; i < L / W; ++i) put(largest[i], most + i * W), put(smallest[i], least + i * W);
+  }
+
+ private:
+  static constexpr T kNone = std::numeric_limits<T>::max();
+};
+
 // values = sums * factor of their label; the largest value, and the smallest sum that is not 0.
-template <class T, int L>
+template <class T, int L, int W>
 struct Emit {
   int32_t num_positions;
   const int32_t* label;
@@ -101,41 +123,38 @@ struct Emit {
   T *values, *most, *least;
 
   GTNET_INLINE void operator()() const {
-    Vector<T, L> largest{}, smallest = Vector<T, L>{} + std::numeric_limits<T>::max(),
-                            none = smallest;
-    Vector<T, L> sum, x;
+    Extremes<T, L, W> extremes;
     for (int32_t p = 0; p < num_positions; ++p) {
-      fetch(sum, sums + int64_t{p} * L);
-      fetch(x, factor + int64_t{label[p]} * L);
-      x *= sum;
-      put(x, values + int64_t{p} * L);
-      largest = x > largest ? x : largest;
-      const Vector<T, L> possible = sum > 0 ? sum : none;
-      smallest = possible < smallest ? possible : smallest;
+      for (int i = 0; i < L / W; ++i) {
+        Vector<T, W> sum, x;
+        fetch(sum, sums + int64_t{p} * L + i * W);
+        fetch(x, factor + int64_t{label[p]} * L + i * W);
+        x *= sum;
+        put(x, values + int64_t{p} * L + i * W);
+        extremes.take(i, x, sum);
+      }
     }
-    put(largest, most);
-    put(smallest, least);
+    extremes.write(most, least);
   }
 };
 
 // The largest value, and the smallest that is not 0.
-template <class T, int L>
+template <class T, int L, int W>
 struct Extent {
   int32_t num_positions;
   const T* values;
   T *most, *least;
 
   GTNET_INLINE void operator()() const {
-    Vector<T, L> largest{}, smallest = Vector<T, L>{} + std::numeric_limits<T>::max(),
-                            none = smallest, x;
+    Extremes<T, L, W> extremes;
     for (int32_t p = 0; p < num_positions; ++p) {
-      fetch(x, values + int64_t{p} * L);
-      largest = x > largest ? x : largest;
-      const Vector<T, L> possible = x > 0 ? x : none;
-      smallest = possible < smallest ? possible : smallest;
+      for (int i = 0; i < L / W; ++i) {
+        Vector<T, W> x;
+        fetch(x, values + int64_t{p} * L + i * W);
+        extremes.take(i, x, x);
+      }
     }
-    put(largest, most);
-    put(smallest, least);
+    extremes.write(most, least);
   }
 };
 
@@ -176,13 +195,13 @@ class Walk {
     if (from == nullptr) {
       std::fill_n(sums_.begin(), size(), T{0});
     } else {
-      vectorized(Spmm<T, L, false>{reading(), from, sums_.begin()});
+      multiply<L, false>(reading(), from, sums_.begin());
       for (double& e : state.exponent) e += static_cast<double>(reading().top);
     }
     for (int i = 0; i < items_.count; ++i) {
       if (cut == (forth_ ? 0 : items_.length[i])) begin(i);
     }
-    if (!forth_) vectorized(Spmm<T, L, true>{epsilon(), sums_.begin(), sums_.begin()});
+    if (!forth_) multiply<L, true>(epsilon(), sums_.begin(), sums_.begin());
     return sums_.begin();
   }
 
@@ -200,16 +219,20 @@ class Walk {
       state.exponent[i] -= static_cast<double>(up);
     }
     cut > 0 ? frame_.read(cut - 1, lift) : frame_.pass(lift);
-    vectorized(Emit<T, L>{steps.num_positions, steps.label, sums_.begin(), frame_.factors(), to,
-                          state.most, least});
+    in_registers<T, L>([&](auto width) {
+      vectorized(Emit<T, L, width()>{steps.num_positions, steps.label, sums_.begin(),
+                                     frame_.factors(), to, state.most, least});
+    });
     for (int i = 0; i < L; ++i) {
       tops[i] += static_cast<double>(frame_.top[i]);
       failed[i] |= frame_.wrong[i];
       check(i, least[i] * frame_.least[i]);
     }
     if (!forth_ || epsilon().blocks().empty()) return;
-    vectorized(Spmm<T, L, true>{epsilon(), to, to});
-    vectorized(Extent<T, L>{steps.num_positions, to, state.most, least});
+    multiply<L, true>(epsilon(), to, to);
+    in_registers<T, L>([&](auto width) {
+      vectorized(Extent<T, L, width()>{steps.num_positions, to, state.most, least});
+    });
     for (int i = 0; i < L; ++i) check(i, least[i]);
   }
 
