@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -43,7 +44,7 @@ def viterbi_path(graph: Graph | Lattice | LazyComposition) -> Graph:
         return _linear(graph, *best)
     topology = graph.topology
     walk = topology.cyclic_walk("viterbi_path", sums=False)
-    known: list[Tensor | None] = [None, None]
+    known: Sequence[Tensor | None] = (None, None)
     if walk.cycles is None:
         scores = _checks.plain_scores(graph)
         ends = walk.arguments()
