@@ -61,7 +61,12 @@ def possible(scores: Tensor) -> Tensor:
 
 def plain_scores(graph: Graph) -> list[Tensor]:
     """Weights, start and accept scores as operators read them, outside of autograd."""
-    return [(t.detach() if t.requires_grad else t).contiguous() for t in graph.scores]
+    return [plain_one(graph.weights), plain_one(graph.start), plain_one(graph.accept)]
+
+
+def plain_one(scores: Tensor) -> Tensor:
+    """Scores as operators read them, outside of autograd."""
+    return (scores.detach() if scores.requires_grad else scores).contiguous()
 
 
 def tensor(function: str, name: str, value: object) -> None:
@@ -214,6 +219,8 @@ def integer(function: str, name: str, value: object) -> int:
 
 def count(function: str, name: str, value: object) -> int:
     """`value` as a count from 0 to the largest int32."""
+    if type(value) is int and 0 <= value <= LARGEST:  # as it mostly is
+        return value
     number = integer(function, name, value)
     if not 0 <= number <= LARGEST:
         raise ValueError(f"{function}: {name} must lie in [0, {LARGEST}], got {number}")
@@ -353,9 +360,11 @@ def batches(function: str, a: Sized, b: Sized) -> None:
 
 def pair(function: str, a: Graph, b: Graph) -> None:
     """Refuse operands whose batches do not broadcast or that are on different devices."""
-    batches(function, a, b)
+    sizes = len(a), len(b)
+    if sizes[0] != sizes[1] and 1 not in sizes:
+        batches(function, a, b)
     left, right = a.weights, b.weights
     if left.device != right.device:
         same_device(function, a=left, b=right)
-    if left.dtype != right.dtype:
+    if left.dtype is not right.dtype:
         same_dtype(function, a=left, b=right)

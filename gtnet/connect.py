@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -78,20 +79,25 @@ def gathered(
     arc_maps: tuple[Tensor, ...],
     state_maps: tuple[Tensor, ...],
     filters: Tensor | None = None,
+    scores: Sequence[Tensor] | None = None,
 ) -> Graph:
     """A rewritten topology with the sums of the scores that its arcs and states came from.
 
-    Of the states of a product, `filters` int8 [states] marks those where no path starts.
+    Of the states of a product, `filters` int8 [states] marks those where no path starts. `scores`
+    are these sums outside of autograd, where they are known.
     """
+    if scores is not None and not _ops.learning(*(t for one in operands for t in one.scores)):
+        return Graph.from_topology(topology, *scores, arc_maps=arc_maps, state_maps=state_maps)
     maps = {"weights": arc_maps, "start": state_maps, "accept": state_maps}
     if transformed() or library.on_gpu(operands[0].weights):
         scores = [_total(name, operands, index) for name, index in maps.items()]
         if filters is not None:
             scores[1] = scores[1].masked_fill(filters != 0, NEG_INF)
     else:
-        given = [_checks.plain_scores(operand) for operand in operands]
-        pairs = [index for pair in zip(arc_maps, state_maps) for index in pair]
-        scores = _ops.gather_scores([t for three in given for t in three], pairs, filters)
+        if scores is None:
+            given = [_checks.plain_scores(operand) for operand in operands]
+            pairs = [index for pair in zip(arc_maps, state_maps) for index in pair]
+            scores = _ops.gather_scores([t for three in given for t in three], pairs, filters)
         if _ops.learning(*(t for operand in operands for t in operand.scores)):
             starts = state_maps
             if filters is not None and _ops.learning(*(operand.start for operand in operands)):

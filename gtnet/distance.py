@@ -43,11 +43,20 @@ def forward_score(graph: Graph | Lattice, beta: float | Tensor = 1.0) -> Tensor:
     """
     if not isinstance(graph, Graph):
         return lazy("forward_score", "graph", graph).forward_score(beta)
-    if _is_infinite("forward_score", beta):
-        return viterbi_score(graph)
-    scaled = useful_part(_scaled("forward_score", graph, beta))
-    _, score = _log_distance("forward_score", scaled)
-    return _unscaled(score, beta).to(graph.dtype)
+    if not _is_one(beta):
+        if _is_infinite("forward_score", beta):
+            return viterbi_score(graph)
+        return _unscaled(_total(_scaled("forward_score", graph, beta)), beta).to(graph.dtype)
+    return _total(graph)
+
+
+def _total(graph: Graph) -> Tensor:
+    """The log-sum of the scores of all accepting paths, in the dtype of the weights."""
+    graph = useful_part(graph)
+    weights, start, accept = graph.weights, graph.start, graph.accept
+    differentiable = _ops.learning(weights, start, accept)
+    walk = graph.topology.cyclic_walk("forward_score", both_ways=differentiable)
+    return _ops.forward_score(weights, start, accept, walk)
 
 
 @named

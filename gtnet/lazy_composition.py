@@ -21,7 +21,6 @@ from gtnet.lattice import Lattice
 from gtnet.paths import MAX_PREFIXES, k_best, sample, viterbi_path
 from gtnet.product import Paired, product, small_product
 from gtnet.prune import prune
-from gtnet.topology import Topology
 
 
 class LazyComposition(Unbuilt):
@@ -224,30 +223,25 @@ class LazyComposition(Unbuilt):
         """The same, None where more than `most` arcs are made."""
         a, b = self.a, self.b
         left, right = a.topology, b.topology
-        too_large, state_offsets, arc_offsets, *arrays = _ops.best_first(
-            left.state_offsets,
-            *left.leaving_by_olabel,
-            list(_prospects(function, a)),
-            left.ilabels,
-            right.state_offsets,
-            *right.leaving_by_ilabel,
-            list(_prospects(function, b)),
-            right.olabels,
-            self.is_acceptor,
-            len(self),
-            paths,
-            slack,
-            most,
-        )
-        if too_large:
+        try:
+            made = _ops.best_first(
+                left.state_offsets,
+                *left.leaving_by_olabel,
+                list(_prospects(function, a)),
+                left.ilabels,
+                right.state_offsets,
+                *right.leaving_by_ilabel,
+                list(_prospects(function, b)),
+                right.olabels,
+                self.is_acceptor,
+                len(self),
+                paths,
+                slack,
+                most,
+            )
+        except _ops.OverBudgetError:
             return None
-        source, target, ilabels, olabels, arc_a, arc_b, state_a, state_b, filters = arrays
-        written = ilabels if self.is_acceptor else olabels
-        topology = Topology(
-            state_offsets, arc_offsets, source, target, ilabels, written, len(state_a)
-        )
-        found = Paired(topology, (arc_a, arc_b), (state_a, state_b), filters)
-        return found.scored(a, b)
+        return Paired.of(made).scored(a, b)
 
 
 _MANY = 1 << 16  # arcs, after which the product is tried

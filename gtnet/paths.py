@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -42,29 +43,27 @@ def viterbi_path(graph: Graph | Lattice | LazyComposition) -> Graph:
         _, best = best_paths("viterbi_path", graph)
         return _linear(graph, *best)
     topology = graph.topology
-    came = best_distances("viterbi_path", graph)
+    walk = topology.cyclic_walk("viterbi_path", sums=False)
+    known: Sequence[Tensor | None] = (None, None)
+    if walk.cycles is None:
+        scores = _checks.plain_scores(graph)
+        ends = walk.arguments()
+    else:
+        *known, weights, start, accept = best_distances("viterbi_path", graph, walk)
+        scores = [weights, start, accept]
+        ends = (walk.state_offsets, walk.order, None, *walk.forth, walk.reverse)
     olabels = None if topology.is_acceptor else topology.olabels
-    states, arcs, source, target, ilabels, written, taken, starts, accepts, *scores = (
-        _ops.best_paths(
-            *came, topology.state_offsets, *topology.entering.by_state(), topology.ilabels, olabels
-        )
-    )
-    if _ops.learning(*graph.scores):
-        maps = (taken, starts, accepts)
+    learning = _ops.learning(*graph.scores)
+    made = _ops.best_paths(*scores, topology.ilabels, olabels, *known, *ends, learning)
+    states, arcs, source, target, ilabels, taken, *scores = made[:9]
+    if learning:
         scores = [
             _ops.gathered(score, [((given,), index)])
-            for score, given, index in zip(scores, graph.scores, maps)
+            for score, given, index in zip(scores, graph.scores, (taken, *made[-2:]))
         ]
+    written = ilabels if olabels is None else made[9]
     return Graph.from_topology(
-        Topology(
-            states,
-            arcs,
-            source,
-            target,
-            ilabels,
-            ilabels if olabels is None else written,
-            len(starts),
-        ),
+        Topology(states, arcs, source, target, ilabels, written, made[7].shape[0]),
         *scores,
         arc_maps=(taken,),
     )

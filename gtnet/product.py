@@ -18,13 +18,12 @@ from gtnet.topology import Topology
 
 def product(function: str, a: Graph, b: Graph, max_arcs: int) -> Graph:
     """The product under its scores; raises as `compose`."""
-    return paired(function, a, b, max_arcs).scored(a, b)
+    return _found(function, a, b, max_arcs, scored=True).scored(a, b)
 
 
 def small_product(a: Graph, b: Graph, max_arcs: int) -> Graph | None:
     """The product of graphs on the CPU, None where more than `max_arcs` arcs are explored."""
-    num_graphs = 0 if 0 in (len(a), len(b)) else max(len(a), len(b))
-    found = _on_cpu(a, b, num_graphs, max_arcs)
+    found = _on_cpu(a, b, _size(a, b), max_arcs, scored=True)
     return None if found is None else found.scored(a, b)
 
 
@@ -32,19 +31,28 @@ def paired(function: str, a: Graph, b: Graph, max_arcs: int) -> Paired:
     """The product without scores. Of those of the operands only which starts and accepts are -inf
     matters to it.
     """
+    return _found(function, a, b, max_arcs, scored=False)
+
+
+def _found(function: str, a: Graph, b: Graph, max_arcs: int, *, scored: bool) -> Paired:
     _checks.pair(function, a, b)
-    if a.device.type != "cuda":
+    if not a.weights.is_cpu and not a.weights.is_cuda:
         _checks.on_cpu(function, "a", a.weights, "or on a GPU: move it with .to()")
     max_arcs = _checks.count(function, "max_arcs", max_arcs)
-    num_graphs = 0 if 0 in (len(a), len(b)) else max(len(a), len(b))
     pair = _on_gpu if library.on_gpu(a.weights) else _on_cpu
-    found = pair(a, b, num_graphs, max_arcs)
+    found = pair(a, b, _size(a, b), max_arcs, scored)
     if found is None:
         raise ValueError(
             f"{function}: the product has more than max_arcs={max_arcs} arcs; {_advice(a)}prune "
             f"the operands, split the batch, or raise max_arcs (an arc takes about 40 bytes)"
         )
     return found
+
+
+def _size(a: Graph, b: Graph) -> int:
+    """How many graphs the product has."""
+    left, right = len(a), len(b)
+    return max(left, right) if left and right else 0
 
 
 def _advice(a: Graph) -> str:
@@ -59,60 +67,61 @@ def _advice(a: Graph) -> str:
 
 
 class Paired(NamedTuple):
-    """A product without scores; `filters` int8 [states]."""
+    """A product; `filters` int8 [states] marks states where no path starts.
+
+    `scores` are those that the operands had when it was made, outside of autograd.
+    """
 
     topology: Topology
     arc_maps: tuple[Tensor, Tensor]
     state_maps: tuple[Tensor, Tensor]
     filters: Tensor
+    scores: tuple[Tensor, ...] | None = None
+
+    @classmethod
+    def of(cls, made: list[Tensor], scores: tuple[Tensor, ...] | None = None) -> Paired:
+        """What an operator on the CPU made."""
+        states, arcs, source, target, ilabels, arc_a, arc_b, state_a, state_b, filters = made[:10]
+        olabels = made[10] if len(made) > 10 else ilabels
+        topology = Topology(states, arcs, source, target, ilabels, olabels, state_a.shape[0])
+        return cls(topology, (arc_a, arc_b), (state_a, state_b), filters, scores)
 
     def scored(self, a: Graph, b: Graph) -> Graph:
         """The product under the scores that the operands have now."""
-        return gathered(self.topology, (a, b), self.arc_maps, self.state_maps, self.filters)
+        topology, arc_maps, state_maps, filters, scores = self
+        return gathered(topology, (a, b), arc_maps, state_maps, filters, scores)
 
 
-def _on_cpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> Paired | None:
+def _on_cpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int, scored: bool) -> Paired | None:
     """The product of the topologies, None where it has more than `max_arcs` arcs."""
     left, right = a.topology, b.topology
-    acceptors = left.is_acceptor and right.is_acceptor
-    too_large, state_offsets, arc_offsets, *arrays = _ops.compose(
-        left.state_offsets,
-        *left.leaving_by_olabel,
-        _marks(a.start),
-        _marks(a.accept),
-        left.ilabels,
-        right.state_offsets,
-        *right.leaving_by_ilabel,
-        _marks(b.start),
-        _marks(b.accept),
-        right.olabels,
-        acceptors,
-        num_graphs,
-        max_arcs,
-    )
-    if too_large:
+    mapped = transformed()
+    read = _checks.possible if mapped else _checks.plain_one
+    scored = scored and not mapped
+    try:
+        made = _ops.compose(
+            left.state_offsets,
+            *left.leaving_by_olabel,
+            read(a.start),
+            read(a.accept),
+            left.ilabels,
+            right.state_offsets,
+            *right.leaving_by_ilabel,
+            read(b.start),
+            read(b.accept),
+            right.olabels,
+            read(a.weights) if scored else None,
+            read(b.weights) if scored else None,
+            left.is_acceptor and right.is_acceptor,
+            num_graphs,
+            max_arcs,
+        )
+    except _ops.OverBudgetError:
         return None
-    source, target, ilabels, olabels, arc_a, arc_b, state_a, state_b, filters = arrays
-    topology = Topology(
-        state_offsets,
-        arc_offsets,
-        source,
-        target,
-        ilabels,
-        ilabels if acceptors else olabels,
-        len(state_a),
-    )
-    return Paired(topology, (arc_a, arc_b), (state_a, state_b), filters)
+    return Paired.of(made[3:], tuple(made[:3])) if scored else Paired.of(made)
 
 
-def _marks(scores: Tensor) -> Tensor:
-    """Scores of which an operator sees which are -inf; those of a transform as marks."""
-    if transformed():
-        return _checks.possible(scores)
-    return (scores.detach() if scores.requires_grad else scores).contiguous()
-
-
-def _on_gpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> Paired | None:
+def _on_gpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int, _scored: bool) -> Paired | None:
     """The same by blocks of threads, which trim what is explored only when all of it is known."""
     too_large, state_offsets, arc_offsets, *arrays = _ops.explore(
         *_operand(a, a.topology.leaving_by_olabel),

@@ -50,7 +50,7 @@ def union(*graphs: Graph | Lattice) -> Graph:
     Complexity: O(operands · (states + arcs)). Gradient: that of a gather.
     Source: Mohri 2009, section 2.3, which uses an epsilon to each operand.
     """
-    return _arranged("union", _Kind.UNION, *broadcast("union", _numbered(graphs)))
+    return _arranged("union", _Kind.UNION, *broadcast("union", graphs))
 
 
 @named
@@ -65,7 +65,7 @@ def concat(*graphs: Graph | Lattice) -> Graph:
     Complexity: O(operands · (states + arcs)). Gradient: gathers and sums of scores.
     Source: Mohri 2009, section 2.3.
     """
-    return _arranged("concat", _Kind.CONCAT, *broadcast("concat", _numbered(graphs)))
+    return _arranged("concat", _Kind.CONCAT, *broadcast("concat", graphs))
 
 
 @named
@@ -84,7 +84,7 @@ def closure(graph: Graph | Lattice, kind: Literal["star", "plus", "optional"] = 
     kinds = {"star": _Kind.STAR, "plus": _Kind.PLUS, "optional": _Kind.OPTIONAL}
     if kind not in kinds:
         raise ValueError(f'closure: kind must be "star", "plus" or "optional", got {kind!r}')
-    return _arranged("closure", kinds[kind], *broadcast("closure", {"graph": graph}))
+    return _arranged("closure", kinds[kind], *broadcast("closure", (graph,), ("graph",)))
 
 
 def reverse(graph: Graph | Lattice) -> Graph:
@@ -181,27 +181,44 @@ def _same_places(graph: Graph, topology: Topology, start: Tensor, accept: Tensor
     )
 
 
-def broadcast(function: str, given: Mapping[str, Graph | Lattice]) -> tuple[list[Graph], int]:
-    """Named operands, built, and the size of the batch that they broadcast to; refuses what does
-    not fit.
+def broadcast(
+    function: str, given: Sequence[Graph | Lattice], names: Sequence[str] = ()
+) -> tuple[list[Graph], int]:
+    """Operands, built, and the size of the batch that they broadcast to; refuses what does not fit.
+
+    Without names errors number them.
     """
     if not given:
         raise ValueError(f"{function}: at least one graph is needed, got none")
-    graphs = {name: built(function, name, graph) for name, graph in given.items()}
-    weights = {name: graph.weights for name, graph in graphs.items()}
-    _checks.same_device(function, **weights)
-    _checks.same_dtype(function, **weights)
-    for name, scores in weights.items():
-        _checks.served(function, name, scores)
-    sizes = {len(graph): name for name, graph in graphs.items() if len(graph) != 1}
-    if len(sizes) > 1:
-        (one, a), (two, b), *_ = sizes.items()
-        raise ValueError(f"{function}: {a} has {one} graphs, {b} has {two} (equal or 1 is needed)")
-    return list(graphs.values()), next(iter(sizes), 1)
+    graphs: list[Graph] = []
+    for graph in given:
+        if not isinstance(graph, Graph):
+            graph = built(function, _named(names, len(graphs)), graph)
+        graphs.append(graph)
+    first, *others = (graph.weights for graph in graphs)
+    device, dtype = first.device, first.dtype
+    if any(other.device != device or other.dtype is not dtype for other in others):
+        weights = {_named(names, k): graph.weights for k, graph in enumerate(graphs)}
+        _checks.same_device(function, **weights)
+        _checks.same_dtype(function, **weights)
+    if not first.is_cpu and not first.is_cuda:
+        _checks.served(function, _named(names, 0), first)
+    size, owner = 1, 0
+    for k, graph in enumerate(graphs):
+        own = len(graph)
+        if own == 1 or own == size:
+            continue
+        if size != 1:
+            raise ValueError(
+                f"{function}: {_named(names, owner)} has {size} graphs, {_named(names, k)} has "
+                f"{own} (equal or 1 is needed)"
+            )
+        size, owner = own, k
+    return graphs, size
 
 
-def _numbered(graphs: Sequence[Graph | Lattice]) -> dict[str, Graph | Lattice]:
-    return {f"operand {k}": graph for k, graph in enumerate(graphs)}
+def _named(names: Sequence[str], number: int) -> str:
+    return names[number] if names else f"operand {number}"
 
 
 def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
@@ -213,27 +230,22 @@ def _arranged(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) ->
 
 def _arranged_at_once(function: str, kind: _Kind, graphs: Sequence[Graph], size: int) -> Graph:
     """By one operator, on the CPU."""
-    parts = [graph.topology for graph in graphs]
-    acceptors = all(part.is_acceptor for part in parts)
-    plain = [_checks.plain_scores(graph) for graph in graphs]
-    states, arcs, *arrays = _ops.arrange(
-        [part.state_offsets for part in parts],
-        [part.arc_offsets for part in parts],
-        [part.source for part in parts],
-        [part.target for part in parts],
-        [part.ilabels for part in parts],
-        [] if acceptors else [part.olabels for part in parts],
-        *([three[k] for three in plain] for k in range(3)),
-        size,
-        kind,
-    )
-    if not arrays:
+    topologies = [graph.topology for graph in graphs]
+    acceptors, learning = True, False
+    parts: list[Tensor] = []
+    for graph, topology in zip(graphs, topologies):
+        acceptors = acceptors and topology.is_acceptor
+        learning = learning or _ops.learning(*graph.scores)
+        parts += topology.arrays
+        parts += _checks.plain_scores(graph)
+    states, arcs, *made = _ops.arrange(parts, size, kind, acceptors, learning)
+    if not made:
         _checks.countable(function, "states", int(states[-1]))
         _checks.countable(function, "arcs", int(arcs[-1]))
-    source, target, ilabels, olabels, arc, left, entered, origin, starts, accepts, *scores = arrays
-    columns = tuple(zip(*(graph.scores for graph in graphs)))
-    if _ops.learning(*(score for column in columns for score in column)):
-        weights, start, accept = columns
+    source, target, ilabels, arc, origin, *scores = made[:8]
+    if learning:
+        weights, start, accept = zip(*(graph.scores for graph in graphs))
+        left, entered, starts, accepts = made[-4:]
         joints = [(accept, left), (start, entered)]
         sources = [
             [(weights, arc), *(joints if kind in _JOINING else [])],
@@ -241,19 +253,12 @@ def _arranged_at_once(function: str, kind: _Kind, graphs: Sequence[Graph], size:
             [(accept, accepts)],
         ]
         scores = [_ops.gathered(score, of) for score, of in zip(scores, sources)]
+    olabels = ilabels if acceptors else made[8]
     return Graph.from_topology(
-        Topology(
-            states,
-            arcs,
-            source,
-            target,
-            ilabels,
-            ilabels if acceptors else olabels,
-            origin.shape[0],
-        ),
+        Topology(states, arcs, source, target, ilabels, olabels, origin.shape[0]),
         *scores,
-        arc_maps=origins(arc, [part.num_arcs for part in parts]),
-        state_maps=origins(origin, [part.num_states for part in parts]),
+        arc_maps=origins(arc, [topology.num_arcs for topology in topologies]),
+        state_maps=origins(origin, [topology.num_states for topology in topologies]),
     )
 
 

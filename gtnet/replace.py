@@ -44,8 +44,8 @@ def replace(
     if not isinstance(rules, Mapping):
         raise TypeError(f"replace: rules must map labels to graphs, got {type(rules).__name__}")
     names = [_checks.count("replace", "a nonterminal", label) for label in rules]
-    operands = {"root": root, **{f"rules[{n}]": rule for n, rule in zip(names, rules.values())}}
-    graphs, size = broadcast("replace", operands)
+    called = ["root", *(f"rules[{name}]" for name in names)]
+    graphs, size = broadcast("replace", [root, *rules.values()], called)
     nonterminals = torch.tensor(names, dtype=torch.int32, device=root.device)
     pool = _Pool(graphs, nonterminals, size)
     _refuse_endless_calls(pool, names)

@@ -68,14 +68,23 @@ class Topology:
             arrays = without_wrappers(*ordinary_tensors(*arrays))
         self.state_offsets, self.arc_offsets, self.source, self.target = arrays[:4]
         self.ilabels, self.olabels = arrays[4:]
+        self.num_graphs = arc_offsets.shape[0] - 1
         self.num_states = num_states
         self._walks = 0
+        self._known_walks: dict[tuple[bool, bool], _ops.Walk] = {}
         self._largest: dict[str, int] = {}
 
     @property
-    def num_graphs(self) -> int:
-        """Graphs in the batch."""
-        return self.arc_offsets.shape[0] - 1
+    def arrays(self) -> tuple[Tensor, ...]:
+        """All that defines it, as the constructor takes it."""
+        return (
+            self.state_offsets,
+            self.arc_offsets,
+            self.source,
+            self.target,
+            self.ilabels,
+            self.olabels,
+        )
 
     @property
     def num_arcs(self) -> int:
@@ -339,10 +348,16 @@ class Topology:
         Raises ValueError for cycles on a GPU. Complexity: O(states + arcs), and at most 2^22 + 8
         arcs steps of elimination.
         """
+        known = self._known_walks.get((reverse, both_ways))
+        if known is not None:
+            return known
         self._check_device(function)
         prepared = self._order_and_bounds
         if not isinstance(prepared, str):
-            return self._walk(*prepared, None, reverse, both_ways)
+            walk = self._walk(*prepared, None, reverse, both_ways)
+            if self.num_arcs < _WORTH_SLICING:
+                self._known_walks[reverse, both_ways] = walk
+            return walk
         if self.device.type != "cpu":
             raise ValueError(
                 f"{function}: {prepared}; cyclic graphs are supported on the cpu only: "

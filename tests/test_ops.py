@@ -158,7 +158,14 @@ def compose_cases(graph: Graph) -> list[tuple]:
     b = (graph.state_offsets, *topology.leaving_by_ilabel, *ends, graph.olabels)
     c = (graph.state_offsets, *topology.leaving_by_ilabel, *ends, graph.ilabels)
     size = len(graph)
-    return [(*a, *b, False, size, 100), (*c, *c, True, size, 100), (*a, *b, False, size, 1)]
+    starts = (graph.start, graph.accept)
+    d = (graph.state_offsets, *topology.leaving_by_olabel, *starts, graph.ilabels)
+    e = (graph.state_offsets, *topology.leaving_by_ilabel, *starts, graph.olabels)
+    return [
+        (*a, *b, None, None, False, size, 100),
+        (*c, *c, None, None, True, size, 100),
+        (*d, *e, graph.weights, graph.weights, False, size, 100),
+    ]
 
 
 def best_first_cases(graph: Graph) -> list[tuple]:
@@ -303,9 +310,10 @@ def rational_cases(graph: Graph) -> dict[str, list[tuple]]:
     names = (*names, "weights", "start", "accept")
     arranged = []
     for parts, kind in (((graph, other), 0), ((graph, other[:1]), 1), ((graph,), 3), ((other,), 4)):
-        columns = [[getattr(part, name) for part in parts] for name in names]
-        arranged.append((*columns, len(graph), kind))
-        arranged.append((*columns[:5], [], *columns[6:], len(graph), kind))
+        columns = [getattr(part, name) for part in parts for name in names]
+        for acceptors in (False, True):
+            for learning in (False, True):
+                arranged.append((columns, len(graph), kind, acceptors, learning))
     return {"rational_sections": sections, "rational": results, "arrange": arranged}
 
 
@@ -466,6 +474,12 @@ def cases() -> dict[str, list[tuple]]:
             "depths": [(graph.state_offsets, entering[0], leaving[0], leaving[2])],
             "slices": slices_cases(graph),
             "beyond": [([graph.weights, graph.start], 9.0)],  # traced, it answers no
+            "forward_score": [
+                (*case, keep)
+                for g, w in everywhere
+                for case in distance_cases(g, w)
+                for keep in (False, True)
+            ],
             "log_distance": [case for g, w in everywhere for case in distance_cases(g, w)],
             "log_distance_backward": [case for g, w in everywhere for case in backward_cases(g, w)],
             "best_distance": [
@@ -478,10 +492,13 @@ def cases() -> dict[str, list[tuple]]:
             "trace": [trace_case(graph)],
             "best_paths": [
                 (
-                    *(alpha, came_by, graph.weights, graph.start, graph.accept),
-                    *(graph.state_offsets, *entering, graph.ilabels, olabels),
+                    *(*graph.scores, graph.ilabels, olabels, *known),
+                    *(*walks(graph)[0].arguments(), learning),
                 )
-                for olabels in (None, graph.olabels)
+                for olabels, known, learning in (
+                    (None, (None, None), False),
+                    (graph.olabels, (alpha, came_by), True),
+                )
             ],
             "gathered": gathered_cases(graph),
             "k_best": k_best_cases(graph),

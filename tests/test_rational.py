@@ -369,7 +369,7 @@ def test_one_operator_makes_what_the_steps_of_a_gpu_make(graphs, name):
     operands = operands if name != "closure" else operands[:1]
     kinds = rational._Kind
     kind = {"union": kinds.UNION, "concat": kinds.CONCAT, "closure": kinds.STAR}[name]
-    given = rational.broadcast(name, {str(k): g for k, g in enumerate(operands)})
+    given = rational.broadcast(name, operands)
     made = [
         arrange(name, kind, *given)
         for arrange in (rational._arranged_at_once, rational._arranged_by_steps)

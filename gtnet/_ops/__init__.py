@@ -16,6 +16,7 @@ from gtnet._ops.distance import best_distance as best_distance
 from gtnet._ops.distance import best_end as best_end
 from gtnet._ops.distance import best_exists as best_exists
 from gtnet._ops.distance import exp_or_zero as exp_or_zero
+from gtnet._ops.distance import forward_score as forward_score
 from gtnet._ops.distance import log_distance as log_distance
 from gtnet._ops.distance import log_shares as log_shares
 from gtnet._ops.distance import posteriors as posteriors

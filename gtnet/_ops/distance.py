@@ -9,12 +9,20 @@ from torch import Tensor
 
 from gtnet import _checks
 from gtnet._ops.far import are_far, near_the_best
-from gtnet._ops.functional import Differentiable, in_front, learning, one_by_one
-from gtnet._ops.library import FarFromZeroError, fake, interruptible, operators, vector
+from gtnet._ops.functional import (
+    Differentiable,
+    forward_mode,
+    in_front,
+    learning,
+    one_by_one,
+    transformed,
+)
+from gtnet._ops.library import FarFromZeroError, fake, interruptible, on_gpu, operators, vector
 
 best_end = interruptible(operators.best_end.default)
 trace = interruptible(operators.trace.default)
 _best_distance = interruptible(operators.best_distance.default)
+_forward_score_of = interruptible(operators.forward_score.default)
 _log_distance_of = interruptible(operators.log_distance.default)
 _log_distance_gradient = interruptible(operators.log_distance_backward.default)
 _recursion = interruptible(operators.recursion.default)
@@ -29,6 +37,18 @@ def _(
 ) -> tuple[Tensor, ...]:
     graphs = state_offsets.shape[0] - 1
     return torch.empty_like(start, dtype=torch.float64), vector(start, graphs, torch.float64)
+
+
+@fake("forward_score")
+def _(
+    weights: Tensor, start: Tensor, accept: Tensor, state_offsets: Tensor, *walk: Any
+) -> list[Tensor]:
+    graphs = state_offsets.shape[0] - 1
+    score = vector(weights, graphs, weights.dtype)
+    if not walk[-1]:
+        return [score]
+    alpha = torch.empty_like(start, dtype=torch.float64)
+    return [score, alpha, vector(start, graphs, torch.float64)]
 
 
 @fake("log_distance_backward")
@@ -287,6 +307,44 @@ def log_distance(
     return _log_distance(weights, start, accept, walk)
 
 
+class _ForwardScore(torch.autograd.Function):
+    """The scores of acyclic graphs on the CPU: one node, for reverse mode."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, start: Tensor, accept: Tensor, walk: Walk) -> Tensor:
+        score, *kept = _forward_score_of(weights, start, accept, *walk.arguments(), True)
+        ctx.walk = walk
+        ctx.save_for_backward(weights, start, accept, *kept)
+        return score
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weights, start, accept, alpha, total = ctx.saved_tensors
+        if learning(grad, weights, start, accept):  # what is kept has no derivatives
+            alpha, total = log_distance(weights, start, accept, ctx.walk)
+        scores = (weights, start, accept)
+        return (*_gradient(grad.double(), None, alpha, total, *scores, ctx.walk), None)
+
+
+def forward_score(weights: Tensor, start: Tensor, accept: Tensor, walk: Walk) -> Tensor:
+    """The log-sum of all paths to the end, in the dtype of the weights; any number of derivatives.
+
+    A call of one operator for its value, and of another for its gradient, where that serves.
+    """
+    if (
+        walk.cycles is not None
+        or on_gpu(weights)
+        or transformed()
+        or forward_mode()
+        or torch.compiler.is_compiling()
+    ):
+        return log_distance(weights, start, accept, walk)[1].to(weights.dtype)
+    weights, start, accept = weights.contiguous(), start.contiguous(), accept.contiguous()
+    if learning(weights, start, accept):
+        return super(torch.autograd.Function, _ForwardScore).apply(weights, start, accept, walk)
+    return _forward_score_of(weights, start, accept, *walk.arguments(), False)[0]
+
+
 class OnPaths(NamedTuple):
     """A number for every arc, for starting in a state and for ending in it."""
 
@@ -314,14 +372,16 @@ def _gradient(
     walk: Walk,
 ) -> OnPaths:
     """The gradient of log distances: fused if it is not differentiated and no graph is cyclic."""
-    back = walk.reversed()
     if walk.cycles is None and not learning(alpha):
-        given = (alpha, score, weights, start, accept, *back.arguments())
+        assert walk.back is not None
+        back_walk = (walk.state_offsets, walk.order, walk.back_plan, *walk.back, not walk.reverse)
+        given = (alpha, score, weights, start, accept, *back_walk)
         ending = None if grad_alpha is None else grad_alpha.contiguous()
         try:
             return OnPaths(*_log_distance_gradient(grad_score.contiguous(), ending, *given))
         except FarFromZeroError:
             pass  # the shares below are right there
+    back = walk.reversed()
     shares = _shares(alpha, score, weights, start, accept, walk)
     ending = shares.accept * grad_score[walk.graph_of_state()]
     flow = recursion(shares.arcs, ending if grad_alpha is None else ending + grad_alpha, back)

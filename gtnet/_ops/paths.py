@@ -15,20 +15,23 @@ sample = interruptible(operators.sample.default)
 enumerate_paths = interruptible(operators.enumerate_paths.default)
 
 
-best_paths = operators.best_paths.default
+best_paths = interruptible(operators.best_paths.default)
 
 
 @fake("best_paths")
 def _(
-    alpha: Tensor, came_by: Tensor, weights: Tensor, start: Tensor, accept: Tensor, *rest: Any
+    weights: Tensor, start: Tensor, accept: Tensor, ilabels: Tensor, olabels: Any, *rest: Any
 ) -> list[Tensor]:
-    state_offsets, *_, olabels = rest
+    _, _, state_offsets, *_, learning = rest
     states, arcs = unknown_size(), unknown_size()
-    sizes = [arcs, arcs, arcs, 0 if olabels is None else arcs, arcs, states, states]
+    sizes = [] if olabels is None else [arcs]
+    if learning:
+        sizes += [states, states]
     return [
         *(torch.empty_like(state_offsets) for _ in range(2)),
-        *(vector(weights, n, torch.int32) for n in sizes),
+        *(vector(weights, n, torch.int32) for n in (arcs, arcs, arcs, arcs)),
         *(weights.new_empty((n,)) for n in (arcs, states, states)),
+        *(vector(weights, n, torch.int32) for n in sizes),
     ]
 
 

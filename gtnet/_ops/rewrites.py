@@ -26,19 +26,24 @@ def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) ->
 
 @fake("compose")
 def _(a_state_offsets: Tensor, a_offsets: Tensor, a_arcs: Tensor, *rest: Any) -> list[Tensor]:
-    return _product(a_arcs, *rest[-3:-1])
+    *_, a_weights, b_weights, acceptors, num_graphs, _ = rest
+    offsets, *product = _product(a_arcs, acceptors, num_graphs)
+    if a_weights is None or b_weights is None:
+        return [offsets, *product]
+    arcs, states = product[1].shape[0], product[6].shape[0]
+    return [*(a_weights.new_empty(size) for size in (arcs, states, states)), offsets, *product]
 
 
 def _product(a_arcs: Tensor, acceptors: bool, num_graphs: Any) -> list[Tensor]:
     states, arcs = unknown_size(), unknown_size()
     offsets = vector(a_arcs, num_graphs + 1, torch.int64)
-    sizes = [arcs, arcs, arcs, 0 if acceptors else arcs, arcs, arcs, states, states]
+    sizes = [arcs, arcs, arcs, arcs, arcs, states, states]
     return [
-        vector(a_arcs, 1, torch.bool),
         offsets,
         torch.empty_like(offsets),
         *(vector(a_arcs, size, torch.int32) for size in sizes),
         vector(a_arcs, states, torch.int8),
+        *([] if acceptors else [vector(a_arcs, arcs, torch.int32)]),
     ]
 
 
@@ -75,16 +80,18 @@ def _(graph_of: Tensor, *rest: Any) -> list[Tensor]:
 
 @fake("arrange")
 def _(
-    state_offsets: list[Tensor], arc_offsets: list[Tensor], source: list[Tensor], *rest: Any
+    operands: list[Tensor], size: Any, kind: int, acceptors: bool, learning: bool
 ) -> list[Tensor]:
-    _, _, olabels, weights, _, _, size, _ = rest
     states, arcs = unknown_size(), unknown_size()
-    like, dtype = source[0], weights[0].dtype
-    sizes = [arcs, arcs, arcs, arcs if olabels else 0, arcs, arcs, arcs, states, states, states]
+    like = operands[6]
+    sizes = [] if acceptors else [arcs]
+    if learning:
+        sizes += [arcs, arcs, states, states]
     return [
         *(vector(like, size + 1, torch.int64) for _ in range(2)),
+        *(vector(like, n, torch.int32) for n in (arcs, arcs, arcs, arcs, states)),
+        *(vector(like, n, like.dtype) for n in (arcs, states, states)),
         *(vector(like, n, torch.int32) for n in sizes),
-        *(vector(like, n, dtype) for n in (arcs, states, states)),
     ]
 
 

@@ -3,7 +3,9 @@
 
 #include <memory>
 
+#include "core/budget.h"
 #include "ops/cpu/executor.h"
+#include "ops/cpu/gathered.h"
 #include "ops/tensors.h"
 #include "rewrite/cpu/best_first.h"
 
@@ -93,24 +95,22 @@ std::vector<rewrite::Product> products_of(const Side& a, const Side& b, int64_t 
 
 // Products as one batch; nothing where one of them is too large.
 struct Packed {
+  bool fits = true;
   int64_t num_states, num_arcs;
-  Tensor too_large, state_offsets, arc_offsets, source, target, arc_a, arc_b, state_a, state_b;
+  Tensor state_offsets, arc_offsets, source, target, arc_a, arc_b, state_a, state_b;
   Tensor filter;
 
   Packed(const Tensor& like, const std::vector<rewrite::Product>& products)
-      : too_large(empty<bool>(like, 1)),
-        state_offsets(empty<int64_t>(like, static_cast<int64_t>(products.size()) + 1)),
+      : state_offsets(empty<int64_t>(like, static_cast<int64_t>(products.size()) + 1)),
         arc_offsets(empty<int64_t>(like, static_cast<int64_t>(products.size()) + 1)) {
     int64_t* const states_begin = output<int64_t>(state_offsets);
     int64_t* const arcs_begin = output<int64_t>(arc_offsets);
-    bool fits = true;
     states_begin[0] = arcs_begin[0] = 0;
     for (size_t g = 0; g < products.size(); ++g) {
       fits = fits && !products[g].too_large;
       states_begin[g + 1] = states_begin[g] + static_cast<int64_t>(products[g].states.size());
       arcs_begin[g + 1] = arcs_begin[g] + static_cast<int64_t>(products[g].arcs.size());
     }
-    *output<bool>(too_large) = !fits;
     num_states = fits ? states_begin[products.size()] : 0;
     num_arcs = fits ? arcs_begin[products.size()] : 0;
     for (Tensor* const arcs : {&source, &target, &arc_a, &arc_b}) {
@@ -123,7 +123,7 @@ struct Packed {
   // Writes the products and forgets them; labels(product, its first arc) writes the rest.
   template <class Labels>
   void fill(std::vector<rewrite::Product>& products, const Labels& labels) const {
-    if (*input<bool>(too_large)) return;
+    if (!fits) return;
     const rewrite::ProductArrays begin{output<int32_t>(source),  output<int32_t>(target),
                                        output<int32_t>(arc_a),   output<int32_t>(arc_b),
                                        output<int32_t>(state_a), output<int32_t>(state_b),
@@ -137,37 +137,54 @@ struct Packed {
   }
 };
 
-// Products as the tensors of one batch, with labels.
+// Products as the tensors of one batch, with labels: output labels last, and only of transducers.
 std::vector<Tensor> labelled(std::vector<rewrite::Product>& products, const Tensor& a_ilabels,
                              const Tensor& b_olabels, bool acceptors) {
   const Packed packed(a_ilabels, products);
-  Tensor ilabels = empty<int32_t>(a_ilabels, packed.num_arcs);
-  Tensor olabels = empty<int32_t>(a_ilabels, acceptors ? 0 : packed.num_arcs);
+  if (!packed.fits) throw OverBudget{};
+  std::vector<Tensor> made{packed.state_offsets,
+                           packed.arc_offsets,
+                           packed.source,
+                           packed.target,
+                           empty<int32_t>(a_ilabels, packed.num_arcs),
+                           packed.arc_a,
+                           packed.arc_b,
+                           packed.state_a,
+                           packed.state_b,
+                           packed.filter};
+  if (!acceptors) made.push_back(empty<int32_t>(a_ilabels, packed.num_arcs));
   packed.fill(products, [&](const rewrite::Product& product, int64_t begin) {
     rewrite::write_labels(product, &rewrite::ProductArc::a, input<int32_t>(a_ilabels),
-                          output<int32_t>(ilabels) + begin);
+                          output<int32_t>(made[4]) + begin);
     if (acceptors) return;
     rewrite::write_labels(product, &rewrite::ProductArc::b, input<int32_t>(b_olabels),
-                          output<int32_t>(olabels) + begin);
+                          output<int32_t>(made[10]) + begin);
   });
-  return {packed.too_large, packed.state_offsets, packed.arc_offsets,
-          packed.source,    packed.target,        ilabels,
-          olabels,          packed.arc_a,         packed.arc_b,
-          packed.state_a,   packed.state_b,       packed.filter};
+  return made;
 }
 
+// With weights of both, also the scores of the product, in front; then starts and accepts are
+// scores, not marks.
 std::vector<Tensor> compose(const Tensor& a_state_offsets, const Tensor& a_offsets,
                             const Tensor& a_arcs, const Tensor& a_states, const Tensor& a_labels,
                             const Tensor& a_start, const Tensor& a_accept, const Tensor& a_ilabels,
                             const Tensor& b_state_offsets, const Tensor& b_offsets,
                             const Tensor& b_arcs, const Tensor& b_states, const Tensor& b_labels,
                             const Tensor& b_start, const Tensor& b_accept, const Tensor& b_olabels,
-                            bool acceptors, int64_t num_graphs, int64_t max_arcs) {
+                            const std::optional<Tensor>& a_weights,
+                            const std::optional<Tensor>& b_weights, bool acceptors,
+                            int64_t num_graphs, int64_t max_arcs) {
   const Side a(a_state_offsets, a_offsets, a_arcs, a_states, a_labels, a_start, a_accept);
   const Side b(b_state_offsets, b_offsets, b_arcs, b_states, b_labels, b_start, b_accept);
   std::vector<rewrite::Product> products =
       products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, true);
-  return labelled(products, a_ilabels, b_olabels, acceptors);
+  std::vector<Tensor> made = labelled(products, a_ilabels, b_olabels, acceptors);
+  if (!a_weights || !b_weights) return made;
+  std::vector<Tensor> scored =
+      gathered({*a_weights, a_start, a_accept, *b_weights, b_start, b_accept},
+               {made[5], made[7], made[6], made[8]}, made[9]);
+  scored.insert(scored.end(), made.begin(), made.end());
+  return scored;
 }
 
 rewrite::Prospects prospects(const std::vector<Tensor>& scores) {
@@ -213,9 +230,10 @@ std::vector<Tensor> explore(const Tensor& a_state_offsets, const Tensor& a_offse
       products_of(a, b, num_graphs, a_arcs.numel() + b_arcs.numel(), max_arcs, false);
   const Packed packed(a_arcs, products);
   packed.fill(products, [](const rewrite::Product& /*product*/, int64_t /*begin*/) {});
-  return {packed.too_large, packed.state_offsets, packed.arc_offsets, packed.source,
-          packed.target,    packed.arc_a,         packed.arc_b,       packed.state_a,
-          packed.state_b,   packed.filter};
+  Tensor too_large = empty<bool>(a_arcs, 1);
+  *output<bool>(too_large) = !packed.fits;
+  return {too_large,    packed.state_offsets, packed.arc_offsets, packed.source,  packed.target,
+          packed.arc_a, packed.arc_b,         packed.state_a,     packed.state_b, packed.filter};
 }
 
 }  // namespace
@@ -225,8 +243,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "compose(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
       "Tensor a_labels, Tensor a_start, Tensor a_accept, Tensor a_ilabels, "
       "Tensor b_state_offsets, Tensor b_offsets, Tensor b_arcs, Tensor b_states, "
-      "Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_olabels, bool acceptors, "
-      "int num_graphs, int max_arcs) -> Tensor[]");
+      "Tensor b_labels, Tensor b_start, Tensor b_accept, Tensor b_olabels, Tensor? a_weights, "
+      "Tensor? b_weights, bool acceptors, int num_graphs, int max_arcs) -> Tensor[]");
   m.def(
       "best_first(Tensor a_state_offsets, Tensor a_offsets, Tensor a_arcs, Tensor a_states, "
       "Tensor a_labels, Tensor[] a_scores, Tensor a_ilabels, Tensor b_state_offsets, "

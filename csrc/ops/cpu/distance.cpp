@@ -108,6 +108,101 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_gradient(
   return {out.weights, out.start, out.accept};
 }
 
+// The score of each graph in the dtype of its weights; with `keep` also the distances and the
+// scores in float64, which a gradient needs.
+std::vector<Tensor> forward_score(const Tensor& weights, const Tensor& start, const Tensor& accept,
+                                  const Tensor& state_offsets, const Tensor& order,
+                                  const std::optional<Tensor>& plan, const Tensor& offsets,
+                                  const Tensor& arcs, const Tensor& states, bool reverse,
+                                  bool keep) {
+  auto [alpha, total] = log_distance<Cpu>(weights, start, accept, state_offsets, order, plan,
+                                          offsets, arcs, states, reverse);
+  if (weights.scalar_type() == ScalarType::Double && !keep) return {total};
+  const int64_t num_graphs = total.numel();
+  Tensor score = with_scores(weights, [&](auto zero) {
+    using T = decltype(zero);
+    Tensor rounded = empty<T>(weights, num_graphs);
+    std::copy_n(input<double>(total), num_graphs, output<T>(rounded));
+    return rounded;
+  });
+  return keep ? std::vector<Tensor>{score, alpha, total} : std::vector<Tensor>{score};
+}
+
+// The best path of each graph as a batch of linear graphs, given the distances of cyclic graphs:
+// offsets of states and arcs, sources, targets, input labels, the arc of each arc, weights, start
+// and accept scores; then output labels, unless it is an acceptor; then, for a gradient, the state
+// whose start score, and whose accept score, each state has (as many as there are for none).
+std::vector<Tensor> best_paths(const Tensor& weights, const Tensor& start, const Tensor& accept,
+                               const Tensor& ilabels, const std::optional<Tensor>& olabels,
+                               const std::optional<Tensor>& distance,
+                               const std::optional<Tensor>& reached_by, const Tensor& state_offsets,
+                               const Tensor& order, const std::optional<Tensor>& plan,
+                               const Tensor& offsets, const Tensor& arcs, const Tensor& states,
+                               bool reverse, bool learning) {
+  const auto [alpha, came_by] = distance && reached_by
+                                    ? std::tuple{*distance, *reached_by}
+                                    : best_distance<Cpu>(weights, start, state_offsets, order, plan,
+                                                         offsets, arcs, states, reverse);
+  const int64_t num_graphs = graphs(state_offsets);
+  const Csr entering = csr_of(offsets, arcs, states);
+  std::vector<double> score(num_graphs);
+  std::vector<int32_t> last(num_graphs), first(num_graphs);
+  std::vector<int64_t> length(num_graphs);
+  std::vector<Tensor> made;
+  const auto add = [&](auto type, int64_t size) {
+    made.push_back(empty<decltype(type)>(weights, size));
+    return output<decltype(type)>(made.back());
+  };
+  int64_t *const state = add(int64_t{}, num_graphs + 1), *const arc =
+                                                             add(int64_t{}, num_graphs + 1);
+  with_scores(weights, [&](auto zero) {
+    using T = decltype(zero);
+    const T *const weight = input<T>(weights), *const begins = input<T>(start),
+                   *const ends = input<T>(accept);
+    for_each_graph(
+        num_graphs, accept.numel(),
+        paths::BestEnd<T>{input<int64_t>(state_offsets), entering, ends, input<double>(alpha),
+                          input<int32_t>(came_by), score.data(), last.data(), length.data()});
+    state[0] = arc[0] = 0;
+    for (int64_t g = 0; g < num_graphs; ++g) {
+      state[g + 1] = state[g] + length[g] + (last[g] == kNone ? 0 : 1);
+      arc[g + 1] = arc[g] + length[g];
+    }
+    const int64_t num_states = state[num_graphs], num_arcs = arc[num_graphs];
+    int32_t *const source = add(int32_t{}, num_arcs), *const target = add(int32_t{}, num_arcs),
+                   *const reads = add(int32_t{}, num_arcs), *const taken = add(int32_t{}, num_arcs);
+    T *const path_weight = add(T{}, num_arcs), *const path_start = add(T{}, num_states),
+             *const path_accept = add(T{}, num_states);
+    int32_t *const writes = olabels ? add(int32_t{}, num_arcs) : nullptr,
+                   *const starts = learning ? add(int32_t{}, num_states) : nullptr,
+                   *const accepts = learning ? add(int32_t{}, num_states) : nullptr;
+    for_each_graph(
+        num_graphs, num_arcs,
+        paths::Backtrace{entering, input<int32_t>(came_by), last.data(), arc, taken, first.data()});
+    const int32_t *const label = input<int32_t>(ilabels), *const written =
+                                                              olabels ? input<int32_t>(*olabels)
+                                                                      : nullptr;
+    const auto none = static_cast<int32_t>(start.numel());
+    for_each_graph(num_graphs, num_arcs, [&](int64_t g) {
+      for (int64_t k = arc[g]; k < arc[g + 1]; ++k) {
+        source[k] = static_cast<int32_t>(k - arc[g]);
+        target[k] = source[k] + 1;
+        reads[k] = label[taken[k]];
+        if (written) writes[k] = written[taken[k]];
+        path_weight[k] = weight[taken[k]];
+      }
+      for (int64_t s = state[g]; s < state[g + 1]; ++s) {
+        const int32_t begin = s == state[g] ? first[g] : none;
+        const int32_t end = s + 1 == state[g + 1] ? last[g] : none;
+        path_start[s] = begin == none ? static_cast<T>(kNegInf) : begins[begin];
+        path_accept[s] = end == none ? static_cast<T>(kNegInf) : ends[end];
+        if (learning) starts[s] = begin, accepts[s] = end;
+      }
+    });
+  });
+  return made;
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
@@ -132,6 +227,14 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "Tensor? plan, Tensor offsets, Tensor arcs, Tensor states, bool reverse) "
       "-> (Tensor, Tensor)");
   m.def(
+      "forward_score(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
+      "Tensor order, Tensor? plan, Tensor offsets, Tensor arcs, Tensor states, bool reverse, "
+      "bool keep) -> Tensor[]");
+  m.def(
+      "best_paths(Tensor weights, Tensor start, Tensor accept, Tensor ilabels, Tensor? olabels, "
+      "Tensor? distance, Tensor? reached_by, Tensor state_offsets, Tensor order, Tensor? plan, "
+      "Tensor offsets, Tensor arcs, Tensor states, bool reverse, bool learning) -> Tensor[]");
+  m.def(
       "best_end(Tensor alpha, Tensor came_by, Tensor accept, Tensor state_offsets, "
       "Tensor offsets, Tensor arcs, Tensor states, bool with_lengths) -> (Tensor, Tensor, Tensor)");
   m.def(
@@ -146,6 +249,8 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("log_distance_backward", GTNET_BOX("log_distance_backward", &log_distance_gradient));
   m.impl("recursion", GTNET_BOX("recursion", &recursion<Cpu>));
   m.impl("best_distance", GTNET_BOX("best_distance", &best_distance<Cpu>));
+  m.impl("forward_score", GTNET_BOX("forward_score", &forward_score));
+  m.impl("best_paths", GTNET_BOX("viterbi_path", &best_paths));
   m.impl("best_end", GTNET_BOX("best_end", &best_end<Cpu>));
   m.impl("trace", GTNET_BOX("trace", &trace<Cpu>));
 }

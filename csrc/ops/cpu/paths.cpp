@@ -1,4 +1,4 @@
-// torch.ops.gtnet.*: the best path and the k best of acyclic graphs, paths drawn at random and all.
+// torch.ops.gtnet.*: the k best paths of acyclic graphs, paths drawn at random and all.
 #include "ops/cpu/path_tensors.h"
 #include "ops/sample.h"
 
@@ -110,79 +110,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> enumerate_paths(
   return std::tuple_cat(std::make_tuple(outcome), packed(found, start));
 }
 
-// The best path of each graph as a batch of linear graphs: offsets of states and arcs, the columns
-// of the arcs (olabels empty for acceptors), the arc and the weight of each arc; for each state the
-// state whose start and accept score it has (as many as there are for none), and these scores.
-std::vector<Tensor> best_paths(const Tensor& alpha, const Tensor& came_by, const Tensor& weights,
-                               const Tensor& start, const Tensor& accept,
-                               const Tensor& state_offsets, const Tensor& offsets,
-                               const Tensor& arcs, const Tensor& states, const Tensor& ilabels,
-                               const std::optional<Tensor>& olabels) {
-  const int64_t num_graphs = graphs(state_offsets);
-  const Csr entering = csr_of(offsets, arcs, states);
-  std::vector<double> score(num_graphs);
-  std::vector<int32_t> last(num_graphs), first(num_graphs);
-  std::vector<int64_t> length(num_graphs);
-  Tensor path_states = empty<int64_t>(weights, num_graphs + 1),
-         path_arcs = empty<int64_t>(weights, num_graphs + 1);
-  int64_t *const state = output<int64_t>(path_states), *const arc = output<int64_t>(path_arcs);
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_graph(num_graphs, accept.numel(),
-                   paths::BestEnd<T>{input<int64_t>(state_offsets), entering, input<T>(accept),
-                                     input<double>(alpha), input<int32_t>(came_by), score.data(),
-                                     last.data(), length.data()});
-  });
-  state[0] = arc[0] = 0;
-  for (int64_t g = 0; g < num_graphs; ++g) {
-    state[g + 1] = state[g] + length[g] + (last[g] == kNone ? 0 : 1);
-    arc[g + 1] = arc[g] + length[g];
-  }
-  const int64_t num_states = state[num_graphs], num_arcs = arc[num_graphs];
-  std::vector<Tensor> made{path_states, path_arcs};
-  const auto add = [&](int64_t size) {
-    made.push_back(empty<int32_t>(weights, size));
-    return output<int32_t>(made.back());
-  };
-  int32_t *const source = add(num_arcs), *const target = add(num_arcs),
-                 *const reads = add(num_arcs), *const writes = add(olabels ? num_arcs : 0),
-                 *const taken = add(num_arcs);
-  int32_t *const starts = add(num_states), *const accepts = add(num_states);
-  for (const int64_t size : {num_arcs, num_states, num_states}) {
-    with_scores(weights, [&](auto zero) { made.push_back(empty<decltype(zero)>(weights, size)); });
-  }
-  for_each_graph(
-      num_graphs, num_arcs,
-      paths::Backtrace{entering, input<int32_t>(came_by), last.data(), arc, taken, first.data()});
-  const int32_t *const label = input<int32_t>(ilabels), *const written =
-                                                            olabels ? input<int32_t>(*olabels)
-                                                                    : nullptr;
-  const auto none = static_cast<int32_t>(start.numel());
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    const T *const weight = input<T>(weights), *const begins = input<T>(start),
-                   *const ends = input<T>(accept);
-    T *const path_weight = output<T>(made[9]), *const path_start = output<T>(made[10]),
-             *const path_accept = output<T>(made[11]);
-    for_each_graph(num_graphs, num_arcs, [&](int64_t g) {
-      for (int64_t k = arc[g]; k < arc[g + 1]; ++k) {
-        source[k] = static_cast<int32_t>(k - arc[g]);
-        target[k] = source[k] + 1;
-        reads[k] = label[taken[k]];
-        if (written) writes[k] = written[taken[k]];
-        path_weight[k] = weight[taken[k]];
-      }
-      for (int64_t s = state[g]; s < state[g + 1]; ++s) {
-        starts[s] = s == state[g] ? first[g] : none;
-        accepts[s] = s + 1 == state[g + 1] ? last[g] : none;
-        path_start[s] = starts[s] == none ? static_cast<T>(kNegInf) : begins[starts[s]];
-        path_accept[s] = accepts[s] == none ? static_cast<T>(kNegInf) : ends[accepts[s]];
-      }
-    });
-  });
-  return made;
-}
-
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
@@ -197,10 +124,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "int max_arcs) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def(
-      "best_paths(Tensor alpha, Tensor came_by, Tensor weights, Tensor start, Tensor accept, "
-      "Tensor state_offsets, Tensor offsets, Tensor arcs, Tensor states, Tensor ilabels, "
-      "Tensor? olabels) -> Tensor[]");
-  m.def(
       "enumerate_paths(Tensor weights, Tensor start, Tensor accept, Tensor state_offsets, "
       "Tensor offsets, Tensor arcs, Tensor states, Tensor in_offsets, Tensor in_arcs, "
       "Tensor in_states, int limit, int max_length, int max_arcs) "
@@ -210,7 +133,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("acyclic_k_best", GTNET_BOX("acyclic_k_best", &acyclic_k_best));
   m.impl("sample", GTNET_BOX("sample", &sample));
-  m.impl("best_paths", GTNET_BOX("best_paths", &best_paths));
   m.impl("enumerate_paths", GTNET_BOX("enumerate_paths", &enumerate_paths));
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 
 #include "ops/cpu/executor.h"
 
@@ -51,20 +52,43 @@ std::vector<Tensor> rational(const Tensor& graph_of, const Tensor& state_offsets
   return made.results;
 }
 
-// Integers of all operands, one after another; those of one operand stay where they are.
+// What a graph consists of, in the order in which operators take it.
+enum Column {
+  kStateOffsets,
+  kArcOffsets,
+  kSource,
+  kTarget,
+  kIlabels,
+  kOlabels,
+  kWeights,
+  kStart,
+  kAccept,
+  kColumns
+};
+
+// Graphs in a row, each as its columns.
+struct Operands {
+  const std::vector<Tensor>& columns;
+
+  int64_t size() const { return static_cast<int64_t>(columns.size()) / kColumns; }
+  const Tensor& of(int64_t part, Column column) const { return columns[part * kColumns + column]; }
+};
+
+// A column of all operands, one after another; that of one operand stays where it is.
 template <class T>
 class EndToEnd {
  public:
-  explicit EndToEnd(const std::vector<Tensor>& parts) {
+  EndToEnd(const Operands& parts, Column column) {
     if (parts.size() == 1) {
-      data_ = input<T>(parts[0]);
-      size_ = parts[0].numel();
+      data_ = input<T>(parts.of(0, column));
+      size_ = parts.of(0, column).numel();
       return;
     }
-    for (const Tensor& part : parts) size_ += part.numel();
+    for (int64_t k = 0; k < parts.size(); ++k) size_ += parts.of(k, column).numel();
     joined_.reserve(size_);
-    for (const Tensor& part : parts) {
-      joined_.insert(joined_.end(), input<T>(part), input<T>(part) + part.numel());
+    for (int64_t k = 0; k < parts.size(); ++k) {
+      const T* const part = input<T>(parts.of(k, column));
+      joined_.insert(joined_.end(), part, part + parts.of(k, column).numel());
     }
     data_ = joined_.data();
   }
@@ -78,9 +102,10 @@ class EndToEnd {
 };
 
 // Offsets of operands as those of one batch.
-std::vector<int64_t> joined_offsets(const std::vector<Tensor>& parts) {
+std::vector<int64_t> joined_offsets(const Operands& parts, Column column) {
   std::vector<int64_t> joined{0};
-  for (const Tensor& part : parts) {
+  for (int64_t k = 0; k < parts.size(); ++k) {
+    const Tensor& part = parts.of(k, column);
     const int64_t* const offsets = input<int64_t>(part);
     const int64_t before = joined.back();
     for (int64_t g = 0; g < graphs(part); ++g) joined.push_back(before + offsets[g + 1]);
@@ -108,27 +133,27 @@ struct ScoreOf {
 };
 
 // Both operators above for operands that are batches of `size` graphs or of one: offsets of states
-// and arcs, then as `rational`, then weights, start and accept scores. Only the offsets where there
-// are more states or arcs than can be numbered.
-std::vector<Tensor> arrange(const std::vector<Tensor>& state_offsets,
-                            const std::vector<Tensor>& arc_offsets,
-                            const std::vector<Tensor>& sources, const std::vector<Tensor>& targets,
-                            const std::vector<Tensor>& ilabels, const std::vector<Tensor>& olabels,
-                            const std::vector<Tensor>& weights, const std::vector<Tensor>& starts,
-                            const std::vector<Tensor>& accepts, int64_t size, int64_t kind) {
-  const auto num_parts = static_cast<int64_t>(weights.size());
-  const std::vector<int64_t> states_of = joined_offsets(state_offsets),
-                             arcs_of = joined_offsets(arc_offsets);
+// and arcs, sources, targets, input labels, which arc and which state each came from, weights,
+// start and accept scores; then output labels, unless all are acceptors; then, for a gradient, the
+// states whose accept and start scores each arc carries, and whose start and accept score each
+// state. Only the offsets where there are more states or arcs than can be numbered.
+std::vector<Tensor> arrange(const std::vector<Tensor>& operands, int64_t size, int64_t kind,
+                            bool acceptors, bool learning) {
+  const Operands parts{operands};
+  const int64_t num_parts = parts.size();
+  const Tensor& like = parts.of(0, kWeights);
+  const std::vector<int64_t> states_of = joined_offsets(parts, kStateOffsets),
+                             arcs_of = joined_offsets(parts, kArcOffsets);
   std::vector<int64_t> graph_of(size * num_parts);
   for (int64_t part = 0, first = 0; part < num_parts; ++part) {
-    const int64_t own = graphs(state_offsets[part]);
+    const int64_t own = graphs(parts.of(part, kStateOffsets));
     for (int64_t g = 0; g < size; ++g) graph_of[g * num_parts + part] = first + (own > 1 ? g : 0);
     first += own;
   }
   std::vector<Tensor> made;
-  with_scores(weights[0], [&](auto zero) {
+  with_scores(like, [&](auto zero) {
     using T = decltype(zero);
-    const EndToEnd<T> start(starts), accept(accepts), weight(weights);
+    const EndToEnd<T> start(parts, kStart), accept(parts, kAccept), weight(parts, kWeights);
     std::vector<int64_t> exits, entries;
     rewrite::Arrangement all{static_cast<rewrite::Rational>(kind),
                              num_parts,
@@ -150,40 +175,46 @@ std::vector<Tensor> arrange(const std::vector<Tensor>& state_offsets,
       arc_begin[s + 1] = arc_begin[s] + all.num_arcs(s);
     }
     for (const std::vector<int64_t>* const begin : {&state_begin, &arc_begin}) {
-      made.push_back(empty<int64_t>(weights[0], size + 1));
+      made.push_back(empty<int64_t>(like, size + 1));
       for (int64_t g = 0; g <= size; ++g) output<int64_t>(made.back())[g] = (*begin)[g * width];
     }
     const int64_t num_states = state_begin.back(), num_arcs = arc_begin.back();
     if (std::max(num_states, num_arcs) > std::numeric_limits<int32_t>::max()) return;
-    const auto add = [&](int64_t count) {
-      made.push_back(empty<int32_t>(weights[0], count));
-      return output<int32_t>(made.back());
+    const auto add = [&](auto type, int64_t count) {
+      made.push_back(empty<decltype(type)>(like, count));
+      return output<decltype(type)>(made.back());
     };
-    const EndToEnd<int32_t> source(sources), target(targets), reads(ilabels);
-    const std::optional<EndToEnd<int32_t>> writes =
-        olabels.empty() ? std::nullopt : std::make_optional<EndToEnd<int32_t>>(olabels);
-    rewrite::ArrangedArc arcs{all,
-                              state_begin.data(),
-                              arc_begin.data(),
-                              source.data(),
-                              target.data(),
-                              reads.data(),
-                              writes ? writes->data() : nullptr,
-                              add(num_arcs),
-                              add(num_arcs),
-                              add(num_arcs),
-                              add(writes ? num_arcs : 0),
-                              add(num_arcs),
-                              add(num_arcs),
-                              add(num_arcs)};
-    if (!writes) arcs.olabels = nullptr;
-    const rewrite::ArrangedState states{
-        all, state_begin.data(), start.size(), add(num_states), add(num_states), add(num_states)};
-    T* scores[3];
-    for (T*& one : scores) {
-      made.push_back(empty<T>(weights[0], &one == scores ? num_arcs : num_states));
-      one = output<T>(made.back());
+    const EndToEnd<int32_t> source(parts, kSource), target(parts, kTarget), reads(parts, kIlabels),
+        writes(parts, acceptors ? kIlabels : kOlabels);
+    int32_t *const sources = add(int32_t{}, num_arcs), *const targets = add(int32_t{}, num_arcs),
+                   *const ilabels = add(int32_t{}, num_arcs), *const arc = add(int32_t{}, num_arcs),
+                   *const origin = add(int32_t{}, num_states);
+    T* const scores[] = {add(T{}, num_arcs), add(T{}, num_states), add(T{}, num_states)};
+    int32_t* const olabels = acceptors ? nullptr : add(int32_t{}, num_arcs);
+    const int64_t carried[] = {num_arcs, num_arcs, num_states, num_states};
+    int32_t* carries[4];
+    std::unique_ptr<int32_t[]> forgotten;
+    if (!learning) forgotten.reset(new int32_t[2 * (num_arcs + num_states)]);
+    for (int64_t k = 0, begin = 0; k < 4; begin += carried[k++]) {
+      carries[k] = learning ? add(int32_t{}, carried[k]) : forgotten.get() + begin;
     }
+    const auto [left, entered, begins, ends] = carries;
+    const rewrite::ArrangedArc arcs{all,
+                                    state_begin.data(),
+                                    arc_begin.data(),
+                                    source.data(),
+                                    target.data(),
+                                    reads.data(),
+                                    writes.data(),
+                                    sources,
+                                    targets,
+                                    ilabels,
+                                    olabels,
+                                    arc,
+                                    left,
+                                    entered};
+    const rewrite::ArrangedState states{all, state_begin.data(), start.size(), origin, begins,
+                                        ends};
     for_each_graph(sections, num_states + num_arcs, [&](int64_t number) {
       const rewrite::ArrangedArc arc = arcs;  // copies, which no store can reach
       const rewrite::ArrangedState state = states;
@@ -219,9 +250,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
       "Tensor source, Tensor target, Tensor ilabels, Tensor? olabels, int operand_states, "
       "int num_states, int num_arcs) -> Tensor[]");
   m.def(
-      "arrange(Tensor[] state_offsets, Tensor[] arc_offsets, Tensor[] source, Tensor[] target, "
-      "Tensor[] ilabels, Tensor[] olabels, Tensor[] weights, Tensor[] start, Tensor[] accept, "
-      "int size, int kind) -> Tensor[]");
+      "arrange(Tensor[] operands, int size, int kind, bool acceptors, bool learning) -> Tensor[]");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
