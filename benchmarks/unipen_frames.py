@@ -35,7 +35,10 @@ HELD = 0.25
 
 @torch.no_grad()
 def aligned(reader: Recognizer, written: Written, size: int = 64) -> list[Spans]:
-    """Where a trained reader finds the letters of words: they meet half way between its frames."""
+    """Where a trained reader finds the letters of words: they meet half way between its frames.
+
+    Nothing for a word that is too short for its letters.
+    """
     order = sorted(range(len(written.tracks)), key=lambda i: len(written.tracks[i]))
     found: dict[int, Spans] = {}
     for first in range(0, len(order), size):
@@ -47,6 +50,9 @@ def aligned(reader: Recognizer, written: Written, size: int = 64) -> list[Spans]
             emissions.scores, labels, emissions.lengths, blank=reader.alphabet.nothing
         )
         for i, own, count, tokens in zip(batch, labels, emissions.lengths.tolist(), best.tokens):
+            if len(tokens) < len(own):
+                found[i] = []
+                continue
             at = [(token.start + token.end) / 2 / count for token in tokens]
             meet = [0.0, *((a + b) / 2 for a, b in pairwise(at)), 1.0]
             found[i] = [(letter, *ends) for letter, ends in zip(own, pairwise(meet), strict=True)]
@@ -118,7 +124,9 @@ def main() -> None:
     written = Written(reader, data["train"])
     seen = reader.observe([item.strokes for item in test])
     spans = aligned(load_reader(given.aligned).eval(), written)
-    told("alignment", f"{len(spans)} words")
+    written.shares *= [bool(own) for own in spans]
+    written.shares /= written.shares.sum()
+    told("alignment", f"{np.count_nonzero(written.shares)} of {len(spans)} words")
     learn(reader, frame_losses(written, spans, given.seed), given.steps, 3e-3, 0.995)
     start = copy.deepcopy(reader.state_dict())
     for name, losses in (
