@@ -130,7 +130,13 @@ clean:
 	$(PIP) 'setuptools>=77' 'torch>=2.10' numpy
 	@touch $@
 
-gtnet/_cpu.abi3.so: .venv/has-torch setup.py $(CXX_FILES)
+# Written anew when it names another: make CXX=clang++ after make is not up to date.
+build/compiler: always
+	@mkdir -p build
+	@echo '$(CXX)' | cmp -s - $@ || echo '$(CXX)' > $@
+.PHONY: always
+
+gtnet/_cpu.abi3.so: .venv/has-torch setup.py build/compiler $(CXX_FILES)
 	CXX='$(CXX)' $(BIN)/python setup.py build_ext --inplace
 	@touch $@
 
