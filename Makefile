@@ -19,7 +19,7 @@ help:
 	@echo "make flashlight ctc_decoder beside flashlight-text; ARGS=\"200000 5000000\" for many words"
 	@echo "make hmmlearn   hidden Markov models beside hmmlearn"
 	@echo "make notebooks  run the notebooks and save their outputs"
-	@echo "make lint       check formats, types and imports; make format repairs the formats"
+	@echo "make lint       check formats, types, imports and workflows; make format repairs the formats"
 	@echo "make docs       build the documentation into build/site"
 	@echo "make wheel      build and audit an sdist and an abi3 wheel in dist/"
 	@echo "make wheel-aarch64, test-aarch64  the wheel for 64-bit ARM; tests of it, emulated"
@@ -90,6 +90,7 @@ lint: .venv/has-lint
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/rules.py
 	$(BIN)/python .ci/headers.py
+	$(BIN)/actionlint
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
 format: .venv/has-lint
