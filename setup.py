@@ -45,7 +45,11 @@ PROCESSOR = {"x86_64": ["-mtune=sapphirerapids"], "aarch64": ["-Wno-psabi"]}
 LINK = {"linux": ["-Wl,--no-as-needed"], "darwin": ["-Wl,-undefined,dynamic_lookup"]}
 GPUS = ["arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]"]
 CUDA = os.environ.get("GTNET_CUDA", "")
-WERRORS = ["-Werror", "all-warnings"]  # to GCC and Clang the first, to nvcc both
+# Clang tells of the deprecated parts of a library that this library's own functions use.
+WERRORS = {
+    "cxx": ["-Werror", "-Wno-error=deprecated-declarations"],
+    "nvcc": ["-Werror", "all-warnings"],
+}
 WERROR = os.environ.get("GTNET_WERROR") == "1"
 SANITIZE = os.environ.get("GTNET_SANITIZE", "")
 # One folder for builds in several places, as of an sdist beside the checkout it was made from.
@@ -111,7 +115,8 @@ def stale(out: str, includes_of: str) -> bool:
 
 def made_otherwise(place: Path, how: list[str]) -> bool:
     """Whether another compiler or other flags than `how` made the object, which is then deleted."""
-    record, now = Path(f"{place}.how"), shlex.join(flag for flag in how if flag not in WERRORS)
+    ignored = {*WERRORS["cxx"], *WERRORS["nvcc"]}
+    record, now = Path(f"{place}.how"), shlex.join(flag for flag in how if flag not in ignored)
     if record.exists() and record.read_text() == now:
         return False
     Path(f"{place}.o").unlink(missing_ok=True)  # so that the record is true of what is there
@@ -190,7 +195,7 @@ class Build(build_ext):
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
         processor, system = target()
-        werror = WERRORS[:1] if WERROR else []
+        werror = WERRORS["cxx"] if WERROR else []
         compiler = [*cxx, *HOST, *MATH, *PROCESSOR.get(processor, []), *werror, *flags]
         return compiler, [*cxx, *LINK[system], *SANITIZERS]
 
@@ -203,7 +208,7 @@ class Build(build_ext):
             )
         nvcc = [found, "-ccbin", find_cxx()[0]]
         gpus = [f"-gencode={gpu}" for gpu in GPUS]
-        werror = WERRORS if WERROR else []
+        werror = WERRORS["nvcc"] if WERROR else []
         compiler = [*nvcc, "-DUSE_CUDA", *gpus, *werror, f"-Xcompiler={','.join(HOST + MATH)}"]
         # Its own hidden copy of the runtime: the file loads beside a torch of another CUDA.
         return compiler, [*nvcc, "-cudart=static", "-Xlinker=--no-as-needed,--exclude-libs,ALL"]
