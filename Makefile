@@ -20,7 +20,7 @@ help:
 	@echo "make hmmlearn   hidden Markov models beside hmmlearn"
 	@echo "make crf        linear-chain CRFs beside pytorch-crf"
 	@echo "make notebooks  run the notebooks and save their outputs"
-	@echo "make lint       check formats, types and imports; make format repairs the formats"
+	@echo "make lint       check formats, types, imports and workflows; make format repairs the formats"
 	@echo "make docs       build the documentation into build/site"
 	@echo "make wheel      build and audit an sdist and an abi3 wheel in dist/"
 	@echo "make wheel-aarch64, test-aarch64  the wheel for 64-bit ARM; tests of it, emulated"
@@ -95,6 +95,7 @@ lint: .venv/has-lint
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/rules.py
 	$(BIN)/python .ci/headers.py
+	$(BIN)/actionlint
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
 format: .venv/has-lint
@@ -135,7 +136,13 @@ clean:
 	$(PIP) 'setuptools>=77' 'torch>=2.10' numpy
 	@touch $@
 
-gtnet/_cpu.abi3.so: .venv/has-torch setup.py $(CXX_FILES)
+# Written anew when it names another: make CXX=clang++ after make is not up to date.
+build/compiler: always
+	@mkdir -p build
+	@echo '$(CXX)' | cmp -s - $@ || echo '$(CXX)' > $@
+.PHONY: always
+
+gtnet/_cpu.abi3.so: .venv/has-torch setup.py build/compiler $(CXX_FILES)
 	CXX='$(CXX)' $(BIN)/python setup.py build_ext --inplace
 	@touch $@
 

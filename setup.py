@@ -45,6 +45,12 @@ PROCESSOR = {"x86_64": ["-mtune=sapphirerapids"], "aarch64": ["-Wno-psabi"]}
 LINK = {"linux": ["-Wl,--no-as-needed"], "darwin": ["-Wl,-undefined,dynamic_lookup"]}
 GPUS = ["arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]"]
 CUDA = os.environ.get("GTNET_CUDA", "")
+# Clang tells of the deprecated parts of libstdc++ that its own functions use, and of loops that it
+# does not vectorize.
+WERRORS = {
+    "cxx": ["-Werror", "-Wno-error=deprecated-declarations", "-Wno-pass-failed"],
+    "nvcc": ["-Werror", "all-warnings"],
+}
 WERROR = os.environ.get("GTNET_WERROR") == "1"
 SANITIZE = os.environ.get("GTNET_SANITIZE", "")
 # One folder for builds in several places, as of an sdist beside the checkout it was made from.
@@ -108,6 +114,17 @@ def stale(out: str, includes_of: str) -> bool:
     return newer_group([*shlex.split(rule.partition(":")[2]), __file__], out, missing="newer")
 
 
+def made_otherwise(place: Path, how: list[str]) -> bool:
+    """Whether another compiler or other flags than `how` made the object, which is then deleted."""
+    ignored = {*WERRORS["cxx"], *WERRORS["nvcc"]}
+    record, now = Path(f"{place}.how"), shlex.join(flag for flag in how if flag not in ignored)
+    if record.exists() and record.read_text() == now:
+        return False
+    Path(f"{place}.o").unlink(missing_ok=True)  # so that the record is true of what is there
+    record.write_text(now)
+    return True
+
+
 def run(command: list[str]) -> None:
     print(shlex.join(command), flush=True)
     if subprocess.run(command).returncode != 0:
@@ -148,14 +165,14 @@ class Build(build_ext):
         """The commands that compile what is out of date."""
         includes = ["-Icsrc", "-isystem", str(find_torch() / "include")]
         compiler, _ = self.tools(ext)
+        how = [*compiler, "-std=c++20", "-O3", *SANITIZERS, *ABI]
         commands = []
         for source, place in objects.items():
             place.parent.mkdir(parents=True, exist_ok=True)
             includes_of = f"{place}.d"  # written by the compiler: what the object was made from
-            if self.force or stale(f"{place}.o", includes_of):
+            if made_otherwise(place, how) or self.force or stale(f"{place}.o", includes_of):
                 out = ["-MMD", "-MF", includes_of, "-c", source, "-o", f"{place}.o"]
-                how = [*compiler, "-std=c++20", "-O3", *SANITIZERS]
-                commands.append([*how, *ABI, *includes, *out])
+                commands.append([*how, *includes, *out])
         return commands
 
     def link(self, ext: Extension, places: Iterable[Path]) -> None:
@@ -179,7 +196,7 @@ class Build(build_ext):
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
         processor, system = target()
-        werror = ["-Werror"] if WERROR else []
+        werror = WERRORS["cxx"] if WERROR else []
         compiler = [*cxx, *HOST, *MATH, *PROCESSOR.get(processor, []), *werror, *flags]
         return compiler, [*cxx, *LINK[system], *SANITIZERS]
 
@@ -192,7 +209,7 @@ class Build(build_ext):
             )
         nvcc = [found, "-ccbin", find_cxx()[0]]
         gpus = [f"-gencode={gpu}" for gpu in GPUS]
-        werror = ["-Werror", "all-warnings"] if WERROR else []
+        werror = WERRORS["nvcc"] if WERROR else []
         compiler = [*nvcc, "-DUSE_CUDA", *gpus, *werror, f"-Xcompiler={','.join(HOST + MATH)}"]
         # Its own hidden copy of the runtime: the file loads beside a torch of another CUDA.
         return compiler, [*nvcc, "-cudart=static", "-Xlinker=--no-as-needed,--exclude-libs,ALL"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import emulated
 import pytest
 import torch
@@ -12,7 +14,8 @@ from hypothesis import HealthCheck, Phase, settings
 settings.register_profile(
     "gtnet",
     deadline=None,
-    max_examples=25,  # the soak draws others, for as long as it is given
+    # The soak draws others, for as long as it is given; an emulated processor is given fewer.
+    max_examples=int(os.environ.get("GTNET_EXAMPLES", "25")),
     derandomize=True,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow],

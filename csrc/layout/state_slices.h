@@ -84,23 +84,23 @@ GTNET_INLINE bool is_run(const Csr& incidence, int32_t begin, int32_t end) {
   return differing == 0;
 }
 
-// The largest weight, -inf for none. Four quarters side by side, as one maximum waits for the last.
+// The largest weight, -inf for none. Lanes of an array and no single maximum: that waits for the
+// last one, and Clang would take it number by number.
 template <class T>
 GTNET_INLINE T largest_of(const T* weights, int32_t count) {
-  const int32_t quarter = count / 4;
-  const T *const w1 = weights + quarter, *const w2 = w1 + quarter, *const w3 = w2 + quarter;
-  T m0 = static_cast<T>(kNegInf), m1 = m0, m2 = m0, m3 = m0;
-  GTNET_SIMD(reduction(max : m0, m1, m2, m3))
-  for (int32_t k = 0; k < quarter; ++k) {
-    m0 = weights[k] > m0 ? weights[k] : m0;
-    m1 = w1[k] > m1 ? w1[k] : m1;
-    m2 = w2[k] > m2 ? w2[k] : m2;
-    m3 = w3[k] > m3 ? w3[k] : m3;
+  T largest[kLanes];
+  for (T& lane : largest) lane = static_cast<T>(kNegInf);
+  const int32_t whole = count / kLanes * kLanes;
+  for (int32_t first = 0; first < whole; first += kLanes) {
+    GTNET_SIMD()
+    for (int i = 0; i < kLanes; ++i) {
+      largest[i] = weights[first + i] > largest[i] ? weights[first + i] : largest[i];
+    }
   }
-  for (int32_t k = 4 * quarter; k < count; ++k) m0 = weights[k] > m0 ? weights[k] : m0;
-  m0 = m1 > m0 ? m1 : m0;
-  m2 = m3 > m2 ? m3 : m2;
-  return m2 > m0 ? m2 : m0;
+  T most = largest[0];
+  for (int32_t k = whole; k < count; ++k) most = weights[k] > most ? weights[k] : most;
+  for (int i = 1; i < kLanes; ++i) most = largest[i] > most ? largest[i] : most;
+  return most;
 }
 
 // A plan in memory: for each graph where its blocks begin, counted in kLanes words; then the
