@@ -52,6 +52,9 @@ class Searched(Protocol):
     def __len__(self) -> int:
         """Items of the batch that it is made for, 1 for any."""
 
+    def again(self) -> Searched:
+        """What another search asks, which may go on beside this one."""
+
     def steps(self, scores: Tensor, lengths: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """The parts of a chunk of frames that are searched one after another."""
 
@@ -98,6 +101,9 @@ class BuiltGraph:
 
     def __len__(self) -> int:
         return len(self.graphs[0])
+
+    def again(self) -> BuiltGraph:
+        return self
 
     def steps(self, scores: Tensor, lengths: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         return ((scores, lengths),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -83,7 +84,8 @@ class Product:
         self._foresee = self._only_falls()
         self._histories: Histories | None = None
         if network is not None:
-            self._histories = self._of_network(network, reaches[-1])
+            self._network = network, reaches[-1]
+            self._histories = self._of_network(*self._network)
             self._looked_at = len(reaches[-1][1]) > 0
             self._maxima = (0, self.graphs[0].weights.new_empty(0))
             self._silent_words = any(
@@ -92,6 +94,15 @@ class Product:
 
     def __len__(self) -> int:
         return next((len(graph) for graph in self.graphs if len(graph) != 1), 1)
+
+    def again(self) -> Product:
+        """Itself, as a search changes nothing in it but what it knows of a network."""
+        if self._histories is None:
+            return self
+        other = copy.copy(self)
+        other._histories = self._of_network(*self._network)
+        other._maxima = (0, self._maxima[1][:0])
+        return other
 
     def _reach(self, i: int, look_ahead: bool) -> tuple[Tensor | None, Tensor, Tensor]:
         """Numbers for the labels between graphs i and i + 1, and what states of i can write next.

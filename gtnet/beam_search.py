@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -173,6 +174,12 @@ class BeamSearch:
         else:
             self._searched = Product("beam_search", several, look_ahead)
         self._first = self._searched.graphs[0]
+
+    def _again(self) -> BeamSearch:
+        """Another search of the graphs as they were, which are not laid out anew."""
+        other = copy.copy(self)
+        other._chunks, other._searched = [], self._searched.again()
+        return other
 
     def feed(self, scores: Tensor, lengths: Tensor | list[int] | None = None) -> None:
         """Search the next frames: scores [batch, frames, labels], as `Emissions` takes them.

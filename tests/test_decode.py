@@ -246,6 +246,17 @@ def test_batches_and_streams(trigrams):
     assert partial.words == [] and [t.name for t in partial.tokens] == ["a", "b"]
 
 
+def test_streams_of_one_decoder_do_not_see_each_other(trigrams):
+    decoder = ctc_decoder(["a", "ab", "b", "ba"], NAMES, trigrams, separators="|", nbest=2)
+    first, second = (frames(9, seed).float() for seed in (1, 2))
+    alone = [decoder(scores)[0] for scores in (first, second)]
+    streams = decoder.stream(), decoder.stream()
+    for begin in range(0, 9, 3):
+        for stream, scores in zip(streams, (first, second), strict=True):
+            stream.feed(scores[:, begin : begin + 3])
+    assert [stream.hypotheses()[0] for stream in streams] == alone
+
+
 def test_a_grammar_says_all_that_may_be_said():
     """A Graph as language model: against the decoder without it, and the graph's own scores."""
     words = ["a", "ab", "b"]

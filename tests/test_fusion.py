@@ -224,6 +224,7 @@ def test_words_are_scored_by_a_network():
     stream = decoder.stream()
     stream.feed(frames(5, 1)[:, :3])
     assert stream.hypotheses(partial=True)[0]
+    decoder.stream().feed(frames(5, 2))  # asks the network of other histories
     stream.feed(frames(5, 1)[:, 3:])
     assert [h.text for h in stream.hypotheses()[0]] == [h.text for h in found]
 

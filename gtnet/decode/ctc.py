@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -192,6 +193,12 @@ class CTCDecoder:
         words = "open vocabulary" if self.words is None else f"{len(self.words)} words"
         return f"CTCDecoder({len(self.tokens)} tokens, {words}, lm {self._lm!r})"
 
+    @cached_property
+    def _search(self) -> BeamSearch:
+        """The graphs laid out for all searches: a large language model takes a second."""
+        beam, max_active, lattice_beam = self._limits
+        return BeamSearch(self.graphs, beam=beam, max_active=max_active, lattice_beam=lattice_beam)
+
     def _word(self, label: int, spelling: str) -> str:
         return spelling if label == self._unknown or self.words is None else self.words[label]
 
@@ -231,10 +238,7 @@ class CTCStream:
 
     def __init__(self, decoder: CTCDecoder) -> None:
         self._decoder = decoder
-        beam, max_active, lattice_beam = decoder._limits
-        self._search = BeamSearch(
-            decoder.graphs, beam=beam, max_active=max_active, lattice_beam=lattice_beam
-        )
+        self._search = decoder._search._again()
 
     def feed(self, log_probs: Tensor, lengths: Tensor | Sequence[int] | None = None) -> None:
         """The next frames, as `BeamSearch.feed` takes them."""
