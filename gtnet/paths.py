@@ -309,10 +309,9 @@ def label_sequences(
 
 def sequences_of(labels: Tensor, offsets: Tensor) -> list[list[int]]:
     """The labels between each two offsets, epsilons dropped."""
-    with_epsilons = bool((labels < 0).any())
     every, ends = labels.tolist(), offsets.tolist()
     found = [every[begin:end] for begin, end in pairwise(ends)]
-    if with_epsilons:
+    if min(every, default=0) < 0:
         return [[label for label in own if label >= 0] for own in found]
     return found
 

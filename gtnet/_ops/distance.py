@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks
+from gtnet._ops import library
 from gtnet._ops.far import are_far, near_the_best
 from gtnet._ops.functional import (
     Differentiable,
@@ -17,7 +18,7 @@ from gtnet._ops.functional import (
     one_by_one,
     transformed,
 )
-from gtnet._ops.library import FarFromZeroError, fake, interruptible, on_gpu, operators, vector
+from gtnet._ops.library import FarFromZeroError, fake, interruptible, operators, vector
 
 best_end = interruptible(operators.best_end.default)
 trace = interruptible(operators.trace.default)
@@ -333,7 +334,7 @@ def forward_score(weights: Tensor, start: Tensor, accept: Tensor, walk: Walk) ->
     """
     if (
         walk.cycles is not None
-        or on_gpu(weights)
+        or library.on_gpu(weights)
         or transformed()
         or forward_mode()
         or torch.compiler.is_compiling()
