@@ -15,7 +15,7 @@ help:
 	@echo "make test-ray   the tests on a cluster of Ray, which this installs"
 	@echo "make soak       random graphs, damaged files, kill -9; SECONDS_EACH=60 KILLS=20"
 	@echo "make sanitize   the tests under address, undefined and thread sanitizers"
-	@echo "make bench      time gtnet beside its peers"
+	@echo "make bench      time gtnet beside its peers, those of PyPI in build/peers"
 	@echo "make flashlight ctc_decoder beside flashlight-text; ARGS=\"200000 5000000\" for many words"
 	@echo "make hmmlearn   hidden Markov models beside hmmlearn"
 	@echo "make crf        linear-chain CRFs beside pytorch-crf"
@@ -49,12 +49,16 @@ flashlight: .venv/has-test
 	mkdir -p build/flashlight
 	PYTHONPATH=build/peers:. $(BIN)/python -m benchmarks.flashlight build/flashlight $(ARGS)
 
-hmmlearn: .venv/has-test
-	PIP_CONSTRAINT= $(PIP) --quiet --no-deps --target build/peers --upgrade hmmlearn scikit-learn scipy joblib threadpoolctl narwhals
+PEERS = pytorch-crf hmmlearn scikit-learn scipy joblib threadpoolctl narwhals \
+	optax jax jaxlib absl-py ml_dtypes opt_einsum
+build/has-peers: .venv/has-test
+	PIP_CONSTRAINT= $(PIP) --quiet --no-deps --target build/peers --upgrade $(PEERS)
+	@touch $@
+
+hmmlearn: build/has-peers
 	PYTHONPATH=build/peers:. $(BIN)/python -m benchmarks.hidden_markov $(ARGS)
 
-crf: .venv/has-test
-	PIP_CONSTRAINT= $(PIP) --quiet --no-deps --target build/peers --upgrade pytorch-crf
+crf: build/has-peers
 	PYTHONPATH=build/peers:. $(BIN)/python -m benchmarks.tagging $(ARGS)
 
 # Not part of the tests: what is drawn differs with SEED, by default the day.
@@ -83,8 +87,8 @@ sanitize-%: .venv/has-test
 notebooks: .venv/has-test
 	$(BIN)/python notebooks/execute.py
 
-bench: .venv/has-test
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: build/has-peers
+	PYTHONPATH=build/peers:. $(BIN)/python -m benchmarks $(ARGS)
 
 CXX_FILES = $(shell find csrc -name '*.h' -o -name '*.cuh' -o -name '*.cpp' -o -name '*.cu')
 

@@ -16,6 +16,7 @@ from benchmarks.installed import (
     gtn_product,
     k2_ctc,
     k2_exact,
+    optax_ctc,
     torch_struct_crf,
 )
 from benchmarks.lexicons import looping_lexicon
@@ -52,6 +53,7 @@ def ctc_losses() -> Iterator[Case]:
             f"ctc_loss forward + backward, B{batch} T{frames} C{classes} L{length}",
             ctc(gtnet.losses.ctc_loss, *inputs),
             {"torch": ctc(torch.nn.functional.ctc_loss, *inputs)}
+            | optax_ctc(*inputs[:2])
             | gtn_ctc(*inputs[:2])
             | k2_ctc(*inputs[:2]),
             per=batch * frames * (2 * length + 1),

@@ -1,5 +1,6 @@
-"""The same work done by gtn, k2 and torch-struct, where somebody has built them: none of them has a
-wheel for current versions of Python and torch.
+"""The same work done by peers, where they are installed: `make bench` installs those that have a
+wheel for current versions of Python and torch. gtn, k2 and torch-struct have none: somebody must
+have built them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,23 @@ def gtn_ctc(scores: Tensor, targets: Tensor) -> dict[str, Work]:
             emissions.grad().weights_to_numpy()
 
     return {"gtn": run}
+
+
+def optax_ctc(scores: Tensor, targets: Tensor) -> dict[str, Work]:
+    """optax's CTC loss and its gradient, compiled by JAX for the CPU."""
+    if importlib.util.find_spec("optax") is None or importlib.util.find_spec("jax") is None:
+        return {}
+    import jax
+    import optax
+
+    logits, labels = (jax.numpy.asarray(given.detach().numpy()) for given in (scores, targets))
+    none = [jax.numpy.zeros(given.shape[:2]) for given in (logits, labels)]
+
+    def total(logits: Any) -> Any:
+        return optax.ctc_loss(logits, none[0], labels, none[1]).sum()
+
+    gradient = jax.jit(jax.grad(total))
+    return {"optax": lambda: gradient(logits).block_until_ready()}
 
 
 def gtn_product(scores: Tensor, graph: gtnet.Graph, *, learning: bool) -> dict[str, Work]:
