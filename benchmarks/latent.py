@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,8 @@ def run_seed(
             if method == "taught":
                 if count not in teachers:
                     teachers[count] = train(setting, seed, first, data, state)
-                data = taught(data, ink[count:], teachers[count], SURE)
+                with suppress(ValueError):  # a teacher that is sure of nothing
+                    data = taught(data, ink[count:], teachers[count], SURE)
             trained = train(setting, seed, first, data, state)
             if method == "none":
                 teachers[count] = trained
