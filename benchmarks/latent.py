@@ -63,7 +63,7 @@ SETTINGS = {
             front_end="sliding",
             sliding=SlidingConfig(channels=(12, 24, 32, 36, 52, 64), context=40),
         ),
-        800,
+        2400,
         4e-3,
     ),
 }
