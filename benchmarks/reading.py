@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,28 @@ def learn(
     reader.load_state_dict(mean.module.state_dict())
     reader.eval()
     return step
+
+
+def continued(
+    reader: nn.Module,
+    ways: Mapping[str, Callable[[], Iterable[Tensor]] | None],
+    steps: int,
+    rate: float,
+    average: float = 0.99,
+    *,
+    seed: int,
+) -> Iterator[str]:
+    """The names of several ways to go on from where a reader is, which stands at the end of each.
+
+    None is to stay there. Each way begins with the same weights and the same seed.
+    """
+    start = copy.deepcopy(reader.state_dict())
+    for name, losses in ways.items():
+        reader.load_state_dict(start)
+        if losses is not None:
+            torch.manual_seed(seed)
+            learn(reader, losses(), steps, rate, average)
+        yield name
 
 
 def one_cycle(done: float) -> float:

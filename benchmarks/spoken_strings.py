@@ -9,7 +9,6 @@ more with frames and once with strings alone, through the difference of two forw
 from __future__ import annotations
 
 import argparse
-import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.reading import SHARED, count_right, learn, share, texts
+from benchmarks.reading import SHARED, continued, count_right, learn, share, texts
 from gtnet.reader import Recognizer, Recording, SequenceConfig, SoundConfig, SoundFrontEnd
 
 DATA = SHARED / "fsdd" / "fsdd.npz"
@@ -176,19 +175,15 @@ def judged(
         reader.observe([string.sound for string in part]) for part in (strings, test, own)
     )
     learn(reader, frame_losses(reader, strings, seen, seed), steps, 3e-3)
-    start = copy.deepcopy(reader.state_dict())
     rows: list[tuple[str, int, int]] = []
-    for name, losses in (
-        ("frames", None),
-        ("frames, then frames", frame_losses),
-        ("frames, then strings", string_losses),
-    ):
-        reader.load_state_dict(start)
-        if losses is not None:
-            torch.manual_seed(seed + 2)
-            learn(reader, losses(reader, strings, seen, seed + 2), steps, 2e-3)
+    ways = {
+        "frames": None,
+        "frames, then frames": lambda: frame_losses(reader, strings, seen, seed + 2),
+        "frames, then strings": lambda: string_losses(reader, strings, seen, seed + 2),
+    }
+    for name in continued(reader, ways, steps, 2e-3, seed=seed + 2):
         readers = {name: reader.eval()}
-        if losses is not string_losses:  # frames alone say nothing of how long digits last
+        if name != "frames, then strings":  # frames alone say nothing of how long digits last
             readers[name] = best_lasting(reader, own, known)
             readers[f"{name}; one frame may be a digit"] = lasting_reader(reader, 1)
         truth = [string.text for string in test]

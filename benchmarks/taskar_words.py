@@ -10,9 +10,9 @@ two forward scores of words, with a bigram of letters whose scores are learnt wi
 from __future__ import annotations
 
 import argparse
-import copy
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import gtnet
-from benchmarks.reading import SHARED, learn, share
+from benchmarks.reading import SHARED, continued, learn, share
 from gtnet.reader.augment import jitter
 
 DATA = SHARED / "words" / "ocr_taskar.mat"
@@ -171,16 +171,12 @@ def main() -> None:
             torch.manual_seed(seed)
             model = Letters(context)
             learn(model, letter_losses(model, train, seed), given.steps, 3e-3)
-            start = copy.deepcopy(model.state_dict())
-            for name, losses in (
-                ("letters", None),
-                ("letters, then letters", letter_losses),
-                ("letters, then words", word_losses),
-            ):
-                model.load_state_dict(start)
-                if losses is not None:
-                    torch.manual_seed(seed + 1)
-                    learn(model, losses(model, train, seed + 1), given.steps, 3e-3)
+            ways = {
+                "letters": None,
+                "letters, then letters": partial(letter_losses, model, train, seed + 1),
+                "letters, then words": partial(word_losses, model, train, seed + 1),
+            }
+            for name in continued(model, ways, given.steps, 3e-3, seed=seed + 1):
                 letters, whole = right(model, test)
                 print(
                     f"seed {seed}, {'neighbours seen' if context else 'letters alone'}, {name}:"

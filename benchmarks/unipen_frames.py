@@ -10,7 +10,6 @@ of the 824 of the test part, any string of letters allowed.
 from __future__ import annotations
 
 import argparse
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import gtnet
-from benchmarks.reading import count_right, learn, share, texts
+from benchmarks.reading import continued, count_right, learn, share, texts
 from benchmarks.unipen_words import DATA, LETTERS, NETWORK, Written, of_few_words, parts
 from gtnet.reader import PenConfig, PenFrontEnd, Recognizer, load_reader
 
@@ -94,7 +93,7 @@ def frame_losses(written: Written, spans: Sequence[Spans], seed: int) -> Iterato
         yield functional.nll_loss(graphs.scores.flatten(0, 1), labels.flatten())
 
 
-def word_losses(written: Written, spans: Sequence[Spans], seed: int) -> Iterator[Tensor]:
+def word_losses(written: Written, seed: int) -> Iterator[Tensor]:
     """The difference of two forward scores of the words of batches."""
     change = written.reader.front_end.change(1.0)
     for batch in batches(written, 64, seed):
@@ -128,17 +127,13 @@ def main() -> None:
     written.shares /= written.shares.sum()
     told("alignment", f"{np.count_nonzero(written.shares)} of {len(spans)} words")
     learn(reader, frame_losses(written, spans, given.seed), given.steps, 3e-3, 0.995)
-    start = copy.deepcopy(reader.state_dict())
-    for name, losses in (
-        ("frames", None),
-        ("frames, then frames", frame_losses),
-        ("frames, then words", word_losses),
-    ):
-        reader.load_state_dict(start)
-        if losses is not None:
-            torch.manual_seed(given.seed + 1)
-            steps = losses(written, spans, given.seed + 1)
-            learn(reader, steps, given.steps, 2e-3, 0.995)
+    seed = given.seed + 1
+    ways = {
+        "frames": None,
+        "frames, then frames": lambda: frame_losses(written, spans, seed),
+        "frames, then words": lambda: word_losses(written, seed),
+    }
+    for name in continued(reader, ways, given.steps, 2e-3, 0.995, seed=seed):
         wrong = len(truth) - count_right(texts(reader.eval(), seen), truth)
         told(name, f"wrong {share(wrong, len(truth))} words")
 

@@ -209,6 +209,8 @@ def known_labels(function: str, name: str, largest: int | None, num_labels: int)
 
 def integer(function: str, name: str, value: object) -> int:
     """`value` as an integer; floats, booleans and arrays of several are refused."""
+    if type(value) is int:  # as it mostly is
+        return value
     if _numbers.flag(value) is None and hasattr(value, "__index__"):
         try:
             return operator.index(value)
@@ -219,8 +221,6 @@ def integer(function: str, name: str, value: object) -> int:
 
 def count(function: str, name: str, value: object) -> int:
     """`value` as a count from 0 to the largest int32."""
-    if type(value) is int and 0 <= value <= LARGEST:  # as it mostly is
-        return value
     number = integer(function, name, value)
     if not 0 <= number <= LARGEST:
         raise ValueError(f"{function}: {name} must lie in [0, {LARGEST}], got {number}")
@@ -360,9 +360,7 @@ def batches(function: str, a: Sized, b: Sized) -> None:
 
 def pair(function: str, a: Graph, b: Graph) -> None:
     """Refuse operands whose batches do not broadcast or that are on different devices."""
-    sizes = len(a), len(b)
-    if sizes[0] != sizes[1] and 1 not in sizes:
-        batches(function, a, b)
+    batches(function, a, b)
     left, right = a.weights, b.weights
     if left.device != right.device:
         same_device(function, a=left, b=right)

@@ -86,8 +86,6 @@ def gathered(
     Of the states of a product, `filters` int8 [states] marks those where no path starts. `scores`
     are these sums outside of autograd, where they are known.
     """
-    if scores is not None and not _ops.learning(*(t for one in operands for t in one.scores)):
-        return Graph.from_topology(topology, *scores, arc_maps=arc_maps, state_maps=state_maps)
     maps = {"weights": arc_maps, "start": state_maps, "accept": state_maps}
     if transformed() or library.on_gpu(operands[0].weights):
         scores = [_total(name, operands, index) for name, index in maps.items()]

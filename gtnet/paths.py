@@ -47,14 +47,12 @@ def viterbi_path(graph: Graph | Lattice | LazyComposition) -> Graph:
     known: Sequence[Tensor | None] = (None, None)
     if walk.cycles is None:
         scores = _checks.plain_scores(graph)
-        ends = walk.arguments()
     else:
         *known, weights, start, accept = best_distances("viterbi_path", graph, walk)
         scores = [weights, start, accept]
-        ends = (walk.state_offsets, walk.order, None, *walk.forth, walk.reverse)
     olabels = None if topology.is_acceptor else topology.olabels
     learning = _ops.learning(*graph.scores)
-    made = _ops.best_paths(*scores, topology.ilabels, olabels, *known, *ends, learning)
+    made = _ops.best_paths(*scores, topology.ilabels, olabels, *known, *walk.in_order(), learning)
     states, arcs, source, target, ilabels, taken, *scores = made[:9]
     if learning:
         scores = [

@@ -36,11 +36,13 @@ def paired(function: str, a: Graph, b: Graph, max_arcs: int) -> Paired:
 
 def _found(function: str, a: Graph, b: Graph, max_arcs: int, *, scored: bool) -> Paired:
     _checks.pair(function, a, b)
-    if not a.weights.is_cpu and not a.weights.is_cuda:
+    if a.device.type != "cuda":
         _checks.on_cpu(function, "a", a.weights, "or on a GPU: move it with .to()")
     max_arcs = _checks.count(function, "max_arcs", max_arcs)
-    pair = _on_gpu if library.on_gpu(a.weights) else _on_cpu
-    found = pair(a, b, _size(a, b), max_arcs, scored)
+    if library.on_gpu(a.weights):
+        found = _on_gpu(a, b, _size(a, b), max_arcs)
+    else:
+        found = _on_cpu(a, b, _size(a, b), max_arcs, scored=scored)
     if found is None:
         raise ValueError(
             f"{function}: the product has more than max_arcs={max_arcs} arcs; {_advice(a)}prune "
@@ -92,8 +94,8 @@ class Paired(NamedTuple):
         return gathered(topology, (a, b), arc_maps, state_maps, filters, scores)
 
 
-def _on_cpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int, scored: bool) -> Paired | None:
-    """The product of the topologies, None where it has more than `max_arcs` arcs."""
+def _on_cpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int, *, scored: bool) -> Paired | None:
+    """The product, with scores if `scored`; None where it has more than `max_arcs` arcs."""
     left, right = a.topology, b.topology
     mapped = transformed()
     read = _checks.possible if mapped else _checks.plain_one
@@ -121,8 +123,8 @@ def _on_cpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int, scored: bool) ->
     return Paired.of(made[3:], tuple(made[:3])) if scored else Paired.of(made)
 
 
-def _on_gpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int, _scored: bool) -> Paired | None:
-    """The same by blocks of threads, which trim what is explored only when all of it is known."""
+def _on_gpu(a: Graph, b: Graph, num_graphs: int, max_arcs: int) -> Paired | None:
+    """The same without scores, by blocks of threads, which trim only when all is explored."""
     too_large, state_offsets, arc_offsets, *arrays = _ops.explore(
         *_operand(a, a.topology.leaving_by_olabel),
         *_operand(b, b.topology.leaving_by_ilabel),

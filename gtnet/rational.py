@@ -190,31 +190,28 @@ def broadcast(
     """
     if not given:
         raise ValueError(f"{function}: at least one graph is needed, got none")
-    graphs: list[Graph] = []
-    for graph in given:
-        if not isinstance(graph, Graph):
-            graph = built(function, _named(names, len(graphs)), graph)
-        graphs.append(graph)
+    graphs = [
+        one if isinstance(one, Graph) else built(function, _named(names, k), one)
+        for k, one in enumerate(given)
+    ]
     first, *others = (graph.weights for graph in graphs)
     device, dtype = first.device, first.dtype
     if any(other.device != device or other.dtype is not dtype for other in others):
         weights = {_named(names, k): graph.weights for k, graph in enumerate(graphs)}
         _checks.same_device(function, **weights)
         _checks.same_dtype(function, **weights)
-    if not first.is_cpu and not first.is_cuda:
-        _checks.served(function, _named(names, 0), first)
-    size, owner = 1, 0
+    _checks.served(function, _named(names, 0), first)
+    owners: dict[int, int] = {}
     for k, graph in enumerate(graphs):
-        own = len(graph)
-        if own == 1 or own == size:
-            continue
-        if size != 1:
-            raise ValueError(
-                f"{function}: {_named(names, owner)} has {size} graphs, {_named(names, k)} has "
-                f"{own} (equal or 1 is needed)"
-            )
-        size, owner = own, k
-    return graphs, size
+        owners.setdefault(len(graph), k)
+    owners.pop(1, None)
+    if len(owners) > 1:
+        (one, a), (two, b), *_ = owners.items()
+        raise ValueError(
+            f"{function}: {_named(names, a)} has {one} graphs, {_named(names, b)} has {two} "
+            "(equal or 1 is needed)"
+        )
+    return graphs, next(iter(owners), 1)
 
 
 def _named(names: Sequence[str], number: int) -> str:

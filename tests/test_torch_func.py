@@ -265,3 +265,17 @@ def test_transforms_of_what_is_rarely_asked_for(function):
     close(torch.func.jacfwd(function)(batch[0]), expected[0])
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
         close(vmap(function)(batch), torch.stack([function(x) for x in batch]))
+
+
+def test_scores_that_outlive_their_transform_have_no_gradient():
+    graph, kept = gtnet.Graph([0, 0], [1, 1], [0, 1], accept=1), []
+
+    def score(weights):
+        kept.append(graph.with_weights(weights))
+        return gtnet.forward_score(kept[0]).sum()
+
+    weights = torch.tensor([0.5, -1.0])
+    torch.func.grad(score)(weights)
+    found = gtnet.forward_score(kept[0])
+    assert not found.requires_grad
+    torch.testing.assert_close(found, weights.logsumexp(0, keepdim=True))

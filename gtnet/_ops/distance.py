@@ -12,6 +12,7 @@ from gtnet._ops import library
 from gtnet._ops.far import are_far, near_the_best
 from gtnet._ops.functional import (
     Differentiable,
+    alive,
     forward_mode,
     in_front,
     learning,
@@ -153,10 +154,19 @@ class Walk(NamedTuple):
     def arguments(self) -> tuple[Any, ...]:
         """As the operators take them."""
         if self.cycles is None:
-            return (self.state_offsets, self.order, self.plan, *self.forth, self.reverse)
+            return self.in_order()
         _, offsets, bounds, pattern = self.cycles
         ends = (self.state_offsets, self.order, *self.forth, self.reverse)
         return (*ends, offsets, bounds, *pattern)
+
+    def in_order(self) -> tuple[Any, ...]:
+        """As the operators take what goes through the states once, whatever cycles there are."""
+        return (self.state_offsets, self.order, self.plan, *self.forth, self.reverse)
+
+    def arguments_back(self) -> tuple[Any, ...]:
+        """`reversed().arguments()` of an acyclic walk, without the walk."""
+        assert self.back is not None
+        return (self.state_offsets, self.order, self.back_plan, *self.back, not self.reverse)
 
     def reversed(self) -> Walk:
         """The same arcs walked from the other end; needs `back`."""
@@ -340,7 +350,7 @@ def forward_score(weights: Tensor, start: Tensor, accept: Tensor, walk: Walk) ->
         or torch.compiler.is_compiling()
     ):
         return log_distance(weights, start, accept, walk)[1].to(weights.dtype)
-    weights, start, accept = weights.contiguous(), start.contiguous(), accept.contiguous()
+    weights, start, accept = (alive(t).contiguous() for t in (weights, start, accept))
     if learning(weights, start, accept):
         return super(torch.autograd.Function, _ForwardScore).apply(weights, start, accept, walk)
     return _forward_score_of(weights, start, accept, *walk.arguments(), False)[0]
@@ -374,9 +384,7 @@ def _gradient(
 ) -> OnPaths:
     """The gradient of log distances: fused if it is not differentiated and no graph is cyclic."""
     if walk.cycles is None and not learning(alpha):
-        assert walk.back is not None
-        back_walk = (walk.state_offsets, walk.order, walk.back_plan, *walk.back, not walk.reverse)
-        given = (alpha, score, weights, start, accept, *back_walk)
+        given = (alpha, score, weights, start, accept, *walk.arguments_back())
         ending = None if grad_alpha is None else grad_alpha.contiguous()
         try:
             return OnPaths(*_log_distance_gradient(grad_score.contiguous(), ending, *given))
