@@ -18,6 +18,22 @@
 
 namespace gtnet {
 
+enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
+
+// The best one that code is compiled for and this processor has.
+inline InstructionSet instruction_set() {
+#ifdef GTNET_INSTRUCTION_SETS
+  static const InstructionSet best =
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+          ? InstructionSet::kAvx512
+      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? InstructionSet::kAvx2
+                                                                        : InstructionSet::kBaseline;
+  return best;
+#else
+  return InstructionSet::kBaseline;
+#endif
+}
+
 // Compiles `body` (a callable whose operator() is always_inline) once per instruction set and runs
 // the best version that this processor has.
 template <class Body>
@@ -33,12 +49,9 @@ struct Vectorized {
 
   static void run(const Body& body) {
 #ifdef GTNET_INSTRUCTION_SETS
-    static const int level =
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") ? 2
-        : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")        ? 1
-                                                                                 : 0;
-    if (level == 2) return avx512(body);
-    if (level == 1) return avx2(body);
+    const InstructionSet best = instruction_set();
+    if (best == InstructionSet::kAvx512) return avx512(body);
+    if (best == InstructionSet::kAvx2) return avx2(body);
 #endif
     baseline(body);
   }

@@ -11,6 +11,7 @@
 
 namespace gtnet::ops {
 
+// Empty scores of the dtype of others.
 inline Tensor empty_scores(const Tensor& like, int64_t size) {
   return with_scores(like, [&](auto zero) { return empty<decltype(zero)>(like, size); });
 }

@@ -128,9 +128,14 @@ struct LatticeBatch : LaidOutGraphs<Score> {
   // functor(item) for every item, threads over items.
   template <class Functor>
   void for_each_item(const Functor& functor) const {
-    int64_t work = 0;
-    for (int64_t b = 0; b < size; ++b) work += num_cuts(b) * num_states(b);
-    for_each_graph(size, work, functor);
+    for_each_graph(size, work(), functor);
+  }
+
+  // Positions of all cuts.
+  int64_t work() const {
+    int64_t positions = 0;
+    for (int64_t b = 0; b < size; ++b) positions += num_cuts(b) * num_states(b);
+    return positions;
   }
 };
 

@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "lattice/cpu/interleaved/group.h"
-#include "ops/cpu/lattice.h"
+#include "ops/cpu/lattice_interleaved_items.h"
 
 namespace gtnet::ops {
 
@@ -13,7 +13,7 @@ class InterleavedBatch {
  public:
   // Nothing where items are better done alone.
   static std::unique_ptr<InterleavedBatch> of(const LatticeBatch<T>& batch) {
-    if (!batch.is_chain || batch.num_graphs != 1 || batch.size < kFewest) return {};
+    if (!share_a_graph(batch)) return {};
     const lattice::LatticeItem<T> item = batch.item(0);
     const layout::SlicedRows& rows = item.steps.entering;
     if (rows.num_entries == 0 || rows.num_entries < kEntries * rows.num_slices) return {};
@@ -22,15 +22,8 @@ class InterleavedBatch {
   }
 
   InterleavedBatch(const LatticeBatch<T>& batch, const lattice::LatticeItem<T>& item)
-      : graph_(item), work_(0) {
-    std::vector<lattice::interleaved::Item<T>> items;
-    for (int64_t b = 0; b < batch.size; ++b) {
-      items.push_back({b, static_cast<int32_t>(batch.lengths[b]),
-                       batch.rows_of(b, batch.scores, batch.item_stride, batch.row_stride)});
-      work_ += batch.num_cuts(b) * batch.num_states(b);
-    }
-    std::stable_sort(items.begin(), items.end(),
-                     [](const auto& a, const auto& b) { return a.length > b.length; });
+      : graph_(item), work_(batch.work()) {
+    const std::vector<lattice::interleaved::Item<T>> items = longest_first(batch);
     const bool keep_all =
         work_ <= std::max(kKeptPositions, batch.size * batch.num_rows * batch.num_labels);
     const bool sixteen = lattice::interleaved::registers_are_long();
@@ -64,7 +57,6 @@ class InterleavedBatch {
   }
 
  private:
-  static constexpr int64_t kFewest = 3;   // items
   static constexpr int32_t kEntries = 4;  // of an average row
 
   lattice::interleaved::Graph<T> graph_;

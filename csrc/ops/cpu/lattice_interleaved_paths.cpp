@@ -4,6 +4,7 @@
 #include "core/drivers.h"
 #include "lattice/cpu/band.h"
 #include "lattice/cpu/interleaved/viterbi.h"
+#include "ops/cpu/lattice_interleaved_items.h"
 
 namespace gtnet::ops {
 namespace {
@@ -14,8 +15,7 @@ constexpr int64_t kNear = 1 << 20;  // doubles
 // over positions could follow.
 template <class Score>
 bool best_together(const LatticeBatch<Score>& batch) {
-  constexpr int64_t kFewest = 3;  // items
-  if (!batch.is_chain || batch.num_graphs != 1 || batch.size < kFewest) return false;
+  if (!share_a_graph(batch)) return false;
   const lattice::LatticeItem<Score> item = batch.item(0);
   const layout::SlicedRows& rows = item.steps.entering;
   const int64_t gathered =
@@ -46,21 +46,13 @@ std::vector<lattice::LatticePath> paths_together(const LatticeBatch<Score>& batc
                                                  const Tensor& like) {
   if (!best_together(batch)) return {};
   using Item = lattice::interleaved::Item<Score>;
-  std::vector<Item> items;
-  int64_t work = 0;
-  for (int64_t b = 0; b < batch.size; ++b) {
-    items.push_back({b, static_cast<int32_t>(batch.lengths[b]),
-                     batch.rows_of(b, batch.scores, batch.item_stride, batch.row_stride)});
-    work += batch.num_cuts(b) * batch.num_states(b);
-  }
-  std::stable_sort(items.begin(), items.end(),
-                   [](const Item& a, const Item& b) { return a.length > b.length; });
+  const std::vector<Item> items = longest_first(batch);
   const lattice::interleaved::BestGraph<Score> graph(batch.item(0));
   std::vector<lattice::LatticePath> found(batch.size);
   count(Driver::kInterleaved, batch.size);
   // Eight at once where the distances at two cuts stay in a cache.
   const int64_t together = 16 * int64_t{graph.steps.num_positions} <= kNear ? 8 : 4;
-  for_each_graph((batch.size + together - 1) / together, work, [&](int64_t group) {
+  for_each_graph((batch.size + together - 1) / together, batch.work(), [&](int64_t group) {
     const auto begin = items.begin() + together * group;
     const std::vector<Item> own(begin, begin + std::min(together, items.end() - begin));
     own.size() > 4 ? find_together<8>(graph, batch, own, like, found)

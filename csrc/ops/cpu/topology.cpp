@@ -97,7 +97,6 @@ Tensor reach(const Tensor& state_offsets, const Tensor& offsets, const Tensor& a
   return reached;
 }
 
-// Empty scores of the dtype of others.
 Tensor take(const Tensor& values, const Tensor& index) {
   Tensor result = empty_scores(values, index.numel());
   with_scores(values, [&](auto zero) {

@@ -35,13 +35,7 @@ GTNET_INLINE void put(const Vector& numbers, T* to) {
 
 // Whether registers hold 64 bytes.
 inline bool registers_are_long() {
-#ifdef GTNET_INSTRUCTION_SETS
-  static const bool are_long =
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  return are_long;
-#else
-  return false;
-#endif
+  return instruction_set() == InstructionSet::kAvx512;
 }
 
 // run(a constant W): how many of L numbers a register holds. Longer vectors would be compared

@@ -120,13 +120,14 @@ class BestPaths {
 
   void read(int32_t frame) const {
     const layout::TransitionRows& steps = graph_.steps;
+    const int32_t readable = labels_below(items_.row_size, steps.labels, steps.num_labels);
     double* const emission = emission_.begin();
     std::fill_n(emission, L, 0.0);
     for (int i = 0; i < L; ++i) {
       const bool inside = frame < items_.length[i];
       const Score* const row = inside ? items_.scores[i] + frame * items_.row_stride : nullptr;
       for (int32_t l = 1; l < steps.num_labels; ++l) {
-        const bool there = inside && steps.labels[l] < items_.row_size;
+        const bool there = inside && l < readable;
         emission[l * L + i] = there ? static_cast<double>(row[steps.labels[l]]) : kNegInf;
       }
     }
