@@ -155,7 +155,9 @@ gtnet/_emulated.abi3.so: gtnet/_cpu.abi3.so
 	CXX='$(CXX)' GTNET_EMULATED=1 $(BIN)/python setup.py build_ext --inplace
 	@touch $@
 
-# The extension is compiled by then; this adds the entry point and the packages of an extra.
-.venv/has-%: gtnet/_cpu.abi3.so pyproject.toml
+# The extension is compiled by then; this adds the entry point and the packages of an extra. It links
+# the extension again, whose time says nothing here (order-only): by it, two extras that other calls
+# of make need at once would be installed once more, over each other.
+.venv/has-%: pyproject.toml | gtnet/_cpu.abi3.so
 	$(PIP) --no-build-isolation --editable '.[$*]'
 	@touch $@
