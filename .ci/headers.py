@@ -33,6 +33,9 @@ MAY_INCLUDE: dict[str, set[str]] = {
     "ops": {"core", "layout", "block", "rewrite", "paths", "lattice", "beam"},
 }
 EMULATED = {("ops", "gpu"), ("ops", "emulated")}  # kernels need an executor: the one for CPUs
+# Clang begins these reductions of floats with the largest finite number and not with infinity.
+EXTREMES = re.compile(r"reduction\((?:max|min)")
+NOT_INFINITE = {"lattice/cpu/spmv_scaled.h", "lattice/cpu/cut_sums.h"}  # integers; no less than 0
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 TORCH = ("torch/", "ATen/", "c10/", "Python.h")
 ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DPy_LIMITED_API=0x030a0000"]
@@ -82,6 +85,8 @@ def broken_rules() -> Iterator[str]:
             for one, other in (("cpu", "gpu"), ("gpu", "cpu")):
                 if one in own and other in parts:
                     yield f"{path}: what is in {one}/ may not include {other}/:{through}"
+        if EXTREMES.search(path.read_text()) and "/".join(own) not in NOT_INFINITE:
+            yield f"{path}: no reductions by max or min where -inf may come: see core/extremes.h"
         for quote, name in includes(path):
             if quote == '"' and not (CSRC / name).exists():
                 yield f'{path}: "{name}" is no file of csrc: includes are written from csrc on'

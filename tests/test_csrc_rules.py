@@ -69,6 +69,7 @@ def plant(**files: str) -> None:
             "what is in gpu/ may not include cpu/: -> csrc/block/b.h -> block/cpu/c.h",
         ),
         ({"core__a": '#include "../paths/b.h"'}, "is no file of csrc"),
+        ({"core__a": "// GTNET_SIMD(reduction(max : best))"}, "no reductions by max or min"),
         ({"new__a": ""}, "csrc has the folders core, layout"),
         ({"a": ""}, "csrc has the folders core, layout"),
     ],

@@ -332,6 +332,14 @@ def test_an_empty_language_scores_minus_infinity_with_zero_gradients(kind, beta)
         assert tensor.grad is None or torch.equal(tensor.grad, torch.zeros_like(tensor))
 
 
+def test_many_impossible_arcs_make_no_path():
+    """A compiler may take the largest of nothing but -inf for a finite number."""
+    middle = list(range(1, 41))
+    weights = torch.tensor([0.0] * 40 + [NEG_INF] * 40, dtype=torch.float64)
+    graph = Graph([0] * 40 + middle, middle + [41] * 40, [0] * 80, weights=weights, accept=41)
+    assert forward_score(graph).tolist() == [NEG_INF]
+
+
 @pytest.mark.parametrize("kind", EMPTY)
 def test_an_empty_language_in_a_batch_spoils_nobody(kind):
     word = Graph([0, 0], [1, 1], [0, 1], weights=[0.5, 0.25], accept=1)

@@ -164,6 +164,17 @@ def test_bad_scores_and_lengths_are_named():
         Emissions(frames, torch.zeros(2, dtype=torch.int32, device="meta"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("impossible", [0, 1])
+def test_a_segment_of_nothing_but_impossible_labels_changes_nothing(impossible, dtype):
+    """A compiler may take the largest of nothing but -inf for a finite number."""
+    cuts = Graph([0, 0], [1, 1], [0, 0], weights=torch.zeros(2, dtype=dtype), accept=1)
+    scores = torch.ones(2, 3, dtype=dtype)
+    scores[impossible] = NEG_INF
+    loop = Graph([0], [0], [0], weights=torch.zeros(1, dtype=dtype), accept=0)
+    assert_close(forward_score(Emissions(scores, graph=cuts) @ loop), torch.ones(1, dtype=dtype))
+
+
 def test_bad_segmentations_are_named():
     cut = Graph([0, 1], [1, 2], [0, 0], accept=2)
     with pytest.raises(ValueError, match=r"Emissions: .*\(2\).*got \[3, 4\]"):

@@ -10,6 +10,7 @@
 
 #include <stdexcept>
 
+#include "core/extremes.h"
 #include "core/math.h"
 #include "core/topology.h"
 #include "layout/state_slices.h"
@@ -129,12 +130,11 @@ struct LogDistance {
     double best = first, lanes[kLanes] = {};
     lanes[0] = first == kNegInf ? 0 : 1;
     for (int32_t k = begin; k < end; k += kLanes) {
-      double x[kLanes];
+      double x[kLanes], most[kLanes];
       for (int i = 0; i < kLanes; ++i) x[i] = kNegInf;
       for (int i = 0; i < kLanes && k + i < end; ++i) x[i] = through(k + i);
-      double largest = kNegInf;
-      GTNET_SIMD(reduction(max : largest))
-      for (int i = 0; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
+      for (int i = 0; i < kLanes; ++i) most[i] = x[i];
+      const double largest = one_of<kLanes>(most, Larger{});
       if (largest > best) {
         const double smaller = exp_of<double>(best - largest);
         for (int i = 0; i < kLanes; ++i) lanes[i] *= smaller;

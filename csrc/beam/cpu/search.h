@@ -22,6 +22,7 @@
 
 #include "beam/cpu/trace.h"
 #include "beam/limits.h"
+#include "core/extremes.h"
 #include "core/interrupt.h"
 #include "core/simd_dispatch.h"
 
@@ -160,15 +161,13 @@ class BeamSearch {
     const double* const score = arc_score_.data();
     const int64_t count = num_arcs_;
     const auto body = [&]() __attribute__((always_inline)) {
-      double low = -kNegInf, high = kNegInf;
-      GTNET_SIMD(reduction(min : low) reduction(max : high))
-      for (int64_t k = 0; k < count; ++k) {
-        high = score[k] > high ? score[k] : high;
-        const double finite = score[k] > kNegInf ? score[k] : -kNegInf;
-        low = finite < low ? finite : low;
-      }
-      worst = low;
-      best = high;
+      SideBySide<double> low(-kNegInf), high(kNegInf);
+      in_lanes(count, [&](int64_t k, int i) __attribute__((always_inline)) {
+        high.raise(i, score[k]);
+        low.lower(i, score[k] > kNegInf ? score[k] : -kNegInf);
+      });
+      worst = low.smallest();
+      best = high.largest();
     };
     vectorized(body);
     return {worst, best};

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "core/extremes.h"
 #include "core/interrupt.h"
 #include "core/math.h"
 #include "lattice/cpu/dense.h"
@@ -20,18 +21,18 @@ struct ExpFactors {
 
   GTNET_INLINE void operator()() const {
     constexpr double kInfinity = std::numeric_limits<double>::infinity(), kHighest = 0x1p107;
-    double best = kNegInf, worst = kInfinity;
+    SideBySide<double> most(kNegInf), least(kInfinity);
     int64_t wrong = 0;
-    GTNET_SIMD(reduction(max : best) reduction(min : worst) reduction(| : wrong))
-    for (int64_t k = 0; k < count; ++k) {
-      const double score = factor[k], possible = score == kNegInf ? kInfinity : score;
-      wrong |= score < kHighest ? 0 : 1;
-      best = score > best ? score : best;
-      worst = possible < worst ? possible : worst;
-    }
-    const double shift = best == kNegInf ? 0 : best;
+    GTNET_SIMD(reduction(| : wrong))
+    for (int64_t k = 0; k < count; ++k) wrong |= factor[k] < kHighest ? 0 : 1;
+    in_lanes(count, [&](int64_t k, int i) __attribute__((always_inline)) {
+      const double score = factor[k];
+      most.raise(i, score);
+      least.lower(i, score == kNegInf ? kInfinity : score);
+    });
+    const double best = most.largest(), shift = best == kNegInf ? 0 : best;
     *top = shift;
-    *range = wrong != 0 ? kInfinity : best == kNegInf ? 0 : best - worst;
+    *range = wrong != 0 ? kInfinity : best == kNegInf ? 0 : best - least.smallest();
     GTNET_SIMD()
     for (int64_t k = 0; k < count; ++k) factor[k] = exp_of<double>(factor[k] - shift);
   }
@@ -44,15 +45,15 @@ struct Extremes {
   double *most, *least;
 
   GTNET_INLINE void operator()() const {
-    double high = 0, low = std::numeric_limits<double>::infinity();
-    GTNET_SIMD(reduction(max : high) reduction(min : low))
-    for (int32_t p = 0; p < count; ++p) {
-      const double x = numbers[p], possible = x == 0 ? std::numeric_limits<double>::infinity() : x;
-      high = x > high ? x : high;
-      low = possible < low ? possible : low;
-    }
-    *most = high;
-    *least = low;
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    SideBySide<double> high(0), low(kInfinity);
+    in_lanes(count, [&](int64_t p, int i) __attribute__((always_inline)) {
+      const double x = numbers[p];
+      high.raise(i, x);
+      low.lower(i, x == 0 ? kInfinity : x);
+    });
+    *most = high.largest();
+    *least = low.smallest();
   }
 };
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/extremes.h"
 #include "lattice/cpu/segmentation.h"
 #include "lattice/cpu/spmv_extended.h"
 
@@ -73,15 +74,16 @@ struct ReadRow {
     constexpr Score kInfinity = std::numeric_limits<Score>::infinity();
     const auto end = static_cast<int32_t>(1 + LabelArray::whole_vectors(num_labels));
     gather(end);
-    Score best = -kInfinity, worst = kInfinity;
-    int32_t wrong = 0;
-    GTNET_SIMD(reduction(max : best) reduction(min : worst) reduction(| : wrong))
-    for (int32_t l = 1; l < end; ++l) {
-      const Score score = x[l], possible = score == -kInfinity ? kInfinity : score;
-      wrong |= score < kInfinity ? 0 : 1;  // NaN or +inf
-      best = score > best ? score : best;
-      worst = possible < worst ? possible : worst;
-    }
+    SideBySide<Score> most(-kInfinity), least(kInfinity);
+    SideBySide<int32_t> bad(0);
+    const Score* const scores = x + 1;
+    in_whole_lanes(end - 1, [&](int64_t l, int i) __attribute__((always_inline)) {
+      const Score score = scores[l];
+      bad.raise(i, score < kInfinity ? 0 : 1);  // NaN or +inf
+      most.raise(i, score);
+      least.lower(i, score == -kInfinity ? kInfinity : score);
+    });
+    const Score best = most.largest(), worst = least.smallest();
     const double shift = best == -kInfinity ? 0 : static_cast<double>(best);
     const double range = worst == kInfinity ? 0 : shift - static_cast<double>(worst);
     if (range > extended::Limits<T>::kNarrow) {
@@ -106,7 +108,7 @@ struct ReadRow {
     factor.e[layout::kNoLabel] = 0;
     *top = shift;
     *spread = shift > kHighest ? std::numeric_limits<double>::infinity() : range;
-    *valid = *valid && wrong == 0;
+    *valid = *valid && bad.largest() == 0;
   }
 
  private:

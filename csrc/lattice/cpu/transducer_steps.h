@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/extremes.h"
 #include "core/math.h"
 
 namespace gtnet::lattice {
@@ -21,17 +22,19 @@ struct OutputRows {
 
 template <class Score>
 GTNET_INLINE double log_sum_exp(const Score* row, int64_t size, bool& valid) {
-  Score top = static_cast<Score>(kNegInf), sum = 0;
-  int64_t bad = 0;
-  GTNET_SIMD(reduction(max : top) reduction(+ : bad))
+  SideBySide<Score> most(static_cast<Score>(kNegInf));
+  in_lanes(size, [&](int64_t v, int i) __attribute__((always_inline)) { most.raise(i, row[v]); });
+  int32_t bad = 0;
+  GTNET_SIMD(reduction(| : bad))
   for (int64_t v = 0; v < size; ++v) {
-    top = row[v] > top ? row[v] : top;
-    bad += !(row[v] < std::numeric_limits<Score>::infinity());
+    bad |= row[v] < std::numeric_limits<Score>::infinity() ? 0 : 1;
   }
-  if (bad || top == static_cast<Score>(kNegInf)) {
+  const Score top = most.largest();
+  if (bad != 0 || top == static_cast<Score>(kNegInf)) {
     valid = false;
     return 0;
   }
+  Score sum = 0;
   GTNET_SIMD(reduction(+ : sum))
   for (int64_t v = 0; v < size; ++v) sum += exp_of<Score>(static_cast<double>(row[v] - top));
   return static_cast<double>(top) + std::log(static_cast<double>(sum));
