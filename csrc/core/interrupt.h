@@ -2,21 +2,13 @@
 // between its own steps: an operator that runs for minutes has to have it looked at.
 #pragma once
 
-#ifdef __APPLE__
-#include <pthread.h>
-#else
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
 #include <atomic>
 #include <chrono>
-#include <csignal>
 #include <exception>
 #include <mutex>
 #include <utility>
 
-#include "core/python_signals.h"
+#include "core/signals.h"
 
 namespace gtnet {
 
@@ -25,68 +17,11 @@ struct Interrupted : std::exception {
   const char* what() const noexcept override { return "gtnet: interrupted by a signal"; }
 };
 
-// Counts the signals that arrive while the main thread waits for others, and so can look at none;
-// each still goes to whom it went before.
-class Signals {
- public:
-  static int64_t count() { return counted_.load(std::memory_order_relaxed); }
-
-  static void watch() {
-    const std::lock_guard lock(mutex_);
-    if (watchers_++ > 0) return;
-    for (int i = 0; i < kKinds; ++i) {
-      struct sigaction ours{};
-      sigaction(kSignals[i], nullptr, &before_[i]);
-      if (!handled(before_[i])) continue;
-      ours.sa_sigaction = &take;
-      ours.sa_mask = before_[i].sa_mask;
-      ours.sa_flags = before_[i].sa_flags | SA_SIGINFO;
-      sigaction(kSignals[i], &ours, nullptr);
-    }
-  }
-
-  static void leave() {
-    const std::lock_guard lock(mutex_);
-    if (--watchers_ > 0) return;
-    for (int i = 0; i < kKinds; ++i) {
-      struct sigaction now{};
-      sigaction(kSignals[i], nullptr, &now);
-      const bool still_ours = (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == &take;
-      if (still_ours) sigaction(kSignals[i], &before_[i], nullptr);
-    }
-  }
-
- private:
-  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGALRM}, kKinds = 3;
-
-  static bool handled(const struct sigaction& action) {
-    if (action.sa_flags & SA_SIGINFO) return action.sa_sigaction != nullptr;
-    return action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
-  }
-
-  static void take(int signal, siginfo_t* info, void* context) {
-    counted_.fetch_add(1, std::memory_order_relaxed);
-    for (int i = 0; i < kKinds; ++i) {
-      if (kSignals[i] != signal) continue;
-      if (before_[i].sa_flags & SA_SIGINFO) {
-        before_[i].sa_sigaction(signal, info, context);
-      } else {
-        before_[i].sa_handler(signal);
-      }
-    }
-  }
-
-  static inline std::atomic<int64_t> counted_{0};
-  static inline std::mutex mutex_;
-  static inline int watchers_ = 0;
-  static inline struct sigaction before_[kKinds]{};
-};
-
 // What one call of an operator does, on all its threads: the first exception of any ends the work
 // of all. Python handles signals in the main thread, so only what it has called is interrupted.
 class Work {
  public:
-  explicit Work(int64_t size) : size_(size), on_main_(is_main()) {}
+  explicit Work(int64_t size) : size_(size), on_main_(is_main_thread()) {}
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
   ~Work() {
@@ -100,7 +35,7 @@ class Work {
     try {
       if (!failed_) part(begin, end);
       done_.fetch_add(end - begin, std::memory_order_relaxed);
-      if (on_main_ && done_.load(std::memory_order_relaxed) < size_ && is_main()) wait();
+      if (on_main_ && done_.load(std::memory_order_relaxed) < size_ && is_main_thread()) wait();
     } catch (...) {
       const std::lock_guard lock(mutex_);
       if (!failed_.exchange(true)) error_ = std::current_exception();
@@ -117,7 +52,7 @@ class Work {
   void look() {
     if (failed_) throw Interrupted{};
     if (!on_main_) return;
-    if (is_main()) {
+    if (is_main_thread()) {
       const auto now = std::chrono::steady_clock::now();
       if (next_.time_since_epoch().count() == 0) next_ = now + kBetween;
       if (now < next_) return;
@@ -136,15 +71,6 @@ class Work {
  private:
   // Python has a lock, which other threads give away every 5 ms: it is not asked for often.
   static constexpr std::chrono::milliseconds kBetween{200};
-
-  static bool is_main() {
-#ifdef __APPLE__
-    return pthread_main_np() != 0;
-#else
-    static thread_local const bool main = getpid() == static_cast<pid_t>(syscall(SYS_gettid));
-    return main;
-#endif
-  }
 
   // The main thread has done its part and others have not: it will wait where it looks at nothing.
   void wait() {

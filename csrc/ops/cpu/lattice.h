@@ -208,7 +208,7 @@ class Traces {
 
 // Asks for large pages under a large tensor that is about to be written: fetching small ones
 // takes longer than computing what goes there.
-inline void expect_writes(const Tensor& tensor, int64_t bytes) {
+inline void expect_writes([[maybe_unused]] const Tensor& tensor, [[maybe_unused]] int64_t bytes) {
 #ifdef __linux__
   constexpr int64_t kPage = int64_t{1} << 21;
   if (bytes < 2 * kPage) return;
