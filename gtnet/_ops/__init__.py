@@ -83,6 +83,7 @@ from gtnet._ops.transducer import transducer_steps as transducer_steps
 from gtnet._ops.walks import components as components
 from gtnet._ops.walks import depths as depths
 from gtnet._ops.walks import elimination as elimination
+from gtnet._ops.walks import by_depth as by_depth
 from gtnet._ops.walks import in_layers as in_layers
 from gtnet._ops.walks import incidence as incidence
 from gtnet._ops.walks import reach as reach
