@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 import gtnet
-from benchmarks import scaling
+from benchmarks import floor, scaling
 from benchmarks.cases import all_cases
 from benchmarks.emissions import PUBLISHED
 from benchmarks.timing import Timing, measure, processor
@@ -49,7 +49,9 @@ def main() -> None:
     cases = list(all_cases())
     repeats = 3 if arguments.quick else 15
     timings = [measure(case, repeats) for case in tqdm(cases, unit="case", disable=None)]
-    text = "\n".join([table(timings), *scaling.tables(repeats), "", PUBLISHED, ""])
+    text = "\n".join(
+        [table(timings), *floor.tables(timings), "", *scaling.tables(repeats), "", PUBLISHED, ""]
+    )
     print(text)
     if arguments.write:
         RESULTS.write_text(text)

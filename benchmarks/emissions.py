@@ -23,6 +23,7 @@ from benchmarks.lexicons import looping_lexicon
 from benchmarks.tagging import tagging_cases
 from benchmarks.timing import Case, Work, print_cases
 
+ALIGNED = ((500, 100), (3_000, 600), (20_000, 4_000))  # (frames, length of the targets)
 # (batch, frames, classes, length of the targets)
 CTC_SIZES = ((8, 200, 32, 40), (32, 400, 100, 80), (16, 1000, 1000, 100))
 
@@ -37,11 +38,25 @@ def emission_cases(lexicon: gtnet.Graph, smaller: gtnet.Graph) -> Iterator[Case]
     denominator graph beside index_add.
     """
     yield from ctc_losses()
+    yield from alignments()
     yield from bigrams()
     yield from tagging_cases()
     yield from decoding(lexicon)
     yield training(smaller)
     yield denominator()
+
+
+def alignments() -> Iterator[Case]:
+    """The best path of a CTC graph, one item."""
+    for frames, length in ALIGNED:
+        log_probs, targets, *_ = ctc_inputs((1, frames, 32, length))
+        given = (log_probs.detach(), targets)
+        yield Case(
+            f"forced_align, T{frames} C32 L{length}",
+            lambda given=given: gtnet.forced_align(*given),
+            per=frames * (2 * length + 1),
+            unit="frame and state",
+        )
 
 
 def ctc_losses() -> Iterator[Case]:

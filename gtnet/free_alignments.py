@@ -154,16 +154,16 @@ def bigram_graph(
     begins[0] = 0
     weights = torch.cat([start, transitions.flatten()])
     return Graph.from_topology(
-        _bigrams(size, start.device), weights, begins.detach(), ends.detach()
+        bigram_topology(size, start.device), weights, begins.detach(), ends.detach()
     )
 
 
 @lru_cache(maxsize=8)
 @ordinary
-def _bigrams(size: int, device: torch.device) -> Topology:
+def bigram_topology(size: int, device: torch.device) -> Topology:
     """The topology of bigrams, cached with what is derived from it: losses need it at each step."""
     if device.type != "cpu":  # prepared on the CPU, then moved
-        return _bigrams(size, torch.device("cpu")).to(device)
+        return bigram_topology(size, torch.device("cpu")).to(device)
     label = torch.arange(size, dtype=torch.int32, device=device)
     ilabels = label.repeat(size + 1)
     none_and_all = torch.arange(2, device=device)

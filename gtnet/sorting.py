@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from gtnet import _checks, _ops
+from gtnet._ops import library
 from gtnet.connect import gathered
 from gtnet.graph import Graph, built
-from gtnet.topology import Topology, runs
+from gtnet.topology import Topology
 
 if TYPE_CHECKING:
     from gtnet.lattice import Lattice
@@ -28,16 +29,22 @@ def top_sort(graph: Graph | Lattice) -> Graph:
     _checks.served("top_sort", "graph", graph.weights)
     topology = graph.topology
     topology.walk("top_sort")  # refuses cycles
-    order = _forward(topology)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), dtype=torch.int32, device=order.device)
-    offsets = topology.leaving.offsets
-    arcs = topology.leaving.arcs[runs(offsets[order], offsets.diff()[order], graph.num_arcs)]
-    first = topology.state_offsets[topology.graph_of_arc]
-    source, target = (
-        (place[ends] - first).int() for ends in (topology.global_source, topology.global_target)
-    )
-    return _arranged(graph, arcs, order, source[arcs], target[arcs])
+    leaving = topology.leaving
+    numbers = torch.arange(graph.num_states, dtype=torch.int32, device=graph.device)
+    order = _forward(topology, numbers)
+    counts = leaving.offsets.diff().index_select(0, order)
+    source = torch.repeat_interleave(numbers, counts, output_size=graph.num_arcs)
+    arcs, target = leaving.arcs, leaving.states
+    if order is not numbers:
+        place = torch.empty_like(order).index_copy_(0, order.long(), numbers)
+        moved = leaving.offsets.index_select(0, order) - (counts.cumsum(0) - counts)
+        at = torch.arange(graph.num_arcs, device=graph.device) + moved.index_select(0, source)
+        arcs = arcs.index_select(0, at)
+        target = place.index_select(0, target.index_select(0, at))
+    if len(graph) > 1:
+        first = topology.state_offsets.index_select(0, topology.graph_of_arc)
+        source, target = ((ends - first).int() for ends in (source, target))
+    return _arranged(graph, arcs, order, source, target)
 
 
 def arc_sort(graph: Graph | Lattice, by: Literal["ilabels", "olabels"] = "ilabels") -> Graph:
@@ -55,27 +62,30 @@ def arc_sort(graph: Graph | Lattice, by: Literal["ilabels", "olabels"] = "ilabel
     sorted_ = topology.leaving_by_ilabel if by == "ilabels" else topology.leaving_by_olabel
     states = torch.arange(graph.num_states, dtype=torch.int32, device=graph.device)
     arcs = sorted_.arcs
-    return _arranged(graph, arcs, states, topology.source[arcs], topology.target[arcs])
+    source, target = (t.index_select(0, arcs) for t in (topology.source, topology.target))
+    return _arranged(graph, arcs, states, source, target)
 
 
-def _forward(topology: Topology) -> Tensor:
+def _forward(topology: Topology, numbers: Tensor) -> Tensor:
     """The states of each graph, unchanged if all arcs lead forward, else by the longest path to
-    each; int32 [states].
+    each; int32 [states], `numbers` itself where nothing moves, except on a GPU.
     """
+    looks = not (library.on_gpu(numbers) or torch.compiler.is_compiling())
+    if looks and torch.equal(topology.order_and_cycles[0], numbers):
+        return numbers
     leaving = topology.leaving
     ends = (topology.state_offsets, topology.entering.offsets, leaving.offsets, leaving.states)
     back = (topology.target <= topology.source).int()
     backward = torch.zeros_like(topology.arc_offsets[1:], dtype=torch.int32)
     backward = backward.index_add(0, topology.graph_of_arc, back) > 0
-    own = torch.arange(topology.num_states, dtype=torch.int32, device=topology.device)
-    depth = torch.where(backward[topology.graph_of_state], _ops.depths(*ends), own)
-    return _ops.in_layers(topology.state_offsets, depth)[0]
+    depth = torch.where(backward[topology.graph_of_state], _ops.depths(*ends), numbers)
+    return _ops.by_depth(topology.state_offsets, depth)[0]
 
 
 def _arranged(graph: Graph, arcs: Tensor, states: Tensor, source: Tensor, target: Tensor) -> Graph:
     topology = graph.topology
-    ilabels = topology.ilabels[arcs]
-    olabels = ilabels if graph.is_acceptor else topology.olabels[arcs]
+    ilabels = topology.ilabels.index_select(0, arcs)
+    olabels = ilabels if graph.is_acceptor else topology.olabels.index_select(0, arcs)
     offsets = (topology.state_offsets, topology.arc_offsets)
     arranged = Topology(*offsets, source, target, ilabels, olabels, graph.num_states)
     return gathered(arranged, (graph,), (arcs,), (states,))

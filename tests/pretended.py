@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from gtnet import _ops
 from gtnet._ops import library
-from gtnet.free_alignments import _bigrams
+from gtnet.free_alignments import bigram_topology
 from gtnet.padded_alignments import _layout
 
 CUDA = torch.device("cuda", 0)
@@ -237,5 +237,5 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretended | Real]:
     monkeypatch.setattr(_ops, "HAS_CUDA", True)
     with Pretended() as mode:
         yield mode
-    for kept in (_layout, _bigrams):  # by device, and hold what is of this one
+    for kept in (_layout, bigram_topology):  # by device, and hold what is of this one
         kept.cache_clear()

@@ -121,7 +121,7 @@ def held(topology) -> list[torch.Tensor]:
 
 
 def test_kept_topologies_and_lattices():
-    gtnet.free_alignments._bigrams.cache_clear()
+    gtnet.free_alignments.bigram_topology.cache_clear()
     scores, targets = torch.randn(5, 2, 4), torch.tensor([[1, 2], [3, 0]])
     given = (targets, [5, 4], [2, 1])
     numerator, denominator = gtnet.ctc_graph([[1, 2], [3]]), gtnet.ctc_topology(4)
@@ -172,12 +172,12 @@ def test_emissions_whose_frames_were_looked_at():
 
 def test_layouts_of_a_gpu_that_are_kept(cuda):
     gtnet.padded_alignments._layout.cache_clear()
-    gtnet.free_alignments._bigrams.cache_clear()
+    gtnet.free_alignments.bigram_topology.cache_clear()
     targets = cuda.move(torch.tensor([[1, 2], [3, 1]]))
     with torch.inference_mode():
         here = torch.device("cuda")
         kept = (
-            gtnet.free_alignments._bigrams(4, here),
+            gtnet.free_alignments.bigram_topology(4, here),
             gtnet.padded_alignments._layout(8, True, here),
         )
     assert not any(t.is_inference() for t in (*held(kept[0]), kept[1].words))

@@ -80,6 +80,7 @@ from gtnet._ops.transducer import NO_LABEL as NO_LABEL
 from gtnet._ops.transducer import UNREAD as UNREAD
 from gtnet._ops.transducer import transducer_score as transducer_score
 from gtnet._ops.transducer import transducer_steps as transducer_steps
+from gtnet._ops.walks import by_depth as by_depth
 from gtnet._ops.walks import components as components
 from gtnet._ops.walks import depths as depths
 from gtnet._ops.walks import elimination as elimination

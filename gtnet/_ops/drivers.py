@@ -23,6 +23,7 @@ NAMES = (
     "slices",
     "state by state",
     "components",
+    "scaled sums",
 )
 
 

@@ -133,13 +133,17 @@ def sort_by_label(
     return sorted_arcs, sorted_states, by_position.index_select(0, places)
 
 
-def in_layers(state_offsets: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """The states of each graph by depth, int32 [states], and where the layer of each position
-    begins and ends, int32 [2, states].
-    """
+def by_depth(state_offsets: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """The states of each graph by depth, int32 [states], and what they are sorted by."""
     keys = (spread(state_offsets, depth.shape[0]) << 32) + depth
     keys, order = torch.sort(keys, stable=True)
+    return order.to(torch.int32), keys
+
+
+def in_layers(state_offsets: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """`by_depth`, and where the layer of each position begins and ends, int32 [2, states]."""
+    order, keys = by_depth(state_offsets, depth)
     bounds = [
         torch.searchsorted(keys, keys, right=right, out_int32=True) for right in (False, True)
     ]
-    return order.to(torch.int32), torch.stack(bounds)
+    return order, torch.stack(bounds)

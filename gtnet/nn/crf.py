@@ -15,7 +15,7 @@ from gtnet._lattice_paths import best_labels
 from gtnet.compose import compose
 from gtnet.distance import viterbi_score
 from gtnet.emissions import Emissions
-from gtnet.free_alignments import bigram_graph
+from gtnet.free_alignments import bigram_topology
 from gtnet.graph import Graph
 from gtnet.grids import segment_emissions
 from gtnet.lattice import Lattice
@@ -72,31 +72,44 @@ class _Bigrams(nn.Module):
 
     def graph(self) -> Graph:
         """The acceptor of all tag sequences but the empty one, under the scores as they are now."""
-        transitions, start, end = self._scores()
-        bigrams = bigram_graph(None, transitions, start)
-        return bigrams.with_weights(accept=torch.cat([end.new_full((1,), NEG_INF), end]))
+        return self._graph(self._scores())
 
-    def _lattice(self, emissions: Emissions) -> Lattice:
+    def _graph(self, scores: Tensor) -> Graph:
+        """The acceptor, whose arcs have the first scores and whose states accept with the last."""
+        arcs = self.num_tags * (self.num_tags + 1)
+        topology = bigram_topology(self.num_tags, scores.device)
+        never = scores.new_full((self.num_tags + 1,), NEG_INF)
+        accept = torch.cat([never[:1], scores[arcs:-1]])
+        start = torch.cat([never.new_zeros(1), never[1:]])
+        return Graph.from_topology(topology, scores[:arcs], start, accept)
+
+    def _lattice(self, emissions: Emissions, scores: Tensor | None = None) -> Lattice:
         """All tag sequences of each item."""
-        found = compose(emissions, self.graph())
+        found = compose(emissions, self._graph(self._scores() if scores is None else scores))
         assert isinstance(found, Lattice)
         return found
 
-    def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
-        return (
-            self.transitions.masked_fill(~self.allowed, NEG_INF),
-            self.start_transitions.masked_fill(~self.allowed_start, NEG_INF),
-            self.end_transitions.masked_fill(~self.allowed_end, NEG_INF),
-        )
+    def _scores(self) -> Tensor:
+        """All scores in a row: of first tags, of tags (row by row) after tags, of last ones, and 0.
 
-    def _score_of_tags(self, tags: Tensor, lengths: Tensor) -> Tensor:
+        -inf where forbidden.
+        """
+        given = (self.start_transitions, self.transitions.flatten(), self.end_transitions)
+        allowed = (self.allowed_start, self.allowed.flatten(), self.allowed_end)
+        scores = torch.cat([*given, given[0].new_zeros(1)])
+        possible = torch.cat([*allowed, allowed[0].new_ones(1)])
+        scores = _checks.widened(scores).masked_fill(~possible, NEG_INF)
+        return _checks.scores(type(self).__name__, "transitions", scores)
+
+    def _score_of_tags(self, scores: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
         """The scores [batch] of tag sequences [batch, places], each of at least one tag."""
-        transitions, start, end = self._scores()
-        place = torch.arange(tags.shape[1], device=tags.device)
-        following = transitions[tags[:, :-1], tags[:, 1:]]
-        following = torch.where(place[1:] < lengths[:, None], following, 0)
-        last = tags.gather(1, lengths[:, None] - 1).squeeze(1)
-        return start[tags[:, 0]] + following.sum(1) + end[last]
+        size, ends = self.num_tags, lengths[:, None]
+        place = torch.arange(tags.shape[1] + 1, device=tags.device)
+        none = torch.full_like(tags[:, :1], -1)
+        before, here = torch.cat([none, tags], 1), torch.cat([tags, none], 1)
+        index = torch.where(place == ends, size * (size + 1) + before, len(scores) - 1)
+        index = torch.where(place < ends, size * (before + 1) + here, index)
+        return scores.index_select(0, index.flatten()).view(index.shape).sum(1)
 
     def _check(self, name: str, scores: Tensor, shape: str, dims: int) -> None:
         _checks.emissions(name, "emissions", scores)
@@ -169,8 +182,10 @@ class CRF(_Bigrams):
         chosen = chosen.masked_fill(~valid, 0)
         _checks.inside("CRF", "tags", chosen.reshape(-1), self.num_tags, "the tags")
         seen = rows.gather(2, chosen[:, :, None]).squeeze(2)
-        observed = torch.where(valid, seen, 0).sum(1) + self._score_of_tags(chosen, lengths)
-        found = _normalized(observed, self._lattice(Emissions(rows, lengths)))
+        scores = self._scores()
+        observed = torch.where(valid, seen, 0).sum(1)
+        observed = observed + self._score_of_tags(scores, chosen, lengths)
+        found = _normalized(observed, self._lattice(Emissions(rows, lengths), scores))
         return _reduced("CRF", found, reduction, lengths)
 
     def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
@@ -252,8 +267,9 @@ class SemiMarkovCRF(_Bigrams):
         begin = (durations.cumsum(1) - durations).clamp(max=scores.shape[1] - 1)
         item = torch.arange(len(scores), device=scores.device)[:, None]
         seen = torch.where(valid, scores[item, begin, durations - 1, tags], 0).sum(1)
-        observed = seen + self._score_of_tags(tags, counts)
-        found = _normalized(observed, self._lattice(emissions))
+        of_tags = self._scores()
+        observed = seen + self._score_of_tags(of_tags, tags, counts)
+        found = _normalized(observed, self._lattice(emissions, of_tags))
         return _reduced("SemiMarkovCRF", found, reduction, frames)
 
     def decode(self, scores: Tensor, lengths: Tensor | None = None) -> list[list[Segment]]:
