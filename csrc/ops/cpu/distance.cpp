@@ -100,8 +100,6 @@ struct Cpu {
 // (paths/cpu/scaled_distance.h), and a number for each state.
 template <class T>
 class Scaled {
-  static constexpr int64_t kFewArcs = 32;  // for fewer there is nothing to save
-
  public:
   Scaled(const Tensor& weights, const Tensor& start, const Tensor& state_offsets,
          const Tensor& offsets)
@@ -115,7 +113,6 @@ class Scaled {
   // Makes the factors of a graph; whether it may have them.
   bool serves(int64_t graph) const {
     const int64_t state = first(graph), arc = offsets_[state];
-    if (end_of_arcs(graph) - arc < kFewArcs) return false;
     bool moderate = false;
     vectorized([&]() __attribute__((always_inline)) {
       moderate = paths::are_moderate(start_ + state, first(graph + 1) - state) &&
