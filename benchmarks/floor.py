@@ -133,13 +133,13 @@ def plot(reached: dict[str, float]) -> None:
     """A bar for each row, in the order of the table; a full one is the machine's limit."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 0.4 * len(reached) + 1), layout="constrained")
+    figure = Figure(figsize=(9, 0.4 * len(reached) + 1), layout="constrained")
     axes = figure.subplots()
     names = [name.replace("forward + backward", "fwd + bwd") for name in reached]
     bars = axes.barh(names, list(reached.values()))
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="fraction of the floor reached (1: the machine's limit)")
+    axes.set(xlim=(0, 1), xlabel="fraction of the floor reached")
     figure.savefig(PICTURE, metadata={"Date": None})
 
 
