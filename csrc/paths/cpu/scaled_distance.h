@@ -58,7 +58,7 @@ GTNET_INLINE bool exponentials(const T* scores, int64_t count, double* factors) 
 // Leaves out of [begin, end) what lies at its ends and is impossible, in large pieces.
 template <class T>
 GTNET_INLINE void trim(const T* scores, int64_t& begin, int64_t& end) {
-  constexpr int64_t kPart = 256;
+  static constexpr int64_t kPart = 256;
   const auto impossible = [](const T* part) __attribute__((always_inline)) {
     int32_t possible = 0;
     GTNET_SIMD(reduction(| : possible))
