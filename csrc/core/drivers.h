@@ -19,7 +19,6 @@ enum class Driver : int {
   kSlices,          // walks through graphs with states side by side
   kStateByState,    // walks through acyclic graphs one state after another
   kComponents,      // walks through graphs with cycles
-  kScaledSums,      // graphs whose path sums took no logarithm for an arc
   kCount
 };
 

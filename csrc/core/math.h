@@ -102,8 +102,13 @@ GTNET_HD GTNET_INLINE double exp_of<double>(double x) {
   return x < kSmallestDouble ? 0.0 : result;
 }
 
-// log(m) for m in [sqrt(1/2), sqrt(2)): 2 artanh f with f = (m - 1) / (m + 1).
-GTNET_INLINE double log_near_one(double m) {
+// log(x) for a positive normal x, to 1e-15. x = 2^k m with m in [sqrt(1/2), sqrt(2)), and
+// log m = 2 artanh f with f = (m - 1) / (m + 1). Exactly 0 for 1.
+GTNET_INLINE double log_of(double x) {
+  constexpr int64_t kRootOfHalf = 0x3fe6a09e667f3bcd;
+  const auto bits = std::bit_cast<int64_t>(x);
+  const int64_t k = (bits - kRootOfHalf) >> 52;
+  const auto m = std::bit_cast<double>(bits - (k << 52));
   const double f = (m - 1) / (m + 1), square = f * f;
   double p = 2.0 / 21;
   p = p * square + 2.0 / 19;
@@ -116,17 +121,8 @@ GTNET_INLINE double log_near_one(double m) {
   p = p * square + 2.0 / 5;
   p = p * square + 2.0 / 3;
   p = p * square + 2.0;
-  return p * f;
-}
-
-// log(x) for a positive normal x, to 1e-15: x = 2^k m with m near one. Exactly 0 for 1.
-GTNET_INLINE double log_of(double x) {
-  constexpr int64_t kRootOfHalf = 0x3fe6a09e667f3bcd;
-  const auto bits = std::bit_cast<int64_t>(x);
-  const int64_t k = (bits - kRootOfHalf) >> 52;
-  const auto m = std::bit_cast<double>(bits - (k << 52));
   const auto exponent = static_cast<double>(k);
-  return exponent * detail::kLn2High + (exponent * detail::kLn2Low + log_near_one(m));
+  return exponent * detail::kLn2High + (exponent * detail::kLn2Low + p * f);
 }
 
 #endif

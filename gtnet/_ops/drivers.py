@@ -23,7 +23,6 @@ NAMES = (
     "slices",
     "state by state",
     "components",
-    "scaled sums",
 )
 
 

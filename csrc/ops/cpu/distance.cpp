@@ -4,14 +4,10 @@
 #endif
 
 #include "ops/distance.h"
-
-#include <memory>
-
 #include "core/drivers.h"
 #include "layout/state_slices.h"
 #include "ops/cpu/executor.h"
 #include "paths/cpu/log_posteriors.h"
-#include "paths/cpu/scaled_distance.h"
 
 namespace gtnet::ops {
 namespace {
@@ -71,22 +67,15 @@ struct Cpu {
   template <class Functor>
   static void each_state(const Tensor& /*like*/, const Tensor& state_offsets, const Tensor& order,
                          const std::optional<Tensor>& plan, bool reverse, const Functor& functor) {
-    for_each_graph(graphs(state_offsets), order.numel(), [&](int64_t graph) {
-      one_graph(walk_of(state_offsets, order, reverse), plan, graph, functor);
-    });
-  }
-
-  template <class Functor>
-  static void one_graph(const Walk& walk, const std::optional<Tensor>& plan, int64_t graph,
-                        const Functor& functor) {
     if constexpr (requires { &Functor::run; }) {
       if (plan && plan->dim() == 1) {
-        count(Driver::kSlices);
-        return walk_slices({walk.num_graphs, input<int32_t>(*plan)}, graph, functor);
+        count(Driver::kSlices, graphs(state_offsets));
+        for_each_slice({graphs(state_offsets), input<int32_t>(*plan)}, order.numel(), functor);
+        return;
       }
     }
-    count(Driver::kStateByState);
-    walk_states(walk, graph, functor);
+    count(Driver::kStateByState, graphs(state_offsets));
+    for_each_state(walk_of(state_offsets, order, reverse), order.numel(), functor);
   }
 
   template <class Functor>
@@ -95,83 +84,6 @@ struct Cpu {
     for_each_graph(num_graphs, work, functor);
   }
 };
-
-// exp(weight) for every arc of the graphs for which numbers that are no logs serve
-// (paths/cpu/scaled_distance.h), and a number for each state.
-template <class T>
-class Scaled {
- public:
-  Scaled(const Tensor& weights, const Tensor& start, const Tensor& state_offsets,
-         const Tensor& offsets)
-      : weights_(input<T>(weights)),
-        start_(input<T>(start)),
-        states_(input<int64_t>(state_offsets)),
-        offsets_(input<int32_t>(offsets)),
-        factors_(std::make_unique_for_overwrite<double[]>(weights.numel())),
-        distance_(std::make_unique_for_overwrite<paths::Number[]>(start.numel())) {}
-
-  // Makes the factors of a graph; whether it may have them.
-  bool serves(int64_t graph) const {
-    const int64_t state = first(graph), arc = offsets_[state];
-    bool moderate = false;
-    vectorized([&]() __attribute__((always_inline)) {
-      moderate = paths::are_moderate(start_ + state, first(graph + 1) - state) &&
-                 paths::exponentials(weights_ + arc, end_of_arcs(graph) - arc, factors() + arc);
-    });
-    if (moderate) count(Driver::kScaledSums);
-    return moderate;
-  }
-
-  int64_t first(int64_t graph) const { return states_[graph]; }
-  int32_t end_of_arcs(int64_t graph) const { return offsets_[first(graph + 1)]; }
-  double* factors() const { return factors_.get(); }
-  paths::Number* distance() const { return distance_.get(); }
-
- private:
-  const T *const weights_, *const start_;
-  const int64_t* const states_;
-  const int32_t* const offsets_;
-  const std::unique_ptr<double[]> factors_;
-  const std::unique_ptr<paths::Number[]> distance_;
-};
-
-std::tuple<Tensor, Tensor> log_distance_of(const Tensor& weights, const Tensor& start,
-                                           const Tensor& accept, const Tensor& state_offsets,
-                                           const Tensor& order, const std::optional<Tensor>& plan,
-                                           const Tensor& offsets, const Tensor& arcs,
-                                           const Tensor& states, bool reverse) {
-  const int64_t num_states = start.numel(), num_graphs = graphs(state_offsets);
-  Tensor distances = empty<double>(start, num_states), score = empty<double>(start, num_graphs);
-  double* const alpha = output<double>(distances);
-  const Walk walk = walk_of(state_offsets, order, reverse);
-  const Csr entering = csr_of(offsets, arcs, states);
-  with_scores(weights, [&](auto zero) {
-    using T = decltype(zero);
-    const T* const first = input<T>(start);
-    const Scaled<T> scaled(weights, start, state_offsets, offsets);
-    const T* const ends = input<T>(accept);
-    double* const total = output<double>(score);
-    for_each_graph(num_graphs, num_states, [&](int64_t g) {
-      if (scaled.serves(g)) {
-        paths::Number* const distance = scaled.distance();
-        walk_states(walk, g,
-                    paths::ScaledDistance<T>{entering, scaled.factors(), first, distance,
-                                             scaled.end_of_arcs(g)});
-        vectorized([&]() __attribute__((always_inline)) {
-          const int64_t begin = scaled.first(g);
-          paths::logs_of(distance + begin, scaled.first(g + 1) - begin, alpha + begin);
-        });
-      } else {
-        Cpu::one_graph(walk, plan, g,
-                       paths::LogDistance<T>{entering, input<T>(weights), first, alpha});
-      }
-      int64_t part[2] = {scaled.first(g), scaled.first(g + 1)};
-      vectorized([&]() __attribute__((always_inline)) { paths::trim(ends, part[0], part[1]); });
-      paths::LogTotal<T>{part, ends, alpha, total + g}(0);
-    });
-  });
-  return {distances, score};
-}
 
 // Without a gradient of the distances the flow of every arc is a posterior.
 std::tuple<Tensor, Tensor, Tensor> log_distance_gradient(
@@ -184,35 +96,14 @@ std::tuple<Tensor, Tensor, Tensor> log_distance_gradient(
                                       state_offsets, order, plan, offsets, arcs, states, reverse);
   }
   LogGradients out(weights, start, accept);
-  const Walk walk = walk_of(state_offsets, order, reverse);
-  const Csr leaving = csr_of(offsets, arcs, states);
-  const auto *const distance = input<double>(alpha), *const reached = input<double>(score),
-                    *const grad = input<double>(grad_score);
   with_scores(weights, [&](auto zero) {
     using T = decltype(zero);
-    const T *const begins = input<T>(start), *const ends = input<T>(accept);
-    T *const of_weights = output<T>(out.weights), *const of_start = output<T>(out.start),
-             *const of_accept = output<T>(out.accept);
-    const Scaled<T> scaled(weights, start, state_offsets, offsets);
-    const auto rest = std::make_unique_for_overwrite<paths::Number[]>(start.numel());
-    for_each_graph(walk.num_graphs, start.numel(), [&](int64_t g) {
-      if (scaled.serves(g)) {
-        vectorized([&]() __attribute__((always_inline)) {
-          const int64_t begin = scaled.first(g);
-          paths::numbers_of(distance + begin, scaled.first(g + 1) - begin,
-                            scaled.distance() + begin);
-        });
-        walk_states(walk, g,
-                    paths::ScaledPosteriors<T>{leaving, scaled.factors(), begins, ends, distance,
-                                               reached, grad, scaled.distance(), rest.get(),
-                                               of_weights, of_start, of_accept});
-      } else {
-        Cpu::one_graph(walk, plan, g,
-                       paths::LogPosteriors<T>{leaving, input<T>(weights), begins, ends, distance,
-                                               reached, grad, output<double>(out.flow), of_weights,
-                                               of_start, of_accept});
-      }
-    });
+    Cpu::each_state(weights, state_offsets, order, plan, reverse,
+                    paths::LogPosteriors<T>{csr_of(offsets, arcs, states), input<T>(weights),
+                                            input<T>(start), input<T>(accept), input<double>(alpha),
+                                            input<double>(score), input<double>(grad_score),
+                                            output<double>(out.flow), output<T>(out.weights),
+                                            output<T>(out.start), output<T>(out.accept)});
   });
   return {out.weights, out.start, out.accept};
 }
@@ -224,8 +115,8 @@ std::vector<Tensor> forward_score(const Tensor& weights, const Tensor& start, co
                                   const std::optional<Tensor>& plan, const Tensor& offsets,
                                   const Tensor& arcs, const Tensor& states, bool reverse,
                                   bool keep) {
-  auto [alpha, total] = log_distance_of(weights, start, accept, state_offsets, order, plan, offsets,
-                                        arcs, states, reverse);
+  auto [alpha, total] = log_distance<Cpu>(weights, start, accept, state_offsets, order, plan,
+                                          offsets, arcs, states, reverse);
   if (weights.scalar_type() == ScalarType::Double && !keep) return {total};
   const int64_t num_graphs = total.numel();
   Tensor score = with_scores(weights, [&](auto zero) {
@@ -354,7 +245,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(gtnet, m) {
 STABLE_TORCH_LIBRARY_IMPL(gtnet, CPU, m) {
   m.impl("slices", GTNET_BOX("slices", &slices));
   m.impl("beyond", GTNET_BOX("beyond", &beyond));
-  m.impl("log_distance", GTNET_BOX("log_distance", &log_distance_of));
+  m.impl("log_distance", GTNET_BOX("log_distance", &log_distance<Cpu>));
   m.impl("log_distance_backward", GTNET_BOX("log_distance_backward", &log_distance_gradient));
   m.impl("recursion", GTNET_BOX("recursion", &recursion<Cpu>));
   m.impl("best_distance", GTNET_BOX("best_distance", &best_distance<Cpu>));

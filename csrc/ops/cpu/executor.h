@@ -53,24 +53,21 @@ class Pace {
   int64_t done_ = 0;
 };
 
-// functor(graph, state) for every state of one graph, in the order of the walk.
-template <class Functor>
-void walk_states(const Walk& walk, int64_t graph, const Functor& functor) {
-  const int64_t begin = walk.state_offsets[graph], end = walk.state_offsets[graph + 1];
-  vectorized([&]() __attribute__((always_inline)) {
-    Pace pace;
-    if (walk.reverse) {
-      for (int64_t i = end; i-- > begin; pace.step(1)) functor(graph, walk.order[i]);
-    } else {
-      for (int64_t i = begin; i < end; ++i, pace.step(1)) functor(graph, walk.order[i]);
-    }
-  });
-}
-
+// functor(graph, state) for every state of every graph, in the order of the walk.
 template <class Functor>
 void for_each_state(const Walk& walk, int64_t num_states, const Functor& functor) {
-  for_each_graph(walk.num_graphs, num_states,
-                 [&](int64_t graph) { walk_states(walk, graph, functor); });
+  for_each_graph(walk.num_graphs, num_states, [&](int64_t graph) {
+    const int64_t begin = walk.state_offsets[graph], end = walk.state_offsets[graph + 1];
+    const auto body = [&]() __attribute__((always_inline)) {
+      Pace pace;
+      if (walk.reverse) {
+        for (int64_t i = end; i-- > begin; pace.step(1)) functor(graph, walk.order[i]);
+      } else {
+        for (int64_t i = begin; i < end; ++i, pace.step(1)) functor(graph, walk.order[i]);
+      }
+    };
+    Vectorized<decltype(body)>::run(body);
+  });
 }
 
 template <class Functor>
@@ -86,21 +83,25 @@ GTNET_INLINE void take_slice(const Functor& functor, int64_t graph,
 // The same along a plan: functor.slice or functor.run where the plan lays states or arcs side by
 // side. Each state's result is the same bit for bit.
 template <class Functor>
-void walk_slices(const layout::StateSliceWalk& walk, int64_t graph, const Functor& functor) {
-  vectorized([&]() __attribute__((always_inline)) {
-    Pace pace;
-    for (const int32_t *at = walk.begin(graph), *const end = walk.begin(graph + 1); at < end;) {
-      const int32_t kind = at[0], count = at[1];
-      pace.step(count);
-      if (kind == layout::kSlice) {
-        take_slice(functor, graph, layout::StateSlice(at));
-      } else if (kind == layout::kRun) {
-        functor.run(graph, {at[2], at[3], at[4], count});
-      } else {
-        for (int32_t i = 0; i < count; ++i) functor(graph, at[layout::kLanes + i]);
+void for_each_slice(const layout::StateSliceWalk& walk, int64_t num_states,
+                    const Functor& functor) {
+  for_each_graph(walk.num_graphs, num_states, [&](int64_t graph) {
+    const auto body = [&]() __attribute__((always_inline)) {
+      Pace pace;
+      for (const int32_t *at = walk.begin(graph), *const end = walk.begin(graph + 1); at < end;) {
+        const int32_t kind = at[0], count = at[1];
+        pace.step(count);
+        if (kind == layout::kSlice) {
+          take_slice(functor, graph, layout::StateSlice(at));
+        } else if (kind == layout::kRun) {
+          functor.run(graph, {at[2], at[3], at[4], count});
+        } else {
+          for (int32_t i = 0; i < count; ++i) functor(graph, at[layout::kLanes + i]);
+        }
+        at += layout::block_size(kind, count, kind == layout::kSlice && at[6] != 0);
       }
-      at += layout::block_size(kind, count, kind == layout::kSlice && at[6] != 0);
-    }
+    };
+    Vectorized<decltype(body)>::run(body);
   });
 }
 
