@@ -13,7 +13,7 @@ import gtnet
 from benchmarks import floor, scaling
 from benchmarks.cases import all_cases
 from benchmarks.emissions import PUBLISHED
-from benchmarks.timing import Timing, measure, processor
+from benchmarks.timing import Timing, begun, measure, processor
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -42,18 +42,15 @@ def table(timings: list[Timing]) -> str:
 def main() -> None:
     """Time everything and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} as well")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    repeats, asked = begun(parser)
     cases = list(all_cases())
-    repeats = 3 if arguments.quick else 15
     timings = [measure(case, repeats) for case in tqdm(cases, unit="case", disable=None)]
     text = "\n".join(
         [table(timings), *floor.tables(timings), "", *scaling.tables(repeats), "", PUBLISHED, ""]
     )
     print(text)
-    if arguments.write:
+    if asked.write:
         RESULTS.write_text(text)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timing import Timing, Work, measure, seconds
+from benchmarks.timing import Timing, Work, begun, measure, seconds
 
 PICTURE = Path(__file__).parent / "floor.svg"
 FLOAT = 4  # bytes
@@ -148,9 +148,7 @@ def main() -> None:
     from benchmarks.cases import all_cases
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.floor", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
-    repeats = 3 if parser.parse_args().quick else 15
-    torch.set_num_threads(1)
+    repeats, _ = begun(parser)
     rows = tuple(floor.row for floor in FLOORS)
     alone = [case for case in all_cases() if case.name.startswith(rows)]
     for line in tables([measure(replace(case, peers={}), repeats) for case in alone]):

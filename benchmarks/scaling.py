@@ -18,7 +18,7 @@ from torch import Tensor
 
 import gtnet
 from benchmarks.emissions import CTC_SIZES, ctc, ctc_inputs, denominator, random_denominator
-from benchmarks.timing import Work, seconds
+from benchmarks.timing import Work, begun, seconds
 
 PICTURE = Path(__file__).parent / "growth.svg"
 SIZES = {"frames": 100, "arcs": 8_000, "batch": 4}  # the smallest; each grows alone
@@ -123,9 +123,7 @@ def plot(grown: dict[str, list[tuple[int, int, float]]]) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
-    repeats = 3 if parser.parse_args().quick else 15
-    torch.set_num_threads(1)
+    repeats, _ = begun(parser)
     for line in tables(repeats):
         print(line, flush=True)
 

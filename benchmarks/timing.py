@@ -73,12 +73,17 @@ def measure(case: Case, repeats: int, budget: float = 20.0) -> Timing:
     return Timing(case, medians.pop("gtnet"), medians)
 
 
+def begun(parser: argparse.ArgumentParser) -> tuple[int, argparse.Namespace]:
+    """How often a command runs each case, all of them on one thread, and what else was asked."""
+    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    return 3 if asked.quick else 15, asked
+
+
 def print_cases(program: str, about: str | None, cases: Callable[[], Iterable[Case]]) -> None:
     """A command that times some cases alone, on one thread, and prints each when it is done."""
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
-    parser.add_argument("--quick", action="store_true", help="3 runs of each instead of 15")
-    repeats = 3 if parser.parse_args().quick else 15
-    torch.set_num_threads(1)
+    repeats = begun(argparse.ArgumentParser(prog=f"python -m {program}", description=about))[0]
     print("| work | gtnet ms | each | peers |\n|---|--:|--:|---|")
     for case in cases():
         print(measure(case, repeats).row(), flush=True)
