@@ -1,9 +1,16 @@
 """`python -m benchmarks.made_voices --out voices.npz`: spoken digits of synthetic voices.
 
 Four people are few voices to learn digits from. What speech synthesizers are installed say the
-digits too (`apt-get install flite festival festvox-kdlpc16k espeak-ng`): voices built from
-recordings of one person each (flite, festival), and voices that a formula makes (espeak-ng), these
-with the accents of other languages as well. The file has the format of fsdd.npz.
+digits too: voices built from recordings of one person each (flite, festival, RHVoice, SVOX Pico,
+MBROLA), several of whom speak another language and so have its accent, and voices that a formula
+makes (espeak-ng). Of Debian's packages, the last three lines are in its non-free part:
+
+    apt-get install flite festival festvox-kdlpc16k festvox-us-slt-hts espeak-ng
+    apt-get install rhvoice rhvoice-english libttspico-utils mbrola mbrola-en1 mbrola-us1 mbrola-us2
+    apt-get install mbrola-us3 mbrola-{af1,nl2,fr1,fr4,de1,de2,de3,de4,de5,de6,gr2,hu1,pl1,ro1,sw1}
+    apt-get install mbrola-sw2
+
+The file has the format of fsdd.npz.
 """
 
 from __future__ import annotations
@@ -38,6 +45,36 @@ SPEAKERS = ("awb", "kal16", "rms", "slt")
 ENGLISH = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc")
 THROATS = ("m1", "m3", "m4", "m7", "f1", "f3", "f5", "Andy", "Denis", "Michael", "linda", "steph")
 """Variants of espeak-ng that change pitch and formants."""
+SPOKEN = ("alan", "bdl", "clb", "evgeniy-eng", "lyubov", "slt")
+"""Voices of RHVoice that speak English."""
+DIPHONES = (
+    "en1",
+    "us1",
+    "us2",
+    "us3",
+    *(
+        f"{database}-en"
+        for database in (
+            "af1",
+            "nl2",
+            "fr1",
+            "fr4",
+            "de1",
+            "de2",
+            "de3",
+            "de4",
+            "de5",
+            "de6",
+            "gr2",
+            "hu1",
+            "pl1",
+            "ro1",
+            "sw1",
+            "sw2",
+        )
+    ),
+)
+"""Databases of MBROLA, and how espeak-ng has them speak English."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +108,23 @@ def espeak(voice: str, word: str, speed: float, pitch: float) -> bytes:
     return subprocess.run([*command, "--stdout", word], check=True, capture_output=True).stdout
 
 
+def rhvoice(voice: str, word: str, speed: float, pitch: float) -> bytes:
+    settings = ["-p", voice, "-r", f"{100 * speed:.0f}", "-t", f"{100 * pitch:.0f}"]
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        command = ["RHVoice-test", *settings, "-o", file.name]
+        subprocess.run(command, input=word.encode(), check=True, capture_output=True)
+        return Path(file.name).read_bytes()
+
+
+def pico(language: str, word: str, speed: float, pitch: float) -> bytes:
+    marked = (
+        f'<speed level="{100 * speed:.0f}"><pitch level="{100 * pitch:.0f}">{word}</pitch></speed>'
+    )
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        subprocess.run(["pico2wave", "-l", language, "-w", file.name, marked], check=True)
+        return Path(file.name).read_bytes()
+
+
 def voices(rng: np.random.Generator) -> Iterator[Said]:
     """Every voice that is installed, each digit several times, faster or slower."""
 
@@ -87,6 +141,19 @@ def voices(rng: np.random.Generator) -> Iterator[Said]:
         found = {path.name for path in Path("/usr/share/festival/voices").glob("*/*")}
         for voice in sorted(found & {"ked_diphone", "cmu_us_slt_arctic_hts"}):
             yield from several(f"festival-{voice}", partial(festival, voice), DIGITS, 8)
+    if shutil.which("RHVoice-test"):
+        found = {path.name for path in Path("/usr/share/RHVoice/voices").glob("*")}
+        for voice in sorted(found & set(SPOKEN)):
+            yield from several(f"rhvoice-{voice}", partial(rhvoice, voice), DIGITS, 8)
+    if shutil.which("pico2wave"):
+        for language in ("en-US", "en-GB"):
+            yield from several(f"pico-{language}", partial(pico, language), DIGITS, 8)
+        for language, words in (("de-DE", SPELLED["de"]), ("fr-FR", SPELLED["fr-fr"])):
+            yield from several(f"pico-{language}", partial(pico, language), words, 4)
+    if shutil.which("espeak-ng") and shutil.which("mbrola"):
+        for name in DIPHONES:
+            if Path("/usr/share/mbrola", name.removesuffix("-en")).exists():
+                yield from several(f"mbrola-{name}", partial(espeak, f"mb-{name}"), DIGITS, 8)
     if shutil.which("espeak-ng"):
         for number, throat in enumerate(THROATS):
             for voice in (ENGLISH[number % 6], ENGLISH[(number + 1) % 6]):
