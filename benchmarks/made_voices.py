@@ -32,6 +32,8 @@ from scipy.signal import resample_poly
 from tqdm import tqdm
 
 RATE = 8000
+FORMULA = "espeak-"
+"""How the names of voices begin that no person's recordings were made into."""
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SPELLED = {
     "de": ["siero", "wann", "tuh", "ßrie", "foor", "feif", "sicks", "sewwen", "äit", "nein"],
@@ -158,10 +160,10 @@ def voices(rng: np.random.Generator) -> Iterator[Said]:
         for number, throat in enumerate(THROATS):
             for voice in (ENGLISH[number % 6], ENGLISH[(number + 1) % 6]):
                 name = f"{voice}+{throat}"
-                yield from several(f"espeak-{name}", partial(espeak, name), DIGITS, 2)
+                yield from several(f"{FORMULA}{name}", partial(espeak, name), DIGITS, 2)
             for language, words in SPELLED.items():
                 name = f"{language}+{throat}"
-                yield from several(f"espeak-{name}", partial(espeak, name), words, 1)
+                yield from several(f"{FORMULA}{name}", partial(espeak, name), words, 1)
 
 
 def heard(data: bytes) -> np.ndarray:

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,8 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.made_voices import FORMULA
 from benchmarks.reading import SHARED, continued, count_right, learn, share, texts
-from gtnet.reader import Recognizer, Recording, SequenceConfig, SoundConfig, SoundFrontEnd
+from gtnet.reader import Combined, Recognizer, Recording, SequenceConfig, SoundConfig, SoundFrontEnd
 
 DATA = SHARED / "fsdd" / "fsdd.npz"
 DIGITS = "0123456789"
@@ -156,41 +158,64 @@ def best_lasting(reader: Recognizer, strings: Sequence[Joined], seen) -> Recogni
     return lasting_reader(reader, max(found, key=found.__getitem__))
 
 
-def judged(
-    speakers: Speakers, made: Speakers | None, speaker: str, steps: int, seed: int
-) -> list[tuple[str, int, int]]:
-    """How many of 200 strings of a speaker are read right, by training.
+def training(
+    speakers: Speakers, made: Speakers | None, names: Sequence[str], seed: int
+) -> list[Joined]:
+    """Strings of some speakers, and as many of synthetic voices where there are such.
 
-    Trained on the others, and on as many strings of synthetic voices where there are such.
+    Two in three of these are of voices that were made of a person's recordings.
+    """
+    strings = speakers.strings(names, 2400, range(2, 5), seed + 1, vary=True)
+    if made is None:
+        return strings
+    formula = [name for name in made.names if name.startswith(FORMULA)]
+    recorded = [name for name in made.names if not name.startswith(FORMULA)]
+    parts = [(recorded, 1600), (formula, 800)] if recorded and formula else [(made.names, 2400)]
+    for number, (voices, count) in enumerate(parts):
+        strings += made.strings(voices, count, range(2, 5), seed + 4 + number, vary=True)
+    return strings
+
+
+def judged(
+    speakers: Speakers, made: Speakers | None, speaker: str, steps: int, seeds: Sequence[int]
+) -> list[tuple[str, int, int]]:
+    """How many of 200 strings of a speaker are read right, by training on the others.
+
+    A reader for each seed, and what those trained on strings read together.
     """
     others = [name for name in speakers.names if name != speaker]
-    strings = speakers.strings(others, 2400, range(2, 5), seed + 1, vary=True)
-    if made is not None:
-        strings += made.strings(made.names, 2400, range(2, 5), seed + 4, vary=True)
     test = speakers.strings([speaker], 200, range(5, 6), 99)
-    own = speakers.strings(others, 120, range(5, 6), seed + 3)
-    torch.manual_seed(seed)
-    reader = Recognizer(DIGITS, None, SoundFrontEnd(CONFIG))
-    seen, heard, known = (
-        reader.observe([string.sound for string in part]) for part in (strings, test, own)
-    )
-    learn(reader, frame_losses(reader, strings, seen, seed), steps, 3e-3)
+    truth = [string.text for string in test]
     rows: list[tuple[str, int, int]] = []
-    ways = {
-        "frames": None,
-        "frames, then frames": lambda: frame_losses(reader, strings, seen, seed + 2),
-        "frames, then strings": lambda: string_losses(reader, strings, seen, seed + 2),
-    }
-    for name in continued(reader, ways, steps, 2e-3, seed=seed + 2):
-        readers = {name: reader.eval()}
-        if name != "frames, then strings":  # frames alone say nothing of how long digits last
-            readers[name] = best_lasting(reader, own, known)
-            readers[f"{name}; one frame may be a digit"] = lasting_reader(reader, 1)
-        truth = [string.text for string in test]
-        rows += [
-            (row, count_right(texts(each, heard), truth), len(test))
-            for row, each in readers.items()
-        ]
+    last = []
+    for seed in seeds:
+        strings = training(speakers, made, others, seed)
+        own = speakers.strings(others, 120, range(5, 6), seed + 3)
+        torch.manual_seed(seed)
+        reader = Recognizer(DIGITS, None, SoundFrontEnd(CONFIG))
+        seen, heard, known = (
+            reader.observe([string.sound for string in part]) for part in (strings, test, own)
+        )
+        learn(reader, frame_losses(reader, strings, seen, seed), steps, 3e-3)
+        ways = {
+            "frames": None,
+            "frames, then frames": partial(frame_losses, reader, strings, seen, seed + 2),
+            "frames, then strings": partial(string_losses, reader, strings, seen, seed + 2),
+        }
+        for name in continued(reader, ways, steps, 2e-3, seed=seed + 2):
+            readers = {name: reader.eval()}
+            if name != "frames, then strings":  # frames alone say nothing of how long digits last
+                readers[name] = best_lasting(reader, own, known)
+                readers[f"{name}; one frame may be a digit"] = lasting_reader(reader, 1)
+            rows += [
+                (row, count_right(texts(each, heard), truth), len(test))
+                for row, each in readers.items()
+            ]
+        last.append(reader)
+    if len(last) > 1:
+        together = Combined(last).read([string.sound for string in test])
+        right = count_right([answer.text for answer in together], truth)
+        rows.append((f"frames, then strings; {len(last)} readers together", right, len(test)))
     return rows
 
 
@@ -202,23 +227,24 @@ def main() -> None:
     )
     parser.add_argument("--speaker", help="the one that is left out (default: each in turn)")
     parser.add_argument("--steps", type=int, default=400, help="of each of the two trainings")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="a reader for each, also read together"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     speakers = Speakers(given.data)
     made = Speakers(given.made) if given.made else None
-    right: dict[str, int] = {}
-    total = 0
+    right: dict[str, list[int]] = {}
     for speaker in [given.speaker] if given.speaker else speakers.names:
         began = time.process_time()
-        rows = judged(speakers, made, speaker, given.steps, given.seed)
-        total += rows[0][2]
+        rows = judged(speakers, made, speaker, given.steps, given.seeds)
         for name, count, of in rows:
-            right[name] = right.get(name, 0) + count
+            right.setdefault(name, []).append(count)
             print(f"{speaker}, trained on {name}: {share(count, of)} strings right", flush=True)
         print(f"  {time.process_time() - began:.0f} CPU s", flush=True)
-    for name, count in right.items():
-        print(f"all, trained on {name}: {share(count, total)} strings right")
+    for name, counts in right.items():
+        total = 200 * len(counts)
+        print(f"all, trained on {name}: {share(sum(counts), total)} strings right")
 
 
 if __name__ == "__main__":
