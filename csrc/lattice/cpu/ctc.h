@@ -165,7 +165,7 @@ class CtcPass {
   explicit CtcPass(const CtcItem<Score>& item, bool keep)
       : item_(item),
         width_(item.width()),
-        labels_(columns(item)),
+        labels_(local_labels(item)),
         rows_(rows_of(item, labels_)),
         kept_factors_(keep ? item.frames * LabelArray::size(rows_.steps.num_labels) : 0, false),
         kept_doubles_(keep ? 2 * item.frames : 0),
@@ -208,12 +208,19 @@ class CtcPass {
     return {total_.log() + offset, true, frame_.valid};
   }
 
-  // How probable the labels of the target and then the blank are, [frames, length + 1]. Whether
-  // the arithmetic was good enough.
-  bool backward(Score* shares) {
+  // The labels of the target, and then the blank.
+  static std::vector<int32_t> columns(const CtcItem<Score>& item) {
+    std::vector<int32_t> labels(item.target, item.target + item.length);
+    labels.push_back(item.blank);
+    return labels;
+  }
+
+  // How probable the label of each column is, [frames, width], of which those behind the first ones
+  // are 0. Whether the arithmetic was good enough.
+  bool backward(Score* shares, int64_t width) {
     const int32_t length = item_.length;
     if (total_.m == 0) {
-      std::fill_n(shares, item_.frames * (length + 1), Score{0});
+      std::fill_n(shares, item_.frames * width, Score{0});
       return true;
     }
     const Array<T> blanks(width_), labels(width_), led_blanks(width_), led_labels(width_);
@@ -236,13 +243,14 @@ class CtcPass {
       // All paths go through a frame: their shares are made to add up to 1.
       if (!(std::abs(static_cast<double>(met) - 1) < kTolerance)) return false;
       const T share = T{1} / met;
-      Score* const row = shares + t * (length + 1);
+      Score* const row = shares + t * width;
       const int32_t first = std::min(window.begin, length), last = std::min(window.end, length);
       std::fill_n(row, first, Score{0});
       for (int32_t i = first; i < last; ++i)
         row[i] = static_cast<Score>(label_share.begin()[i] * share);
       std::fill(row + last, row + length, Score{0});
       row[length] = static_cast<Score>(of_blank * share);
+      std::fill(row + length + 1, row + width, Score{0});
       if (t == 0) break;
       led.clear_lanes_at(window.begin - kLanes);
       led.clear_lanes_at(window.end);
@@ -267,11 +275,10 @@ class CtcPass {
   double spreads_ = 0;
   ExtendedFloat<T> total_ = ExtendedFloat<T>::zero();
 
-  // The labels to be read of each frame, behind what stands for none: the target, then the blank.
-  static std::vector<int32_t> columns(const CtcItem<Score>& item) {
-    std::vector<int32_t> labels{0};
-    labels.insert(labels.end(), item.target, item.target + item.length);
-    labels.push_back(item.blank);
+  // The labels to be read of each frame, behind what stands for none.
+  static std::vector<int32_t> local_labels(const CtcItem<Score>& item) {
+    std::vector<int32_t> labels = columns(item);
+    labels.insert(labels.begin(), 0);
     return labels;
   }
 
