@@ -92,7 +92,7 @@ def lines_of_a_sure_network(batch, frames, length, sure):
     return scores.log_softmax(2), targets
 
 
-@pytest.mark.parametrize("length", [1, 30, 95, 96, 400])
+@pytest.mark.parametrize("length", [1, 30, 95, 96, 400, 700])
 @pytest.mark.parametrize("sure", [0.0, 8.0, 16.0])
 def test_ctc_loss_of_what_networks_say_is_read_once(length, sure):
     log_probs, targets = lines_of_a_sure_network(2, 4 * length + 6, length, sure)

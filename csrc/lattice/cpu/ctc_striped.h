@@ -6,15 +6,16 @@
 //
 // Why nothing is lost in silence: a position hands its chance of an alpha, at least 2^-73, to
 // itself. So between two checks, each of which refuses what is below `kLeast`, no alpha falls below
-// 2^-842. From the lane before it what is below 2^-900 may become 0, where that is added to such an
-// alpha. Powers of betas are such that alpha * beta is the share of all paths: what becomes 0 there
-// is the share of no path. What becomes too large makes shares that do not add up to 1, and is for
-// `CtcPass` too.
+// 2^-842, and powers of lanes beside each other are so near that nothing is lost on the way from
+// one to the other but what is added to 2^100 times as much. Powers of betas are such that alpha *
+// beta is the share of all paths: what becomes 0 there is the share of no path. What becomes too
+// large makes shares that do not add up to 1, and is for `CtcPass` too.
 #pragma once
 
 #include <vector>
 
 #include "core/extremes.h"
+#include "core/flush_tiny.h"
 #include "lattice/cpu/ctc.h"
 
 namespace gtnet::lattice {
@@ -24,9 +25,12 @@ namespace striped {
 constexpr int kVector = 8;                     // lanes come in whole vectors of doubles
 constexpr int kFrames = 4;                     // that share the powers of their lanes
 constexpr float kLowest = -50, kHighest = 20;  // scores lie between: chances from 2^-73 to 2^29
-constexpr double kLeast = 0x1p-550;            // of a lane whose largest alpha is in [1, 2)
-constexpr int32_t kFurthest = 900;             // powers of two between lanes beside each other
-constexpr double kSmallest = std::numeric_limits<float>::min();  // less takes long to multiply
+// The largest alpha of a lane lies in [2^kTop, 2^(kTop + 1)), and the smallest is no less than
+// kLeast.
+constexpr int32_t kTop = 200;
+constexpr double kLeast = 0x1p-550;
+// By how much the power of a lane may be above that of the lane behind it, and below it.
+constexpr int32_t kAbove = 650, kBelow = 900;
 
 GTNET_INLINE double power(int64_t exponent) {
   return extended::power_of_two<double>(std::clamp<int64_t>(exponent, -1023, 1000));
@@ -142,7 +146,7 @@ struct Meet {
       const double share = a_label[i] * label;
       blanks += a_blank[i] * blank;
       labels += share;
-      to[i] = static_cast<float>(share < kSmallest ? 0 : share);
+      to[i] = static_cast<float>(share);
       to_blank[i] = blank * chance_of_blank;
       to_label[i] = label * factor;
     }
@@ -254,12 +258,15 @@ class CtcStriped {
         stripes_(item.length),
         labels_(columns(item)),
         blank_column_(stripes_.column(item.length)),
-        keep_(keep),
+        block_(keep ? block(item.frames, stripes_) : 2),
         skip_(stripes_.width()),
         skip_next_(stripes_.width()),
         lanes_(3 * stripes_.lanes + 1),
-        chances_(rows() * stripes_.width(), false),
-        alphas_(rows() * Row::size(stripes_), false),
+        chances_((keep ? item.frames : 2) * stripes_.width(), false),
+        start_(Row::size(stripes_)),
+        alphas_(block_ * Row::size(stripes_), false),
+        last_(keep ? item.frames / block_ * Row::size(stripes_) : 0, false),
+        keep_(keep),
         powers_((item.frames + kFrames - 1) / kFrames * stripes_.lanes),
         reached_((item.frames + kFrames - 1) / kFrames) {
     for (int32_t i = 1; i < item.length; ++i) {
@@ -272,18 +279,14 @@ class CtcStriped {
   LatticeScore forward() {
     constexpr LatticeScore kUnfit{kNegInf, false, true};
     if (item_.frames < std::max(1, item_.length)) return kUnfit;
-    const Aligned<double> start(Row::size(stripes_));
-    Row from(start.begin(), stripes_);
+    const FlushTiny flush;
+    Row from = before(0);
     from.blank()[0] = 1;
     for (int64_t t = 0; t < item_.frames; ++t) {
-      poll(4 * stripes_.width());
-      if (!read(t)) return kUnfit;
-      const Row to = alpha(t);
-      const float* const chance = chances(t);
-      vectorized(striped::Forward{from, to, ratio(), skip_.begin(), chance, chance[blank_column_]});
-      to.label()[blank_column_] = 0;  // behind the last blank there is no label
-      if (t % kFrames == 0 && !rescale(t, to)) return kUnfit;
-      from = to;
+      if (!read(t) || !step(t, from)) return kUnfit;
+      if (keep_ && (t + 1) % block_ == 0) {
+        std::copy_n(from.begin, Row::size(stripes_), before(t / block_ + 1).begin);
+      }
     }
     const int32_t length = item_.length;
     total_ = last(from.blank(), length);
@@ -299,12 +302,14 @@ class CtcStriped {
       std::fill_n(shares, item_.frames * width, 0.0f);
       return true;
     }
+    const FlushTiny flush;
     const Aligned<double> betas(Row::size(stripes_)), leds(Row::size(stripes_));
     const Row beta(betas.begin(), stripes_), led(leds.begin(), stripes_);
     begin(beta.blank(), item_.length);
     if (item_.length > 0) begin(beta.label(), item_.length - 1);
     for (int64_t t = item_.frames; t-- > 0;) {
       poll(8 * width);
+      if (t % block_ == block_ - 1 && t != item_.frames - 1) again(t / block_);
       const float* const chance = chances(t);
       float* const row = shares + t * width;
       double of_blank = 0, of_labels = 0;
@@ -327,20 +332,35 @@ class CtcStriped {
   const striped::Stripes stripes_;
   const std::vector<int32_t> labels_;
   const int32_t blank_column_;
-  const bool keep_;                         // all frames; without it two take turns
+  const int64_t block_;                     // frames whose alphas are in memory at once
   const Aligned<double> skip_, skip_next_;  // to the label of a column, and to that behind it
   const Aligned<double> lanes_;             // what is known of each lane
   const Aligned<float> chances_;
-  const Aligned<double> alphas_;
+  const Aligned<double> start_, alphas_, last_;  // last: alphas of the last frame of each block
+  const bool keep_;                              // for `backward`
   // Of every kFrames frames: the powers of two that lanes are relative to, and how many lanes were
-  // reached when these were chosen; they are reached one after another.
+  // reached when these were chosen, as they are reached one after another.
   std::vector<int32_t> powers_, reached_;
   ExtendedFloat<double> total_ = ExtendedFloat<double>::zero();
 
-  int64_t rows() const { return keep_ ? item_.frames : 2; }
-  int64_t row(int64_t t) const { return keep_ ? t : t % 2; }
-  Row alpha(int64_t t) const { return {alphas_.begin() + row(t) * Row::size(stripes_), stripes_}; }
-  float* chances(int64_t t) const { return chances_.begin() + row(t) * stripes_.width(); }
+  // As many as stay in a cache, in whole groups that share their powers.
+  static int64_t block(int64_t frames, striped::Stripes stripes) {
+    constexpr int64_t kCached = int64_t{1} << 17;  // numbers
+    const int64_t groups = kCached / Row::size(stripes) / kFrames;
+    return std::max<int64_t>(1, std::min(groups, frames / kFrames + 1)) * kFrames;
+  }
+
+  Row alpha(int64_t t) const {
+    return {alphas_.begin() + t % block_ * Row::size(stripes_), stripes_};
+  }
+  float* chances(int64_t t) const {
+    return chances_.begin() + (keep_ ? t : t % 2) * stripes_.width();
+  }
+  // The alphas before the first frame of a block.
+  Row before(int64_t block) const {
+    const int64_t size = Row::size(stripes_);
+    return {block == 0 ? start_.begin() : last_.begin() + (block - 1) * size, stripes_};
+  }
   int32_t* powers(int64_t t) { return powers_.data() + t / kFrames * stripes_.lanes; }
   double* ratio() const { return lanes_.begin() + 2 * stripes_.lanes; }
 
@@ -355,30 +375,55 @@ class CtcStriped {
     return fits;
   }
 
+  // One frame on. Whether its alphas are not too far apart.
+  bool step(int64_t t, Row& alphas) {
+    poll(4 * stripes_.width());
+    const Row to = alpha(t);
+    const float* const chance = chances(t);
+    vectorized(striped::Forward{alphas, to, ratio(), skip_.begin(), chance, chance[blank_column_]});
+    to.label()[blank_column_] = 0;  // behind the last blank there is no label
+    alphas = to;
+    return t % kFrames != 0 || rescale(t, to);
+  }
+
+  // Makes the alphas of a block once more, as they were.
+  void again(int64_t block) {
+    Row from = before(block);
+    if (block > 0) compare(powers(block * block_ - 1));
+    for (int64_t t = block * block_; t < (block + 1) * block_; ++t) step(t, from);
+  }
+
   void compare(const int32_t* power) const {
     for (int32_t j = 1; j < stripes_.lanes; ++j)
       ratio()[j] = striped::power(power[j - 1] - power[j]);
   }
 
-  // Makes the largest alpha of every lane one in [1, 2). Lanes of nothing but 0 get the power of
-  // the one before. Whether no two are too far apart.
+  // Makes the largest alpha of every lane one near 2^kTop. Lanes that are not reached get the power
+  // of the last that is; those from which no path comes to the end in time are left out. Whether no
+  // two alphas are too far apart.
   bool rescale(int64_t t, Row alphas) {
     const int32_t lanes = stripes_.lanes;
     double *const most = lanes_.begin(), *const least = most + lanes;
     vectorized(striped::Extremes{alphas, most, least});
     int32_t *const power = powers(t), &reached = reached_[t / kFrames];
     if (t > 0) std::copy_n(power - lanes, lanes, power);
+    const int64_t too_early = std::max<int64_t>(0, item_.length - (item_.frames - t));
+    const auto first = static_cast<int32_t>(too_early / stripes_.slots);
+    std::fill_n(most, first, 0.0);
     bool fits = true;
-    for (int32_t j = 0; j < lanes; ++j) {
-      const bool empty = most[j] == 0;
-      const int32_t exponent =
-          empty ? 0 : static_cast<int32_t>(__builtin_bit_cast(uint64_t, most[j]) >> 52) - 1023;
+    for (int32_t j = first; j < lanes; ++j) {
+      if (most[j] == 0) {
+        if (j > first) power[j] = power[j - 1];
+        continue;
+      }
+      const auto exponent =
+          static_cast<int32_t>(__builtin_bit_cast(uint64_t, most[j]) >> 52) - 1023 - striped::kTop;
       most[j] = striped::power(-exponent);
-      power[j] = empty && j > 0 ? power[j - 1] : power[j] + exponent;
-      reached += empty ? 0 : 1;
-      fits = fits && std::abs(exponent) <= striped::kFurthest &&
-             least[j] * most[j] >= striped::kLeast &&
-             (j == 0 || power[j - 1] - power[j] <= striped::kFurthest);
+      power[j] += exponent;
+      reached = j + 1;
+      const int32_t above = j == first ? 0 : power[j - 1] - power[j];
+      fits = fits && std::abs(exponent) < 1000 && least[j] * most[j] >= striped::kLeast &&
+             -striped::kBelow <= above && above <= striped::kAbove;
     }
     vectorized(striped::Scale{alphas, most});
     compare(power);
