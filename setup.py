@@ -38,8 +38,8 @@ from setuptools.modified import newer_group
 ABI = ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-DPy_LIMITED_API=0x030a0000"]
 HOST = ["-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 MATH = ["-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]  # so that loops vectorize
-# Vectors gather with one instruction, where GCC's generic tuning loads lane by lane, and are as wide
-# as AVX-512 has them, where it is used: both compilers take half of a register unless they are told.
+# Vectors gather with one instruction, where GCC's generic tuning loads lane by lane, and are as
+# wide as AVX-512 has them where it is used, of which both compilers take half unless told.
 # On ARM, GCC notes at every pair of doubles that version 10 changed how they are passed.
 PROCESSOR = {
     "x86_64": ["-mtune=sapphirerapids", "-mprefer-vector-width=512"],
