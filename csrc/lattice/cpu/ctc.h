@@ -99,21 +99,26 @@ struct CtcMeet {
   T *all_blanks, *all_labels;    // summed
 
   GTNET_INLINE void operator()() const {
+    // Numbers of its own, which no row can be: Clang would compare the addresses of all rows.
+    const T of_blank = blank_m, scale = scale_m;
+    const Exponent<T> of_blank_at = blank_e, scale_at = scale_e;
     GTNET_SIMD()
     for (int32_t i = window.begin; i < window.end; ++i) {
       const T blank = beta.blank.m[i], label = beta.label.m[i];
       const Exponent<T> blank_at = beta.blank.e[i], label_at = beta.label.e[i];
       // What is 0 must have the exponent of 0, or it hides what it is added to.
       constexpr Exponent<T> kZero = extended::Limits<T>::kZero;
-      const T led_blank = blank * blank_m, led_label = label * chance.m[i];
+      const T led_blank = blank * of_blank, led_label = label * chance.m[i];
+      const Exponent<T> led_blank_at = blank_at + of_blank_at,
+                        led_label_at = label_at + chance.e[i];
       led.blank.m[i] = led_blank;
-      led.blank.e[i] = led_blank == 0 ? kZero : blank_at + blank_e;
+      led.blank.e[i] = led_blank == 0 ? kZero : led_blank_at;
       led.label.m[i] = led_label;
-      led.label.e[i] = led_label == 0 ? kZero : label_at + chance.e[i];
-      blank_share[i] = alpha.blank.m[i] * blank * scale_m *
-                       extended::power_of_two<T>(alpha.blank.e[i] + blank_at + scale_e);
-      label_share[i] = alpha.label.m[i] * label * scale_m *
-                       extended::power_of_two<T>(alpha.label.e[i] + label_at + scale_e);
+      led.label.e[i] = led_label == 0 ? kZero : led_label_at;
+      blank_share[i] = alpha.blank.m[i] * blank * scale *
+                       extended::power_of_two<T>(alpha.blank.e[i] + blank_at + scale_at);
+      label_share[i] = alpha.label.m[i] * label * scale *
+                       extended::power_of_two<T>(alpha.label.e[i] + label_at + scale_at);
     }
     *all_blanks = sum(blank_share);
     *all_labels = sum(label_share);
