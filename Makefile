@@ -24,6 +24,7 @@ help:
 	@echo "make docs       build the documentation into build/site"
 	@echo "make wheel      build and audit an sdist and an abi3 wheel in dist/"
 	@echo "make wheel-aarch64, test-aarch64  the wheel for 64-bit ARM; tests of it, emulated"
+	@echo "make wheel-macos  the wheel for macOS on Apple silicon, not run"
 	@echo "make recipe     check the conda recipe"
 	@echo "make clean      remove everything these targets made"
 
@@ -123,6 +124,11 @@ wheel: .venv/has-dist
 .PHONY: wheel-aarch64 test-aarch64
 wheel-aarch64 test-aarch64: %-aarch64: .venv/has-dist
 	.ci/aarch64 $*
+
+# Cross-compiled and not run: from Linux it can only be linked.
+.PHONY: wheel-macos
+wheel-macos: .venv/has-dist
+	.ci/macos
 
 # Whether the conda recipe can be rendered and is up to date; rattler-build makes the package.
 recipe: .venv/has-dist

@@ -18,6 +18,7 @@ from benchmarks.installed import (
     k2_exact,
     optax_ctc,
     torch_struct_crf,
+    torchaudio_align,
 )
 from benchmarks.lexicons import looping_lexicon
 from benchmarks.tagging import tagging_cases
@@ -47,13 +48,14 @@ def emission_cases(lexicon: gtnet.Graph, smaller: gtnet.Graph) -> Iterator[Case]
 
 
 def alignments() -> Iterator[Case]:
-    """The best path of a CTC graph, one item."""
+    """The best path of a CTC graph, one item, beside torchaudio's."""
     for frames, length in ALIGNED:
         log_probs, targets, *_ = ctc_inputs((1, frames, 32, length))
         given = (log_probs.detach(), targets)
         yield Case(
             f"forced_align, T{frames} C32 L{length}",
             lambda given=given: gtnet.forced_align(*given),
+            torchaudio_align(*given),
             per=frames * (2 * length + 1),
             unit="frame and state",
         )

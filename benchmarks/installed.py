@@ -1,6 +1,6 @@
 """The same work done by peers, where they are installed: `make bench` installs those that have a
 wheel for current versions of Python and torch. gtn, k2 and torch-struct have none: somebody must
-have built them.
+have built them. torchaudio's wheel wants the libraries of CUDA.
 """
 
 from __future__ import annotations
@@ -49,6 +49,16 @@ def optax_ctc(scores: Tensor, targets: Tensor) -> dict[str, Work]:
 
     gradient = jax.jit(jax.grad(total))
     return {"optax": lambda: gradient(logits).block_until_ready()}
+
+
+def torchaudio_align(scores: Tensor, targets: Tensor) -> dict[str, Work]:
+    """torchaudio's best alignment of one item."""
+    if importlib.util.find_spec("torchaudio") is None:
+        return {}
+    from torchaudio.functional import forced_align
+
+    labels = targets.int()
+    return {"torchaudio": lambda: forced_align(scores, labels)}
 
 
 def gtn_product(scores: Tensor, graph: gtnet.Graph, *, learning: bool) -> dict[str, Work]:

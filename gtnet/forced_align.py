@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -38,21 +39,48 @@ class Span(NamedTuple):
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ForcedAlignment:
     """The best alignments of a batch.
 
     `labels` int64 [batch, frames], the label of each frame, and `scores` [batch, frames], their
     log-probabilities; -1 and 0 beyond an item's frames and in items without an alignment. `tokens`
-    and, where words were asked for, `words` are the spans of each item, none for those.
-    `total` [batch] is the score of the whole alignment, -inf where there is none.
+    and, where words were asked for, `words` are the spans of each item, none for those; they are
+    made when they are first asked for. `total` [batch] is the score of the whole alignment, -inf
+    where there is none.
     """
 
     labels: Tensor
     scores: Tensor
-    tokens: list[list[Span]]
-    words: list[list[Span]] | None
     total: Tensor
+    _states: Tensor = field(repr=False)
+    _rows: list[Tensor] = field(repr=False)
+    _words: list[list[int]] | None = field(repr=False)
+
+    @cached_property
+    def tokens(self) -> list[list[Span]]:
+        """The spans of the tokens of each item."""
+        return [
+            _spans(row.tolist(), state[state >= 0], sums)
+            for row, state, sums in zip(
+                self._rows, self._states.cpu().numpy(), self._sums, strict=True
+            )
+        ]
+
+    @cached_property
+    def words(self) -> list[list[Span]] | None:
+        """The spans of the words of each item, None where none were asked for."""
+        if self._words is None:
+            return None
+        return [
+            _joined(found, sizes if found else [], sums)
+            for found, sizes, sums in zip(self.tokens, self._words, self._sums, strict=True)
+        ]
+
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        """The scores of the frames before each, [batch, frames + 1]."""
+        return pad(self.scores.detach().double().cumsum(1), (1, 0)).cpu().numpy()
 
 
 @named
@@ -190,30 +218,21 @@ def _read(
     blank: int,
     words: list[list[int]] | None,
 ) -> ForcedAlignment:
-    """The states of frames as labels and spans."""
+    """The states of frames as labels and their scores."""
     inside = states >= 0
-    target = pad_sequence([*rows, states.new_zeros(1)], batch_first=True)[:-1].to(states.device)
+    copied = pad_sequence([*rows, torch.zeros(1, dtype=torch.int64)], batch_first=True)[:-1]
+    target = copied.to(states.device)
     token = (states // 2).clamp(0, target.shape[1] - 1)
     labels = torch.where(states % 2 == 1, target.gather(1, token), blank)
     labels = torch.where(inside, labels, -1)
     seen = emissions.scores.gather(2, labels.clamp(min=0)[:, :, None]).squeeze(2)
     scores = torch.where(inside, seen, 0)
-    wide = scores.double()
     assert emissions.lengths is not None
     empty = torch.tensor([not len(row) for row in rows], device=states.device)
     reached = inside.any(1) | empty & (emissions.lengths.to(states.device) == 0)
-    total = torch.where(reached, wide.sum(1), -torch.inf).to(scores.dtype)
-    all_sums = pad(wide.detach().cumsum(1), (1, 0)).cpu().numpy()
-    tokens: list[list[Span]] = []
-    for row, state, sums in zip(rows, states.cpu().numpy(), all_sums, strict=True):
-        tokens.append(_spans(row.tolist(), state[state >= 0], sums))
-    spoken = None
-    if words is not None:
-        spoken = [
-            _joined(found, sizes if found else [], sums)
-            for found, sizes, sums in zip(tokens, words, all_sums, strict=True)
-        ]
-    return ForcedAlignment(labels, scores, tokens, spoken, total)
+    total = torch.where(reached, scores.sum(1, dtype=torch.float64), -torch.inf).to(scores.dtype)
+    own = [row[: len(given)] for row, given in zip(copied, rows, strict=True)]
+    return ForcedAlignment(labels, scores, total, states, own, words)
 
 
 def _spans(labels: list[int], states: np.ndarray, sums: np.ndarray) -> list[Span]:

@@ -77,7 +77,46 @@ def test_ctc_loss_of_impossible_labels_needs_no_float64():
         scores -= 100 * (torch.rand(scores.shape, generator=generator) > 0.8)
         never = torch.rand(scores.shape, generator=generator) < 0.15
         leaf = scores.masked_fill(never, -torch.inf).requires_grad_()
-        assert used_by(learn, leaf, targets) == {"fused CTC": 1}
+        used = used_by(learn, leaf, targets)
+        assert "float64" not in used and used["fused CTC"] == 1
+
+
+def lines_of_a_sure_network(batch, frames, length, sure):
+    """Log-probabilities of a network that knows where the labels are, and these."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(1, 30, (batch, length), generator=generator)
+    scores = torch.randn(frames, batch, 30, generator=generator)
+    scores[..., 0] += sure / 2
+    at = torch.linspace(1, frames - 2, length).long()
+    scores[at[:, None], torch.arange(batch), targets.T] += sure
+    return scores.log_softmax(2), targets
+
+
+@pytest.mark.parametrize("length", [1, 30, 95, 96, 400, 700])
+@pytest.mark.parametrize("sure", [0.0, 8.0, 16.0])
+def test_ctc_loss_of_what_networks_say_is_read_once(length, sure):
+    log_probs, targets = lines_of_a_sure_network(2, 4 * length + 6, length, sure)
+
+    def learn(leaf):
+        lengths = ([len(leaf)] * 2, [length] * 2)
+        ctc_loss(leaf, targets, *lengths, reduction="sum").backward()
+
+    exact = log_probs.double().requires_grad_()
+    leaf = log_probs.requires_grad_()
+    assert used_by(learn, leaf) == {"fused CTC": 2}
+    learn(exact)
+    torch.testing.assert_close(leaf.grad, exact.grad.float(), rtol=0, atol=1e-6)
+
+
+def test_ctc_loss_of_scores_too_far_apart_is_read_again():
+    log_probs, targets = lines_of_a_sure_network(1, 300, 60, 10.0)
+    for apart in (
+        log_probs - 100 * (torch.arange(30) == targets[0, 30]),  # a label that never comes
+        log_probs.masked_fill(torch.arange(300)[:, None, None] == 50, -torch.inf),
+        3 * torch.randn(300, 1, 30, generator=torch.Generator().manual_seed(0)).cumsum(0),
+    ):
+        used = used_by(ctc_loss, apart, targets, [300], [60])
+        assert used == {"fused CTC": 1, "CTC again": 1}
 
 
 def test_ctc_loss_is_a_lattice_where_one_operator_does_not_do():

@@ -8,8 +8,8 @@ import torch
 from gtnet import Emissions, ctc_graph, forced_align, viterbi_score
 from gtnet.losses import ctc_loss
 
-SIZES = [0, 1, 2, 14, 15, 16, 17, 31, 32, 33, 48]
-"""Labels of targets, on both sides of what vectors hold."""
+SIZES = [0, 1, 2, 7, 8, 9, 14, 15, 16, 17, 31, 32, 33, 48, 95, 96, 97]
+"""Labels of targets, on both sides of what vectors and their lanes hold."""
 
 
 def both(scores, target, frames):

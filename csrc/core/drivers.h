@@ -9,6 +9,7 @@ namespace gtnet {
 
 enum class Driver : int {
   kFusedCtc,        // items of a CTC loss in one operator
+  kCtcAgain,        // of those, items whose numbers are too far apart to share exponents
   kInterleaved,     // passes over items that share a graph, in the lanes of a vector
   kDense,           // items alone whose graph is a matrix
   kScaledRows,      // passes over an item alone whose arcs are of about one size

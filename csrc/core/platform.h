@@ -28,6 +28,14 @@
 #define GTNET_SIMD(clauses) GTNET_PRAGMA(omp simd clauses)
 #endif
 
+// After GTNET_SIMD, for a loop over lanes that gathers or chooses: Clang would first write out its
+// rounds, and then finds few vectors in them.
+#ifdef __clang__
+#define GTNET_ROLLED GTNET_PRAGMA(clang loop unroll(disable))
+#else
+#define GTNET_ROLLED
+#endif
+
 // A CPU takes the arcs of a state in vectors; a GPU thread, real or emulated, one by one.
 #if !defined(__CUDA_ARCH__) && !defined(GTNET_EMULATED)
 #define GTNET_VECTORS

@@ -9,13 +9,6 @@
 #define GTNET_INSTRUCTION_SETS
 #endif
 
-// GCC takes half of a register unless it is told; Clang knows no such words.
-#ifdef __clang__
-#define GTNET_WIDE ""
-#else
-#define GTNET_WIDE ",prefer-vector-width=512"
-#endif
-
 namespace gtnet {
 
 enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
@@ -39,8 +32,8 @@ inline InstructionSet instruction_set() {
 template <class Body>
 struct Vectorized {
 #ifdef GTNET_INSTRUCTION_SETS
-  __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma" GTNET_WIDE))) static void
-  avx512(const Body& body) {
+  __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"))) static void avx512(
+      const Body& body) {
     body();
   }
   __attribute__((target("avx2,fma"))) static void avx2(const Body& body) { body(); }

@@ -13,6 +13,7 @@ from gtnet._ops.library import fake, operators, vector
 # In the order of csrc/core/drivers.h, which says what is counted.
 NAMES = (
     "fused CTC",
+    "CTC again",
     "interleaved",
     "dense",
     "scaled rows",

@@ -23,6 +23,7 @@ GTNET_INLINE void best_lanes(const int32_t* other, const Score* weight, const do
     return A == kGathered ? other[j + i] : A == kContiguous ? i : 0;
   };
   GTNET_SIMD()
+  GTNET_ROLLED
   for (int i = 0; i < L; ++i) {
     double high = best[i];
     const double y0 = x0[at(0, i)] + static_cast<double>(weight[i]);
@@ -79,6 +80,7 @@ struct BestRows {
     } else if (rows.kind[k] == kInOrder && !kAdding) {
       const int32_t first = to[0];
       GTNET_SIMD()
+      GTNET_ROLLED
       for (int i = 0; i < kLanes; ++i) {
         out[first + i] = best[i] + static_cast<double>(emission[label[first + i]]);
       }

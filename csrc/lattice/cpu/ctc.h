@@ -99,21 +99,26 @@ struct CtcMeet {
   T *all_blanks, *all_labels;    // summed
 
   GTNET_INLINE void operator()() const {
+    // Numbers of its own, which no row can be: Clang would compare the addresses of all rows.
+    const T of_blank = blank_m, scale = scale_m;
+    const Exponent<T> of_blank_at = blank_e, scale_at = scale_e;
     GTNET_SIMD()
     for (int32_t i = window.begin; i < window.end; ++i) {
       const T blank = beta.blank.m[i], label = beta.label.m[i];
       const Exponent<T> blank_at = beta.blank.e[i], label_at = beta.label.e[i];
       // What is 0 must have the exponent of 0, or it hides what it is added to.
       constexpr Exponent<T> kZero = extended::Limits<T>::kZero;
-      const T led_blank = blank * blank_m, led_label = label * chance.m[i];
+      const T led_blank = blank * of_blank, led_label = label * chance.m[i];
+      const Exponent<T> led_blank_at = blank_at + of_blank_at,
+                        led_label_at = label_at + chance.e[i];
       led.blank.m[i] = led_blank;
-      led.blank.e[i] = led_blank == 0 ? kZero : blank_at + blank_e;
+      led.blank.e[i] = led_blank == 0 ? kZero : led_blank_at;
       led.label.m[i] = led_label;
-      led.label.e[i] = led_label == 0 ? kZero : label_at + chance.e[i];
-      blank_share[i] = alpha.blank.m[i] * blank * scale_m *
-                       extended::power_of_two<T>(alpha.blank.e[i] + blank_at + scale_e);
-      label_share[i] = alpha.label.m[i] * label * scale_m *
-                       extended::power_of_two<T>(alpha.label.e[i] + label_at + scale_e);
+      led.label.e[i] = led_label == 0 ? kZero : led_label_at;
+      blank_share[i] = alpha.blank.m[i] * blank * scale *
+                       extended::power_of_two<T>(alpha.blank.e[i] + blank_at + scale_at);
+      label_share[i] = alpha.label.m[i] * label * scale *
+                       extended::power_of_two<T>(alpha.label.e[i] + label_at + scale_at);
     }
     *all_blanks = sum(blank_share);
     *all_labels = sum(label_share);
@@ -165,7 +170,7 @@ class CtcPass {
   explicit CtcPass(const CtcItem<Score>& item, bool keep)
       : item_(item),
         width_(item.width()),
-        labels_(columns(item)),
+        labels_(local_labels(item)),
         rows_(rows_of(item, labels_)),
         kept_factors_(keep ? item.frames * LabelArray::size(rows_.steps.num_labels) : 0, false),
         kept_doubles_(keep ? 2 * item.frames : 0),
@@ -208,12 +213,19 @@ class CtcPass {
     return {total_.log() + offset, true, frame_.valid};
   }
 
-  // How probable the labels of the target and then the blank are, [frames, length + 1]. Whether
-  // the arithmetic was good enough.
-  bool backward(Score* shares) {
+  // The labels of the target, and then the blank.
+  static std::vector<int32_t> columns(const CtcItem<Score>& item) {
+    std::vector<int32_t> labels(item.target, item.target + item.length);
+    labels.push_back(item.blank);
+    return labels;
+  }
+
+  // How probable the label of each column is, [frames, width], of which those behind the first ones
+  // are 0. Whether the arithmetic was good enough.
+  bool backward(Score* shares, int64_t width) {
     const int32_t length = item_.length;
     if (total_.m == 0) {
-      std::fill_n(shares, item_.frames * (length + 1), Score{0});
+      std::fill_n(shares, item_.frames * width, Score{0});
       return true;
     }
     const Array<T> blanks(width_), labels(width_), led_blanks(width_), led_labels(width_);
@@ -236,13 +248,14 @@ class CtcPass {
       // All paths go through a frame: their shares are made to add up to 1.
       if (!(std::abs(static_cast<double>(met) - 1) < kTolerance)) return false;
       const T share = T{1} / met;
-      Score* const row = shares + t * (length + 1);
+      Score* const row = shares + t * width;
       const int32_t first = std::min(window.begin, length), last = std::min(window.end, length);
       std::fill_n(row, first, Score{0});
       for (int32_t i = first; i < last; ++i)
         row[i] = static_cast<Score>(label_share.begin()[i] * share);
       std::fill(row + last, row + length, Score{0});
       row[length] = static_cast<Score>(of_blank * share);
+      std::fill(row + length + 1, row + width, Score{0});
       if (t == 0) break;
       led.clear_lanes_at(window.begin - kLanes);
       led.clear_lanes_at(window.end);
@@ -267,11 +280,10 @@ class CtcPass {
   double spreads_ = 0;
   ExtendedFloat<T> total_ = ExtendedFloat<T>::zero();
 
-  // The labels to be read of each frame, behind what stands for none: the target, then the blank.
-  static std::vector<int32_t> columns(const CtcItem<Score>& item) {
-    std::vector<int32_t> labels{0};
-    labels.insert(labels.end(), item.target, item.target + item.length);
-    labels.push_back(item.blank);
+  // The labels to be read of each frame, behind what stands for none.
+  static std::vector<int32_t> local_labels(const CtcItem<Score>& item) {
+    std::vector<int32_t> labels = columns(item);
+    labels.insert(labels.begin(), 0);
     return labels;
   }
 

@@ -56,6 +56,19 @@ struct LabelArray {
 // Of rows no longer than this all is fetched, of longer ones what is read.
 constexpr int64_t kFarApart = 256;
 
+// Fetches what is to be read of a row: `labels` [count].
+template <class Score>
+GTNET_INLINE void fetch(const Score* row, int64_t row_size, const int32_t* labels, int32_t count) {
+  constexpr int64_t kFetched = 64 / sizeof(Score);
+  if (row_size < kFarApart) {
+    for (int64_t column = 0; column < row_size; column += kFetched) {
+      __builtin_prefetch(row + column);
+    }
+  } else {
+    for (int32_t l = 0; l < count; ++l) __builtin_prefetch(row + labels[l]);
+  }
+}
+
 // factors[l] = exp(row[labels[l]] - top), and what is to be known about the row. Arrays are written
 // in whole vectors: a scalar rest would cost more than all the others.
 template <class T, class Score>
@@ -114,7 +127,6 @@ struct ReadRow {
  private:
   static constexpr double kHighest =
       sizeof(Score) == 8 ? 0x1p1000 : 0x1p107;  // gtnet._checks.HIGHEST
-  static constexpr int64_t kFetched = 64 / sizeof(Score);
 
   // Into x[1, end); what is no label any more repeats one.
   GTNET_INLINE void gather(int32_t end) const {
@@ -133,14 +145,9 @@ struct ReadRow {
     }
     GTNET_SIMD()
     for (int32_t i = l; i < end; ++i) x[i] = row[labels[i < num_labels ? i : 1]];
-    if (next == nullptr) return;
-    if (row_size < kFarApart) {
-      for (int64_t column = 0; column < row_size; column += kFetched) {
-        __builtin_prefetch(next + column);
-      }
-    } else if (!contiguous) {
-      for (l = 1; l < num_labels; ++l) __builtin_prefetch(next + labels[l]);
-    }
+    // Long rows of labels that follow each other a processor fetches itself.
+    if (next == nullptr || (contiguous && row_size >= kFarApart)) return;
+    fetch(next, row_size, labels + 1, num_labels - 1);
   }
 };
 

@@ -2,7 +2,7 @@
 #include <optional>
 
 #include "core/drivers.h"
-#include "lattice/cpu/ctc.h"
+#include "lattice/cpu/ctc_striped.h"
 #include "lattice/cpu/ctc_viterbi.h"
 #include "ops/cpu/lattice.h"
 #include "rewrite/cpu/ctc_topology.h"
@@ -97,13 +97,49 @@ class CtcBatch {
   std::vector<int64_t> begin_;
 };
 
-// The loss of one item in arithmetic T, and how probable its labels are unless that is null.
+// What is wanted of one item besides its loss: how probable the label of each column is in every
+// frame, unless that is null, and which labels these are.
+template <class Score>
+struct CtcShares {
+  Score* shares;  // [frames, width]
+  int32_t* columns;
+  int64_t width;
+
+  void label(const std::vector<int32_t>& labels, int32_t blank) const {
+    std::fill(std::copy(labels.begin(), labels.end(), columns), columns + width, blank);
+  }
+};
+
+// The loss of one item in arithmetic T.
 template <class T, class Score>
-lattice::LatticeScore lose(const lattice::CtcItem<Score>& item, Score* shares) {
-  lattice::CtcPass<T, Score> pass(item, shares != nullptr);
+lattice::LatticeScore lose(const lattice::CtcItem<Score>& item, const CtcShares<Score>& wanted) {
+  lattice::CtcPass<T, Score> pass(item, wanted.shares != nullptr);
   lattice::LatticeScore result = pass.forward();
-  if (shares != nullptr) result.fits = result.fits && pass.backward(shares);
+  wanted.label(pass.columns(item), item.blank);
+  if (wanted.shares != nullptr) {
+    result.fits = result.fits && pass.backward(wanted.shares, wanted.width);
+  }
   return result;
+}
+
+// The same by the way that takes least time.
+lattice::LatticeScore lose_fast(const lattice::CtcItem<float>& item,
+                                const CtcShares<float>& wanted) {
+  lattice::CtcStriped pass(item, wanted.shares != nullptr);
+  lattice::LatticeScore result = pass.forward();
+  wanted.label(pass.columns(item), item.blank);
+  if (wanted.shares != nullptr) result.fits = result.fits && pass.backward(wanted.shares);
+  if (result.fits || !result.valid) return result;
+  count(Driver::kCtcAgain);
+  result = lose<float>(item, wanted);
+  if (result.fits || !result.valid) return result;
+  count(Driver::kDouble);
+  return lose<double>(item, wanted);
+}
+
+lattice::LatticeScore lose_fast(const lattice::CtcItem<double>& item,
+                                const CtcShares<double>& wanted) {
+  return lose<double>(item, wanted);
 }
 
 // Minus the forward scores of emissions and the topologies of targets; to `keep` for the gradient,
@@ -115,10 +151,10 @@ Tensors ctc_loss(Tensor scores, Tensor lengths, Tensor targets, Tensor target_le
   const CtcBatch batch(scores, lengths, targets, target_lengths, blank);
   if (!batch.valid()) return {};
   const int64_t size = batch.size();
-  const std::vector<int64_t> columns_at =
-                                 offsets(size, [&](int64_t b) { return batch.length(b) + 1; }),
+  const auto width = [&](int64_t b) { return lattice::CtcStriped::width(batch.length(b)); };
+  const std::vector<int64_t> columns_at = offsets(size, width),
                              kept = offsets(size, [&](int64_t b) {
-                               return keep ? batch.frames(b) * (batch.length(b) + 1) : 0;
+                               return keep ? batch.frames(b) * width(b) : 0;
                              });
   return with_scores(scores, [&](auto zero) -> Tensors {
     using Score = decltype(zero);
@@ -131,15 +167,9 @@ Tensors ctc_loss(Tensor scores, Tensor lengths, Tensor targets, Tensor target_le
     std::copy(columns_at.begin(), columns_at.end(), output<int64_t>(column_offsets));
     std::vector<char> fits(size);
     for_each_graph(size, batch.work(), [&](int64_t b) {
-      const lattice::CtcItem<Score> item = batch.item<Score>(b);
-      std::copy_n(item.target, item.length, column + columns_at[b]);
-      column[columns_at[b + 1] - 1] = item.blank;
-      Score* const of_item = keep ? of_labels + kept[b] : nullptr;
-      lattice::LatticeScore result = lose<Score>(item, of_item);
-      if (!result.fits && result.valid && !std::is_same_v<Score, double>) {
-        count(Driver::kDouble);
-        result = lose<double>(item, of_item);
-      }
+      const lattice::LatticeScore result = lose_fast(
+          batch.item<Score>(b), {keep ? of_labels + kept[b] : nullptr, column + columns_at[b],
+                                 columns_at[b + 1] - columns_at[b]});
       losses[b] = static_cast<Score>(-result.score);
       fits[b] = result.fits && result.valid;
     });

@@ -54,7 +54,7 @@ std::vector<lattice::LatticePath> paths_together(const LatticeBatch<Score>& batc
   const int64_t together = 16 * int64_t{graph.steps.num_positions} <= kNear ? 8 : 4;
   for_each_graph((batch.size + together - 1) / together, batch.work(), [&](int64_t group) {
     const auto begin = items.begin() + together * group;
-    const std::vector<Item> own(begin, begin + std::min(together, items.end() - begin));
+    const std::vector<Item> own(begin, begin + std::min<int64_t>(together, items.end() - begin));
     own.size() > 4 ? find_together<8>(graph, batch, own, like, found)
                    : find_together<4>(graph, batch, own, like, found);
   });

@@ -84,12 +84,14 @@ struct LogPosteriors {
     if (first != kNone) {
       const T* const w = weights + first;
       GTNET_SIMD()
+      GTNET_ROLLED
       for (int i = 0; i < kLanes; ++i) {
         x[i] = i < count ? from + (after[to[i]] + static_cast<double>(w[i])) : kNegInf;
       }
     } else {
       const T* const w = weights;
       GTNET_SIMD()
+      GTNET_ROLLED
       for (int i = 0; i < kLanes; ++i) {
         x[i] = i < count ? from + (after[to[i]] + static_cast<double>(w[arcs[i]])) : kNegInf;
       }
@@ -97,6 +99,7 @@ struct LogPosteriors {
     const T scale = grad_score[graph];
     T grads[kLanes];
     GTNET_SIMD()
+    GTNET_ROLLED
     for (int i = 0; i < kLanes; ++i) {
       const T chance = exp_of<T>(x[i]);
       lanes[i] += static_cast<double>(chance);
@@ -105,6 +108,7 @@ struct LogPosteriors {
     if (first != kNone) {
       T* const written = grad_weights + first;
       GTNET_SIMD()
+      GTNET_ROLLED
       for (int i = 0; i < kLanes; ++i) {
         if (i < count) written[i] = grads[i];
       }

@@ -59,6 +59,7 @@ struct Read {
     for (int32_t l = 1; l < num_labels; ++l) {
       const T* const x = factor + int64_t{l} * L;
       GTNET_SIMD()
+      GTNET_ROLLED
       for (int i = 0; i < L; ++i) {
         wrong[i] |= x[i] < kInfinity ? 0 : 1;
         best[i] = x[i] > best[i] ? x[i] : best[i];
@@ -67,6 +68,7 @@ struct Read {
       }
     }
     GTNET_SIMD()
+    GTNET_ROLLED
     for (int i = 0; i < L; ++i) {
       top[i] = best[i] == -kInfinity ? T{0} : best[i];
       const T low = worst[i] == kInfinity ? top[i] : worst[i];
@@ -77,6 +79,7 @@ struct Read {
     for (int32_t l = 1; l < num_labels; ++l) {
       T* const x = factor + int64_t{l} * L;
       GTNET_SIMD()
+      GTNET_ROLLED
       for (int i = 0; i < L; ++i) x[i] = exp_below(x[i], top[i]) * lift[i];
     }
   }
