@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import stat
 import threading
@@ -133,7 +134,9 @@ def read_bytes(function: str, path: PathLike) -> bytes:
             raise ValueError(f"{function}: {name} is not compressed by gzip, as its name says")
         return data
     try:
-        return gzip.decompress(data)
+        # Not gzip.decompress, which copies what is left of the file behind each of its members.
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            return file.read()
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{function}: {name} is damaged or cut: {error}") from None
 

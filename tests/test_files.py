@@ -73,6 +73,13 @@ def test_readers_take_what_editors_and_archives_make(tmp_path, kind):
     assert same(read(plain), expected)
 
 
+def test_a_text_of_very_many_members_of_gzip_is_read(tmp_path):
+    """As block compression writes them; a way that copies the rest for each would take minutes."""
+    file = tmp_path / "symbols.gz"
+    file.write_bytes(b"".join(gzip.compress(f"s{n} {n}\n".encode(), 1) for n in range(1, 100_001)))
+    assert len(SymbolTable.read(file)) == 100_000
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_a_last_line_without_its_end_is_read_with_a_warning(tmp_path, kind, recwarn):
     read, text = TEXTS[kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +122,9 @@ def idx_glyphs(root: str | Path, *, part: str = "train") -> list[Glyph]:
     ):
         path = Path(root) / name
         try:
-            data = gzip.decompress(path.read_bytes())
-        except (OSError, EOFError) as error:
+            with gzip.open(path) as file:
+                data = file.read()
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"idx_glyphs: cannot read {path}: {error}") from error
         found = int.from_bytes(data[:4], "big")
         count, skip = int.from_bytes(data[4:8], "big"), 16 if magic == 2051 else 8
