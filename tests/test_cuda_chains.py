@@ -76,6 +76,20 @@ def test_what_does_not_fit_into_shared_memory_gives_the_same_bits(emulated_only)
     assert_same(results[0], found(scores, [7, 5, 6], graph, on=None))
 
 
+@pytest.mark.parametrize("frames", [9, 16, 30])
+def test_alphas_that_are_found_again_give_the_same_bits(monkeypatch, frames):
+    """Lengths on both sides of what is kept, an empty item, epsilons."""
+    graph = star(6, 3, epsilons=True)
+    scores = torch.randn(5, frames, 3)
+    lengths = [frames, frames - 1, frames // 2, 1, 0]
+    results = []
+    for most in ("1000000000", "0"):
+        monkeypatch.setenv("GTNET_CHECKPOINT_BYTES", most)
+        results.append(found(scores, lengths, graph, on=emulated.OnGpu(48 << 10)))
+    assert all(emulated.same_bits(*pair) for pair in zip(*results, strict=True))
+    assert_same(results[0], found(scores, lengths, graph, on=None))
+
+
 def arguments(scores: torch.Tensor, lengths: list[int], graph: Graph) -> tuple:
     assert isinstance(graph.topology.steps, Steps)
     graph_scores = (graph.weights, graph.start, graph.accept)

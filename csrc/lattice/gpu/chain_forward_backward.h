@@ -10,14 +10,30 @@
 
 namespace gtnet::lattice {
 
-// The alphas of all frames, [items, frames + 1, slots].
+// The alphas of cuts, [items, rows, slots]: those of all, or of every so many and of the last
+// (checkpoints, Griewank 1992). There is room to find those in between again, [items, every,
+// slots].
 template <class T>
 struct Alphas {
-  Span<ExtendedFloat<T>> all;
-  int64_t frames, slots;
+  Span<ExtendedFloat<T>> kept;
+  int64_t frames, slots, every = 1;
+  Span<ExtendedFloat<T>> between = nullptr;
 
+  GTNET_HD static int64_t rows(int64_t frames, int64_t every) {
+    return every == 1 ? frames + 1 : frames / every + 2;
+  }
+  GTNET_HD bool keeps(int64_t t) const { return t % every == 0; }
   GTNET_HD Span<ExtendedFloat<T>> at(int64_t item, int64_t t, int32_t used) const {
-    return all.part((item * (frames + 1) + t) * slots, used);
+    if (!keeps(t)) return between.part((item * every + t % every) * slots, used);
+    return row(item, t / every, used);
+  }
+  GTNET_HD Span<ExtendedFloat<T>> last(int64_t item, int64_t length, int32_t used) const {
+    return row(item, every == 1 ? length : frames / every + 1, used);
+  }
+
+ private:
+  GTNET_HD Span<ExtendedFloat<T>> row(int64_t item, int64_t number, int32_t used) const {
+    return kept.part((item * rows(frames, every) + number) * slots, used);
   }
 };
 
@@ -60,7 +76,7 @@ struct ChainForward {
     chain.walk(
         block, [&](int64_t t) { read_factors(block, grid, steps, item, t, factor[t], flags); },
         [&](int32_t phase, int64_t from, int64_t to) {
-          if (keep && phase == 0 && from < to) {
+          if (keep && phase == 0 && from < to && alphas.keeps(from)) {
             copy(block, here[from], alphas.at(item, from, steps.slots), steps.slots);
           }
           sum_phase<T>(block, steps, steps.forth, grid.entry_weights, phase, here[from], here[to],
@@ -73,7 +89,7 @@ struct ChainForward {
     });
     if (!keep) return;
     // Where the score is no number nothing has a gradient.
-    const Span<N> kept = alphas.at(item, frames, steps.slots);
+    const Span<N> kept = alphas.last(item, frames, steps.slots);
     block.each(steps.slots,
                [=](int64_t p) { kept[p] = total.is_right(flags[0]) ? last[p] : N::zero(); });
   }
@@ -149,7 +165,7 @@ struct ChainBackward {
     const Span<N> beta = workspace.take<N>(steps.slots), read = workspace.take<N>(steps.slots);
     const Span<T> gamma = workspace.take<T>(steps.slots), totals = workspace.take<T>(steps.totals);
 
-    const Span<N> last = alphas.at(item, frames, steps.slots);
+    const Span<N> last = alphas.last(item, frames, steps.slots);
     const N total = grid.total(block, last, accept, states, parts, flags);
     if (total.m == 0) return;
     const T inverse = T{1} / total.m;
@@ -166,8 +182,8 @@ struct ChainBackward {
     const auto run = [&](int32_t phase, Span<N> from, int64_t t, double scale) {
       const bool by_frame = counting && by == CountBy::kFrameAndArc;
       const Span<double> here = by_frame ? own_counts.part(t * num_arcs, num_arcs) : own_counts;
-      const ArcCounts<T> uses{
-          here, by != CountBy::kEntry, alphas.at(item, t, steps.slots), inverse, total.e, scale};
+      const Span<const N> near = t == frames ? last : alphas.at(item, t, steps.slots);
+      const ArcCounts<T> uses{here, by != CountBy::kEntry, near, inverse, total.e, scale};
       sum_phase<T>(block, steps, steps.back, grid.entry_weights, phase, from, beta, nullptr, uses,
                    flags);
     };
@@ -177,7 +193,12 @@ struct ChainBackward {
     }
     const Span<const int32_t> label = steps.label;
     for (int64_t t = frames; t-- > 0;) {
-      const Span<const N> after = alphas.at(item, t + 1, steps.slots);
+      if (alphas.every > 1 && (t + 1 == frames || alphas.keeps(t + 1))) {
+        find_again(block, steps, item, t / alphas.every * alphas.every, t, factor, flags);
+        read_factors(block, grid, steps, item, t, factor[t], flags);
+        block.sync();
+      }
+      const Span<const N> after = t + 1 == frames ? last : alphas.at(item, t + 1, steps.slots);
       const Span<N> emission = factor[t];
       if (t + 1 < frames) write_row(block, steps, item, t + 1, totals, sums[t + 1]);
       block.partial(
@@ -222,6 +243,24 @@ struct ChainBackward {
   }
 
  private:
+  // The alphas of the cuts after `begin`, whose are there, up to `end`.
+  template <class Block>
+  GTNET_KERNEL void find_again(Block& block, const layout::TransitionPrograms& steps, int64_t item,
+                               int64_t begin, int64_t end,
+                               const block::Turns<ExtendedFloat<T>>& factor,
+                               Span<int32_t> flags) const {
+    for (int64_t t = begin; t < end; ++t) {
+      read_factors(block, grid, steps, item, t, factor[t], flags);
+      block.sync();
+      for (int32_t phase = 0; phase < steps.forth.phases; ++phase) {
+        sum_phase<T>(block, steps, steps.forth, grid.entry_weights, phase,
+                     alphas.at(item, t, steps.slots), alphas.at(item, t + 1, steps.slots),
+                     factor[t], {}, flags);
+        block.sync();
+      }
+    }
+  }
+
   GTNET_HD Span<double> counts_of(int64_t item, const layout::TransitionPrograms& steps) const {
     if (by != CountBy::kEntry) {
       return counts.part(counts_at[item], counts_at[item + 1] - counts_at[item]);

@@ -3,6 +3,10 @@
 // launches need, on the CPU, so that nothing waits for the device.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
 #include "lattice/gpu/chain_forward_backward.h"
 #include "ops/gpu/device.h"
 #include "ops/lattice.h"
@@ -138,25 +142,42 @@ inline PlacedWorkspaces place(const Tensor& like, int64_t items, int64_t always,
           scratch};
 }
 
-// The forward scores of chains, and their alphas if they are kept.
+// Every how many frames alphas are kept where not all are.
+inline int64_t checkpoint_distance(int64_t frames) {
+  return std::llround(std::sqrt(static_cast<double>(frames)));
+}
+
+// The same, or 1 where all alphas take no more bytes than GTNET_CHECKPOINT_BYTES, by default a GiB.
+template <class T>
+int64_t kept_every(const lattice::ChainGrid<T>& grid, Span<const int64_t> sizes) {
+  constexpr int64_t kFewFrames = 8;
+  const char* const given = std::getenv("GTNET_CHECKPOINT_BYTES");
+  const int64_t most = given != nullptr ? std::atoll(given) : int64_t{1} << 30;
+  const int64_t numbers = grid.size * (grid.frames + 1) * sizes[layout::kMostSlots];
+  const bool fit = numbers * static_cast<int64_t>(sizeof(ExtendedFloat<T>)) <= most;
+  return fit || grid.frames < kFewFrames ? 1 : checkpoint_distance(grid.frames);
+}
+
+// The forward scores of chains, and their alphas if they are kept, every so many frames.
 struct ChainScores {
   Tensor score, alpha;
 };
 
 template <class T>
 ChainScores score_chains(const lattice::ChainGrid<T>& grid, const Tensor& weights,
-                         Span<const int64_t> sizes, bool keep) {
+                         Span<const int64_t> sizes, bool keep, int64_t every) {
   using Kernel = lattice::ChainForward<T>;
   const int64_t slots = sizes[layout::kMostSlots], frames = grid.frames, items = grid.size;
+  const int64_t rows = lattice::Alphas<T>::rows(frames, every);
   const ChainScores out{empty<double>(weights, items),
-                        empty_numbers<T>(weights, keep ? items * (frames + 1) * slots : 0)};
+                        empty_numbers<T>(weights, keep ? items * rows * slots : 0)};
   const PlacedWorkspaces placed = place(weights, items, Kernel::shared_bytes(),
                                         Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
   launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
          placed.shared_bytes,
          Kernel{grid,
                 placed.each,
-                {numbers<T>(out.alpha), frames, slots},
+                {numbers<T>(out.alpha), frames, slots, every},
                 keep,
                 writable<double>(out.score)});
   return out;
@@ -178,6 +199,9 @@ ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& 
   const PlacedWorkspaces placed =
       place(weights, items, Kernel::shared_bytes(),
             Kernel::workspace_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]));
+  const bool all_there = numbers<T>(alpha).size() == items * (grid.frames + 1) * slots;
+  const int64_t every = all_there ? 1 : checkpoint_distance(grid.frames);
+  const Tensor between = empty_numbers<T>(weights, every == 1 ? 0 : items * every * slots);
   const ChainUses out{torch::stable::empty_like(given.scores), zeros<double>(weights, num_counts),
                       zeros<double>(weights, num_states), zeros<double>(weights, num_states)};
   Tensor grad_scores = out.scores;
@@ -190,7 +214,7 @@ ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& 
          placed.shared_bytes,
          Kernel{grid,
                 placed.each,
-                {numbers<T>(alpha), grid.frames, slots},
+                {numbers<T>(alpha), grid.frames, slots, every, numbers<T>(between)},
                 view<double>(grad_score),
                 gradient_of(grad_scores),
                 grad_scores.stride(0),

@@ -31,7 +31,7 @@ Tensors lattice_posteriors(const LatticeTensors& given, bool by_cut) {
     const int64_t num_arcs = sums_of(device, arcs, arcs_at),
                   num_states = sums_of(device, states, states_at);
     const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
-    const ChainScores found = score_chains(grid, weights, sizes, true);
+    const ChainScores found = score_chains(grid, weights, sizes, true, kept_every(grid, sizes));
     const Tensor ones = empty<double>(weights, items);
     for_each(device, items, block::Fill<double>{1, writable<double>(ones)});
     const ChainUses uses = differentiate_chains(grid, found.alpha, ones, given, sizes, num_arcs,
@@ -87,7 +87,7 @@ Tensors lattice_sample(const LatticeTensors& given, Tensor seeds, int64_t n, int
   lattice::ChainGrid<double> grid = chain_grid<double>(given);
   const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
   const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
-  const ChainScores found = score_chains(grid, weights, sizes, true);
+  const ChainScores found = score_chains(grid, weights, sizes, true, 1);
   const Tensor rows = empty<int32_t>(weights, grid.num_graphs * 2 * slots),
                ends =
                    empty<double>(weights, given.start.numel() * (grid.num_graphs == 1 ? items : 1));

@@ -18,7 +18,7 @@ Tensors lattice_score(const LatticeTensors& given, bool keep) {
     const Span<const int64_t> sizes = view<int64_t>(given.word_offsets);
     lattice::ChainGrid<T> grid = chain_grid<T>(given);
     const Weighed weighed = weigh(grid, weights, sizes[layout::kAllWeights]);
-    const ChainScores found = score_chains(grid, weights, sizes, keep);
+    const ChainScores found = score_chains(grid, weights, sizes, keep, kept_every(grid, sizes));
     return {found.score, found.alpha, empty<int32_t>(weights, 0), empty<double>(weights, 0),
             zeros<int64_t>(weights, 1)};
   });
