@@ -22,9 +22,15 @@ Span<ExtendedFloat<T>> numbers(const Tensor& tensor) {
               static_cast<int64_t>(sizeof(ExtendedFloat<T>))};
 }
 
+// How many elements of a tensor such numbers take.
+template <class T>
+int64_t elements(int64_t numbers) {
+  return numbers * static_cast<int64_t>(sizeof(ExtendedFloat<T>) / sizeof(T));
+}
+
 template <class T>
 Tensor empty_numbers(const Tensor& like, int64_t count) {
-  return empty<T>(like, count * static_cast<int64_t>(sizeof(ExtendedFloat<T>) / sizeof(T)));
+  return empty<T>(like, elements<T>(count));
 }
 
 // The elements that a strided tensor reaches over.
@@ -199,7 +205,7 @@ ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& 
   const PlacedWorkspaces placed =
       place(weights, items, Kernel::shared_bytes(),
             Kernel::workspace_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]));
-  const bool all_there = numbers<T>(alpha).size() == items * (grid.frames + 1) * slots;
+  const bool all_there = alpha.numel() == elements<T>(items * (grid.frames + 1) * slots);
   const int64_t every = all_there ? 1 : checkpoint_distance(grid.frames);
   const Tensor between = empty_numbers<T>(weights, every == 1 ? 0 : items * every * slots);
   const ChainUses out{torch::stable::empty_like(given.scores), zeros<double>(weights, num_counts),
