@@ -245,18 +245,10 @@ class CtcStriped {
   // How many columns the shares of an item have: a whole number of vectors.
   static int32_t width(int32_t length) { return striped::Stripes(length).width(); }
 
-  // The label of every column; those of no label have the blank, the first of them for all blanks.
-  static std::vector<int32_t> columns(const CtcItem<float>& item) {
-    const striped::Stripes stripes(item.length);
-    std::vector<int32_t> labels(stripes.width(), item.blank);
-    for (int32_t i = 0; i < item.length; ++i) labels[stripes.column(i)] = item.target[i];
-    return labels;
-  }
-
   CtcStriped(const CtcItem<float>& item, bool keep)
       : item_(item),
         stripes_(item.length),
-        labels_(columns(item)),
+        columns_(stripes_.width(), item.blank),
         blank_column_(stripes_.column(item.length)),
         block_(keep ? block(item.frames, stripes_) : 2),
         skip_(stripes_.width()),
@@ -269,11 +261,15 @@ class CtcStriped {
         keep_(keep),
         powers_((item.frames + kFrames - 1) / kFrames * stripes_.lanes),
         reached_((item.frames + kFrames - 1) / kFrames) {
-    for (int32_t i = 1; i < item.length; ++i) {
+    for (int32_t i = 0; i < item.length; ++i) {
+      columns_[stripes_.column(i)] = item.target[i];
       if (!item.skips_to(i)) continue;
       skip_.begin()[stripes_.column(i)] = skip_next_.begin()[stripes_.column(i - 1)] = 1;
     }
   }
+
+  // The label of every column; those of no label have the blank, the first of them for all blanks.
+  const std::vector<int32_t>& columns() const { return columns_; }
 
   // What does not fit is for `CtcPass`, which also knows what is valid.
   LatticeScore forward() {
@@ -330,7 +326,7 @@ class CtcStriped {
 
   const CtcItem<float>& item_;
   const striped::Stripes stripes_;
-  const std::vector<int32_t> labels_;
+  std::vector<int32_t> columns_;
   const int32_t blank_column_;
   const int64_t block_;                     // frames whose alphas are in memory at once
   const Aligned<double> skip_, skip_next_;  // to the label of a column, and to that behind it
@@ -366,11 +362,10 @@ class CtcStriped {
 
   bool read(int64_t t) const {
     const float* const scores = item_.scores + t * item_.row_stride;
-    // Rows that follow each other in memory a processor fetches itself, if it needs all of them.
-    const bool is_far = item_.row_stride != item_.num_labels || item_.num_labels >= kFarApart;
-    const float* const next = is_far && t + 1 < item_.frames ? scores + item_.row_stride : nullptr;
+    const bool ahead = t + 1 < item_.frames && worth_fetching(item_.num_labels, item_.row_stride);
+    const float* const next = ahead ? scores + item_.row_stride : nullptr;
     bool fits = false;
-    vectorized(striped::ReadChances{labels_.data(), stripes_.width(), scores, next,
+    vectorized(striped::ReadChances{columns_.data(), stripes_.width(), scores, next,
                                     item_.num_labels, chances(t), &fits});
     return fits;
   }

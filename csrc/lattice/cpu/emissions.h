@@ -56,6 +56,12 @@ struct LabelArray {
 // Of rows no longer than this all is fetched, of longer ones what is read.
 constexpr int64_t kFarApart = 256;
 
+// Whether rows are worth fetching ahead: those that follow each other in memory, and of which all
+// is needed, a processor fetches itself.
+inline bool worth_fetching(int64_t row_size, int64_t row_stride) {
+  return row_stride != row_size || row_size >= kFarApart;
+}
+
 // Fetches what is to be read of a row: `labels` [count].
 template <class Score>
 GTNET_INLINE void fetch(const Score* row, int64_t row_size, const int32_t* labels, int32_t count) {
@@ -181,8 +187,7 @@ class FrameEmissions {
         ones_(steps_.num_labels, 1) {
     const int32_t *const first = steps_.labels + 1, *const end = steps_.labels + steps_.num_labels;
     contiguous_ = true;
-    // Rows that follow each other in memory a processor fetches itself, if it needs all of them.
-    is_far_ = item.row_stride != item.num_labels || item.num_labels >= kFarApart;
+    is_far_ = worth_fetching(item.num_labels, item.row_stride);
     for (const int32_t* at = first; at < end; ++at) {
       contiguous_ = contiguous_ && *at == *first + (at - first);
       all_there_ = all_there_ && *at < item.num_labels;

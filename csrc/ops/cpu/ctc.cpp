@@ -127,7 +127,7 @@ lattice::LatticeScore lose_fast(const lattice::CtcItem<float>& item,
                                 const CtcShares<float>& wanted) {
   lattice::CtcStriped pass(item, wanted.shares != nullptr);
   lattice::LatticeScore result = pass.forward();
-  wanted.label(pass.columns(item), item.blank);
+  wanted.label(pass.columns(), item.blank);
   if (wanted.shares != nullptr) result.fits = result.fits && pass.backward(wanted.shares);
   if (result.fits || !result.valid) return result;
   count(Driver::kCtcAgain);
