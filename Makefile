@@ -7,12 +7,13 @@ export PIP_BUILD_CONSTRAINT := $(PIP_CONSTRAINT)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export GTNET_EMULATED := 0
 
-.PHONY: help build demo read test test-ray soak sanitize notebooks bench flashlight hmmlearn crf lint format docs wheel recipe clean
+.PHONY: help build demo read test test-fibers races test-ray soak sanitize notebooks bench flashlight hmmlearn crf lint format docs wheel recipe clean
 help:
 	@echo "make demo       train the check reader and write demo/report.html"
 	@echo "make read       read images with it; IMAGE=check.png"
 	@echo "make test       run the tests"
 	@echo "make test-ray   the tests on a cluster of Ray, which this installs"
+	@echo "make test-fibers, races  kernels of a GPU by fibers; the same under the thread sanitizer"
 	@echo "make soak       random graphs, damaged files, kill -9; SECONDS_EACH=60 KILLS=20"
 	@echo "make sanitize   the tests under address, undefined and thread sanitizers"
 	@echo "make bench      time gtnet beside its peers, those of PyPI in build/peers"
@@ -39,6 +40,17 @@ read: .venv/has-reader
 
 test: .venv/has-test gtnet/_emulated.abi3.so
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto --dist worksteal $(ARGS)
+
+# What a GPU would run, its barriers, shuffles and atomics too, with a fiber for each thread; races
+# does it under the thread sanitizer, which then finds threads that should have waited for others.
+FIBERS = --device fibers tests/test_cuda_*.py -k 'not short_float'
+test-fibers: .venv/has-test gtnet/_fibers.abi3.so
+	OMP_NUM_THREADS=1 GTNET_EXAMPLES=4 $(BIN)/python -m pytest -q -n auto --dist worksteal $(FIBERS)
+
+races: export GTNET_EMULATED := fibers
+races: export GTNET_EXAMPLES := 4
+races: ARGS := $(FIBERS)
+races: sanitize-thread
 
 # Not part of the tests: Ray takes 240 MB, and a cluster a minute to start.
 test-ray: .venv/has-test .venv/has-ray
@@ -159,6 +171,10 @@ gtnet/_cpu.abi3.so: .venv/has-torch setup.py build/compiler $(CXX_FILES)
 # For tests only: the CUDA kernels, compiled to run on the CPU.
 gtnet/_emulated.abi3.so: gtnet/_cpu.abi3.so
 	CXX='$(CXX)' GTNET_EMULATED=1 $(BIN)/python setup.py build_ext --inplace
+	@touch $@
+
+gtnet/_fibers.abi3.so: gtnet/_cpu.abi3.so
+	CXX='$(CXX)' GTNET_EMULATED=fibers $(BIN)/python setup.py build_ext --inplace
 	@touch $@
 
 # The extension is compiled by then; this adds the entry point and the packages of an extra. It links

@@ -1,13 +1,13 @@
-"""The extensions: _cpu always, _cuda for a CUDA build of torch, and _emulated for the tests.
+"""The extensions: _cpu always, _cuda for a CUDA build of torch, _emulated and _fibers for tests.
 
-_emulated runs the CUDA kernels on the CPU. It is built in place only, so no wheel holds it.
+These two run the CUDA kernels on the CPU. They are built in place only, so no wheel holds them.
 
 They are torch libraries, not Python modules: no PyInit, no Python.h, loaded by
 `torch.ops.load_library`. Environment variables:
 
 GTNET_CUDA      0 never builds _cuda, 1 requires it; by default it is built where nvcc is found
                 and torch is a CUDA build, since no other torch can load it
-GTNET_EMULATED  0 leaves _emulated out
+GTNET_EMULATED  0 leaves _emulated out, fibers builds _fibers in its place
 GTNET_WERROR    1 turns warnings into errors
 GTNET_SANITIZE  address,undefined or thread: with these sanitizers, see make sanitize
 GTNET_TORCH     the folder of the torch to compile against, by default that of this Python: for a
@@ -48,6 +48,10 @@ PROCESSOR = {
 # Symbols of Python, which no extension links, are looked up when it is loaded.
 LINK = {"linux": ["-Wl,--no-as-needed"], "darwin": ["-Wl,-undefined,dynamic_lookup"]}
 GPUS = ["arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]"]
+EMULATIONS = {
+    "gtnet._emulated": ["-DGTNET_EMULATED"],
+    "gtnet._fibers": ["-DGTNET_EMULATED", "-DGTNET_FIBERS"],
+}
 CUDA = os.environ.get("GTNET_CUDA", "")
 # Clang tells of the deprecated parts of libstdc++ that its own functions use, and of loops that it
 # does not vectorize.
@@ -141,7 +145,7 @@ class Build(build_ext):
     def finalize_options(self) -> None:
         super().finalize_options()
         if not self.inplace and not SANITIZE:
-            self.extensions = [ext for ext in self.extensions if ext.name != "gtnet._emulated"]
+            self.extensions = [ext for ext in self.extensions if ext.name not in EMULATIONS]
 
     def get_ext_filename(self, fullname: str) -> str:
         return fullname.replace(".", os.sep) + ".abi3.so"
@@ -194,8 +198,7 @@ class Build(build_ext):
         if ext.name == "gtnet._cuda":
             return self.cuda()
         compiler, linker = self.cpu()
-        emulated = ["-DGTNET_EMULATED"] if ext.name == "gtnet._emulated" else []
-        return [*compiler, *emulated], linker
+        return [*compiler, *EMULATIONS.get(ext.name, [])], linker
 
     def cpu(self) -> tuple[list[str], list[str]]:
         cxx, flags = find_cxx(), shlex.split(os.environ.get("CXXFLAGS", ""))
@@ -227,7 +230,8 @@ def extension(name: str, pattern: str) -> Extension:
 
 extensions = [extension("gtnet._cpu", "cpu/*.cpp")]
 if os.environ.get("GTNET_EMULATED") != "0":
-    extensions.append(extension("gtnet._emulated", "emulated/*.cpp"))
+    way = "fibers" if os.environ.get("GTNET_EMULATED") == "fibers" else "emulated"
+    extensions.append(extension(f"gtnet._{way}", "emulated/*.cpp"))
 if not SANITIZE and (CUDA == "1" or (CUDA != "0" and find_nvcc() and has_cuda_torch())):
     extensions.append(extension("gtnet._cuda", "cuda/*.cu"))
 setup(

@@ -28,12 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--device",
         choices=list(emulated.KEYS),
         default="emulated",
-        help="where tests of CUDA kernels run them: emulated, or on a GPU",
+        help="where tests of CUDA kernels run them: emulated in one of two ways, or on a GPU",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    emulated.device = config.getoption("--device")
+    emulated.choose(config.getoption("--device"))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,9 @@
 
 By default operators that have a CUDA implementation are emulated (csrc/block/emulated.h), three
 times, with threads and blocks in other orders and other bytes in memory that nobody wrote. With
-`pytest --device cuda` they run on the GPU, twice. In both cases results must agree bit for bit.
+`pytest --device fibers` every thread is a fiber (csrc/block/fibers.h), which is slower, and what a
+GPU would run is run whole. With `pytest --device cuda` they run on the GPU, twice. In all cases
+results must agree bit for bit.
 """
 
 from __future__ import annotations
@@ -21,24 +23,35 @@ import gtnet
 from gtnet import _ops
 from gtnet._ops import library
 
-LIBRARY = Path(gtnet.__file__).parent / "_emulated.abi3.so"
-KEYS = {"emulated": "PrivateUse1", "cuda": "CUDA"}
+KEYS = {"emulated": "PrivateUse1", "fibers": "PrivateUse1", "cuda": "CUDA"}
 ORDERS = range(3)
 SHARED_BYTES = 48 << 10
 UNWRITTEN = {"lattice_score": {1}}  # results with gaps: alphas behind the length of an item
 
-device = "emulated"  # or "cuda": conftest.py asks the command line
+device = "emulated"  # what conftest.py finds on the command line
 
-if LIBRARY.exists():
-    torch.ops.load_library(str(LIBRARY))
+
+def library_of(emulation: str) -> Path:
+    """Where an emulation is, if it was built."""
+    return Path(gtnet.__file__).parent / f"_{emulation}.abi3.so"
+
+
+def choose(name: str) -> None:
+    """Run on a device from now on; once, as two emulations would take each other's place."""
+    global device
+    device = name
+    if name != "cuda" and library_of(name).exists():
+        torch.ops.load_library(str(library_of(name)))
 
 
 def missing() -> str | None:
     """Why tests of what runs on a GPU cannot run here."""
     if device == "cuda":
         return None if _ops.HAS_CUDA and torch.cuda.is_available() else "there is no GPU here"
-    built = f"{LIBRARY.name} is built in place only: python setup.py build_ext --inplace"
-    return None if LIBRARY.exists() else built
+    if library_of(device).exists():
+        return None
+    built = f"GTNET_EMULATED={device} python setup.py build_ext --inplace"
+    return f"{library_of(device).name} is built in place only: {built}"
 
 
 @pytest.fixture
@@ -51,9 +64,9 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def emulated_only(on_gpu: None) -> None:
-    """For tests of what only the emulation has."""
-    if device != "emulated":
-        pytest.skip("only the emulation has this")
+    """For tests of what only the emulations have."""
+    if device == "cuda":
+        pytest.skip("only emulations have this")
 
 
 def runs_there(func: Any) -> bool:

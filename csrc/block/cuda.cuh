@@ -1,4 +1,5 @@
-// A block of GPU threads as kernels see it; emulated.h has the same on a CPU.
+// A block of GPU threads as kernels see it; emulated.h has the same on a CPU, and by fibers.h this
+// file itself runs there.
 //
 // A kernel is a struct whose operator()(Block&) runs once per block. What stands in its body is
 // uniform: every thread computes the same. Work is shared out by loops, whose bodies are lambdas
@@ -12,6 +13,18 @@
 #include "core/span.h"
 
 namespace gtnet::block {
+
+#ifdef __CUDACC__
+// What a place holds while other threads may change it.
+template <class T>
+__device__ T changing(const T& place) {
+  return *static_cast<const volatile T*>(&place);
+}
+
+__device__ inline void bring_near(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+#endif
 
 class Block {
  public:
@@ -70,7 +83,7 @@ class Block {
   template <class Sum, class Combine>
   __device__ Sum total(Span<Sum> parts, const Combine& combine) const {
     Sum sum = parts[0];
-    for (int w = 1; w < blockDim.x / kWarp; ++w) sum = combine(sum, parts[w]);
+    for (unsigned w = 1; w < blockDim.x / kWarp; ++w) sum = combine(sum, parts[w]);
     return sum;
   }
   // Both, for uniform code: synchronizes twice.
@@ -89,21 +102,21 @@ class Block {
   template <class Sum, class Term, class Put>
   __device__ Sum prefix_sums(int64_t count, Span<Sum> parts, const Term& term,
                              const Put& put) const {
-    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+    const unsigned lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
     Sum before = 0;
     __syncthreads();
     for (int64_t first = 0; first < count; first += blockDim.x) {
       const int64_t i = first + threadIdx.x;
       const Sum own = i < count ? static_cast<Sum>(term(i)) : 0;
       Sum sum = own;
-      for (int d = 1; d < kWarp; d *= 2) {
+      for (unsigned d = 1; d < kWarp; d *= 2) {
         const Sum lower = __shfl_up_sync(~0u, sum, d);
         if (lane >= d) sum += lower;
       }
       if (lane == kWarp - 1) parts[warp] = sum;
       __syncthreads();
       Sum here = before + sum - own;
-      for (int w = 0; w < blockDim.x / kWarp; ++w) {
+      for (unsigned w = 0; w < blockDim.x / kWarp; ++w) {
         if (w < warp) here += parts[w];
         before += parts[w];
       }
@@ -137,6 +150,12 @@ class Block {
   }
   __device__ static int32_t lift(int32_t& place, int32_t value) { return atomicMax(&place, value); }
 
+  // What a place holds while threads raise, lower or lift it: any of what it held meanwhile.
+  template <class T>
+  __device__ static T now(const T& place) {
+    return changing(place);
+  }
+
   // What all threads see in a place that loops have written, for uniform code: synchronizes twice.
   template <class T>
   __device__ T seen(const T& place) const {
@@ -147,9 +166,7 @@ class Block {
   }
 
   // Says that *address is read soon.
-  __device__ static void prefetch(const void* address) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
-  }
+  __device__ static void prefetch(const void* address) { bring_near(address); }
 
   // The next `count` elements of the memory that the threads of the block share.
   template <class T>
@@ -203,7 +220,7 @@ class Team {
     if (threadIdx.x == 0) {
       __threadfence();
       atomicAdd(arrived_, 1);
-      while (static_cast<int32_t>(*static_cast<volatile uint32_t*>(counter()) - due_) < 0) {
+      while (static_cast<int32_t>(static_cast<uint32_t>(changing(*arrived_)) - due_) < 0) {
       }
       __threadfence();
     }
@@ -215,8 +232,6 @@ class Team {
   int64_t size_;
   int32_t* arrived_;
   uint32_t due_ = 0;
-
-  __device__ uint32_t* counter() const { return reinterpret_cast<uint32_t*>(arrived_); }
 };
 
 }  // namespace gtnet::block

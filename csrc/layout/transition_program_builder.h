@@ -228,11 +228,16 @@ class TransitionProgramsBuilder {
       for (size_t i = 0; i < kLanes; ++i) {
         const size_t row = together ? 0 : i, at = together ? j * kLanes + i : j;
         const bool real = row < slice.rows.size() && at < slice.rows[row]->links.size();
-        const Link link = real ? slice.rows[row]->links[at] : Link{0, kPadding};
-        other.push_back(link.other);
-        arc.push_back(link.arc);
+        other.push_back(real ? slice.rows[row]->links[at].other : unread(slice, row));
+        arc.push_back(real ? slice.rows[row]->links[at].arc : kPadding);
       }
     }
+  }
+
+  // What padding of a row may read, so that no thread reads what another writes meanwhile.
+  static int32_t unread(const Slice& slice, size_t row) {
+    const Row& like = *slice.rows[std::min(row, slice.rows.size() - 1)];
+    return like.links.empty() ? 0 : like.links[0].other;
   }
 
   void append(const std::vector<int32_t>& part) {

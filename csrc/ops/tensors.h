@@ -15,7 +15,7 @@
 #include "ops/box.h"
 
 #ifdef GTNET_EMULATED
-#include "block/emulated.h"
+#include "block/emulation.h"
 #endif
 
 namespace gtnet::ops {

@@ -62,7 +62,7 @@ struct Offsets {
 
 // Where each path's arcs begin, item by item.
 struct PlacePaths {
-  int64_t most;
+  int64_t items, most;
   Span<const int64_t> length, first_path, first_arc;
   Span<int64_t> offsets;  // [paths + 1]
   Span<int64_t> lengths;  // [paths], may be null
@@ -75,7 +75,7 @@ struct PlacePaths {
       if (lengths) lengths[p] = arcs;
       at += arcs;
     }
-    offsets[first_path[item + 1]] = at;  // as the next item has it, or the end
+    if (item + 1 == items) offsets[first_path[items]] = at;
   }
 };
 

@@ -105,7 +105,7 @@ struct BeamLatticeBackward {
       const int64_t first = chunk.arc_cut(item, f), count = chunk.arc_cut(item, f + 1) - first;
       const int64_t silent = first_silent(item, f);
       const auto follow = [=, this](int64_t k) {
-        const double along = of_bits(own[chunk.targets[k]]) + chunk.slacks[k];
+        const double along = of_bits(Block::now(own[chunk.targets[k]])) + chunk.slacks[k];
         return reach<Block>(own[chunk.sources[k]], along, lattice_beam);
       };
       if (silent < first + count) {

@@ -225,7 +225,8 @@ class BeamPass {
       block_.each(1, [=](int64_t) { counters[(round - 1) % 2] = 0; });
       block_.each(fan.arcs, [=, this](int64_t arc) {
         const Fan::Place at = fan[arc];
-        const double score = grid_.along_epsilon(of_key(room.best[queue[at.from]]), at.position);
+        const double before = of_key(Block::now(room.best[queue[at.from]]));
+        const double score = grid_.along_epsilon(before, at.position);
         if (!(score >= bound)) return;
         const int32_t to = grid_.targets[at.position] - origin;
         if (Block::lift(room.best[to], key_of(score)) >= key_of(score) || !silent(to)) return;
@@ -332,7 +333,7 @@ class BeamPass {
       block_.each(fan.arcs, [=, this](int64_t arc) {
         const Fan::Place at = fan[arc];
         const int32_t from = source(at), to = grid_.targets[at.position] - origin;
-        if (room.kept[from] != 0 || room.kept[to] == 0) return;
+        if (Block::now(room.kept[from]) != 0 || Block::now(room.kept[to]) == 0) return;
         const double score = grid_.along_epsilon(of_key(room.best[from]), at.position);
         if (score != of_key(room.best[to])) return;
         Block::raise(room.kept[from], 1);

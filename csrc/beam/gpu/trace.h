@@ -22,7 +22,7 @@ GTNET_HD GTNET_INLINE double of_bits(int64_t bits) {
 // Whether the way along an arc is within the lattice beam, and lowers `from` to it if it is.
 template <class Block>
 GTNET_KERNEL bool reach(int64_t& from, double along, double lattice_beam) {
-  return along <= lattice_beam && along < of_bits(from) &&
+  return along <= lattice_beam && along < of_bits(Block::now(from)) &&
          along < of_bits(Block::lower(from, bits_of(along)));
 }
 
@@ -193,7 +193,7 @@ struct BeamBackward {
         const Fan::Place at = fan[arc];
         const auto found = cut.silent(at, at.from);
         if (found.target == kNone) return;
-        const double along = of_bits(here[found.target]) + found.slack;
+        const double along = of_bits(Block::now(here[found.target])) + found.slack;
         if (reach<Block>(here[at.from], along, lattice_beam)) Block::raise(more[0], 1);
       });
     });

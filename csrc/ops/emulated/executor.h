@@ -2,6 +2,7 @@
 #pragma once
 
 #include "block/emulated.h"
+#include "ops/emulated/read_back.h"
 
 namespace gtnet::ops {
 
@@ -30,16 +31,6 @@ void launch_teams(int32_t /*device*/, int64_t teams, int64_t size, int32_t* /*ar
     block::Team team(index, teams, size, Kernel::kThreads);
     kernel(team);
   }
-}
-
-template <class T>
-std::vector<T> read_back(int32_t /*device*/, const T* address, int64_t count) {
-  return {address, address + count};
-}
-
-template <class T>
-T read_back(int32_t /*device*/, const T* address) {
-  return *address;
 }
 
 }  // namespace gtnet::ops

@@ -1,6 +1,6 @@
-// Registers what runs on a GPU for a dispatch key that no tensor has: tests call it with tensors on
-// the CPU, by key, and compare. Built in place only, never part of a wheel.
-#include "ops/emulated/executor.h"
+// Registers what runs on a GPU, by one of its emulations, for a dispatch key that no tensor has:
+// tests call it with tensors on the CPU, by key, and compare. Built in place only, never part of a
+// wheel.
 #include "ops/gpu/beam.h"
 #include "ops/gpu/compose.h"
 #include "ops/gpu/distance.h"

@@ -57,7 +57,7 @@ WrittenPaths write_paths(const Tensor& like, int64_t items, int64_t most, bool i
   out.first_cut = empty<int32_t>(like, num_ends);
   out.last_cut = empty<int32_t>(like, num_ends);
   for_each(device, items,
-           paths::PlacePaths{most, view<int64_t>(length), view<int64_t>(first_path),
+           paths::PlacePaths{items, most, view<int64_t>(length), view<int64_t>(first_path),
                              view<int64_t>(first_arc), writable<int64_t>(out.offsets),
                              writable<int64_t>(out.lengths)});
   const auto asked = [&](const Tensor& tensor) -> Span<int32_t> {

@@ -334,11 +334,15 @@ struct ExploreProducts {
       places[i] = all.template claim<Block>(item, moves, key);
       Block::lower(all.numbers.values[places[i]], static_cast<int32_t>(i));
     });
-    const auto is_first = [=](int64_t i) { return all.numbers.values[places[i]] == i; };
     return block.prefix_sums(
-        count, sums, [=](int64_t i) { return is_first(i) ? 1 : 0; },
+        count, sums,
+        [=](int64_t i) {
+          const bool is_first = all.numbers.values[places[i]] == i;
+          if (!is_first) places[i] = kNone;
+          return is_first ? 1 : 0;
+        },
         [=](int64_t i, int64_t before) {
-          if (!is_first(i)) return;
+          if (places[i] == kNone) return;
           int64_t owner;
           const uint64_t key = Products::key(moves, finds(first + i, owner));
           all.pairs[item * all.capacity + known + before] = key;
