@@ -50,7 +50,7 @@ def peers(logits: Tensor, targets: Tensor) -> dict[str, Work]:
     from torchaudio.functional import rnnt_loss
 
     batch, frames, width, _ = logits.shape
-    sizes = (torch.full((batch,), n, dtype=torch.int32) for n in (frames, width - 1))
+    sizes = (targets.new_full((batch,), n, dtype=torch.int32) for n in (frames, width - 1))
     given = (targets.int(), *sizes)
     return {"torchaudio": learning(lambda: rnnt_loss(logits, *given, blank=0), logits)}
 

@@ -65,9 +65,8 @@ def k_best(
     """`Lattice.k_best`."""
     k = _checks.count("k_best", "k", k)
     max_prefixes = _checks.count("k_best", "max_prefixes", max_prefixes)
-    _check_device("k_best", lattice)
     each = lattice._scaled("k_best", 1.0)
-    arguments = None if unique is not None else each._arguments()
+    arguments = None if unique is not None else _arguments(each)
     if arguments is None:
         product = lattice.graph()
         ranked = paths.k_best(product, k, unique=unique, max_prefixes=max_prefixes)
@@ -94,10 +93,9 @@ def sample(
     n = _checks.count("sample", "n", n)
     max_arcs = _checks.count("sample", "max_arcs", max_arcs)
     finite_temperature("sample", beta)
-    _check_device("sample", lattice)
     each = lattice._scaled("sample", 1.0)
     with torch.no_grad():
-        arguments = lattice._in_float64()._scaled("sample", beta)._arguments()
+        arguments = _arguments(lattice._in_float64()._scaled("sample", beta))
     if arguments is None:
         product = lattice.graph()
         drawn = paths.sample(product, n, beta=beta, generator=generator, max_arcs=max_arcs)
@@ -118,9 +116,8 @@ def prune(lattice: Lattice, beam: float) -> Graph:
     """`Lattice.prune`."""
     if not beam >= 0:
         raise ValueError(f"prune: beam must be at least 0, got {beam}")
-    _check_device("prune", lattice)
     each = lattice._scaled("prune", 1.0)
-    arguments = each._arguments()
+    arguments = _arguments(each)
     if arguments is None:
         product = lattice.graph()
         return traced(pruned(product, beam=beam), product)
@@ -130,11 +127,14 @@ def prune(lattice: Lattice, beam: float) -> Graph:
     return traced(connect(graph), graph)
 
 
-def _check_device(function: str, lattice: Lattice) -> None:
-    """Of what GPUs do over frames only."""
-    if lattice.emissions.lengths is None:
-        why = "over segments it is done there: move them with .cpu()"
-        _checks.on_cpu(function, "the emissions", lattice.emissions.scores, why)
+def _arguments(lattice: Lattice) -> _ops.LatticeArguments | None:
+    """What the operators of these three take, None where only the product built serves.
+
+    That is where sums build it, and over segments on a GPU, whose kernels follow frames only.
+    """
+    if lattice.emissions.lengths is None and library.on_gpu(lattice.emissions.scores):
+        return None
+    return lattice._arguments()
 
 
 def _by_item(found: _ops.PathsFound, lattice: Lattice, emissions: Emissions) -> list[Graph]:

@@ -219,6 +219,8 @@ class Lattice(Unbuilt):
         + log)) per path; with `unique` the product is built. `max_prefixes` holds on the CPU. A GPU
         finds the same paths in at most O(frames · arcs · k · d · log k), d <= 512 the arcs that
         enter a state, in 8 · k bytes per frame and position; none where scores are NaN or +inf.
+        Over a segmentation it builds the product, waits for its size, and takes what `gtnet.k_best`
+        takes there: paths that tie come in another order than on the CPU, which goes by cuts.
         Gradient: flows to the scores along the paths. Source: Huang & Chiang 2005, algorithm 3.
         """
         return _lattice_paths.k_best(self, k, unique, max_prefixes)
@@ -237,8 +239,10 @@ class Lattice(Unbuilt):
         `arc_maps` as in `viterbi_path`. Complexity: that of `forward_score` in float64, keeping all
         frames, and O(frames · arcs that enter a state) per path; the product is built only where
         `forward_score` builds it. A GPU draws the same paths, but where a number drawn falls on a
-        rounding error; none where `forward_score` is NaN. Gradient: flows to the scores along the
-        paths.
+        rounding error; none where `forward_score` is NaN. Over a segmentation it builds the
+        product, waits for its size, and draws what `gtnet.sample` of `.graph()` draws on the CPU
+        with the same seed; without the product the CPU draws others, from their ends back.
+        Gradient: flows to the scores along the paths.
         """
         return _lattice_paths.sample(self, n, beta, generator, max_arcs)
 
@@ -249,7 +253,9 @@ class Lattice(Unbuilt):
         `state_maps` name the arcs and states of `emissions.graph()` and of `operand`.
         Complexity: that of `viterbi_path` forth and back, in memory O(frames · states + arcs kept).
         The product is built where `forward_score` builds it. A GPU keeps the same, and waits to
-        learn how much that is; nothing where scores are NaN or +inf. Gradient: that of a gather.
+        learn how much that is; nothing where scores are NaN or +inf. Over a segmentation it builds
+        the product, waits for its size too, and leaves states and arcs in its order.
+        Gradient: that of a gather.
         """
         return _lattice_paths.prune(self, beam)
 

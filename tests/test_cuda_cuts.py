@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import emulated
 import pytest
@@ -12,7 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cuda_chains import star
 
-from gtnet import EPSILON, Emissions, Graph, ctc_graph, forward_score, linear, stack, viterbi_path
+from gtnet import (
+    EPSILON,
+    Emissions,
+    Graph,
+    Lattice,
+    ctc_graph,
+    forward_score,
+    k_best,
+    linear,
+    prune,
+    sample,
+    stack,
+    viterbi_path,
+    viterbi_score,
+)
+from gtnet._maps import traced
+from gtnet._ops import library
 
 NEG_INF = -math.inf
 
@@ -135,6 +153,73 @@ def test_posteriors_and_entropy(case):
     assert "lattice_posteriors" in there.ran
     for ours, expected in zip(found, shares(), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+# The k best paths, samples and pruning build the product
+
+
+def taken(lattice: Lattice, *, product: bool) -> tuple[list[Graph], list[Graph], Graph]:
+    """The best paths, paths drawn, and what is near the best, of a lattice or of its product."""
+    given = lattice.graph() if product else lattice
+    best, drawn = k_best(given, 4), sample(given, 3, generator=torch.Generator().manual_seed(7))
+    near = prune(given, beam=0.5)
+    if not product:
+        return best, drawn, near
+    best, drawn = ([traced(one, given) for one in found] for found in (best, drawn))
+    return best, drawn, traced(near, given)
+
+
+def on_the_cpu(work: Callable[[], Any]) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "on_gpu", lambda tensor: False)
+        return work()
+
+
+def same(ours: Graph, expected: Graph) -> bool:
+    """Whether graphs are equal and come from the same arcs."""
+    return ours.equal(expected) and all(map(torch.equal, ours.arc_maps, expected.arc_maps))
+
+
+def arcs_of(graph: Graph) -> list[tuple]:
+    return sorted(zip(*(m.tolist() for m in graph.arc_maps), graph.weights.tolist(), strict=True))
+
+
+def assert_takes_the_same(segments: Graph, scores: torch.Tensor, graph: Graph) -> None:
+    """What the CPU takes of the product, exactly; without it but for the order, and other draws."""
+    lattice = Emissions(scores, graph=segments) @ graph
+    with emulated.OnGpu() as there:
+        best, drawn, near = taken(lattice, product=False)
+    assert {"explore", "acyclic_k_best", "sample"} <= there.ran
+    expected_best, expected_drawn, expected_near = on_the_cpu(lambda: taken(lattice, product=True))
+    for ours, expected in zip([*best, *drawn], [*expected_best, *expected_drawn], strict=True):
+        assert same(ours, expected)
+    assert same(near, expected_near)
+    unbuilt_best, unbuilt_drawn, unbuilt_near = on_the_cpu(lambda: taken(lattice, product=False))
+    for ours, expected in zip(best, unbuilt_best, strict=True):
+        found = viterbi_score(ours)
+        assert torch.equal(found, viterbi_score(expected))
+        if len(found.unique()) == len(found):
+            last = slice(0, max(len(found) - 1, 0))  # others may tie with the last one
+            assert same(ours[last], expected[last])
+    assert [len(paths) for paths in drawn] == [len(paths) for paths in unbuilt_drawn]
+    assert arcs_of(near) == arcs_of(unbuilt_near)
+
+
+@given(cases())
+def test_paths_and_pruning(case):
+    assert_takes_the_same(*case)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_paths_and_pruning_without_ties_are_those_of_the_cpu(shared):
+    segments = stack([lattice_of(9, 3, backwards=True)] * (1 if shared else 3))
+    graph = ctc_graph([[1, 2, 1], [], [3, 3]], dtype=torch.float64)
+    scores = torch.randn(segments.num_arcs, 5, dtype=torch.float64)
+    assert_takes_the_same(segments.to(torch.float64), scores, graph)
+    lattice = Emissions(scores, graph=segments.to(torch.float64)) @ graph
+    with emulated.OnGpu():
+        ours = lattice.k_best(9)
+    assert all(map(same, ours, on_the_cpu(lambda: lattice.k_best(9))))
 
 
 def by_operators(scores, segments, graph):

@@ -54,6 +54,18 @@ def operands() -> dict[str, Any]:
     }
 
 
+def over_segments(scores: Tensor, segments: Graph, graph: Graph) -> gtnet.Lattice:
+    """A lattice of rows of scores along the arcs of segments."""
+    return Emissions(scores.reshape(-1, 3)[: segments.num_arcs], graph=segments) @ graph
+
+
+def in_order(graph: Graph) -> list[Tensor]:
+    """The arcs of a graph, wherever they stand, by where they come from."""
+    read, arc = graph.arc_maps
+    order = (read * 1000 + arc).argsort()
+    return [graph.weights[order], read[order], arc[order]]
+
+
 class Case(NamedTuple):
     """`work` on operands named by its arguments, how often it waits at most, and whether it names
     the CPU instead: for every graph there ("always"), or for those that were made there ("made").
@@ -251,7 +263,20 @@ CASES: dict[str, list[Case]] = {
     "mismatch_costs": [],
     "Emissions": [case(lambda scores: Emissions(scores).graph(), 1)],
     "Lattice": [
-        case(lambda scores, a: gtnet.forward_score(Emissions(scores) @ a), 5, rounded=True)
+        case(lambda scores, a: gtnet.forward_score(Emissions(scores) @ a), 5, rounded=True),
+        case(lambda scores, a, one: over_segments(scores, a, one).k_best(3), 20),
+        case(lambda scores, a, one: [in_order(over_segments(scores, a, one).prune(1.0))], 20),
+        case(
+            lambda scores, a, one: [
+                len(paths) for paths in over_segments(scores, a, one).sample(2)
+            ],
+            20,
+        ),
+        case(lambda scores, a, loops: over_segments(scores, a, loops).prune(1.0), refuses="always"),
+        case(
+            lambda scores, a, one: over_segments(scores, a, one).k_best(2, unique="ilabels"),
+            refuses="always",
+        ),
     ],
     "beam_search": [case(lambda scores, a: gtnet.beam_search(Emissions(scores), a, beam=3.0), 20)],
     "BeamSearch": [],
