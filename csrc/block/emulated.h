@@ -9,6 +9,7 @@
 #error "kernels are emulated in files compiled with -DGTNET_EMULATED only: spans differ there"
 #endif
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 
@@ -101,7 +102,7 @@ class Block {
       const int64_t here = std::min<int64_t>(threads_, count - first);
       std::vector<Sum> terms(here), sums(here);
       for (int64_t i : emulation().ordered(here)) terms[i] = static_cast<Sum>(term(first + i));
-      emulation().spoil(&parts[0], threads_ / kWarp * sizeof(Sum));
+      emulation().spoil(&parts[0], std::min<int64_t>(parts.size(), threads_ / kWarp) * sizeof(Sum));
       std::exclusive_scan(terms.begin(), terms.end(), sums.begin(), before);
       before = sums.back() + terms.back();
       for (int64_t i : emulation().ordered(here)) put(first + i, sums[i]);
@@ -191,17 +192,44 @@ class Block {
 // Blocks that work together as one large block.
 class Team : public Block {
  public:
-  Team(int64_t index, int64_t count, int64_t size, int threads)
-      : Block(index, count, static_cast<int>(size) * threads, 0), threads_of_one_(threads) {}
+  Team(int64_t index, int64_t count, int64_t size, int threads, int64_t shared_bytes,
+       int64_t shared_by_one)
+      : Block(index, count, static_cast<int>(size) * threads, shared_bytes),
+        size_(size),
+        threads_of_one_(threads),
+        shared_by_one_(shared_by_one) {}
 
   template <class Body>
   void lead(const Body& body) {
-    Block block(0, 1, threads_of_one_, 0);
+    Block block(0, 1, threads_of_one_, shared_by_one_);
     body(block);
   }
 
+  template <class Sum, class Term, class Combine>
+  void partial(int64_t count, Sum zero, Span<Sum> parts, const Term& term, const Combine& combine) {
+    each(size_, [=, this](int64_t block) {
+      Sum sum = zero;
+      for (int64_t i = block; i < count; i += size_) sum = combine(sum, term(i));
+      parts[block] = sum;
+    });
+  }
+  template <class Sum, class Combine>
+  Sum total(Span<Sum> parts, const Combine& combine) const {
+    Sum sum = parts[0];
+    for (int64_t b = 1; b < size_; ++b) sum = combine(sum, parts[b]);
+    return sum;
+  }
+  template <class Sum, class Term, class Combine>
+  Sum reduce(int64_t count, Sum zero, Span<Sum> parts, const Term& term, const Combine& combine) {
+    partial(count, zero, parts, term, combine);
+    sync();
+    return total(parts, combine);
+  }
+
  private:
+  int64_t size_;
   int threads_of_one_;
+  int64_t shared_by_one_;
 };
 
 }  // namespace gtnet::block

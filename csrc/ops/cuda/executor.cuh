@@ -51,31 +51,36 @@ void launch(int32_t device, int64_t blocks, int threads, int64_t shared_bytes,
 
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads)
-    run_teams(const Kernel kernel, const int64_t size, int32_t* const arrived) {
-  block::Block block(nullptr);
-  block::Team team(block, size, arrived);
+    run_teams(const Kernel kernel, const int64_t size, int32_t* const arrived, char* const of_teams,
+              const int64_t shared_bytes) {
+  extern __shared__ __align__(16) char shared[];
+  block::Block block(shared);
+  block::Team team(block, size, arrived, of_teams, shared_bytes);
   kernel(team);
 }
 
-// How many blocks of a kernel for teams can run at once.
+// How many blocks of a kernel for teams can run at once, which share `bytes` each: no more than is
+// always there.
 template <class Kernel>
-int64_t blocks_at_once(int32_t device) {
+int64_t blocks_at_once(int32_t device, int64_t bytes) {
   const torch::stable::accelerator::DeviceGuard guard(device);
   int per_multiprocessor = 0, multiprocessors = 0;
   STD_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-      &per_multiprocessor, run_teams<Kernel>, Kernel::kThreads, 0));
+      &per_multiprocessor, run_teams<Kernel>, Kernel::kThreads, block::Team::kBytes + bytes));
   STD_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
   return static_cast<int64_t>(per_multiprocessor) * multiprocessors;
 }
 
-// So many teams of `size` blocks that share no memory; together no more than blocks_at_once().
+// So many teams of `size` blocks, together no more than blocks_at_once(). The threads of a block
+// share `bytes`, those of a team `shared_bytes` of `of_teams`. `arrived` [teams], 0 on entry.
 template <class Kernel>
-void launch_teams(int32_t device, int64_t teams, int64_t size, int32_t* arrived, Kernel kernel) {
+void launch_teams(int32_t device, int64_t teams, int64_t size, int64_t bytes, int32_t* arrived,
+                  char* of_teams, int64_t shared_bytes, Kernel kernel) {
   const torch::stable::accelerator::DeviceGuard guard(device);
-  void* arguments[] = {&kernel, &size, &arrived};
-  STD_CUDA_CHECK(cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(run_teams<Kernel>),
-                                             static_cast<unsigned>(teams * size), Kernel::kThreads,
-                                             arguments, 0, current_stream(device)));
+  void* arguments[] = {&kernel, &size, &arrived, &of_teams, &shared_bytes};
+  STD_CUDA_CHECK(cudaLaunchCooperativeKernel(
+      reinterpret_cast<const void*>(run_teams<Kernel>), static_cast<unsigned>(teams * size),
+      Kernel::kThreads, arguments, block::Team::kBytes + bytes, current_stream(device)));
 }
 
 // The values from a device's address on, once all work queued so far is done.

@@ -1,8 +1,6 @@
 // The executor of the GPU whose threads are fibers: what CUDA's executor does, for cuda.cuh.
 #pragma once
 
-#include "block/fibers.h"
-//
 #include "block/cuda.cuh"
 #include "ops/emulated/read_back.h"
 
@@ -45,17 +43,17 @@ void launch(int32_t /*device*/, int64_t blocks, int threads, int64_t shared_byte
 }
 
 template <class Kernel>
-int64_t blocks_at_once(int32_t /*device*/) {
+int64_t blocks_at_once(int32_t /*device*/, int64_t /*bytes*/) {
   return 6;
 }
 
 template <class Kernel>
-void launch_teams(int32_t /*device*/, int64_t teams, int64_t size, int32_t* arrived,
-                  const Kernel& kernel) {
-  run_blocks(teams * size, teams * size, std::min(Kernel::kThreads, kMostThreads), 0,
-             [&](char* shared) {
+void launch_teams(int32_t /*device*/, int64_t teams, int64_t size, int64_t bytes, int32_t* arrived,
+                  char* of_teams, int64_t shared_bytes, const Kernel& kernel) {
+  run_blocks(teams * size, teams * size, std::min(Kernel::kThreads, kMostThreads),
+             block::Team::kBytes + bytes, [&](char* shared) {
                block::Block block(shared);
-               block::Team team(block, size, arrived);
+               block::Team team(block, size, arrived, of_teams, shared_bytes);
                kernel(team);
              });
 }

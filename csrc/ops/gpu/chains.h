@@ -148,6 +148,32 @@ inline PlacedWorkspaces place(const Tensor& like, int64_t items, int64_t always,
           scratch};
 }
 
+// A team of blocks runs through a chain where each of them has so much of the graph to do in a
+// frame that this takes longer than to wait for the others; for fewer blocks it does not pay.
+#ifdef GTNET_EMULATED
+constexpr int64_t kLanesOfBlock = 2 * layout::kLanes, kSmallestTeam = 2;
+#else
+constexpr int64_t kLanesOfBlock = 1 << 14, kSmallestTeam = 4;
+#endif
+
+// make(workspaces) on a block for each item, or on a team where items are few and graphs large.
+template <class Kernel, class T, class Make>
+void launch_chains(const lattice::ChainGrid<T>& grid, const Tensor& like, Span<const int64_t> sizes,
+                   int64_t workspace_bytes, const Make& make) {
+  const int32_t device = like.get_device_index();
+  const int64_t graphs = std::max<int64_t>(grid.num_graphs, 1);
+  const int64_t lanes = sizes[layout::kAllWeights] / (2 * graphs) * layout::kLanes;  // of one way
+  const int64_t size = std::min(team_for_each<Kernel>(device, grid.size, 0), lanes / kLanesOfBlock);
+  if (grid.size > 0 && size >= kSmallestTeam) {
+    const Tensor scratch = empty<int8_t>(like, grid.size * workspace_bytes);
+    return by_teams(like, grid.size, size, 0, Kernel::shared_bytes(),
+                    make(block::Workspaces{elements<char>(scratch), workspace_bytes}));
+  }
+  const PlacedWorkspaces placed = place(like, grid.size, Kernel::shared_bytes(), workspace_bytes);
+  launch(device, grid.size, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
+         make(placed.each));
+}
+
 // Every how many frames alphas are kept where not all are.
 inline int64_t checkpoint_distance(int64_t frames) {
   return std::llround(std::sqrt(static_cast<double>(frames)));
@@ -177,15 +203,15 @@ ChainScores score_chains(const lattice::ChainGrid<T>& grid, const Tensor& weight
   const int64_t rows = lattice::Alphas<T>::rows(frames, every);
   const ChainScores out{empty<double>(weights, items),
                         empty_numbers<T>(weights, keep ? items * rows * slots : 0)};
-  const PlacedWorkspaces placed = place(weights, items, Kernel::shared_bytes(),
-                                        Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
-  launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
-         placed.shared_bytes,
-         Kernel{grid,
-                placed.each,
-                {numbers<T>(out.alpha), frames, slots, every},
-                keep,
-                writable<double>(out.score)});
+  launch_chains<Kernel>(grid, weights, sizes,
+                        Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]),
+                        [&](const block::Workspaces& workspaces) {
+                          return Kernel{grid,
+                                        workspaces,
+                                        {numbers<T>(out.alpha), frames, slots, every},
+                                        keep,
+                                        writable<double>(out.score)};
+                        });
   return out;
 }
 
@@ -202,9 +228,6 @@ ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& 
   using Kernel = lattice::ChainBackward<T>;
   const Tensor& weights = given.weights;
   const int64_t slots = sizes[layout::kMostSlots], items = grid.size;
-  const PlacedWorkspaces placed =
-      place(weights, items, Kernel::shared_bytes(),
-            Kernel::workspace_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]));
   const bool all_there = alpha.numel() == elements<T>(items * (grid.frames + 1) * slots);
   const int64_t every = all_there ? 1 : checkpoint_distance(grid.frames);
   const Tensor between = empty_numbers<T>(weights, every == 1 ? 0 : items * every * slots);
@@ -216,20 +239,22 @@ ChainUses differentiate_chains(const lattice::ChainGrid<T>& grid, const Tensor& 
   const auto asked = [&](const Tensor& tensor) {
     return counting ? writable<double>(tensor) : nullptr;
   };
-  launch(weights.get_device_index(), items, threads_of(sizes, Kernel::kThreads),
-         placed.shared_bytes,
-         Kernel{grid,
-                placed.each,
-                {numbers<T>(alpha), grid.frames, slots, every, numbers<T>(between)},
-                view<double>(grad_score),
-                gradient_of(grad_scores),
-                grad_scores.stride(0),
-                grad_scores.stride(1),
-                asked(out.counts),
-                asked(out.starts),
-                asked(out.ends),
-                by,
-                counts_at});
+  const int64_t bytes =
+      Kernel::workspace_bytes(slots, sizes[layout::kMostLabels], sizes[layout::kMostTotals]);
+  launch_chains<Kernel>(grid, weights, sizes, bytes, [&](const block::Workspaces& workspaces) {
+    return Kernel{grid,
+                  workspaces,
+                  {numbers<T>(alpha), grid.frames, slots, every, numbers<T>(between)},
+                  view<double>(grad_score),
+                  gradient_of(grad_scores),
+                  grad_scores.stride(0),
+                  grad_scores.stride(1),
+                  asked(out.counts),
+                  asked(out.starts),
+                  asked(out.ends),
+                  by,
+                  counts_at};
+  });
   return out;
 }
 

@@ -13,8 +13,10 @@ namespace {
 // pair has its own. The emulation has little, so that products grow and take both kinds of tables.
 #ifdef GTNET_EMULATED
 constexpr int64_t kFewestPairs = 4, kPairsAtFirst = 4, kDensePlaces = 64;
+constexpr int64_t kNarrow = 2;
 #else
 constexpr int64_t kFewestPairs = 1 << 14, kPairsAtFirst = 1 << 22, kDensePlaces = 1 << 27;
+constexpr int64_t kNarrow = rewrite::ExploreProducts::kThreads;
 #endif
 constexpr int64_t kMostNumbers = 0x7fffffff;  // of states and of arcs, in 32 bits
 
@@ -89,6 +91,17 @@ int64_t most_pairs(const std::vector<int32_t>& facts, int64_t of_a, int64_t num_
   return most;
 }
 
+// By several blocks for each product where these are few and may be large.
+void explore_once(const Tensor& like, int64_t bound, const rewrite::ExploreProducts& kernel) {
+  using Kernel = rewrite::ExploreProductsByTeams;
+  const int32_t device = like.get_device_index();
+  const int64_t graphs = kernel.num_graphs;
+  const int64_t size =
+      std::min(team_for_each<Kernel>(device, graphs, Kernel::kBytes), bound / (4 * kNarrow));
+  if (size <= 1) return by_graph(device, kernel);
+  by_teams(like, graphs, size, Kernel::kBytes, Kernel::bytes(size), Kernel{kernel, size, kNarrow});
+}
+
 // Explores the products, in larger places where they do not fit, until all are done or one is too
 // large; returns how far they came.
 std::vector<rewrite::Progress> explored(int32_t device, const Tensor& like, int64_t bound,
@@ -98,18 +111,17 @@ std::vector<rewrite::Progress> explored(int32_t device, const Tensor& like, int6
   const int64_t limit = std::min(bound, 2 * most_arcs);  // as many starts as arcs are allowed
   for (;;) {
     const int64_t capacity = memory.products.capacity;
-    by_graph(device,
-             rewrite::ExploreProducts{num_graphs, memory.products, most_arcs, capacity >= limit});
+    explore_once(like, bound, {num_graphs, memory.products, most_arcs, capacity >= limit});
     const auto* const address = static_cast<const rewrite::Progress*>(progress.const_data_ptr());
     std::vector<rewrite::Progress> found = read_back(device, address, num_graphs);
-    bool going = false, too_large = false;
+    bool full = false, too_large = false;
     for (rewrite::Progress& one : found) {
-      if (capacity == kMostNumbers && one.state == rewrite::Progress::kGoing)
+      if (capacity == kMostNumbers && one.state == rewrite::Progress::kFull)
         one.state = rewrite::Progress::kTooLarge;
-      going = going || one.state == rewrite::Progress::kGoing;
+      full = full || one.state == rewrite::Progress::kFull;
       too_large = too_large || one.state == rewrite::Progress::kTooLarge;
     }
-    if (too_large || !going) return found;
+    if (too_large || !full) return found;
     const int64_t larger = std::min({4 * capacity, limit, kMostNumbers});
     ProductMemory enlarged(like, memory.products.a, memory.products.b, num_graphs, bound, progress,
                            larger);

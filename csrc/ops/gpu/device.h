@@ -27,6 +27,25 @@ void by_graph(int32_t device, const Kernel& kernel) {
          kernel);
 }
 
+// How many blocks a team may have for each of so many graphs.
+template <class Kernel>
+int64_t team_for_each(int32_t device, int64_t num_graphs, int64_t bytes) {
+  const int64_t at_once = blocks_at_once<Kernel>(device, bytes);
+  return std::min<int64_t>(at_once / std::max<int64_t>(num_graphs, 1), kWarp);
+}
+
+// A team of `size` blocks for each graph. The threads of a block share `bytes`, those of a team
+// `shared_bytes`.
+template <class Kernel>
+void by_teams(const Tensor& like, int64_t num_graphs, int64_t size, int64_t bytes,
+              int64_t shared_bytes, const Kernel& kernel) {
+  const Tensor arrived = zeros<int32_t>(like, num_graphs),
+               shared = empty<int8_t>(like, num_graphs * shared_bytes);
+  launch_teams(like.get_device_index(), num_graphs, size, bytes,
+               static_cast<int32_t*>(arrived.mutable_data_ptr()),
+               static_cast<char*>(shared.mutable_data_ptr()), shared_bytes, kernel);
+}
+
 // functor(graph, state) for every state, layer by layer.
 template <class Functor>
 void for_each_state(int32_t device, const LayeredWalk& walk, const Functor& functor) {
@@ -48,11 +67,9 @@ void for_each_state(const Tensor& like, const LayeredWalk& walk, const Functor& 
   const int64_t worth = walk.num_states / std::max<int64_t>(walk.num_graphs, 1) / kStatesPerBlock;
   using Kernel = block::EachStateByTeams<Functor>;
   const int64_t size =
-      worth > 1 ? std::min(blocks_at_once<Kernel>(device) / walk.num_graphs, worth) : 1;
+      worth > 1 ? std::min(team_for_each<Kernel>(device, walk.num_graphs, 0), worth) : 1;
   if (size <= 1) return for_each_state(device, walk, functor);
-  Tensor arrived = zeros<int32_t>(like, walk.num_graphs);
-  launch_teams(device, walk.num_graphs, size, static_cast<int32_t*>(arrived.mutable_data_ptr()),
-               Kernel{{walk, functor}});
+  by_teams(like, walk.num_graphs, size, 0, 0, Kernel{{walk, functor}});
 }
 
 inline LayeredWalk walk_of(const Tensor& state_offsets, const Tensor& order,

@@ -150,16 +150,16 @@ Tensors lattice_prune(const LatticeTensors& given, double beam) {
     const Tensor before = empty<double>(weights, items * rows * slots),
                  after = empty<double>(weights, items * rows * slots),
                  best = empty<double>(weights, items);
-    const PlacedWorkspaces placed =
-        place(weights, items, Kernel::shared_bytes(),
-              Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
     const lattice::NearBest<T> near{grid,
                                     {writable<double>(before), grid.frames, slots},
                                     {writable<double>(after), grid.frames, slots},
                                     view<double>(best),
                                     beam};
-    launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
-           Kernel{grid, placed.each, near.before, near.after, writable<double>(best)});
+    launch_chains<Kernel>(
+        grid, weights, sizes, Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]),
+        [&](const block::Workspaces& workspaces) {
+          return Kernel{grid, workspaces, near.before, near.after, writable<double>(best)};
+        });
     const Tensor from = empty<int32_t>(weights, weights.numel()),
                  to = empty<int32_t>(weights, weights.numel());
     launch(device, grid.num_graphs, lattice::ArcPlaces::kThreads, 0,

@@ -82,11 +82,12 @@ Tensors lattice_best(const LatticeTensors& given) {
     Tensor counts = torch::stable::empty_like(length);
     Tensor entries = empty<int32_t>(weights, items * (grid.frames + 1) * slots);
     const lattice::CameBy came_by{writable<int32_t>(entries), grid.frames, slots};
-    const PlacedWorkspaces placed =
-        place(weights, items, Kernel::shared_bytes(),
-              Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]));
-    launch(device, items, threads_of(sizes, Kernel::kThreads), placed.shared_bytes,
-           Kernel{grid, placed.each, came_by, writable<double>(score), writable<int32_t>(last)});
+    launch_chains<Kernel>(grid, weights, sizes,
+                          Kernel::workspace_bytes(slots, sizes[layout::kMostLabels]),
+                          [&](const block::Workspaces& workspaces) {
+                            return Kernel{grid, workspaces, came_by, writable<double>(score),
+                                          writable<int32_t>(last)};
+                          });
     for_each(
         device, items,
         lattice::ChainPathLength<T>{grid, came_by, view<int32_t>(last), writable<int64_t>(length)});

@@ -1,12 +1,14 @@
 // Composition by blocks of threads: the arcs and numbers of rewrite/cpu/compose.h's Explore.
 //
-// A block explores the product of one pair of graphs. It takes pairs of states in the order of
-// their numbers, as many as it has threads, and deals their arcs out evenly. Arcs are numbered in
-// the order of rewrite/matching.h; of the arcs that lead to a new pair the first discovers it, and
-// new pairs are numbered in the order of the arcs that discover them: breadth first, as on the CPU.
+// A block, or a team of blocks, explores the product of one pair of graphs. It takes pairs of
+// states in the order of their numbers, as many as it has threads, and deals their arcs out evenly.
+// Arcs are numbered in the order of rewrite/matching.h; of the arcs that lead to a new pair the
+// first discovers it, and new pairs are numbered in the order of the arcs that discover them:
+// breadth first, as on the CPU.
 #pragma once
 
 #include "block/load_balance.h"
+#include "block/workspace.h"
 #include "rewrite/gpu/state_pair_table.h"
 
 namespace gtnet::rewrite {
@@ -136,22 +138,25 @@ struct Meeting {
 };
 
 // The arcs of consecutive pairs of one product, shared out over a block.
-template <int kPairs, int kParts>
 struct Expansion {
-  static constexpr int64_t kBytes =
-      kPairs * 16 + kParts * 16 + kWarp * static_cast<int64_t>(sizeof(int64_t));
-
+  int64_t most;  // pairs, and parts of a chunk
   Span<uint64_t> pairs;
   Span<int64_t> part_begin;           // of each pair
   Span<int64_t> arc_begin;            // of each part of a chunk
   Span<int32_t> pair_of_part, place;  // likewise
   Span<int64_t> sums;
 
-  template <class Block>
-  GTNET_KERNEL static Expansion in(Block& block) {
-    return {block.template shared<uint64_t>(kPairs), block.template shared<int64_t>(kPairs),
-            block.template shared<int64_t>(kParts),  block.template shared<int32_t>(kParts),
-            block.template shared<int32_t>(kParts),  block.template shared<int64_t>(kWarp)};
+  GTNET_HD static constexpr int64_t bytes(int64_t most) {
+    return most * 32 + kWarp * static_cast<int64_t>(sizeof(int64_t));
+  }
+  GTNET_HD static Expansion in(block::Workspace& memory, int64_t most) {
+    return {most,
+            memory.take<uint64_t>(most),
+            memory.take<int64_t>(most),
+            memory.take<int64_t>(most),
+            memory.take<int32_t>(most),
+            memory.take<int32_t>(most),
+            memory.take<int64_t>(kWarp)};
   }
 
   // chunk(arcs of it, arcs before it, finds) for chunk after chunk of the arcs of `count` pairs,
@@ -167,8 +172,8 @@ struct Expansion {
         count, sums, [=](int64_t i) { return Meeting::of(moves, x.pairs[i]).parts(); },
         [=](int64_t i, int64_t before) { x.part_begin[i] = before; });
     int64_t arcs = 0;
-    for (int64_t first = 0; first == 0 || first < parts; first += kParts) {
-      const int64_t here = parts - first < kParts ? parts - first : kParts;
+    for (int64_t first = 0; first == 0 || first < parts; first += most) {
+      const int64_t here = parts - first < most ? parts - first : most;
       const int64_t found = x.prepare(block, moves, count, first, here);
       block.each(count, [=](int64_t i) {
         const int64_t part = x.part_begin[i] - first;
@@ -210,8 +215,8 @@ struct Expansion {
 
 // How far the exploration of a product has come.
 struct Progress {
-  enum State : int64_t { kGoing, kDone, kTooLarge };
-  int64_t states;    // pairs numbered
+  enum State : int64_t { kGoing, kFull, kDone, kTooLarge };  // full: it has no room to go on
+  int64_t states;                                            // pairs numbered
   int64_t expanded;  // whose arcs are known, of the first pairs
   int64_t arcs;
   int64_t state;
@@ -243,13 +248,27 @@ struct Products {
   }
 };
 
+// What so many threads work in that explore a product.
+struct ExplorersRoom {
+  static constexpr int64_t kRounds = 4;  // arcs for each thread that are followed at once
+  Expansion arcs;
+  Span<int64_t> places;
+
+  GTNET_HD static constexpr int64_t bytes(int64_t threads) {
+    return Expansion::bytes(threads) + threads * kRounds * static_cast<int64_t>(sizeof(int64_t));
+  }
+  GTNET_HD static ExplorersRoom in(block::Workspace memory, int64_t threads) {
+    const Expansion arcs = Expansion::in(memory, threads);
+    return {arcs, memory.take<int64_t>(threads * kRounds)};
+  }
+};
+
 // A block explores a product. Where pairs do not fit it stops, and goes on when called again.
 struct ExploreProducts {
   static constexpr int kThreads = 512;
-  static constexpr int kRound = 4 * kThreads;  // arcs that are followed at once
-  using Arcs = Expansion<kThreads, kThreads>;
-  static constexpr int64_t kBytes = Arcs::kBytes + kRound * sizeof(int64_t);
-  static_assert(kBytes <= 48 << 10);
+  using Room = ExplorersRoom;
+  static constexpr int64_t kBytes = Room::bytes(kThreads);
+  static_assert(kBytes <= 47 << 10);
 
   int64_t num_graphs;
   Products products;
@@ -258,27 +277,35 @@ struct ExploreProducts {
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    const Arcs arcs = Arcs::in(block);
-    const Span<int64_t> places = block.template shared<int64_t>(kRound);
+    const Room room = shared_room(block);
     for (int64_t item = block.index(); item < num_graphs; item += block.count()) {
       Progress now = products.progress[item];
-      if (now.state != Progress::kGoing) continue;
       const Moves moves = products.moves(item);
-      if (now.states == 0) start(block, item, moves, now);
-      expand(block, item, moves, arcs, places, now);
-      block.sync();
-      block.each(1, [=, this](int64_t) { products.progress[item] = now; });
+      if (!begins(block, item, moves, now)) continue;
+      expand(block, item, moves, room, now, 1, products.capacity);
+      end(block, item, now);
     }
   }
 
- private:
-  // Numbers the pairs of start states.
+ protected:
   template <class Block>
-  GTNET_KERNEL void start(Block& block, int64_t item, const Moves& moves, Progress& now) const {
+  GTNET_KERNEL static Room shared_room(Block& block) {
+    return Room::in({block.template shared<char>(kBytes)}, kThreads);
+  }
+
+  // Whether there is something to do; numbers the pairs of start states.
+  template <class Block>
+  GTNET_KERNEL bool begins(Block& block, int64_t item, const Moves& moves, Progress& now) const {
+    if (now.state == Progress::kFull) now.state = Progress::kGoing;
+    if (now.state != Progress::kGoing) return false;
+    if (now.states > 0) return true;
     const Products all = products;
     const int64_t of_b = all.b.num_starts(item), count = all.a.num_starts(item) * of_b;
-    if (count > most_arcs) now.state = Progress::kTooLarge;
-    if (count > most_arcs || count > all.capacity) return;
+    if (count > most_arcs)
+      now.state = Progress::kTooLarge;
+    else if (count > all.capacity)
+      now.state = Progress::kFull;
+    if (now.state != Progress::kGoing) return true;
     block.each(count, [=](int64_t i) {
       const uint64_t key = PairKey::of(all.a.start(item, i / of_b), all.b.start(item, i % of_b), 0);
       all.numbers.values[all.template claim<Block>(item, moves, key)] = ~static_cast<int32_t>(i);
@@ -286,18 +313,27 @@ struct ExploreProducts {
     });
     block.sync();
     now.states = count;
-    if (count == 0) now.state = Progress::kDone;
+    return true;
   }
 
   template <class Block>
-  GTNET_KERNEL void expand(Block& block, int64_t item, const Moves& moves, const Arcs& arcs,
-                           Span<int64_t> places, Progress& now) const {
-    const int64_t base = item * products.capacity;
+  GTNET_KERNEL void end(Block& block, int64_t item, Progress now) const {
+    if (now.state == Progress::kGoing && now.expanded == now.states) now.state = Progress::kDone;
+    block.sync();
+    block.each(1, [=, this](int64_t) { products.progress[item] = now; });
+  }
+
+  // Finds the arcs of pairs while there are so many of which they are not known.
+  template <class Block>
+  GTNET_KERNEL void expand(Block& block, int64_t item, const Moves& moves, const Room& room,
+                           Progress& now, int64_t fewest, int64_t most) const {
+    const int64_t base = item * products.capacity, at_once = room.arcs.most;
     const Out<int32_t> arc_begin = products.arc_begin;
-    while (now.expanded < now.states && now.state == Progress::kGoing) {
-      const int64_t left = now.states - now.expanded, count = left < kThreads ? left : kThreads;
+    while (now.state == Progress::kGoing) {
+      const int64_t left = now.states - now.expanded, count = left < at_once ? left : at_once;
+      if (left < fewest || left > most) return;
       const int64_t first = base + now.expanded, before = now.arcs;
-      const int64_t found = arcs.each_chunk(
+      const int64_t found = room.arcs.each_chunk(
           block, moves, products.pairs.part(first, count), count,
           [=](int64_t i, int64_t arc) {
             arc_begin[first + i] = static_cast<int32_t>(before + arc);
@@ -307,11 +343,14 @@ struct ExploreProducts {
               now.state = Progress::kTooLarge;
               return false;
             }
-            for (int64_t i = 0; i < here; i += kRound) {
-              const int64_t some = here - i < kRound ? here - i : kRound;
-              if (!roomy && now.states + some > products.capacity) return false;
-              now.states +=
-                  discover(block, item, moves, arcs.sums, places, now.states, i, some, finds);
+            for (int64_t i = 0; i < here; i += at_once * Room::kRounds) {
+              const int64_t some =
+                  here - i < at_once * Room::kRounds ? here - i : at_once * Room::kRounds;
+              if (!roomy && now.states + some > products.capacity) {
+                now.state = Progress::kFull;
+                return false;
+              }
+              now.states += discover(block, item, moves, room, now.states, i, some, finds);
             }
             return true;
           });
@@ -319,15 +358,16 @@ struct ExploreProducts {
       now.expanded += count;
       now.arcs += found;
     }
-    if (now.state == Progress::kGoing && now.states > 0) now.state = Progress::kDone;
   }
 
+ private:
   // Numbers the new pairs that arcs first, ... first + count - 1 of a chunk lead to.
   template <class Block, class Finds>
-  GTNET_KERNEL int64_t discover(Block& block, int64_t item, const Moves& moves, Span<int64_t> sums,
-                                Span<int64_t> places, int64_t known, int64_t first, int64_t count,
+  GTNET_KERNEL int64_t discover(Block& block, int64_t item, const Moves& moves, const Room& room,
+                                int64_t known, int64_t first, int64_t count,
                                 const Finds& finds) const {
     const Products all = products;
+    const Span<int64_t> places = room.places;
     block.each(count, [=](int64_t i) {
       int64_t owner;
       const uint64_t key = Products::key(moves, finds(first + i, owner));
@@ -335,7 +375,7 @@ struct ExploreProducts {
       Block::lower(all.numbers.values[places[i]], static_cast<int32_t>(i));
     });
     return block.prefix_sums(
-        count, sums,
+        count, room.arcs.sums,
         [=](int64_t i) {
           const bool is_first = all.numbers.values[places[i]] == i;
           if (!is_first) places[i] = kNone;
@@ -348,6 +388,37 @@ struct ExploreProducts {
           all.pairs[item * all.capacity + known + before] = key;
           all.numbers.values[places[i]] = ~static_cast<int32_t>(known + before);
         });
+  }
+};
+
+// A team of blocks explores a product. While there are no more than `narrow` pairs of which the
+// arcs are not known, its first block does so alone, as a team waits long for all of its threads.
+struct ExploreProductsByTeams : ExploreProducts {
+  int64_t size;    // of a team
+  int64_t narrow;  // at most a pair for each thread of a block
+
+  GTNET_HD static int64_t bytes(int64_t size) { return Room::bytes(size * kThreads); }
+
+  template <class Team>
+  GTNET_KERNEL void operator()(Team& team) const {
+    const Room wide = Room::in({team.template shared<char>(bytes(size))}, size * kThreads);
+    for (int64_t item = team.index(); item < num_graphs; item += team.count()) {
+      Progress now = products.progress[item];
+      const Moves moves = products.moves(item);
+      if (!begins(team, item, moves, now)) continue;
+      while (now.state == Progress::kGoing && now.expanded < now.states) {
+        expand(team, item, moves, wide, now, narrow + 1, products.capacity);
+        team.sync();
+        team.lead([=, this](auto& block) {
+          Progress here = now;
+          expand(block, item, moves, shared_room(block), here, 1, narrow);
+          block.sync();
+          block.each(1, [=, this](int64_t) { products.progress[item] = here; });
+        });
+        now = team.seen(products.progress[item]);
+      }
+      end(team, item, now);
+    }
   }
 };
 
@@ -396,8 +467,7 @@ struct ProductOffsets {
 // Writes explored products out as a batch. Blocks b, b + num_graphs, ... share item b.
 struct WriteProducts {
   static constexpr int kThreads = 512;
-  using Arcs = Expansion<kThreads, kThreads>;
-  static constexpr int64_t kBytes = Arcs::kBytes;
+  static constexpr int64_t kBytes = Expansion::bytes(kThreads);
 
   Products products;
   In<int64_t> state_offsets;
@@ -408,7 +478,8 @@ struct WriteProducts {
 
   template <class Block>
   GTNET_KERNEL void operator()(Block& block) const {
-    const Arcs arcs = Arcs::in(block);
+    block::Workspace memory{block.template shared<char>(kBytes)};
+    const Expansion arcs = Expansion::in(memory, kThreads);
     const int64_t item = block.index() % products.num_graphs;
     const int64_t step = block.count() / products.num_graphs * kThreads;
     const int64_t states = products.progress[item].states;
@@ -421,7 +492,7 @@ struct WriteProducts {
  private:
   // The states first, ... first + count - 1 of a product and their arcs.
   template <class Block>
-  GTNET_KERNEL void write(Block& block, int64_t item, const Moves& moves, const Arcs& arcs,
+  GTNET_KERNEL void write(Block& block, int64_t item, const Moves& moves, const Expansion& arcs,
                           int64_t first, int64_t count) const {
     const WriteProducts out = *this;
     const int64_t at = item * products.capacity + first;
