@@ -78,9 +78,9 @@ def transducer_case(device: str, smoke: bool) -> Iterator[GpuCase]:
     """The transducer loss of logits and its gradient, beside torchaudio's.
 
     The floor: logits are larger than a cache, so they are read for their sums, read again once
-    these are known, and the gradient is written. Two exponentials of each take less time. gtnet
-    leaves the reading to operators of torch, which pass over them more often, and sums over the
-    grid a diagonal at a time: frames + labels steps, which wait for one another.
+    these are known, and the gradient is written. Two exponentials of each take less time.
+    Between the two the sums over the grid go a diagonal at a time, a block for each item: frames +
+    labels steps both ways, which wait for one another.
     """
     batch, frames, length, labels = (2, 5, 3, 4) if smoke else (16, 200, 50, 500)
     targets = torch.randint(1, labels, (batch, length), device=device)

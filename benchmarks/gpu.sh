@@ -2,7 +2,7 @@
 # What needs a GPU, the most telling first: benchmarks/gpu.sh [--rehearse] [PART...]
 #
 #   build       the CUDA extension, where nvcc is; otherwise gtnet/_cuda.abi3.so must be there
-#   sums        tests of CTC, chains, acyclic graphs and compose: values, gradients, best paths
+#   sums        tests of CTC, transducers, chains, acyclic graphs, compose: values, gradients, best paths
 #   benchmarks  python -m benchmarks.gpu
 #   rest        tests of beams, segmentations, rewrites and every public function
 #   memcheck, racecheck, initcheck   compute-sanitizer on some of the tests
@@ -86,7 +86,7 @@ for part in "${parts[@]}"; do
                 step loaded 30 "$PYTHON" -c 'from gtnet import _ops; assert _ops.HAS_CUDA'
             fi
             ;;
-        sums) step sums 150 "$PYTHON" -m pytest -q "${device[@]}" $(files alignments chains paths compose) ;;
+        sums) step sums 150 "$PYTHON" -m pytest -q "${device[@]}" $(files alignments transducers chains paths compose) ;;
         benchmarks) step benchmarks 100 "$PYTHON" -m benchmarks.gpu "${small[@]}" ;;
         rest)
             step rest 200 "$PYTHON" -m pytest -q "${device[@]}" \

@@ -13,6 +13,7 @@ import test_distance
 import test_lattice
 import test_ops
 import test_paths
+import test_transducer_losses
 import torch
 
 import gtnet
@@ -26,6 +27,7 @@ BORROWED = {
     # For scores that are huge, and for float32, see test_cuda_chains.
     test_lattice: "huge|float32|second|differentiate",
     test_paths: "enumerate|gradcheck",
+    test_transducer_losses: "gradcheck|torch_func|wrong|checked",
 }
 for _module, _without in BORROWED.items():
     for _name, _test in vars(_module).items():

@@ -316,7 +316,7 @@ CASES: dict[str, list[Case]] = {
             lambda scores, targets: losses.transducer_loss(
                 scores[:, None, :3].expand(3, 2, 3, 3), targets, None, [2, 2, 0]
             ),
-            9,
+            1,
             rounded=True,
         )
     ],
@@ -325,7 +325,7 @@ CASES: dict[str, list[Case]] = {
             lambda scores, targets: losses.prune_transducer(
                 scores, scores[:, :3], targets, None, [2, 2, 0], width=2, topology="modified"
             ),
-            16,
+            2,
             rounded=True,
         )
     ],

@@ -104,7 +104,7 @@ GTNET_HD GTNET_INLINE double exp_of<double>(double x) {
 
 // log(x) for a positive normal x, to 1e-15. x = 2^k m with m in [sqrt(1/2), sqrt(2)), and
 // log m = 2 artanh f with f = (m - 1) / (m + 1). Exactly 0 for 1.
-GTNET_INLINE double log_of(double x) {
+GTNET_HD GTNET_INLINE double log_of(double x) {
   constexpr int64_t kRootOfHalf = 0x3fe6a09e667f3bcd;
   const auto bits = std::bit_cast<int64_t>(x);
   const int64_t k = (bits - kRootOfHalf) >> 52;

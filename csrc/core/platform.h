@@ -45,6 +45,7 @@ namespace gtnet {
 
 constexpr int kWarp = 32;  // threads of a GPU that go in step
 constexpr double kNegInf = -std::numeric_limits<double>::infinity();
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 constexpr int32_t kEpsilon = -1;
 constexpr int32_t kNone = -1;  // in arc maps: the arc comes from no arc of this operand
 

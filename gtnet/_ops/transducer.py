@@ -1,4 +1,4 @@
-"""Transducer losses on the CPU: the scores that alignments read, and the sums over alignments."""
+"""Transducer losses: the scores that alignments read, and the sums over alignments."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gtnet._ops import library
 from gtnet._ops.functional import forward_mode, transformed
 from gtnet._ops.library import fake, interruptible, operators
 
@@ -151,16 +152,17 @@ def transducer_score(
 
     `blank` and `label` [batch, frames, longest + 1] score the steps; with a `skew` of 1 a label
     stays in its frame, with 0 it leads to the next. None where the operator does not apply, or has
-    found NaN, +inf or too large a score. `in_parts` computes the same from the two, differentiable
+    found NaN, +inf or too large a score; on a GPU such a score is NaN. `in_parts` computes the same from the two, differentiable
     any number of times.
     """
     if not _plain(blank):
         return None
     score = _Score.apply(blank, label, frames, lengths, skew, in_parts)
-    return None if bool(score.detach().isnan().any()) else score
+    waits = not library.on_gpu(blank)  # a GPU is not asked: NaN stays
+    return None if waits and bool(score.detach().isnan().any()) else score
 
 
 def _plain(scores: Tensor) -> bool:
-    """Whether the operators may be called: eagerly, on the CPU, and by autograd alone."""
+    """Whether the operators may be called: eagerly, and by autograd alone."""
     traced = torch.compiler.is_compiling() or transformed() or forward_mode()
-    return scores.device.type == "cpu" and not traced
+    return scores.device.type in ("cpu", "cuda") and not traced

@@ -36,8 +36,8 @@ def transducer_loss(
     """The RNN transducer loss: minus the log of the probability of all alignments of the target.
 
     The forward score of `transducer_graph`, which holds only the scores of blanks and target
-    labels, so that only reading them depends on the number of labels. At a beta of 1 the CPU sums
-    over the grid without building the graph, and normalizes logits without keeping them.
+    labels, so that only reading them depends on the number of labels. At a beta of 1 it
+    sums over the grid without building the graph, and normalizes logits without keeping them.
 
     Arguments:
         log_probs: float [batch, frames, longest target + 1, labels]: after u labels of the target
@@ -62,7 +62,8 @@ def transducer_loss(
     Raises: ValueError or TypeError for wrong shapes, dtypes, lengths, labels, ranges, options, and
     a blank in a target. ValueError also for probabilities above 1 among the scores read, and where
     those of the first step of an item add up to more than 1; a UserWarning where to less. A GPU is
-    not asked, nor are scores that torch.func maps.
+    not asked, and gives NaN for an item with NaN or +inf in what is read, nor are scores that
+    torch.func maps.
     Complexity: O(frames · labels of the target), and O(log_probs) for reading logits and for the
     gradient.
     Gradient: minus the posterior of each step; any number of times differentiable.

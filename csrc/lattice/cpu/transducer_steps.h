@@ -6,12 +6,9 @@
 #include <limits>
 
 #include "core/extremes.h"
-#include "core/math.h"
+#include "lattice/transducer_rows.h"
 
 namespace gtnet::lattice {
-
-constexpr int32_t kNoLabel = -1;  // nothing follows but the blank
-constexpr int32_t kUnread = -2;
 
 // Rows [count, size] of the outputs of one frame, and which label each may write.
 template <class Score>

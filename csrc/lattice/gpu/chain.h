@@ -3,8 +3,6 @@
 // is in lattice/gpu/chain_phase.h.
 #pragma once
 
-#include <limits>
-
 #include "block/workspace.h"
 #include "core/extended_float.h"
 #include "core/score_array.h"
@@ -13,8 +11,6 @@
 namespace gtnet::lattice {
 
 using layout::kLanes;
-
-constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 template <class T>
 struct ChainGrid {

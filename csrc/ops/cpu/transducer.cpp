@@ -105,7 +105,7 @@ std::tuple<Tensor, Tensor, Tensor> transducer_score(Tensor blank, Tensor label, 
     for_each_graph(batch, blank.numel(), [&](int64_t b) {
       const int64_t at = b * most * width, rest = (most - read[b]) * width;
       lattice::TransducerGrid<Score> grid(
-          {from_blank + at, from_label + at, read[b], wrote[b], width, skew});
+          {from_blank + at, from_label + at, {read[b], wrote[b], width, skew}});
       scores[b] = grid.score();
       if (!keep) return;
       grid.posteriors(to_blank + at, to_label + at);

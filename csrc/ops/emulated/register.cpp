@@ -9,6 +9,7 @@
 #include "ops/gpu/paths.h"
 #include "ops/gpu/rational.h"
 #include "ops/gpu/topology.h"
+#include "ops/gpu/transducer.h"
 
 namespace gtnet::ops {
 namespace {
@@ -99,6 +100,7 @@ STABLE_TORCH_LIBRARY_IMPL(gtnet, PrivateUse1, m) {
   register_compose(m);
   register_paths(m);
   register_rewrites(m);
+  register_transducers(m);
 }
 
 }  // namespace gtnet::ops
