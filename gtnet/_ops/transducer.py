@@ -152,8 +152,8 @@ def transducer_score(
 
     `blank` and `label` [batch, frames, longest + 1] score the steps; with a `skew` of 1 a label
     stays in its frame, with 0 it leads to the next. None where the operator does not apply, or has
-    found NaN, +inf or too large a score; on a GPU such a score is NaN. `in_parts` computes the same from the two, differentiable
-    any number of times.
+    found NaN, +inf or too large a score; on a GPU such an item has NaN. `in_parts` computes the
+    same from the two, differentiable any number of times.
     """
     if not _plain(blank):
         return None
