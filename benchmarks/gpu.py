@@ -204,6 +204,33 @@ def lexicon_cases(device: str, smoke: bool) -> Iterator[GpuCase]:
         )
 
 
+def recording_case(device: str, smoke: bool) -> Iterator[GpuCase]:
+    """One recording and a whole looping lexicon, loss and gradient: a chain for a team of blocks.
+
+    The floor: alphas of all frames are written and read again.
+    """
+    words, frames = (20, 4) if smoke else (32_000, 200)
+    lexicon = looping_lexicon(words, 27)
+    scores = torch.randn(1, frames, 27)
+
+    def step(scores: Tensor, graph: gtnet.Graph) -> None:
+        scores.grad = None
+        gtnet.forward_score(gtnet.Emissions(scores) @ graph).sum().backward()
+
+    here = (scores.clone().requires_grad_(), lexicon)
+    there = (scores.to(device).requires_grad_(), lexicon.to(device))
+    arcs = f"{lexicon.num_arcs / 1e3:.0f},000" if not smoke else f"{lexicon.num_arcs}"
+    yield GpuCase(
+        f"one recording of {frames} x 27 and {words} words, {arcs} arcs, loss and gradient",
+        {
+            "gtnet": lambda: step(*there),
+            f"gtnet on {torch.get_num_threads()} CPU threads": lambda: step(*here),
+        },
+        2 * (frames + 1) * lexicon.num_states * 8,
+        repeats=5,
+    )
+
+
 def beam_cases(device: str, smoke: bool) -> Iterator[GpuCase]:
     """Best paths of a beam search through a looping lexicon of random words."""
     words, frames, sizes = (9, 5, (2,)) if smoke else (10_000, 200, (8, 128))
@@ -289,8 +316,8 @@ def main() -> None:
     print(f"{gtnet.__version__}, {speed / 1e9:.0f} GB/s copied\n")
     print("| work | ms | x of the strongest peer | of the floor by bandwidth |\n|---|---|--:|--:|")
     sources = (
-        ctc_cases, transducer_case, align_case, denominator_case, lexicon_cases, beam_cases,
-        segments_case,
+        ctc_cases, transducer_case, align_case, denominator_case, lexicon_cases,
+        recording_case, beam_cases, segments_case,
     )  # fmt: skip
     for case in (case for source in sources for case in source(device, smoke)):
         times = {who: milliseconds(work, device, case.repeats) for who, work in case.works.items()}
