@@ -42,7 +42,8 @@ test: .venv/has-test gtnet/_emulated.abi3.so
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto --dist worksteal $(ARGS)
 
 # What a GPU would run, its barriers, shuffles and atomics too, with a fiber for each thread; races
-# does it under the thread sanitizer, which then finds threads that should have waited for others.
+# does it under the thread sanitizer, which then finds threads that should have waited for others. Without
+# the tests of every short float, which take minutes there.
 FIBERS = --device fibers -k 'not short_float' $(patsubst %,tests/test_cuda_%.py, \
 	alignments beams chains compose cuts everywhere graphs paths rewrites transducers)
 test-fibers: .venv/has-test gtnet/_fibers.abi3.so

@@ -91,9 +91,50 @@ struct Thread {
   }
 };
 
-class Block : public Thread {
+// What the threads of a block or of a team do together, made of what each of them has: partial(),
+// total() and sync().
+template <class Threads>
+class Together : public Thread {
  public:
-  __device__ explicit Block(char* shared) : shared_(shared) {}
+  __device__ explicit Together(char* shared) : shared_(shared) {}
+
+  // partial() and total(), for uniform code: synchronizes twice.
+  template <class Sum, class Term, class Combine>
+  __device__ Sum reduce(int64_t count, Sum zero, Span<Sum> parts, const Term& term,
+                        const Combine& combine) {
+    all().partial(count, zero, parts, term, combine);
+    all().sync();
+    const Sum sum = all().total(parts, combine);
+    all().sync();
+    return sum;
+  }
+
+  // What all threads see in a place that loops have written, for uniform code: synchronizes twice.
+  template <class T>
+  __device__ T seen(const T& place) {
+    all().sync();
+    const T value = place;
+    all().sync();
+    return value;
+  }
+
+  // The next `count` elements of the memory that the threads share.
+  template <class T>
+  __device__ Span<T> shared(int64_t count) {
+    T* const begin = reinterpret_cast<T*>(shared_);
+    shared_ += (count * sizeof(T) + 15) / 16 * 16;
+    return {begin, count};
+  }
+
+ private:
+  char* shared_;
+
+  __device__ Threads& all() { return static_cast<Threads&>(*this); }
+};
+
+class Block : public Together<Block> {
+ public:
+  using Together::Together;
 
   __device__ int64_t index() const { return blockIdx.x; }
   __device__ int64_t count() const { return gridDim.x; }
@@ -148,16 +189,6 @@ class Block : public Thread {
     for (unsigned w = 1; w < blockDim.x / kWarp; ++w) sum = combine(sum, parts[w]);
     return sum;
   }
-  // Both, for uniform code: synchronizes twice.
-  template <class Sum, class Term, class Combine>
-  __device__ Sum reduce(int64_t count, Sum zero, Span<Sum> parts, const Term& term,
-                        const Combine& combine) const {
-    partial(count, zero, parts, term, combine);
-    __syncthreads();
-    const Sum sum = total(parts, combine);
-    __syncthreads();
-    return sum;
-  }
 
   // put(i, term(0) + ... + term(i - 1)) for 0 <= i < count, and the sum of all, for uniform code:
   // synchronizes before and after. The thread that calls put(i) has called term(i). `parts`
@@ -199,38 +230,19 @@ class Block : public Thread {
   }
 
   __device__ void sync() const { __syncthreads(); }
-
-  // What all threads see in a place that loops have written, for uniform code: synchronizes twice.
-  template <class T>
-  __device__ T seen(const T& place) const {
-    __syncthreads();
-    const T value = place;
-    __syncthreads();
-    return value;
-  }
-
-  // The next `count` elements of the memory that the threads of the block share.
-  template <class T>
-  __device__ Span<T> shared(int64_t count) {
-    T* const begin = reinterpret_cast<T*>(shared_);
-    shared_ += (count * sizeof(T) + 15) / 16 * 16;
-    return {begin, count};
-  }
-
- private:
-  char* shared_;
 };
 
-// Up to kWarp blocks of one launch that work together as one large block. All of them run at once.
-class Team : public Thread {
+// Blocks of one launch that work together as one large block. All of them run at once. They have
+// sums only where they are no more than kWarp.
+class Team : public Together<Team> {
  public:
   // `arrived` [teams], 0 on entry; `shared` [teams, shared_bytes], for all threads of each team.
   __device__ Team(Block& block, int64_t size, int32_t* arrived, char* shared, int64_t shared_bytes)
-      : block_(block),
+      : Together(shared + blockIdx.x / size * shared_bytes),
+        block_(block),
         own_(block.shared<char>(kBytes)),
         size_(size),
-        arrived_(arrived + blockIdx.x / size),
-        shared_(shared + blockIdx.x / size * shared_bytes) {}
+        arrived_(arrived + blockIdx.x / size) {}
 
   // What a team takes of the memory that the threads of each of its blocks share.
   static constexpr int64_t kBytes = 16 * kWarp;
@@ -280,15 +292,6 @@ class Team : public Thread {
     for (int64_t b = 1; b < size_; ++b) sum = combine(sum, parts[b]);
     return sum;
   }
-  template <class Sum, class Term, class Combine>
-  __device__ Sum reduce(int64_t count, Sum zero, Span<Sum> parts, const Term& term,
-                        const Combine& combine) {
-    partial(count, zero, parts, term, combine);
-    sync();
-    const Sum sum = total(parts, combine);
-    sync();
-    return sum;
-  }
 
   template <class Sum, class Term, class Put>
   __device__ Sum prefix_sums(int64_t count, Span<Sum> parts, const Term& term, const Put& put) {
@@ -325,27 +328,11 @@ class Team : public Thread {
     __syncthreads();
   }
 
-  template <class T>
-  __device__ T seen(const T& place) {
-    sync();
-    const T value = place;
-    sync();
-    return value;
-  }
-
-  template <class T>
-  __device__ Span<T> shared(int64_t count) {
-    T* const begin = reinterpret_cast<T*>(shared_);
-    shared_ += (count * sizeof(T) + 15) / 16 * 16;
-    return {begin, count};
-  }
-
  private:
   Block& block_;
   Span<char> own_;
   int64_t size_;
   int32_t* arrived_;
-  char* shared_;
   uint32_t due_ = 0;
 
   template <class Sum>

@@ -24,6 +24,7 @@ class Block {
       : index_(index),
         count_(count),
         threads_(threads),
+        parts_(std::min(threads / kWarp, kWarp)),
         shared_(shared_bytes / sizeof(Chunk)),
         left_(shared_.data(), shared_bytes / static_cast<int64_t>(sizeof(Chunk))) {
     emulation().spoil(shared_.data(), shared_.size() * sizeof(Chunk));
@@ -70,10 +71,10 @@ class Block {
 
   template <class Sum, class Term, class Combine>
   void partial(int64_t count, Sum zero, Span<Sum> parts, const Term& term, const Combine& combine) {
-    defer(threads_ / kWarp, [=, this](int64_t warp) {
+    defer(parts_, [=, this](int64_t warp) {
       std::vector<Sum> sums(kWarp, zero);
       for (int lane = 0; lane < kWarp; ++lane) {
-        for (int64_t i = warp * kWarp + lane; i < count; i += threads_) {
+        for (int64_t i = warp * kWarp + lane; i < count; i += parts_ * kWarp) {
           sums[lane] = combine(sums[lane], term(i));
         }
       }
@@ -84,7 +85,7 @@ class Block {
   template <class Sum, class Combine>
   Sum total(Span<Sum> parts, const Combine& combine) const {
     Sum sum = parts[0];
-    for (int w = 1; w < threads_ / kWarp; ++w) sum = combine(sum, parts[w]);
+    for (int w = 1; w < parts_; ++w) sum = combine(sum, parts[w]);
     return sum;
   }
   template <class Sum, class Term, class Combine>
@@ -102,7 +103,7 @@ class Block {
       const int64_t here = std::min<int64_t>(threads_, count - first);
       std::vector<Sum> terms(here), sums(here);
       for (int64_t i : emulation().ordered(here)) terms[i] = static_cast<Sum>(term(first + i));
-      emulation().spoil(&parts[0], std::min<int64_t>(parts.size(), threads_ / kWarp) * sizeof(Sum));
+      emulation().spoil(&parts[0], parts_ * sizeof(Sum));
       std::exclusive_scan(terms.begin(), terms.end(), sums.begin(), before);
       before = sums.back() + terms.back();
       for (int64_t i : emulation().ordered(here)) put(first + i, sums[i]);
@@ -169,6 +170,7 @@ class Block {
 
   int64_t index_, count_;
   int threads_;
+  int64_t parts_;  // of a sum: one for each warp, as far as there are so many places
   std::vector<Chunk> shared_;
   Span<Chunk> left_;
   std::vector<Loop> loops_;
@@ -195,7 +197,6 @@ class Team : public Block {
   Team(int64_t index, int64_t count, int64_t size, int threads, int64_t shared_bytes,
        int64_t shared_by_one)
       : Block(index, count, static_cast<int>(size) * threads, shared_bytes),
-        size_(size),
         threads_of_one_(threads),
         shared_by_one_(shared_by_one) {}
 
@@ -205,29 +206,7 @@ class Team : public Block {
     body(block);
   }
 
-  template <class Sum, class Term, class Combine>
-  void partial(int64_t count, Sum zero, Span<Sum> parts, const Term& term, const Combine& combine) {
-    each(size_, [=, this](int64_t block) {
-      Sum sum = zero;
-      for (int64_t i = block; i < count; i += size_) sum = combine(sum, term(i));
-      parts[block] = sum;
-    });
-  }
-  template <class Sum, class Combine>
-  Sum total(Span<Sum> parts, const Combine& combine) const {
-    Sum sum = parts[0];
-    for (int64_t b = 1; b < size_; ++b) sum = combine(sum, parts[b]);
-    return sum;
-  }
-  template <class Sum, class Term, class Combine>
-  Sum reduce(int64_t count, Sum zero, Span<Sum> parts, const Term& term, const Combine& combine) {
-    partial(count, zero, parts, term, combine);
-    sync();
-    return total(parts, combine);
-  }
-
  private:
-  int64_t size_;
   int threads_of_one_;
   int64_t shared_by_one_;
 };

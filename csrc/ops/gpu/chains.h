@@ -163,8 +163,9 @@ void launch_chains(const lattice::ChainGrid<T>& grid, const Tensor& like, Span<c
   const int32_t device = like.get_device_index();
   const int64_t graphs = std::max<int64_t>(grid.num_graphs, 1);
   const int64_t lanes = sizes[layout::kAllWeights] / (2 * graphs) * layout::kLanes;  // of one way
-  const int64_t size = std::min(team_for_each<Kernel>(device, grid.size, 0), lanes / kLanesOfBlock);
-  if (grid.size > 0 && size >= kSmallestTeam) {
+  const int64_t worth = std::min<int64_t>(lanes / kLanesOfBlock, kWarp);
+  const int64_t size = team_size<Kernel>(device, grid.size, 0, worth, kSmallestTeam);
+  if (size > 1) {
     const Tensor scratch = empty<int8_t>(like, grid.size * workspace_bytes);
     return by_teams(like, grid.size, size, 0, Kernel::shared_bytes(),
                     make(block::Workspaces{elements<char>(scratch), workspace_bytes}));

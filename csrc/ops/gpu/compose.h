@@ -96,9 +96,9 @@ void explore_once(const Tensor& like, int64_t bound, const rewrite::ExploreProdu
   using Kernel = rewrite::ExploreProductsByTeams;
   const int32_t device = like.get_device_index();
   const int64_t graphs = kernel.num_graphs;
-  const int64_t size =
-      std::min(team_for_each<Kernel>(device, graphs, Kernel::kBytes), bound / (4 * kNarrow));
-  if (size <= 1) return by_graph(device, kernel);
+  const int64_t worth = std::min<int64_t>(bound / (4 * kNarrow), kWarp);
+  const int64_t size = team_size<Kernel>(device, graphs, Kernel::kBytes, worth);
+  if (size == 1) return by_graph(device, kernel);
   by_teams(like, graphs, size, Kernel::kBytes, Kernel::bytes(size), Kernel{kernel, size, kNarrow});
 }
 

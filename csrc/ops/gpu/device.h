@@ -27,11 +27,14 @@ void by_graph(int32_t device, const Kernel& kernel) {
          kernel);
 }
 
-// How many blocks a team may have for each of so many graphs.
+// How many blocks work on each graph: as many as are worth while and can run at once, if these are
+// at least `fewest`, and else one.
 template <class Kernel>
-int64_t team_for_each(int32_t device, int64_t num_graphs, int64_t bytes) {
-  const int64_t at_once = blocks_at_once<Kernel>(device, bytes);
-  return std::min<int64_t>(at_once / std::max<int64_t>(num_graphs, 1), kWarp);
+int64_t team_size(int32_t device, int64_t num_graphs, int64_t bytes, int64_t worth,
+                  int64_t fewest = 2) {
+  if (num_graphs == 0 || worth < fewest) return 1;
+  const int64_t size = std::min(blocks_at_once<Kernel>(device, bytes) / num_graphs, worth);
+  return size < fewest ? 1 : size;
 }
 
 // A team of `size` blocks for each graph. The threads of a block share `bytes`, those of a team
@@ -66,9 +69,8 @@ void for_each_state(const Tensor& like, const LayeredWalk& walk, const Functor& 
   const int32_t device = like.get_device_index();
   const int64_t worth = walk.num_states / std::max<int64_t>(walk.num_graphs, 1) / kStatesPerBlock;
   using Kernel = block::EachStateByTeams<Functor>;
-  const int64_t size =
-      worth > 1 ? std::min(team_for_each<Kernel>(device, walk.num_graphs, 0), worth) : 1;
-  if (size <= 1) return for_each_state(device, walk, functor);
+  const int64_t size = team_size<Kernel>(device, walk.num_graphs, 0, worth);
+  if (size == 1) return for_each_state(device, walk, functor);
   by_teams(like, walk.num_graphs, size, 0, 0, Kernel{{walk, functor}});
 }
 
